@@ -1,0 +1,126 @@
+"""A law on a manifold: a density with respect to its own volume measure, and a sampler."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..errors import MeasureError
+from ..manifolds.base import Manifold, OnManifold
+
+Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
+Measure = Literal["hausdorff", "lebesgue"]
+
+
+class ManifoldDistribution(Distribution, ABC):
+    r"""A probability law on M with density p w.r.t. the Hausdorff measure H^d of M.
+
+    To implement one, write `_log_prob(x)` for points x *of M*, shape (..., D) to (...), and
+    `_sample(n, generator)`, shape (n, D). Check it with :func:`topogen.testing.check_distribution`.
+
+    Args:
+        manifold: the set M.
+        likelihood: kind of the density; "exact" means normalised to better than 1e-3 nats.
+        log_z_error: bound, or estimate, of the error of the log normaliser, in nats.
+        atol: how far from M a point may be and still be read as its projection.
+        validate_args: raise on points off M instead of giving them -inf.
+    """
+
+    arg_constraints: dict[str, Any] = {}
+    measure: Measure = "hausdorff"
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        *,
+        likelihood: Likelihood = "exact",
+        log_z_error: float = 0.0,
+        atol: float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.manifold = manifold
+        self.likelihood: Likelihood = likelihood
+        self.log_z_error = log_z_error
+        self._support = OnManifold(manifold, atol)
+        super().__init__(
+            torch.Size(), torch.Size([manifold.ambient_dim]), validate_args=validate_args
+        )
+
+    @abstractmethod
+    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """Log density at points of M, in nats."""
+
+    @abstractmethod
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """n independent points of M."""
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the measure: two laws can be compared only where it agrees."""
+        return self.manifold.dim
+
+    @property
+    def support(self) -> OnManifold:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The constraint "on M", with its tolerance."""
+        return self._support
+
+    def sample(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, sample_shape: Any = (), generator: torch.Generator | None = None
+    ) -> Float[Tensor, "*shape D"]:
+        """Independent points of M, shape sample_shape + (D,); without gradients.
+
+        Args:
+            sample_shape: leading shape of the result; () gives one point of shape (D,).
+            generator: source of randomness; torch's global one when None.
+        """
+        shape = torch.Size([sample_shape] if isinstance(sample_shape, int) else sample_shape)
+        with torch.no_grad():
+            points = self._sample(shape.numel(), generator)
+        return points.reshape(*shape, self.manifold.ambient_dim)
+
+    def log_prob(self, value: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        r"""log p at the projection of `value` onto M, in nats w.r.t. H^d in the units of the points.
+
+        Where the projection fails, or moves the point by more than ``support.atol``, the value is -inf
+        (ValueError when validating). NaN in gives NaN out: it never becomes -inf.
+        """
+        D = self.manifold.ambient_dim
+        if value.shape[-1:] != (D,):
+            raise ValueError(f"expected points of shape (..., {D}), got {tuple(value.shape)}")
+        nan = value.isnan().any(-1)
+        projection = self.manifold.project(value)
+        atol = (
+            self.manifold.atol(value.dtype) if self._support._atol is None else self._support._atol
+        )
+        on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
+        if self._validate_args and not bool(on.all()):
+            raise ValueError(
+                f"expected points within {atol:.2g} of {type(self.manifold).__name__}, got {int((~on).sum())} of "
+                f"{on.numel()} farther away, NaN, or not projected; project them first, or pass validate_args=False"
+            )
+        result = value.new_full(value.shape[:-1], -math.inf)
+        if bool(on.any()):
+            result = result.masked_scatter(
+                on, self._log_prob(projection.value[on]).to(value.dtype)
+            )
+        return torch.where(nan, math.nan, result)
+
+
+def require_comparable(p: Any, q: Any) -> None:
+    """Check that two laws have densities w.r.t. measures of one kind and dimension.
+
+    Raises:
+        MeasureError: they do not; their likelihoods are then not on one scale.
+    """
+    a, b = ((law.measure, law.dim) for law in (p, q))
+    if a != b:
+        raise MeasureError(
+            f"expected two laws with one measure, got {a[0]} of dimension {a[1]} and {b[0]} of dimension {b[1]}; "
+            "likelihoods w.r.t. different measures cannot be compared"
+        )

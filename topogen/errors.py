@@ -1,0 +1,48 @@
+"""Every error that topogen raises on purpose; all share one root, :class:`TopogenError`.
+
+A message says what was expected, what was given, and what to do.
+"""
+
+
+class TopogenError(Exception):
+    """Root of all errors raised by topogen."""
+
+
+class InvalidPoints(TopogenError, ValueError):
+    """The points are not a finite (n, D) array with enough rows for the task."""
+
+
+class DataFileError(TopogenError, OSError):
+    """A data file is missing, truncated, of an unknown kind, or holds no usable array."""
+
+
+class NotFittedError(TopogenError, RuntimeError):
+    """A learned set or law is used before :func:`topogen.fit` has fitted it."""
+
+
+class ProjectionError(TopogenError, ArithmeticError):
+    """An iterative projection did not reach its tolerance; the message carries the numbers."""
+
+
+class ChartDomainError(TopogenError, ValueError):
+    """A latent point lies outside the domain of its chart, or an ambient one outside its range."""
+
+
+class AtlasError(TopogenError, ValueError):
+    """The charts do not form an atlas of the set they are said to cover."""
+
+
+class MeasureError(TopogenError, TypeError):
+    """Two laws cannot be compared: their measures or their dimensions differ."""
+
+
+class TrainingError(TopogenError, RuntimeError):
+    """A fit cannot start or go on; the message carries the stage and its last numbers."""
+
+
+class SaveError(TopogenError, OSError):
+    """A model cannot be written to, or read from, a file."""
+
+
+class UnsupportedError(TopogenError, NotImplementedError):
+    """The mathematics asked for is not determined, or not known, for this object."""

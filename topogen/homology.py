@@ -1,0 +1,153 @@
+"""What is known, or claimed, of the homology of a space: Betti numbers per coefficient field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+DEFAULT_FIELDS = (2, 3)
+
+
+def _strip(numbers: Iterable[int]) -> tuple[int, ...]:
+    stripped = list(numbers)
+    while stripped and stripped[-1] == 0:
+        stripped.pop()
+    return tuple(stripped)
+
+
+def is_prime(p: int) -> bool:
+    """Whether p is a prime number, that is, whether Z/p is a field."""
+    return p >= 2 and all(p % q for q in range(2, int(p**0.5) + 1))
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Homology:
+    r"""Betti numbers :math:`\beta_k = \dim H_k(X; \mathbf{Z}/p)`, one tuple per prime p.
+
+    The field is part of the claim: the torus and the Klein bottle agree over Z/2 and differ over
+    Z/3. Equality pads with zeros and needs the same fields.
+
+    Example:
+        >>> torus = Homology({2: (1, 2, 1), 3: (1, 2, 1)})
+        >>> klein = Homology({2: (1, 2, 1), 3: (1, 1, 0)})
+        >>> torus == klein, klein.euler_characteristic
+        (False, 0)
+        >>> circle = Homology((1, 1))
+        >>> circle.product(circle) == torus
+        True
+    """
+
+    betti: Mapping[int, tuple[int, ...]]
+
+    def __init__(self, betti: Mapping[int, Sequence[int]] | Sequence[int]) -> None:
+        """A mapping {p: (b_0, b_1, ...)}, or one tuple that holds over both default fields."""
+        if not isinstance(betti, Mapping):
+            betti = dict.fromkeys(DEFAULT_FIELDS, tuple(betti))
+        if not betti:
+            raise ValueError("expected Betti numbers over at least one field, got none")
+        checked: dict[int, tuple[int, ...]] = {}
+        for p, numbers in betti.items():
+            if not is_prime(int(p)):
+                raise ValueError(f"expected a prime for the coefficient field Z/p, got {p}")
+            values = tuple(int(b) for b in numbers)
+            if any(b < 0 for b in values):
+                raise ValueError(f"expected Betti numbers >= 0, got {values} over Z/{p}")
+            checked[int(p)] = values
+        object.__setattr__(self, "betti", dict(sorted(checked.items())))
+
+    @property
+    def fields(self) -> tuple[int, ...]:
+        """The primes p over which the Betti numbers are stated."""
+        return tuple(self.betti)
+
+    @property
+    def top_degree(self) -> int:
+        """The largest degree with a nonzero Betti number over some field; -1 when there is none."""
+        return max(len(_strip(numbers)) for numbers in self.betti.values()) - 1
+
+    def betti_number(self, degree: int, field: int) -> int:
+        """beta_degree over Z/field; zero beyond the stated degrees."""
+        numbers = self.betti[field]
+        return numbers[degree] if degree < len(numbers) else 0
+
+    @property
+    def euler_characteristic(self) -> int:
+        r""":math:`\chi = \sum_k (-1)^k \beta_k`, the same over every field.
+
+        Raises:
+            ValueError: the stated Betti numbers give different values over different fields.
+        """
+        values = {
+            p: sum((-1) ** k * b for k, b in enumerate(numbers))
+            for p, numbers in self.betti.items()
+        }
+        if len(set(values.values())) > 1:
+            raise ValueError(
+                f"expected one Euler characteristic over every field, got {values}: no space has that"
+            )
+        return next(iter(values.values()))
+
+    def product(self, other: Homology) -> Homology:
+        r"""Homology of X x Y by the Kuenneth formula over a field: :math:`\sum_{i+j=k} \beta_i \beta'_j`."""
+        result: dict[int, tuple[int, ...]] = {}
+        for p in self._common(other):
+            a, b = self.betti[p], other.betti[p]
+            numbers = [0] * (len(a) + len(b) - 1)
+            for i, bi in enumerate(a):
+                for j, bj in enumerate(b):
+                    numbers[i + j] += bi * bj
+            result[p] = tuple(numbers)
+        return Homology(result)
+
+    def disjoint_union(self, other: Homology) -> Homology:
+        """Homology of the disjoint union: Betti numbers add."""
+        top = max(self.top_degree, other.top_degree, 0)
+        return Homology(
+            {
+                p: tuple(
+                    self.betti_number(k, p) + other.betti_number(k, p) for k in range(top + 1)
+                )
+                for p in self._common(other)
+            }
+        )
+
+    def _common(self, other: Homology) -> list[int]:
+        common = [p for p in self.fields if p in other.fields]
+        if not common:
+            raise ValueError(
+                f"expected a common field, got {self.fields} and {other.fields}; state both over one prime"
+            )
+        return common
+
+    @staticmethod
+    def of_complex(
+        simplices: Iterable[Sequence[int]], fields: Sequence[int] = DEFAULT_FIELDS
+    ) -> Homology:
+        """Homology of the simplicial complex generated by `simplices` (tuples of vertex numbers)."""
+        from gudhi import SimplexTree
+
+        tree = SimplexTree()
+        for simplex in simplices:
+            tree.insert(list(simplex))
+        if tree.num_vertices() == 0:
+            return Homology(dict.fromkeys(fields, (0,)))
+        betti: dict[int, tuple[int, ...]] = {}
+        for p in fields:
+            # persistence_dim_max: without it gudhi drops the homology in the top dimension of the tree
+            tree.compute_persistence(homology_coeff_field=p, persistence_dim_max=True)
+            numbers = tree.betti_numbers()
+            betti[p] = tuple(numbers) + (0,) * (tree.dimension() + 1 - len(numbers))
+        return Homology(betti)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Homology):
+            return NotImplemented
+        return self.fields == other.fields and all(
+            _strip(self.betti[p]) == _strip(other.betti[p]) for p in self.fields
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple((p, _strip(numbers)) for p, numbers in self.betti.items()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"Z/{p}: {numbers}" for p, numbers in self.betti.items())

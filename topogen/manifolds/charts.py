@@ -1,0 +1,263 @@
+r"""Charts psi: U -> M with U a ball or a box of R^d, and their inverses phi."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .. import calculus
+from ..errors import ChartDomainError
+
+
+def smooth_step(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    r"""C-infinity step: 0 for t <= 0, 1 for t >= 1, :math:`e^{-1/t} / (e^{-1/t} + e^{-1/(1-t)})` between."""
+    inside = (t > 0) & (t < 1)
+    s = torch.where(inside, t, 0.5)
+    return torch.where(inside, torch.sigmoid(1 / (1 - s) - 1 / s), (t >= 1).to(t.dtype))
+
+
+class Domain(nn.Module, ABC):
+    """An open, contractible set U of R^d on which a chart is defined."""
+
+    dim: int
+
+    @abstractmethod
+    def depth(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """How deep z lies in U: 1 at the centre, 0 on the boundary, negative outside; continuous."""
+
+    @abstractmethod
+    def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """Lower and upper corner of the smallest box that holds U."""
+
+    def contains(self, z: Float[Tensor, "*batch d"]) -> Bool[Tensor, "*batch"]:
+        """Whether z lies in the open set U."""
+        return self.depth(z) > 0
+
+    def bump(self, z: Float[Tensor, "*batch d"], width: float = 0.5) -> Float[Tensor, "*batch"]:
+        """Smooth function that is 1 at depth >= width and vanishes with all derivatives at the boundary."""
+        return smooth_step(self.depth(z) / width)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """n points, uniform in U."""
+        low, high = self.bounding_box()
+        accepted = low.new_zeros(0, self.dim)
+        while accepted.shape[0] < n:
+            u = torch.rand(2 * n + 16, self.dim, generator=generator, dtype=low.dtype)
+            z = low + (high - low) * u.to(low.device)
+            accepted = torch.cat([accepted, z[self.contains(z)]])
+        return accepted[:n]
+
+    def grid(self, per_axis: int) -> tuple[Float[Tensor, "m d"], float]:
+        """Midpoint rule: the nodes inside U of a grid on the bounding box, and the volume of one cell.
+
+        For integrands that vanish smoothly at the boundary of U it converges faster than any power.
+        """
+        low, high = self.bounding_box()
+        step = (high - low) / per_axis
+        axes = [
+            low[i] + step[i] * (torch.arange(per_axis, dtype=low.dtype, device=low.device) + 0.5)
+            for i in range(self.dim)
+        ]
+        z = torch.cartesian_prod(*axes).reshape(-1, self.dim)
+        return z[self.contains(z)], float(step.prod())
+
+
+class Ball(Domain):
+    """Open ball of R^dim about the origin.
+
+    Example:
+        >>> Ball(2, radius=3.0).contains(torch.tensor([[0.0, 2.9], [2.9, 2.9]]))
+        tensor([ True, False])
+    """
+
+    radius: Tensor
+
+    def __init__(self, dim: int, radius: float = 1.0) -> None:
+        super().__init__()
+        if dim < 1 or not radius > 0:
+            raise ValueError(f"expected dim >= 1 and radius > 0, got dim={dim}, radius={radius}")
+        self.dim = dim
+        self.register_buffer("radius", torch.tensor(float(radius), dtype=torch.float64))
+
+    def depth(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """1 - |z|^2 / radius^2."""
+        return 1 - (z * z).sum(-1) / self.radius**2
+
+    def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """The cube of half-width radius."""
+        high = self.radius.expand(self.dim)
+        return -high, high
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        return f"{self.dim}, radius={float(self.radius):g}"
+
+
+class Box(Domain):
+    """Open box lo < z < hi of R^d.
+
+    Example:
+        >>> Box([0.0, -1.0], [1.0, 1.0]).depth(torch.tensor([0.5, 0.0]))
+        tensor(1., dtype=torch.float64)
+    """
+
+    lo: Tensor
+    hi: Tensor
+
+    def __init__(
+        self, lo: float | Sequence[float] | Tensor, hi: float | Sequence[float] | Tensor
+    ) -> None:
+        super().__init__()
+        low, high = (torch.as_tensor(b, dtype=torch.float64).reshape(-1) for b in (lo, hi))
+        if low.shape != high.shape or not bool((low < high).all()):
+            raise ValueError(
+                f"expected lo < hi of the same length, got lo={low.tolist()}, hi={high.tolist()}"
+            )
+        self.dim = low.numel()
+        self.register_buffer("lo", low)
+        self.register_buffer("hi", high)
+
+    def depth(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """The product over axes of 4 (z - lo)(hi - z) / (hi - lo)^2, made negative outside."""
+        t = 4 * (z - self.lo) * (self.hi - z) / (self.hi - self.lo) ** 2
+        return torch.where((t > 0).all(-1), t.clamp_min(0).prod(-1), t.clamp_max(0).sum(-1))
+
+    def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """The box itself."""
+        return self.lo, self.hi
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        return f"{self.lo.tolist()}, {self.hi.tolist()}"
+
+
+class Chart(nn.Module, ABC):
+    r"""Embedding psi = `decode`: U -> M with inverse phi = `encode` on psi(U).
+
+    To implement one, set `domain` and `ambient_dim` and write `_decode(z)` for z in U and
+    `_encode(x)`, which returns latent coordinates and whether x is in psi(U). Both are row-wise. Check
+    it with :func:`topogen.testing.check_chart`.
+    """
+
+    domain: Domain
+    ambient_dim: int
+
+    @abstractmethod
+    def _decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        """psi(z); only rows in the domain matter."""
+
+    @abstractmethod
+    def _encode(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch d"], Bool[Tensor, "*batch"]]:
+        """Latent coordinates of x and whether x, a point of M, lies in psi(U)."""
+
+    @property
+    def dim(self) -> int:
+        """Dimension d of the domain."""
+        return self.domain.dim
+
+    def decode(
+        self, z: Float[Tensor, "*batch d"], *, throw: bool = False
+    ) -> Float[Tensor, "*batch D"]:
+        """psi(z), shape (..., D); NaN where z is outside the domain.
+
+        Raises:
+            ChartDomainError: `throw` is set and some z is outside.
+        """
+        inside = self.domain.contains(z)
+        if throw and not bool(inside.all()):
+            raise ChartDomainError(
+                f"{int((~inside).sum())} of {inside.numel()} latent points lie outside the domain {self.domain}; "
+                "clip them, or decode them in another chart"
+            )
+        return torch.where(inside.unsqueeze(-1), self._decode(z), math.nan)
+
+    def encode(
+        self, x: Float[Tensor, "*batch D"], *, throw: bool = False
+    ) -> Float[Tensor, "*batch d"]:
+        """phi(x), shape (..., d); NaN where x, a point of M, is not in the image of the chart.
+
+        Raises:
+            ChartDomainError: `throw` is set and some x is outside.
+        """
+        z, inside = self._encode(x)
+        if throw and not bool(inside.all()):
+            raise ChartDomainError(
+                f"{int((~inside).sum())} of {inside.numel()} points lie outside the image of the chart; "
+                "encode them in another chart (Atlas.weights tells which)"
+            )
+        return torch.where(inside.unsqueeze(-1), z, math.nan)
+
+    def contains(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x, a point of M, lies in the image of the chart."""
+        return self._encode(x)[1]
+
+    def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
+        """J = D psi(z), shape (..., D, d)."""
+        return calculus.jacobian(self._decode, z)
+
+    def log_volume(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        r""":math:`\tfrac12 \log\det J^\top J` of psi at z: the area of M per unit of dz, in nats."""
+        return calculus.log_gram(self.jacobian(z))
+
+
+class FunctionChart(Chart):
+    r"""A chart from two plain row-wise functions.
+
+    Args:
+        decode: psi, (..., d) to (..., D), an embedding of the domain.
+        encode: phi, (..., D) to (..., d), its inverse on the image; elsewhere it may return anything.
+        domain: where psi is defined.
+        atol: a point x is in the image when phi(x) is in the domain and |psi(phi(x)) - x| <= atol;
+            None takes 1e-6 times (1 + |x|), for float32 2e-3.
+
+    Example:
+        >>> upper = FunctionChart(
+        ...     lambda z: torch.cat([z, (1 - (z * z).sum(-1, keepdim=True)).sqrt()], -1),
+        ...     lambda x: x[..., :2],
+        ...     domain=Ball(2, 0.9),
+        ... )
+        >>> upper.encode(torch.tensor([[0.6, 0.0, 0.8], [0.6, 0.0, -0.8]]))
+        tensor([[0.6000, 0.0000],
+                [   nan,    nan]])
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Tensor], Tensor],
+        encode: Callable[[Tensor], Tensor],
+        *,
+        domain: Domain,
+        atol: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.psi, self.phi, self.domain, self._atol = decode, encode, domain, atol
+        centre = sum(domain.bounding_box()) / 2
+        x = decode(centre.unsqueeze(0))
+        if x.ndim != 2 or x.shape[0] != 1:
+            raise ValueError(
+                f"expected decode to take (..., {domain.dim}) to (..., D), got shape {tuple(x.shape)} for (1, {domain.dim})"
+            )
+        self.ambient_dim = x.shape[-1]
+
+    def _decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        return self.psi(z)
+
+    def _encode(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch d"], Bool[Tensor, "*batch"]]:
+        z = self.phi(x)
+        inside = self.domain.contains(z)
+        # the decoder is asked only about points of its domain
+        centre = (sum(self.domain.bounding_box()) / 2).to(z.dtype)
+        back = self.psi(torch.where(inside.unsqueeze(-1), z, centre))
+        atol = self._atol
+        if atol is None:
+            atol = (1e-6 if x.dtype == torch.float64 else 2e-3) * (1 + x.detach().norm(dim=-1))
+        return z, inside & ((back - x).norm(dim=-1) <= atol)

@@ -1,0 +1,99 @@
+"""Learned things: how they say what there is to fit, and what a fitted law returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..distributions.base import ManifoldDistribution
+from ..errors import NotFittedError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named objective over its own parameters, as a generator of progress records.
+
+    Attributes:
+        name: shown in the progress bar and kept in the history.
+        run: takes a seeded generator, yields one mapping of plain numbers per step (a "loss" among them
+            where there is one), and returns whether it converged.
+        steps: how many steps it will take at most, where known.
+    """
+
+    name: str
+    run: Callable[[torch.Generator], Generator[Mapping[str, float], None, bool]]
+    steps: int | None = None
+
+
+@runtime_checkable
+class Learnable(Protocol):
+    """Anything that :func:`topogen.fit` accepts."""
+
+    fitted: bool
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """What is still to be fitted, parts first; parts that are fitted are skipped."""
+        ...
+
+
+class Learned(nn.Module):
+    """State of a learned module: its buffers get their shapes when it is fitted, or loaded.
+
+    Attributes:
+        fitted: whether the module can be used.
+    """
+
+    fitted: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fitted = False
+
+    def require_fitted(self) -> None:
+        """Raise unless fitted.
+
+        Raises:
+            NotFittedError: the module has not been fitted.
+        """
+        if not self.fitted:
+            name = type(self).__name__
+            raise NotFittedError(
+                f"this {name} is not fitted yet; call topogen.fit({name.lower()}, points) first"
+            )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Plain data kept beside the buffers: whether the module is fitted."""
+        return {"fitted": self.fitted}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        self.fitted = bool(state["fitted"])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # a buffer of an unfitted module has no shape yet: take the shape that was saved
+        for name, buffer in list(self._buffers.items()):
+            saved = state_dict.get(prefix + name)
+            if isinstance(saved, Tensor) and (buffer is None or buffer.shape != saved.shape):
+                setattr(self, name, torch.empty_like(saved))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class Model(Learned, ABC):
+    """A learned law: calling it returns a plain torch distribution over the current parameters."""
+
+    @abstractmethod
+    def forward(self) -> ManifoldDistribution:
+        """The law at the current parameters.
+
+        Raises:
+            NotFittedError: the model has not been fitted.
+        """
+
+    @abstractmethod
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """What is to be fitted, parts first."""
