@@ -10,16 +10,19 @@ Letters: J = Dg(z), shape (..., D, d); Q an orthonormal basis of the column spac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
+import torch.func
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp as _jvp
-from torch.func import vjp as _vjp
 from torch.func import vmap
 
 RowMap = Callable[[Tensor], Tensor]
+
+# torch annotates both with a union over `has_aux`, which we never set
+_jvp: Callable[..., tuple[Tensor, Tensor]] = cast("Any", torch.func.jvp)
+_vjp: Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]] = cast("Any", torch.func.vjp)
 
 # Up to this many columns, Gram-Schmidt with one re-orthogonalisation (as accurate as Householder
 # reflections, and batched over rows) beats a LAPACK call per matrix.
@@ -48,7 +51,7 @@ def value_and_jacobian(
             # contiguous: an expanded tangent shares memory between rows, which forward mode refuses
             return _jvp(g, (z,), (e.expand(z.shape).contiguous(),))
 
-        x, columns = vmap(along, out_dims=(None, 0))(directions)
+        x, columns = vmap(along, out_dims=cast("Any", (None, 0)))(directions)
         # forward mode can promote: a 0-dim tensor that meets a Python float gives float64 tangents
         return x, columns.to(x.dtype).movedim(0, -1)
     x, pull = _vjp(g, z)

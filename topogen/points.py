@@ -72,7 +72,8 @@ def as_tensor(
 def diameter(points: np.ndarray) -> float:
     """The largest pairwise distance, estimated from below by two farthest-point sweeps."""
     start = points[np.argmax(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
+    largest = 0.0
     for _ in range(2):
         distance = np.sqrt(((points - start) ** 2).sum(axis=1))
-        start = points[np.argmax(distance)]
-    return float(distance.max())
+        start, largest = points[np.argmax(distance)], float(distance.max())
+    return largest

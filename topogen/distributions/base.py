@@ -32,7 +32,7 @@ class ManifoldDistribution(Distribution, ABC):
         validate_args: raise on points off M instead of giving them -inf.
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints = {}  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
     measure: Measure = "hausdorff"
 
     def __init__(
@@ -58,7 +58,7 @@ class ManifoldDistribution(Distribution, ABC):
 
     @abstractmethod
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """n independent points of M."""
+        """N independent points of M."""
 
     @property
     def dim(self) -> int:
@@ -85,7 +85,7 @@ class ManifoldDistribution(Distribution, ABC):
         return points.reshape(*shape, self.manifold.ambient_dim)
 
     def log_prob(self, value: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        r"""log p at the projection of `value` onto M, in nats w.r.t. H^d in the units of the points.
+        r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in the units of the points.
 
         Where the projection fails, or moves the point by more than ``support.atol``, the value is -inf
         (ValueError when validating). NaN in gives NaN out: it never becomes -inf.

@@ -34,6 +34,11 @@ class Domain(nn.Module, ABC):
     def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
         """Lower and upper corner of the smallest box that holds U."""
 
+    def centre(self) -> Float[Tensor, " d"]:
+        """The midpoint of the bounding box."""
+        low, high = self.bounding_box()
+        return (low + high) / 2
+
     def contains(self, z: Float[Tensor, "*batch d"]) -> Bool[Tensor, "*batch"]:
         """Whether z lies in the open set U."""
         return self.depth(z) > 0
@@ -43,7 +48,7 @@ class Domain(nn.Module, ABC):
         return smooth_step(self.depth(z) / width)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
-        """n points, uniform in U."""
+        """N points, uniform in U."""
         low, high = self.bounding_box()
         accepted = low.new_zeros(0, self.dim)
         while accepted.shape[0] < n:
@@ -238,8 +243,7 @@ class FunctionChart(Chart):
     ) -> None:
         super().__init__()
         self.psi, self.phi, self.domain, self._atol = decode, encode, domain, atol
-        centre = sum(domain.bounding_box()) / 2
-        x = decode(centre.unsqueeze(0))
+        x = decode(domain.centre().unsqueeze(0))
         if x.ndim != 2 or x.shape[0] != 1:
             raise ValueError(
                 f"expected decode to take (..., {domain.dim}) to (..., D), got shape {tuple(x.shape)} for (1, {domain.dim})"
@@ -255,7 +259,7 @@ class FunctionChart(Chart):
         z = self.phi(x)
         inside = self.domain.contains(z)
         # the decoder is asked only about points of its domain
-        centre = (sum(self.domain.bounding_box()) / 2).to(z.dtype)
+        centre = self.domain.centre().to(z.dtype)
         back = self.psi(torch.where(inside.unsqueeze(-1), z, centre))
         atol = self._atol
         if atol is None:

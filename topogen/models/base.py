@@ -20,8 +20,8 @@ class Stage:
 
     Attributes:
         name: shown in the progress bar and kept in the history.
-        run: takes a seeded generator, yields one mapping of plain numbers per step (a "loss" among them
-            where there is one), and returns whether it converged.
+        run: takes a seeded generator, yields one mapping of plain numbers per step (a "loss"
+            among them where there is one), and returns whether it converged.
         steps: how many steps it will take at most, where known.
     """
 
@@ -74,7 +74,9 @@ class Learned(nn.Module):
         """Restore what :meth:`get_extra_state` gave."""
         self.fitted = bool(state["fitted"])
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
         # a buffer of an unfitted module has no shape yet: take the shape that was saved
         for name, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + name)

@@ -1,0 +1,387 @@
+"""A set learned from points without gradient training: blended local polynomial graphs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import calculus
+from ..errors import InvalidPoints
+from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
+from ..points import as_array
+from .base import Learned, Stage
+
+# A landmark covers the points within this share of its radius; the rest of its support overlaps
+# others. Its weight there is at least (1 - _CORE^2)^3 = 0.34.
+_CORE = 0.55
+# x belongs to the guarded region when the blending weights of all landmarks add up to this much.
+_MIN_WEIGHT = 0.05
+_POWER_ITERATIONS = 5
+_TANGENT_ROUNDS = 20
+_TANGENT_TOLERANCE = 1e-8
+_ROWS = 4096
+
+
+def monomials(
+    u: Float[Tensor, "*batch d"], degree: int
+) -> Float[Tensor, "*batch p"]:
+    """All monomials of u of total degree <= `degree`, the constant 1 first."""
+    columns = [torch.ones_like(u[..., 0])]
+    for q in range(1, degree + 1):
+        for powers in combinations_with_replacement(range(u.shape[-1]), q):
+            column = u[..., powers[0]]
+            for i in powers[1:]:
+                column = column * u[..., i]
+            columns.append(column)
+    return torch.stack(columns, dim=-1)
+
+
+def monomial_count(dim: int, degree: int) -> int:
+    """How many monomials of total degree <= `degree` there are in `dim` variables."""
+    return math.comb(dim + degree, degree)
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark, with their errors."""
+
+    c: Tensor
+    T: Tensor
+    r: Tensor
+    b: Tensor
+    degree: int
+    error: float
+
+
+class LocalPolynomials(Manifold, Learned):
+    r"""A d-dimensional set learned as a blend of local polynomial graphs.
+
+    Around landmarks :math:`c_k` with tangent frames :math:`T_k` and radii :math:`r_k` the data are
+    graphs :math:`x = c_k + T_k s + b_k(s / r_k)`, :math:`s = T_k^\top (x - c_k)`, with polynomials
+    :math:`b_k`. With the :math:`C^2` weights
+    :math:`w_k(x) \propto (1 - |x - c_k|^2 / r_k^2)_+^3`,
+
+    .. math:: r(x) = \sum_k w_k(x) [(I - T_k T_k^\top)(x - c_k) - b_k(T_k^\top (x - c_k) / r_k)],
+              \qquad M = \{x : G(x) = (I - P(x))\, r(x) = 0\},
+
+    where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. Works in
+    any codimension and needs no orientable normal bundle. The weights have compact support and no
+    neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded region: where
+    :math:`\sum_k (1 - |x - c_k|^2 / r_k^2)_+^3` is at least 0.05, which holds near every data point
+    and within about one neighbourhood radius of it.
+
+    Neighbourhood size and polynomial degree are chosen by leave-one-out error, so noisy data get
+    wider and stiffer graphs.
+
+    Args:
+        dim: dimension d of the set.
+        ambient_dim: dimension D of the space.
+
+    Attributes:
+        tolerance: four times the 99.9 % quantile of the distance from a data point to M, after fitting.
+        noise: root mean square distance of the data to M, after fitting.
+
+    Example:
+        >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
+        >>> circle = LocalPolynomials(1, 2)
+        >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
+        >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
+        >>> bool((x.norm() - 1).abs() < 1e-6)
+        True
+    """
+
+    centre: Tensor
+    unit: Tensor
+    c: Tensor
+    T: Tensor
+    r: Tensor
+    b: Tensor
+    near: Tensor
+
+    def __init__(self, dim: int, ambient_dim: int) -> None:
+        if not 1 <= dim < ambient_dim:
+            raise ValueError(
+                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}; "
+                "a set of full dimension has no normal directions to learn"
+            )
+        super().__init__()
+        self.dim, self.ambient_dim = dim, ambient_dim
+        self.degree = 3
+        self.noise = math.nan
+        for name in ("centre", "unit", "c", "T", "r", "b"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.register_buffer("near", torch.empty(0, dtype=torch.int64))
+
+    # -- learning ---------------------------------------------------------------------------------
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """One closed-form stage: landmarks, local fits at several sizes, choice by error."""
+        if not self.fitted:
+            yield Stage("local graphs", lambda generator: self._fit(points, generator))
+
+    def _fit(
+        self, points: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        d, D = self.dim, self.ambient_dim
+        x = np.unique(as_array(points, ambient_dim=D), axis=0)
+        needed = 3 * monomial_count(d, 3) + 1
+        if x.shape[0] < needed:
+            raise InvalidPoints(
+                f"expected at least {needed} different points for local graphs of dimension {d}, "
+                f"got {x.shape[0]}; give more points"
+            )
+        centre = x.mean(axis=0)
+        unit = float(np.sqrt(((x - centre) ** 2).sum(axis=1).mean()))
+        if not unit > 1e-9 * np.abs(centre).max():
+            raise InvalidPoints("expected points that differ, got a cloud smaller than its rounding")
+        x = (x - centre) / unit
+        order = torch.randperm(x.shape[0], generator=generator).numpy()
+
+        best: _Graphs | None = None
+        for degree, factor in ((3, 3), (3, 6), (2, 10), (2, 20), (1, 40)):
+            k = factor * monomial_count(d, min(degree, 3))
+            if k >= x.shape[0]:
+                continue
+            graphs = _fit_graphs(x, order, d, degree, k)
+            yield {"degree": degree, "neighbours": k, "loss": graphs.error}
+            # a wider neighbourhood must earn its place: near-ties go to the finer one
+            if best is None or graphs.error < 0.9 * best.error:
+                best = graphs
+        if best is None:
+            raise InvalidPoints(f"expected more than {needed} different points, got {x.shape[0]}")
+        self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
+        self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
+        self.near = _neighbours(best.c, best.r)
+        self.degree, self.scale = best.degree, unit
+        self.fitted = True
+
+        cloud = torch.from_numpy(x * unit + centre)
+        moved = self.project(cloud)
+        distance = (moved.value - cloud).norm(dim=-1)[moved.converged]
+        converged = moved.converged.to(torch.float64).mean().item()
+        self.noise = distance.square().mean().sqrt().item()
+        self.tolerance = 4 * distance.quantile(0.999).item() + 1e-9 * unit
+        yield {"loss": self.noise, "converged": converged}
+        return converged > 0.99
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plain numbers of the fit."""
+        return {
+            **super().get_extra_state(),
+            "degree": self.degree,
+            "scale": self.scale,
+            "noise": self.noise,
+            "tolerance": self.tolerance,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        self.degree, self.scale = int(state["degree"]), float(state["scale"])
+        self.noise, self.tolerance = state["noise"], state["tolerance"]
+
+    # -- the set ----------------------------------------------------------------------------------
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        r"""Iterate x <- x - G(x) until |G(x)| <= tol; arguments as in :meth:`Manifold.project`.
+
+        A point outside the guarded region starts at its foot on the nearest local graph.
+        """
+        self.require_fitted()
+        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
+        y = self._to_unit(x)
+        # one float32 rounding of the result must not undo the convergence reached in float64
+        result = iterate(
+            self._step, self._residual, y, tol=tol / float(self.unit), max_steps=max_steps
+        )
+        value = (result.value * self.unit + self.centre).to(x.dtype)
+        result = Projection(
+            value, (result.residual * self.unit).to(x.dtype), result.converged, result.steps
+        )
+        return result.require(tol) if throw else result
+
+    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """|G(x)| in the guarded region; elsewhere the distance to the nearest landmark."""
+        self.require_fitted()
+        y = self._to_unit(x)
+        return (self._residual(y.reshape(-1, y.shape[-1])) * self.unit).reshape(x.shape[:-1]).to(x.dtype)
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the region near the data where M is stated."""
+        self.require_fitted()
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
+        return self._weights(y)[2].reshape(x.shape[:-1])
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """Orthonormal basis of the null space of DG(x), by the iteration Q <- orth(Q - DG(x) Q)."""
+        self.require_fitted()
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
+        Q = torch.cat([self._tangent(part) for part in y.split(_ROWS)])
+        return Q.reshape(*x.shape, self.dim).to(x.dtype)
+
+    def _tangent(self, y: Tensor) -> Tensor:
+        index, _, _ = self._weights(y)
+        Q = self._frame(*self._blend(y, index)[1:])
+        active = torch.arange(y.shape[0], device=y.device)
+        for _ in range(_TANGENT_ROUNDS):
+            rows, near, old = y[active], index[active], Q[active]
+
+            def along(t: Tensor, rows: Tensor = rows, near: Tensor = near, old: Tensor = old) -> Tensor:
+                return self._G(rows + (old @ t.unsqueeze(-1)).squeeze(-1), near)
+
+            DGQ = calculus.jacobian(along, rows.new_zeros(rows.shape[0], self.dim))
+            Q = Q.index_put((active,), calculus.orthonormalize(old - DGQ)[0])
+            active = active[DGQ.square().sum((-2, -1)) > _TANGENT_TOLERANCE**2]
+            if active.numel() == 0:
+                break
+        return Q
+
+    def _to_unit(self, x: Tensor) -> Tensor:
+        return (x.to(torch.float64) - self.centre) / self.unit
+
+    def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Landmarks whose support may hold y (padded with others), the nearest, and the guard.
+
+        |y - c_k| < r_k for a k that is not the nearest landmark j implies |c_j - c_k| < 2 r_k, so
+        `near[j]` misses none.
+        """
+        nearest = (self.c.square().sum(-1) - 2 * y @ self.c.T).argmin(-1)
+        candidates = self.near[nearest]
+        squares = (y.unsqueeze(-2) - self.c[candidates]).square().sum(-1)
+        ratio = squares / self.r[candidates].square()
+        total = (1 - ratio).clamp_min(0).pow(3).sum(-1)
+        count = int((ratio < 1).sum(-1).max()) if y.shape[0] else 0
+        kept = ratio.topk(max(count, 1), dim=-1, largest=False)[1]
+        return candidates.gather(-1, kept), nearest, total >= _MIN_WEIGHT
+
+    def _blend(self, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Offsets y - c_k, frames T_k and normalised weights of the landmarks in `index`."""
+        offset = y.unsqueeze(-2) - self.c[index]
+        w = (1 - offset.square().sum(-1) / self.r[index].square()).clamp_min(0).pow(3)
+        return offset, self.T[index], w / w.sum(-1, keepdim=True).clamp_min(1e-300)
+
+    @staticmethod
+    def _frame(T: Tensor, w: Tensor) -> Tensor:
+        """Q(x), whose columns span the d leading eigenvectors of A = sum_k w_k T_k T_k^T.
+
+        Power iteration from the frame of the first landmark. Neighbouring frames differ by small
+        angles t, so the spectrum of A is within t^2 of {0, 1} and the error shrinks by t^2 a step.
+        """
+        Q = T[..., 0, :, :]
+        for _ in range(_POWER_ITERATIONS):
+            Q = (T @ (w[..., None, None] * (T.mT @ Q.unsqueeze(-3)))).sum(-3)
+        return calculus.orthonormalize(Q)[0]
+
+    def _G(self, y: Tensor, index: Tensor) -> Tensor:
+        offset, T, w = self._blend(y, index)
+        s = (T.mT @ offset.unsqueeze(-1)).squeeze(-1)
+        phi = monomials(s / self.r[index].unsqueeze(-1), self.degree)
+        graph = (T @ s.unsqueeze(-1)).squeeze(-1) + (phi.unsqueeze(-2) @ self.b[index]).squeeze(-2)
+        r = (w.unsqueeze(-1) * (offset - graph)).sum(-2)
+        Q = self._frame(T, w)
+        return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
+
+    def _residual(self, y: Tensor) -> Tensor:
+        parts = []
+        for part in y.split(_ROWS):
+            index, nearest, guarded = self._weights(part)
+            size = self._G(part, index).norm(dim=-1)
+            far = (part - self.c[nearest]).norm(dim=-1)
+            parts.append(torch.where(guarded, size, far))
+        return torch.cat(parts)
+
+    def _step(self, y: Tensor) -> Tensor:
+        parts = []
+        for part in y.split(_ROWS):
+            index, nearest, guarded = self._weights(part)
+            parts.append(
+                torch.where(
+                    guarded.unsqueeze(-1), part - self._G(part, index), self._foot(part, nearest)
+                )
+            )
+        return torch.cat(parts)
+
+    def _foot(self, y: Tensor, k: Tensor) -> Tensor:
+        """The point of graph k below y, kept inside the core of that landmark."""
+        c, T, r = self.c[k], self.T[k], self.r[k].unsqueeze(-1)
+        s = (T.mT @ (y - c).unsqueeze(-1)).squeeze(-1) / r
+        s = s * (_CORE / s.norm(dim=-1, keepdim=True).clamp_min(_CORE))
+        phi = monomials(s, self.degree)
+        return c + (T @ (r * s).unsqueeze(-1)).squeeze(-1) + (phi.unsqueeze(-2) @ self.b[k]).squeeze(-2)
+
+
+def _fit_graphs(x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int) -> _Graphs:
+    """Landmarks, frames and polynomials from the k nearest neighbours of each landmark."""
+    from scipy.spatial import cKDTree
+
+    distance, neighbour = cKDTree(x).query(x, k + 1)
+    radius = distance[:, -1]
+    # greedy cover: every point lies within _CORE times the radius of some landmark
+    covered = np.zeros(x.shape[0], dtype=bool)
+    landmarks = []
+    for i in order:
+        if not covered[i]:
+            landmarks.append(i)
+            covered[neighbour[i][distance[i] <= _CORE * radius[i]]] = True
+    index = torch.from_numpy(neighbour[landmarks])
+    r = torch.from_numpy(radius[landmarks])
+    X = torch.from_numpy(x)[index]
+    weight = torch.exp(-torch.from_numpy((distance[landmarks] / radius[landmarks, None]) ** 2))
+    c = X[:, 0]
+    T = _local_frames(X - c.unsqueeze(1), weight, d)
+    for _ in range(3):
+        # refit in the frame tangent to the last fit at its own foot point
+        b, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
+        c = c + b[:, 0]
+        if degree > 0:
+            slope = T + b[:, 1 : d + 1].mT / r[:, None, None]
+            T = calculus.orthonormalize(slope)[0]
+    b, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
+    return _Graphs(c, T, r, b, degree, float(error))
+
+
+def _local_frames(offsets: Tensor, weight: Tensor, d: int) -> Tensor:
+    """The d leading principal directions of each weighted neighbourhood."""
+    centred = offsets - (weight.unsqueeze(-1) * offsets).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
+    return torch.linalg.svd(weight.sqrt().unsqueeze(-1) * centred, full_matrices=False)[2][:, :d].mT
+
+
+def _fit_polynomials(
+    offsets: Tensor, T: Tensor, r: Tensor, weight: Tensor, degree: int
+) -> tuple[Tensor, float]:
+    """Weighted least squares of the normal offsets on monomials, and the leave-one-out error."""
+    s = offsets @ T
+    normal = offsets - s @ T.mT
+    phi = monomials(s / r[:, None, None], degree)
+    root = weight.sqrt().unsqueeze(-1)
+    U, sv, Vh = torch.linalg.svd(root * phi, full_matrices=False)
+    inverse = torch.where(sv > 1e-10 * sv[:, :1], 1 / sv.clamp_min(1e-300), 0.0)
+    b = Vh.mT @ (inverse.unsqueeze(-1) * (U.mT @ (root * normal)))
+    # leave-one-out residual at the landmark itself (row 0): e / (1 - leverage)
+    leverage = U[:, 0].square().sum(-1).clamp_max(0.999)
+    left_out = (normal[:, 0] - (phi[:, :1] @ b).squeeze(1)).norm(dim=-1) / (1 - leverage)
+    return b, left_out.median().item()
+
+
+def _neighbours(c: Tensor, r: Tensor) -> Tensor:
+    """For each landmark j those k with |c_j - c_k| < 2 r_k, padded with the landmark farthest off."""
+    distance = torch.cdist(c, c)
+    close = distance < 2 * r
+    order = torch.where(close, distance, torch.inf).argsort(dim=-1)[:, : int(close.sum(-1).max())]
+    farthest = distance.argmax(dim=-1, keepdim=True)
+    return torch.where(close.gather(1, order), order, farthest)
