@@ -211,6 +211,12 @@ class Chart(nn.Module, ABC):
         r""":math:`\tfrac12 \log\det J^\top J` of psi at z: the area of M per unit of dz, in nats."""
         return calculus.log_gram(self.jacobian(z))
 
+    def log_volume_on(
+        self, z: Float[Tensor, "*batch d"], Q: Float[Tensor, "*batch D d"]
+    ) -> Float[Tensor, "*batch"]:
+        """:meth:`log_volume`, where an orthonormal tangent basis Q at psi(z) is at hand already."""
+        return self.log_volume(z)
+
 
 class FunctionChart(Chart):
     r"""A chart from two plain row-wise functions.
