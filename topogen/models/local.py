@@ -19,9 +19,11 @@ from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
 from ..points import as_array
 from .base import Learned, Stage
 
-# A landmark covers the points within this share of its radius; the rest of its support overlaps
-# others. Its weight there is at least (1 - _CORE^2)^3 = 0.34.
+# A landmark covers the points within this share of its radius, so that supports overlap.
 _CORE = 0.55
+# Its weight reaches this much farther than the points its graph is fitted to: a random sample has
+# holes larger than its spacing, and M has none there.
+_REACH = 1.25
 # x belongs to the guarded region when the blending weights of all landmarks add up to this much.
 _MIN_WEIGHT = 0.05
 _POWER_ITERATIONS = 5
@@ -159,7 +161,7 @@ class LocalPolynomials(Manifold, Learned):
             raise InvalidPoints(f"expected more than {needed} different points, got {x.shape[0]}")
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
         self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
-        self.near = _neighbours(best.c, best.r)
+        self.near = _neighbours(best.c, _REACH * best.r)
         self.degree, self.scale = best.degree, unit
         self.fitted = True
 
@@ -263,7 +265,7 @@ class LocalPolynomials(Manifold, Learned):
         nearest = (self.c.square().sum(-1) - 2 * y @ self.c.T).argmin(-1)
         candidates = self.near[nearest]
         squares = (y.unsqueeze(-2) - self.c[candidates]).square().sum(-1)
-        ratio = squares / self.r[candidates].square()
+        ratio = squares / (_REACH * self.r[candidates]).square()
         total = (1 - ratio).clamp_min(0).pow(3).sum(-1)
         count = int((ratio < 1).sum(-1).max()) if y.shape[0] else 0
         kept = ratio.topk(max(count, 1), dim=-1, largest=False)[1]
@@ -272,7 +274,7 @@ class LocalPolynomials(Manifold, Learned):
     def _blend(self, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Offsets y - c_k, frames T_k and normalised weights of the landmarks in `index`."""
         offset = y.unsqueeze(-2) - self.c[index]
-        w = (1 - offset.square().sum(-1) / self.r[index].square()).clamp_min(0).pow(3)
+        w = (1 - offset.square().sum(-1) / (_REACH * self.r[index]).square()).clamp_min(0).pow(3)
         return offset, self.T[index], w / w.sum(-1, keepdim=True).clamp_min(1e-300)
 
     @staticmethod

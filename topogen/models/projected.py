@@ -206,7 +206,7 @@ class ProjectedAtlas(Atlas, Learned):
         Q = M.tangent_basis(x)
         patches = _Patches(M, x, Q)
         start = int(torch.randint(x.shape[0], (1,), generator=generator))
-        candidates = _farthest_points(x, min(_MAX_CANDIDATES, x.shape[0]), start)
+        candidates = farthest_points(x, min(_MAX_CANDIDATES, x.shape[0]), start)
         chosen: list[ProjectedChart] = []
         found: list[tuple[ProjectedChart, Tensor]] = []
         for j, i in enumerate(candidates):
@@ -382,7 +382,7 @@ def _largest_ellipsoid(s: Tensor) -> tuple[Tensor, Tensor]:
     return max(found, key=lambda ellipsoid: float(ellipsoid[1].prod()))
 
 
-def _farthest_points(x: Tensor, m: int, start: int) -> list[int]:
+def farthest_points(x: Tensor, m: int, start: int) -> list[int]:
     """Indices of m farthest points of x, from a given first one."""
     chosen = [start]
     distance = (x - x[start]).square().sum(-1)
