@@ -1,0 +1,1 @@
+"""Data that ship with the package, each with its provenance beside it."""
