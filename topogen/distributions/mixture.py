@@ -1,0 +1,105 @@
+"""Mixtures of laws on one manifold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import MeasureError
+from .base import Likelihood, ManifoldDistribution, require_comparable
+
+# from the most to the least that is known of a density
+_KINDS: tuple[Likelihood, ...] = (
+    "exact",
+    "estimated",
+    "bound",
+    "thickened",
+    "unnormalized",
+    "none",
+)
+
+
+class Mixture(ManifoldDistribution):
+    r"""The mixture :math:`p(x) = \sum_k \pi_k p_k(x)` of laws on one manifold.
+
+    The sum is an exact log-sum-exp. It is exact where all components are; otherwise its likelihood
+    is the least exact kind among them.
+
+    Args:
+        weights: pi, shape (K,), non-negative; normalised to sum 1.
+        components: K laws on one manifold.
+        validate_args: raise on points off M instead of giving them -inf.
+
+    Raises:
+        ValueError: no components, or weights that do not fit them.
+        MeasureError: the components do not live on one set.
+
+    Example:
+        >>> from topogen.distributions import VonMises
+        >>> q = Mixture([1.0, 3.0], [VonMises(0.0, 5.0), VonMises(2.0, 0.0)])
+        >>> q.log_prob(torch.tensor([[1.0, 0.0]]))
+        tensor([-1.0902])
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[float] | Float[Tensor, " K"],
+        components: Sequence[ManifoldDistribution],
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        pi = torch.as_tensor(weights, dtype=torch.float64).detach()
+        if not components or pi.shape != (len(components),):
+            raise ValueError(
+                f"expected one weight for each of K >= 1 components, got weights of shape "
+                f"{tuple(pi.shape)} and {len(components)} components"
+            )
+        if not bool(pi.isfinite().all()) or bool((pi < 0).any()) or not float(pi.sum()) > 0:
+            raise ValueError(
+                f"expected finite weights >= 0 with a positive sum, got {pi.tolist()}"
+            )
+        first = components[0]
+        for other in components[1:]:
+            require_comparable(first, other)
+            self._require_same_set(first, other)
+        self.weights = pi / pi.sum()
+        self.components = tuple(components)
+        super().__init__(
+            first.manifold,
+            likelihood=_KINDS[max(_KINDS.index(c.likelihood) for c in components)],
+            log_z_error=max(c.log_z_error for c in components),
+            validate_args=validate_args,
+        )
+        self.measure = first.measure
+
+    @staticmethod
+    def _require_same_set(p: ManifoldDistribution, q: ManifoldDistribution) -> None:
+        """Check that points of each law lie on the set of the other."""
+        if p.manifold is q.manifold:
+            return
+        same = p.manifold.ambient_dim == q.manifold.ambient_dim
+        for one, other in ((p, q), (q, p)):
+            if same:
+                x = one.sample((8,), torch.Generator().manual_seed(0))
+                same = bool(other.manifold.contains(x).all())
+        if not same:
+            raise MeasureError(
+                f"expected components on one manifold, got {p.manifold} and {q.manifold}; "
+                "a mixture of laws on different sets has no density w.r.t. either"
+            )
+
+    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        terms = torch.stack([c._log_prob(x) for c in self.components], -1)
+        return (terms + self.weights.log().to(terms)).logsumexp(-1)
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        k = torch.multinomial(self.weights, max(n, 1), replacement=True, generator=generator)[:n]
+        x = torch.zeros(n, self.manifold.ambient_dim, dtype=torch.float64)
+        for i, component in enumerate(self.components):
+            mine = (k == i).nonzero().squeeze(-1)
+            if mine.numel():
+                x[mine] = component._sample(mine.numel(), generator).to(x)
+        return x

@@ -1,0 +1,170 @@
+r"""Sets M = {F = 0} given by a function F: R^D -> R^k."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .. import calculus
+from ..homology import Homology
+from .base import Manifold, Projection, iterate, projection_tolerance
+
+
+class ImplicitManifold(Manifold):
+    r"""The zero set M = {x : F(x) = 0} of a row-wise F: R^D -> R^k with rank DF = D - d on M.
+
+    One Gauss-Newton step is :math:`x \leftarrow x - J^+ F(x)`, J = DF(x), J^+ the pseudo-inverse
+    of rank D - d; `project` repeats it to the residual :math:`|J^+ F(x)|`, which is the distance
+    to M up to second order. A step is never longer than `scale`. The result is a point of M near
+    x, in general not the nearest one (:meth:`nearest` finds a stationary one).
+
+    k = D - d is the regular case: M is then orientable. k > D - d equations are allowed where DF
+    has constant rank D - d on M (a Klein bottle needs that); what F has outside the range of J
+    counts as residual too.
+
+    Args:
+        F: row-wise, (..., D) to (..., k), differentiable; a function or a module.
+        dim: dimension d of M.
+        ambient_dim: dimension D of the space around it.
+        scale: a length of the size of M; tolerances are relative to it.
+        closed: whether M is compact without boundary.
+        homology: Betti numbers, where known.
+
+    Raises:
+        ValueError: F does not take (n, D) to (n, k) with k >= D - d, or treats rows together.
+
+    Example:
+        >>> M = ImplicitManifold(lambda x: (x * x).sum(-1, keepdim=True) - 1, dim=2, ambient_dim=3)
+        >>> p = M.project(torch.tensor([[0.0, 0.0, 1.2], [0.0, 0.0, 0.0]]))
+        >>> p.value[0], p.converged
+        (tensor([0., 0., 1.]), tensor([ True, False]))
+    """
+
+    def __init__(
+        self,
+        F: Callable[[Tensor], Tensor],
+        dim: int,
+        ambient_dim: int,
+        *,
+        scale: float = 1.0,
+        closed: bool = True,
+        homology: Homology | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dim < ambient_dim:
+            raise ValueError(
+                f"expected 0 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
+            )
+        self.F = F
+        self.dim, self.ambient_dim = dim, ambient_dim
+        self.scale, self.closed, self.homology = float(scale), closed, homology
+        self.codim = ambient_dim - dim
+        k = self._probe()
+        self.orientable = True if k == self.codim else None
+        self._mode: Literal["forward", "reverse"] = "reverse" if k < ambient_dim else "forward"
+
+    def _probe(self) -> int:
+        """The number k of equations, after a look at F on a few rows."""
+        D = self.ambient_dim
+        x = torch.linspace(-1.3, 1.7, 5 * D, dtype=torch.float64, device=self._device())
+        x = self.scale * x.reshape(D, 5).mT
+        expected = (
+            f"expected F to take (..., {D}) to (..., k), k >= D - d = {self.codim}, row by row"
+        )
+        try:
+            with torch.no_grad():
+                y, first = self._call(x), self._call(x[:1])
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ValueError(f"{expected}; on shape (5, {D}) it failed: {error}") from error
+        if not isinstance(y, Tensor) or y.ndim != 2 or y.shape[0] != 5:
+            got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ValueError(
+                f"{expected}; on shape (5, {D}) it gave {got}; keep the last axis (keepdim=True)"
+            )
+        if y.shape[-1] < self.codim:
+            raise ValueError(f"{expected}; it gave k={y.shape[-1]}; add equations, or raise dim")
+        same = torch.isclose(first, y[:1], rtol=1e-4, atol=1e-5, equal_nan=True)
+        if first.shape != y[:1].shape or not bool(same.all()):
+            raise ValueError(
+                f"{expected}; the value of a row changes with the other rows (BatchNorm?)"
+            )
+        return y.shape[-1]
+
+    def _device(self) -> torch.device | None:
+        parameter = next(iter(self.parameters()), None)
+        return None if parameter is None else parameter.device
+
+    def _call(self, x: Tensor) -> Tensor:
+        """F(x) in the dtype of x; a network with parameters computes in its own dtype."""
+        parameter = next(iter(self.parameters()), None)
+        y = self.F(x if parameter is None else x.to(parameter.dtype))
+        return y.to(x.dtype) if isinstance(y, Tensor) else y
+
+    @property
+    def defining(self) -> Callable[[Tensor], Tensor]:
+        """F."""
+        return self.F
+
+    def _step(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
+        """J^+ F, shape (n, D), and the residual, shape (n,); infinite where the rank drops."""
+        f, J = calculus.value_and_jacobian(self._call, x, mode=self._mode)
+        if J.shape[-2] == 1:
+            length = J.squeeze(-2).norm(dim=-1)
+            r = f.squeeze(-1).abs() / length
+            # 0/0: a zero of F, though a singular one
+            r = torch.where((f.squeeze(-1) == 0) & (length == 0), 0.0, r)
+            return f * J.squeeze(-2) / length.unsqueeze(-1) ** 2, r
+        finite = (f.isfinite().all(-1) & J.isfinite().flatten(-2).all(-1)).unsqueeze(-1)
+        U, s, Vh = torch.linalg.svd(torch.where(finite.unsqueeze(-1), J, 0.0), full_matrices=False)
+        c = (U.mT @ f.unsqueeze(-1)).squeeze(-1)
+        r = self.codim
+        lead = torch.where(c[..., :r] == 0, 0.0, c[..., :r] / s[..., :r])
+        rest = (f * f).sum(-1) - (c[..., :r] ** 2).sum(-1)
+        size = ((lead * lead).sum(-1) + rest.clamp_min(0) / s[..., 0] ** 2).sqrt()
+        size = torch.where((f == 0).all(-1), 0.0, size)
+        step = (Vh[..., :r, :].mT @ lead.unsqueeze(-1)).squeeze(-1)
+        return step, torch.where(finite.squeeze(-1), size, torch.nan)
+
+    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """The length of J^+ F(x): the distance to M up to second order; inf if J loses rank."""
+        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
+        return self._step(y)[1].reshape(x.shape[:-1]).to(x.dtype)
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        """Gauss-Newton steps; arguments as in :meth:`Manifold.project`."""
+        if tol is None:
+            tol = projection_tolerance(torch.float64, self.scale)
+            floor = next((p.dtype for p in self.parameters()), torch.float64)
+            # a network's own rounding is the limit
+            tol = max(tol, projection_tolerance(floor, self.scale))
+
+        def step(y: Tensor) -> Tensor:
+            v, r = self._step(y)
+            return y - v * (self.scale / r.clamp_min(self.scale)).unsqueeze(-1)
+
+        y = x.to(torch.float64)
+        p = iterate(step, self.residual, y, tol=tol, max_steps=max_steps, throw=throw)
+        return Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """Orthonormal basis of the kernel of DF(x), shape (..., D, d), at points x of M."""
+        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
+        J = calculus.jacobian(self._call, y, mode=self._mode)
+        Q = torch.linalg.svd(J, full_matrices=True)[2][..., self.codim :, :].mT
+        return Q.reshape(*x.shape, self.dim).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        name = "" if isinstance(self.F, nn.Module) else f"{getattr(self.F, '__name__', 'F')}, "
+        return f"{name}dim={self.dim}, ambient_dim={self.ambient_dim}"

@@ -1,0 +1,172 @@
+r"""Sets M = psi(R^d / identifications): nearest points by Newton, charts of arcs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ... import calculus
+from ..base import iterate
+from ..charts import Box, Chart, Domain, FunctionChart
+from .base import ReferenceSpace, nearest_row
+
+if TYPE_CHECKING:
+    from ..atlas import Atlas
+
+TAU = 2 * math.pi
+# Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120
+# degrees; at 100 degrees every angle lies at depth >= 0.64 in some arc.
+ARC = math.radians(100.0)
+
+
+def wrap(angle: Tensor, centre: Tensor | float = 0.0) -> Tensor:
+    """The representative of an angle that is nearest to `centre`."""
+    return angle - TAU * torch.round((angle - centre) / TAU)
+
+
+def trapezoid(f: Callable[[Tensor], Tensor], period: float = TAU) -> tuple[float, float]:
+    """The integral of a smooth periodic f over one period, and its error, by doubling the nodes.
+
+    The rule converges faster than any power of the number of nodes.
+    """
+    n, old = 64, math.inf
+    while True:
+        t = torch.arange(n, dtype=torch.float64) * (period / n)
+        new = float(f(t).mean()) * period
+        if abs(new - old) <= 1e-13 * abs(new) or n >= 2**18:
+            return new, abs(new - old) + 1e-15 * abs(new)
+        n, old = 2 * n, new
+
+
+class ParametrizedSpace(ReferenceSpace):
+    r"""M = psi(R^d), with points identified where psi takes one value.
+
+    To implement one, write `parametrize` (psi), `coordinates` (one preimage of a point of M) and
+    `lift` (of all preimages of psi(t), the one nearest to `centre`).
+    """
+
+    @abstractmethod
+    def parametrize(self, t: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        """psi(t), shape (..., D)."""
+
+    @abstractmethod
+    def coordinates(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d"]:
+        """One t with psi(t) = x, for x on M."""
+
+    @abstractmethod
+    def lift(
+        self, t: Float[Tensor, "*batch d"], centre: Float[Tensor, " d"]
+    ) -> Float[Tensor, "*batch d"]:
+        """The t' with psi(t') = psi(t) that is nearest to `centre`."""
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """Orthonormal basis of T_xM, the range of D psi, at points x of M."""
+        self._check(x)
+        return calculus.tangent_basis(calculus.jacobian(self.parametrize, self.coordinates(x)))
+
+    def chart(self, centre: Float[Tensor, " d"], domain: Domain) -> Chart:
+        """The chart z -> psi(centre + z) on `domain`."""
+
+        def decode(z: Tensor) -> Tensor:
+            return self.parametrize(z + centre.to(z))
+
+        def encode(x: Tensor) -> Tensor:
+            c = centre.to(x)
+            return self.lift(self.coordinates(x), c) - c
+
+        return FunctionChart(decode, encode, domain=domain)
+
+    def arcs(self) -> Atlas:
+        """The 3^d boxes of arcs with centres at multiples of 120 degrees: a good cover of M."""
+        from ..atlas import Atlas
+
+        d = self.dim
+        thirds = [k * TAU / 3 for k in range(3)]
+        centres = [
+            torch.tensor(c, dtype=torch.float64) for c in itertools.product(thirds, repeat=d)
+        ]
+        return Atlas([self.chart(c, Box([-ARC] * d, [ARC] * d)) for c in centres], self)
+
+
+def nearest_parameters(
+    psi: calculus.RowMap,
+    x: Float[Tensor, "n D"],
+    grid: Float[Tensor, "m d"],
+    *,
+    tol: float,
+    max_steps: int,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"], Tensor]:
+    r"""Minimise E(t) = |psi(t) - x|^2 / 2 over t, from the best node of a grid, by damped Newton.
+
+    The Hessian is used with the absolute values of its eigenvalues, so every step goes downhill,
+    and is halved until E does not grow. The last step alone is differentiated: by the implicit
+    function theorem it carries the exact derivative of t with respect to x.
+
+    Args:
+        psi: row-wise, (..., d) to (..., D).
+        x: targets.
+        grid: starting values, dense enough to single out the nearest branch.
+        tol: length of the tangential part of x - psi(t) at which a row stops.
+        max_steps: most Newton steps per row.
+
+    Returns:
+        t, the length of the tangential part of x - psi(t), and the steps taken.
+    """
+    d = grid.shape[-1]
+    grid = grid.to(x.device)
+
+    def gradient(t: Tensor, x: Tensor) -> Tensor:
+        y, J = calculus.value_and_jacobian(psi, t)
+        return (J.mT @ (y - x).unsqueeze(-1)).squeeze(-1)
+
+    def newton(t: Tensor, x: Tensor, h: Tensor) -> Tensor:
+        H = calculus.jacobian(lambda s: gradient(s, h), t)
+        lam, V = torch.linalg.eigh((H + H.mT) / 2)
+        lam = lam.abs().clamp_min(1e-10)
+        g = gradient(t, x)
+        p = -(V @ ((V.mT @ g.unsqueeze(-1)) / lam.unsqueeze(-1))).squeeze(-1)
+        return p * (0.5 / p.norm(dim=-1, keepdim=True).clamp_min(0.5))
+
+    def energy(t: Tensor, x: Tensor) -> Tensor:
+        return (psi(t) - x).square().sum(-1)
+
+    def step(state: Tensor) -> Tensor:
+        t, x = state[:, :d], state[:, d:]
+        p = newton(t, x, x)
+        fraction = 0.5 ** torch.arange(12, dtype=t.dtype, device=t.device)
+        trials = t + fraction[:, None, None] * p
+        allowed = energy(trials, x) <= energy(t, x) * (1 + 1e-13)
+        first = allowed.to(torch.int8).argmax(0)  # 0, the full step, where none is allowed
+        return torch.cat([trials[first, torch.arange(t.shape[0], device=t.device)], x], -1)
+
+    def residual(state: Tensor) -> Tensor:
+        t, x = state[:, :d], state[:, d:]
+        y, J = calculus.value_and_jacobian(psi, t)
+        return (calculus.tangent_basis(J).mT @ (x - y).unsqueeze(-1)).squeeze(-1).norm(dim=-1)
+
+    with torch.no_grad():
+        target = x.detach()
+        start = grid[nearest_row(psi(grid), target)]
+        found = iterate(
+            step, residual, torch.cat([start, target], -1), tol=tol, max_steps=max_steps
+        )
+    t = found.value[:, :d]
+    t = t + newton(t, x, target)
+    return t, found.residual, found.steps
+
+
+def grid_of(*axes: Tensor) -> Float[Tensor, "m d"]:
+    """All combinations of the values on each axis, one per row."""
+    return torch.cartesian_prod(*axes).reshape(-1, len(axes))
+
+
+def circle_nodes(n: int, period: float = TAU) -> Float[Tensor, " n"]:
+    """The n equally spaced angles of one period."""
+    return torch.arange(n, dtype=torch.float64) * (period / n)

@@ -1,0 +1,251 @@
+"""The projective plane in R^5 and the rotation group in R^9."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...calculus import RowMap
+from ...homology import Homology
+from ..charts import Ball, FunctionChart
+from .base import Nearest, ReferenceSpace, closed_form, sphere_tangents, unit
+from .klein import NOT_ORIENTABLE
+
+if TYPE_CHECKING:
+    from ..atlas import Atlas
+
+
+class ProjectivePlane(ReferenceSpace):
+    r"""The projective plane S^2/{n ~ -n} as the Veronese surface in R^5.
+
+    .. math:: n \mapsto (n_1 n_2, n_1 n_3, n_2 n_3, \tfrac12(n_1^2 - n_2^2), \tfrac1{2\sqrt3}(n_1^2
+    + n_2^2 - 2 n_3^2))
+
+    These are the coordinates, in an orthonormal basis, of the traceless symmetric matrix
+    :math:`(n n^\top - I/3)/\sqrt2`. With this factor the embedding is isometric with the unit
+    sphere over {n ~ -n} (scale 1), so its area is 2 pi; it lies on the sphere of radius 1/sqrt(3).
+    It is not orientable, hence no regular zero set in R^5.
+
+    Example:
+        >>> M = ProjectivePlane()
+        >>> M.embed(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]))[..., 4]
+        tensor([-0.5774, -0.5774])
+        >>> round(M.volume, 4), M.orientable, str(M.homology)
+        (6.2832, False, 'Z/2: (1, 1, 1), Z/3: (1,)')
+    """
+
+    dim = 2
+    ambient_dim = 5
+    orientable = False
+    why_no_defining = NOT_ORIENTABLE
+    scale = 1 / math.sqrt(3)
+    volume = 2 * math.pi
+    volume_error = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.homology = Homology({2: (1, 1, 1), 3: (1,)})
+
+    def embed(self, n: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 5"]:
+        """The point of M of the unit vectors n and -n."""
+        a, b, c = n.unbind(-1)
+        s = (a * a + b * b - 2 * c * c) / (2 * math.sqrt(3))
+        return torch.stack([a * b, a * c, b * c, (a * a - b * b) / 2, s], -1)
+
+    @staticmethod
+    def matrix(x: Float[Tensor, "*batch 5"]) -> Float[Tensor, "*batch 3 3"]:
+        """The symmetric matrix of trace 1 with coordinates x: n n^T for a point of M."""
+        p, q, s, d, e = x.unbind(-1)
+        a = 1 / 3 + d + e / math.sqrt(3)
+        b = 1 / 3 - d + e / math.sqrt(3)
+        c = 1 / 3 - 2 * e / math.sqrt(3)
+        return torch.stack([a, p, q, p, b, s, q, s, c], -1).unflatten(-1, (3, 3))
+
+    def direction(self, x: Float[Tensor, "*batch 5"]) -> Float[Tensor, "*batch 3"]:
+        """One of the two unit vectors n of a point of M: the longest column of n n^T."""
+        P = self.matrix(x)
+        k = P.diagonal(dim1=-2, dim2=-1).argmax(-1)
+        return unit(P.gather(-1, k[..., None, None].expand(*k.shape, 3, 1)).squeeze(-1))
+
+    def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
+        # <x, embed(n)> grows with n^T A n: a nearest n is a top eigenvector of A
+        A = self.matrix(x)
+        lam, V = torch.linalg.eigh(A.detach())
+        n, E = V[..., -1:], V[..., :-1]
+        # zero at the solution; carries the derivative, which that of eigh does not where the
+        # others tie
+        gap = (lam[..., -1:] - lam[..., :-1]).clamp_min(1e-300)
+        n = n + E @ ((E.mT @ A @ n) / gap.unsqueeze(-1))
+        return closed_form(self.embed(unit(n.squeeze(-1))))
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """The images of an orthonormal basis of T_n S^2: the embedding is isometric."""
+        self._check(x)
+        n = self.direction(x)
+        E = sphere_tangents(n)
+        # the quadratic map embed has the derivative v -> embed(n + v) - embed(n) - embed(v)
+        columns = [
+            self.embed(n + E[..., i]) - self.embed(n) - self.embed(E[..., i]) for i in range(2)
+        ]
+        return torch.stack(columns, -1)
+
+    def sample_uniform(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n D"]:
+        """Images of uniform points of the sphere."""
+        return self.embed(unit(torch.randn(n, 3, generator=generator, dtype=torch.float64)))
+
+    def atlas(self) -> Atlas:
+        """Gnomonic charts of angle 44.4 degrees about six axes of the icosahedron: a good cover.
+
+        The axes leave no direction farther than 37.4 degrees, and balls of less than 45 degrees
+        are convex, so all intersections are contractible.
+        """
+        from ..atlas import Atlas
+
+        g = (1 + math.sqrt(5)) / 2
+        axes = [
+            (0.0, 1.0, g),
+            (0.0, 1.0, -g),
+            (1.0, g, 0.0),
+            (1.0, -g, 0.0),
+            (g, 0.0, 1.0),
+            (-g, 0.0, 1.0),
+        ]
+        return Atlas([self._gnomonic(torch.tensor(a, dtype=torch.float64)) for a in axes], self)
+
+    def _gnomonic(self, axis: Tensor) -> FunctionChart:
+        """The map u -> embed((a + E u) / |a + E u|), E a basis of the complement of the axis a."""
+        a = unit(axis)
+        E = sphere_tangents(a)
+
+        def decode(u: Tensor) -> Tensor:
+            n = a.to(u) + u @ E.mT.to(u)
+            return self.embed(n / n.norm(dim=-1, keepdim=True))
+
+        def encode(x: Tensor) -> Tensor:
+            Pa = (self.matrix(x) @ a.to(x).unsqueeze(-1)).squeeze(-1)  # n (n . a)
+            height = (Pa * a.to(x)).sum(-1, keepdim=True)  # (n . a)^2
+            positive = height > 1e-12
+            return torch.where(positive, (Pa @ E.to(x)) / torch.where(positive, height, 1.0), 1e6)
+
+        return FunctionChart(decode, encode, domain=Ball(2, 0.98))
+
+
+class RotationGroup(ReferenceSpace):
+    r"""SO(3): the 3 x 3 matrices X with X^T X = I and det X = +1, row-major in R^9.
+
+    A rotation with angular velocity w moves at speed sqrt(2)|w| in R^9; the volume is
+    :math:`(2\sqrt2)^3 \pi^2 = 16\sqrt2 \pi^2`. It is diffeomorphic to RP^3.
+
+    X^T X = I alone gives O(3), of which this is one of two components. `defining` singles it out:
+    with columns a, b, c it asks for |a| = |b| = 1, a . b = 0 and c = a x b.
+
+    Example:
+        >>> M = RotationGroup()
+        >>> M.project(torch.diag(torch.tensor([2.0, 1.0, 0.5])).reshape(1, 9)).value.reshape(3, 3)
+        tensor([[1., 0., 0.],
+                [0., 1., 0.],
+                [0., 0., 1.]])
+        >>> round(M.volume, 4), str(M.homology)
+        (223.3237, 'Z/2: (1, 1, 1, 1), Z/3: (1, 0, 0, 1)')
+    """
+
+    dim = 3
+    ambient_dim = 9
+    orientable = True
+    scale = math.sqrt(3)
+    volume = 16 * math.sqrt(2) * math.pi**2
+    volume_error = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.homology = Homology({2: (1, 1, 1, 1), 3: (1, 0, 0, 1)})
+
+    def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
+        X = x.unflatten(-1, (3, 3))
+        U, sigma, Vh = torch.linalg.svd(X.detach())
+        flip = torch.where(torch.linalg.det(U @ Vh) < 0, -1.0, 1.0)
+        sign = torch.stack([torch.ones_like(flip), torch.ones_like(flip), flip], -1)
+        R, sigma = (U * sign.unsqueeze(-2)) @ Vh, sigma * sign
+        # Omega S + S Omega = K - K^T, K = R^T X, in the basis V: zero at the solution, it carries
+        # the derivative, which that of the singular vectors does not where singular values tie
+        K = Vh @ R.mT @ X @ Vh.mT
+        total = (sigma.unsqueeze(-1) + sigma.unsqueeze(-2)).abs().clamp_min(1e-300)
+        skew = torch.where((K - K.mT).abs() <= 1e-9 * total, (K - K.mT) / total, 0.0)
+        return closed_form((R + R @ Vh.mT @ skew @ Vh).flatten(-2))
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """X [e_i]_x / sqrt(2), i = 1, 2, 3."""
+        self._check(x)
+        X = x.unflatten(-1, (3, 3)).unsqueeze(-3)
+        E = cross_matrix(torch.eye(3, dtype=x.dtype, device=x.device)) / math.sqrt(2)
+        return (X @ E).flatten(-2).mT
+
+    @property
+    def defining(self) -> RowMap:
+        """F = (|a|^2 - 1, |b|^2 - 1, 2 a . b, 2 (c - a x b)) / 2 for the columns a, b, c of X."""
+
+        def F(x: Tensor) -> Tensor:
+            a, b, c = x.unflatten(-1, (3, 3)).unbind(-1)
+            equations = [(a * a).sum(-1) - 1, (b * b).sum(-1) - 1, 2 * (a * b).sum(-1)]
+            return torch.cat(
+                [torch.stack(equations, -1) / 2, c - torch.linalg.cross(a, b, dim=-1)], -1
+            )
+
+        return F
+
+    def sample_uniform(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n D"]:
+        """Haar measure: rotations of uniform unit quaternions."""
+        q = unit(torch.randn(n, 4, generator=generator, dtype=torch.float64))
+        w, v = q[:, :1, None], q[:, 1:]
+        K = cross_matrix(v)
+        identity = torch.eye(3, dtype=torch.float64)
+        return (identity + 2 * w * K + 2 * K @ K).flatten(-2)
+
+    def atlas(self) -> Atlas:
+        r"""Cayley charts about the identity and the half-turns about the three axes, on |u| < 2.6.
+
+        :math:`u \mapsto X_i (I + 2 ([u]_\times + [u]_\times^2) / (1 + |u|^2))`, u = axis times
+        tan(angle / 2). One of the four quaternion coordinates is at least 1/2, so every rotation
+        has |u| <= sqrt(3) in some chart. Not a good cover: overlaps of two charts have two
+        components.
+        """
+        from ..atlas import Atlas
+
+        turns = torch.tensor(
+            [[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64
+        )
+        return Atlas([self._cayley(torch.diag(t)) for t in turns], self)
+
+    @staticmethod
+    def _cayley(centre: Tensor) -> FunctionChart:
+        def decode(u: Tensor) -> Tensor:
+            K = cross_matrix(u)
+            s = (u * u).sum(-1)[..., None, None]
+            identity = torch.eye(3, dtype=u.dtype, device=u.device)
+            return (centre.to(u) @ (identity + 2 * (K + K @ K) / (1 + s))).flatten(-2)
+
+        def encode(x: Tensor) -> Tensor:
+            X = centre.mT.to(x) @ x.unflatten(-1, (3, 3))
+            height = 1 + X.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)  # 4 cos^2(angle / 2)
+            w = torch.stack([X[..., 2, 1], X[..., 0, 2], X[..., 1, 0]], -1) - torch.stack(
+                [X[..., 1, 2], X[..., 2, 0], X[..., 0, 1]], -1
+            )
+            positive = height > 1e-12
+            return torch.where(positive, w / torch.where(positive, height, 1.0), 1e6)
+
+        return FunctionChart(decode, encode, domain=Ball(3, 2.6))
+
+
+def cross_matrix(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """[u]_x, the matrix of w -> u x w."""
+    a, b, c = u.unbind(-1)
+    zero = torch.zeros_like(a)
+    return torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], -1).unflatten(-1, (3, 3))
