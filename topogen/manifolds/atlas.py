@@ -1,0 +1,274 @@
+"""An atlas: charts that cover one M. Everything it says is derived from the charts alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..errors import AtlasError, NotFittedError
+from ..points import diameter
+from . import integration
+from . import nerve as _nerve
+from . import orientation as _orientation
+from .base import Manifold
+from .charts import Chart
+from .gluing import Gluing
+from .integration import Integral, Quadrature
+from .nerve import Nerve
+from .orientation import Orientation
+
+
+class Atlas(nn.Module):
+    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one set M.
+
+    The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) = \exp(-3/\delta_k)`,
+    :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the transitions are
+    :math:`\tau_{kl} = \varphi_l \circ \psi_k`.
+
+    Args:
+        charts: at least one, all of one dimension and in one ambient space.
+        manifold: the set M that they cover, where there is such an object.
+
+    Raises:
+        AtlasError: no charts, or charts of different dimensions, or not those of the manifold.
+
+    Attributes:
+        charts: the charts.
+        manifold: the set M, or None.
+
+    Example:
+        >>> from topogen.manifolds.charts import Ball, FunctionChart
+        >>> def pole(s):  # stereographic, from the pole s
+        ...     def decode(u):
+        ...         r = (u * u).sum(-1, keepdim=True)
+        ...         return torch.cat([2 * u, s * (r - 1)], -1) / (1 + r)
+        ...     return FunctionChart(decode, lambda x: x[..., :2] / (1 - s * x[..., 2:]), domain=Ball(2, 2.0))
+        >>> atlas = Atlas([pole(1.0), pole(-1.0)])
+        >>> atlas.weights(torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]))
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]])
+        >>> print(f"{float(atlas.volume(tol=1e-8)):.6f}")
+        12.566371
+        >>> atlas.orientation().orientable, atlas.nerve().good_cover
+        (True, False)
+    """
+
+    charts: nn.ModuleList
+    manifold: Manifold | None
+
+    def __init__(self, charts: Iterable[Chart], manifold: Manifold | None = None) -> None:
+        super().__init__()
+        listed = list(charts)
+        if not listed:
+            raise AtlasError("expected at least one chart, got none; give a list of Chart objects")
+        wrong = [type(c).__name__ for c in listed if not isinstance(c, Chart)]
+        if wrong:
+            raise AtlasError(f"expected Chart objects, got {wrong[0]}; see FunctionChart")
+        shapes = {(c.dim, c.ambient_dim) for c in listed}
+        if manifold is not None:
+            shapes.add((manifold.dim, manifold.ambient_dim))
+        if len(shapes) > 1:
+            raise AtlasError(
+                "expected charts (and manifold) of one dimension in one ambient space, got (dim, ambient_dim) in "
+                f"{sorted(shapes)}; a union of sets of different dimension has no atlas"
+            )
+        self.charts = nn.ModuleList(listed)
+        self.manifold = manifold
+
+    @staticmethod
+    def from_gluing(word: str) -> Atlas:
+        r"""Exact atlas of the closed surface that a polygon word describes, on its reference space.
+
+        The word is classified by orientability and Euler characteristic, so equivalent words give one
+        space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a a b b``) the Klein
+        bottle, ``a a`` the projective plane, and orientable words of genus g >= 2 the surface Genus(g).
+        :class:`~topogen.manifolds.gluing.Gluing` holds the abstract surface and its homology.
+
+        Raises:
+            AtlasError: the word is not that of a closed surface.
+            UnsupportedError: a non-orientable surface that the library has no charts for; the message
+                carries its homology.
+        """
+        space = Gluing.from_word(word).reference()
+        return cast("Callable[[], Atlas]", space.atlas)()
+
+    def _listed(self) -> list[Chart]:
+        if len(self.charts) == 0:
+            raise NotFittedError(
+                f"this {type(self).__name__} has no charts yet; call topogen.fit on it first"
+            )
+        return cast("list[Chart]", list(self.charts))
+
+    def _chart(self, k: int) -> Chart:
+        charts = self._listed()
+        if not 0 <= k < len(charts):
+            raise AtlasError(f"expected a chart index 0 <= k < {len(charts)}, got {k}")
+        return charts[k]
+
+    def _check(self, x: Tensor) -> None:
+        D = self.ambient_dim
+        if x.shape[-1:] != (D,) or not x.is_floating_point():
+            raise AtlasError(
+                f"expected floating-point points of shape (..., {D}), got shape {tuple(x.shape)} of {x.dtype}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.charts)
+
+    @property
+    def dim(self) -> int:
+        """Dimension d of the charts' domains."""
+        return self._listed()[0].dim
+
+    @property
+    def ambient_dim(self) -> int:
+        """Dimension D of the space around M."""
+        return self._listed()[0].ambient_dim
+
+    def weights(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
+        r"""Partition of unity :math:`\rho_k(x)`, C-infinity on M; NaN in rows that no chart covers."""
+        self._check(x)
+        log_b = integration.log_bumps(self._listed(), x)
+        covered = log_b.isfinite().any(-1, keepdim=True)
+        # double where: the softmax of an uncovered row has no derivative
+        return torch.where(covered, torch.where(covered, log_b, 0.0).softmax(-1), math.nan)
+
+    def multiplicity(self, x: Float[Tensor, "*batch D"]) -> Int[Tensor, "*batch"]:
+        """How many charts hold x."""
+        self._check(x)
+        return torch.stack([c.contains(x) for c in self._listed()], dim=-1).sum(-1)
+
+    def transition(self, k: int, l: int, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        r""":math:`\varphi_l(\psi_k(z))`; NaN where z is not in U_k, or its point not in chart l.
+
+        Raises:
+            AtlasError: k or l is not the index of a chart.
+        """
+        first, second = self._chart(k), self._chart(l)
+        x = first.decode(z)
+        known = ~x.isnan().any(-1, keepdim=True)
+        # a chart need not be written for NaN: it is asked about its own centre instead
+        centre = second.domain.centre().to(x)
+        safe = torch.where(known, x, second.decode(centre.unsqueeze(0)).squeeze(0))
+        return torch.where(known, second.encode(safe), math.nan)
+
+    def cocycle_error(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        r"""How far the cocycle condition :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
+
+        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the triples of charts that
+        hold x, over the diameter of chart k; NaN where no triple holds x, inf where a transition fails
+        although all three charts hold x.
+        """
+        self._check(x)
+        charts = self._listed()
+        shape, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
+        member = torch.stack([c.contains(x) for c in charts], dim=-1)
+        worst = x.new_full(x.shape[:1], math.nan)
+        sizes: dict[int, float] = {}
+        for k, l, m in itertools.combinations(range(len(charts)), 3):
+            held = member[:, [k, l, m]].all(-1)
+            if not bool(held.any()):
+                continue
+            if k not in sizes:
+                sizes[k] = self._chart_diameter(k)
+            z = charts[k].encode(x[held])
+            for i, j in ((k, l), (l, m), (m, k)):
+                z = self.transition(i, j, z)
+            error = (charts[k].decode(z) - x[held]).norm(dim=-1) / sizes[k]
+            error = error.nan_to_num(nan=math.inf, posinf=math.inf)
+            worst[held] = torch.fmax(worst[held], error.to(x.dtype))
+        return worst.reshape(shape)
+
+    def _chart_diameter(self, k: int) -> float:
+        with torch.no_grad():
+            points = _nerve.chart_points([self._listed()[k]])
+        if points.shape[0] < 2:
+            raise AtlasError(f"expected chart {k} to decode its domain, but it gives NaN there")
+        return diameter(points.cpu().numpy())
+
+    def orientation(self, x: Float[Tensor, "n D"] | None = None) -> Orientation:
+        r"""Whether the charts can be oriented consistently, from the signs of the transitions at x.
+
+        "False" needs a chain of overlaps, each with its sign at three points or more, that reverses
+        the orientation. "True" is a statement about the overlaps that x meets; it needs 40 d points
+        in every chart, and frames that span nearly one tangent space (:math:`|\det Q_l^\top Q_k| \ge 1/2`)
+        at half the points of every overlap. Otherwise None.
+
+        Args:
+            x: points of M, shape (n, D), dense enough to meet every component of every overlap; None
+                takes a grid of every chart.
+        """
+        charts = self._listed()
+        own = x is None
+        x = _nerve.chart_points(charts) if x is None else x
+        self._check(x)
+        return _orientation.orientation(charts, x, complete=own)
+
+    def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
+        """The nerve of the cover, and whether the cover is good.
+
+        Intersections are judged on grids of the charts' own domains (a gap or hole narrower than two
+        voxels is not seen), for dimension 1 to 3.
+
+        Args:
+            x: points of M, shape (n, D), that tell which charts meet; None takes a grid of every
+                chart.
+        """
+        if x is not None:
+            self._check(x)
+        return _nerve.nerve(self._listed(), x)
+
+    def quadrature(self, per_axis: int) -> Quadrature:
+        """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
+
+        A law whose density is needed at many parameters keeps the nodes, and pays for the charts
+        once. No gradient flows into the charts.
+        """
+        return integration.quadrature(self._listed(), per_axis)
+
+    def integrate(
+        self,
+        f: Callable[[Tensor], Tensor],
+        tol: float | None = None,
+        *,
+        max_nodes: int = 4_000_000,
+    ) -> Integral:
+        r""":math:`\int_M f\, dH^d` by partition-of-unity quadrature at two levels.
+
+        Args:
+            f: points (n, D) to values (n,), or (n, m) for m integrals at once.
+            tol: refine until error <= tol times the integral of \|f\|; None takes the first two levels.
+            max_nodes: no level takes more nodes; where that is not enough for `tol`, the error that is
+                returned says so.
+
+        Raises:
+            ValueError: f does not return one value, or one row, per point; or tol <= 0.
+            UnsupportedError: the first two levels already need more than max_nodes (high dimension).
+        """
+        return integration.integrate(self._listed(), f, tol, max_nodes)
+
+    def volume(self, tol: float | None = None) -> Integral:
+        """H^d(M), the integral of 1."""
+        return self.integrate(lambda x: x.new_ones(x.shape[:-1]), tol)
+
+    def sample_uniform(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n D"]:
+        r"""N independent points of law H^d / H^d(M), float64 on the CPU, without gradients.
+
+        Exact rejection: uniform latent points of chart k are kept in proportion to
+        :math:`\rho_k \sqrt{\det G_k}`; a bound that turns out too small is raised and the draw starts again.
+        """
+        if n < 0:
+            raise ValueError(f"expected n >= 0, got {n}")
+        return integration.sample_uniform(self._listed(), n, generator)
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        return f"{len(self.charts)} charts"

@@ -1,0 +1,245 @@
+r"""Integrals over M by a partition of unity, and the area-uniform law, from nothing but charts.
+
+With :math:`\psi_k: U_k \to M` the charts, :math:`G_k = J_k^\top J_k` and :math:`\rho_k` a smooth partition of unity,
+
+.. math:: \int_M f\, dH^d = \sum_k \int_{U_k} \rho_k f(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
+
+Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule converges
+faster than any power of the number of nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import AtlasError, UnsupportedError
+from .charts import Chart
+
+# Nodes per axis of the coarser level, by dimension. One refinement multiplies them by 3/2.
+_START = {1: 96, 2: 48, 3: 20}
+_START_ABOVE = 10
+_CHUNK = 32_768
+# Of the bump exp(-s / depth). With s = 3 the integral over a sphere with two charts of 48 nodes per
+# axis is off by 1e-7; with a bump that is flat on half of its chart, by 1e-4.
+_STEEPNESS = 3.0
+
+
+class Quadrature(NamedTuple):
+    r"""Nodes and weights of an atlas: :math:`\int_M f\, dH^d \approx \sum_i w_i f(x_i)`.
+
+    Attributes:
+        points: x_i, shape (N, D).
+        weights: :math:`w_i = \rho_k(x_i) \sqrt{\det G_k(z_i)} \cdot` (volume of a cell), shape (N,).
+        chart: the index k of the chart of each node, shape (N,).
+        latent: z_i in U_k, shape (N, d).
+    """
+
+    points: Float[Tensor, "N D"]
+    weights: Float[Tensor, " N"]
+    chart: Int[Tensor, " N"]
+    latent: Float[Tensor, "N d"]
+
+
+@dataclass(frozen=True)
+class Integral:
+    """The value of an integral and an estimate of its error.
+
+    Attributes:
+        value: shape () or (m,).
+        error: the difference between two levels of quadrature, of the same shape; it bounds the error
+            of `value` wherever the finer level is closer to the limit than the coarser one.
+    """
+
+    value: Float[Tensor, "*m"]
+    error: Float[Tensor, "*m"]
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+def log_bump(depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The logarithm of the bump exp(-3 / depth), a C-infinity function; -inf where depth <= 0."""
+    inside = depth > 0
+    return torch.where(inside, -_STEEPNESS / torch.where(inside, depth, 1.0), -math.inf)
+
+
+def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
+    """:func:`log_bump` of the depth of phi_k(x) in every chart; -inf outside the chart."""
+    parts = []
+    for chart in charts:
+        z = chart.encode(x)
+        inside = ~z.isnan().any(-1)
+        safe = torch.where(inside.unsqueeze(-1), z, chart.domain.centre().to(z))
+        depth = torch.where(inside, chart.domain.depth(safe).to(x.dtype), 0.0)
+        parts.append(log_bump(depth))
+    return torch.stack(parts, dim=-1)
+
+
+def weighted_volume(
+    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]:
+    r"""x = psi_k(z) and :math:`\rho_k(x) \sqrt{\det G_k(z)}`; 0 where psi_k has no value (NaN)."""
+    x = charts[k].decode(z)
+    own = log_bump(charts[k].domain.depth(z))
+    found = ~x.isnan().any(-1) & own.isfinite()
+    density = torch.zeros_like(own)
+    if bool(found.any()):
+        others = [chart for j, chart in enumerate(charts) if j != k]
+        total = own[found].unsqueeze(-1)
+        if others:
+            total = torch.cat([total, log_bumps(others, x[found]).to(own.dtype)], dim=-1)
+        log_volume = charts[k].log_volume(z[found]).to(own.dtype)
+        value = (own[found] - total.logsumexp(-1) + log_volume).exp()
+        density = density.index_put((found,), value)
+    return x, density
+
+
+def nodes(charts: Sequence[Chart], per_axis: int) -> Iterator[Quadrature]:
+    """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
+    with torch.no_grad():
+        for k, chart in enumerate(charts):
+            grid, cell = chart.domain.grid(per_axis)
+            for z in grid.split(_CHUNK):
+                x, density = weighted_volume(charts, k, z)
+                kept = density != 0  # NaN is kept: it must be seen
+                z, x, w = z[kept], x[kept], density[kept] * cell
+                yield Quadrature(x, w, torch.full(w.shape, k, device=w.device), z)
+
+
+def quadrature(charts: Sequence[Chart], per_axis: int) -> Quadrature:
+    """All of :func:`nodes` at once."""
+    if per_axis < 1:
+        raise ValueError(f"expected per_axis >= 1, got {per_axis}")
+    parts = list(nodes(charts, per_axis))
+    return Quadrature(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def start(dim: int) -> int:
+    """Nodes per axis of the coarser of the first two levels."""
+    return _START.get(dim, _START_ABOVE)
+
+
+def integrate(
+    charts: Sequence[Chart],
+    f: Callable[[Tensor], Tensor],
+    tol: float | None,
+    max_nodes: int,
+) -> Integral:
+    """See :meth:`Atlas.integrate`."""
+    if tol is not None and not tol > 0:
+        raise ValueError(f"expected tol > 0 (relative to the integral of |f|), got {tol}")
+    d = charts[0].dim
+
+    def cost(per_axis: int) -> int:
+        return len(charts) * per_axis**d
+
+    coarse = start(d)
+    fine = math.ceil(1.5 * coarse)
+    if cost(fine) > max_nodes:
+        raise UnsupportedError(
+            f"quadrature in dimension {d} with {len(charts)} charts needs {cost(fine):.1e} nodes, more than "
+            f"max_nodes={max_nodes:.1e}; raise max_nodes, or average f over sample_uniform"
+        )
+    old, _ = _level(charts, f, coarse)
+    while True:
+        new, size = _level(charts, f, fine)
+        error = (new - old).abs().detach() + torch.finfo(size.dtype).eps * size
+        coarse, fine = fine, math.ceil(1.5 * fine)
+        # not (error > ...): NaN ends the refinement as well
+        enough = tol is None or not bool((error > tol * size).any())
+        if enough or cost(fine) > max_nodes:
+            return Integral(new, error)
+        old = new
+
+
+def _level(
+    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int
+) -> tuple[Tensor, Tensor]:
+    """The integrals of f and of |f| on one level."""
+    total, size = None, None
+    for part in nodes(charts, per_axis):
+        if part.weights.shape[0] == 0:
+            continue
+        values = f(part.points)
+        n = part.weights.shape[0]
+        if not isinstance(values, Tensor) or values.ndim not in (1, 2) or values.shape[0] != n:
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"expected f to take points (n, D) to values (n,) or (n, m), got {got} for n = {n}"
+            )
+        values = values.to(part.weights.dtype)
+        contribution = (part.weights @ values, part.weights @ values.detach().abs())
+        total = contribution[0] if total is None else total + contribution[0]
+        size = contribution[1] if size is None else size + contribution[1]
+    if total is None or size is None:
+        raise AtlasError(
+            "expected charts with points in their domains, but no chart decodes any node of its grid; "
+            "check decode with topogen.testing.check_chart"
+        )
+    return total, size
+
+
+def sample_uniform(
+    charts: Sequence[Chart], n: int, generator: torch.Generator | None
+) -> Float[Tensor, "n D"]:
+    """See :meth:`Atlas.sample_uniform`."""
+    corners = [chart.domain.bounding_box() for chart in charts]
+    boxes = torch.stack([(high - low).prod() for low, high in corners]).cpu()
+    with torch.no_grad():
+        bound = torch.stack([_largest(charts, k) for k in range(len(charts))]).cpu()
+        if not bool((bound > 0).any()):
+            raise AtlasError("expected an atlas of positive volume, but every chart has volume 0")
+        while True:
+            points, larger = _rejection(charts, n, 1.2 * bound, boxes, generator)
+            if points is not None:
+                return points
+            bound = torch.maximum(bound, larger)
+
+
+def _largest(charts: Sequence[Chart], k: int) -> Tensor:
+    """The largest value of rho_k sqrt(det G_k) on a grid of U_k."""
+    z, _ = charts[k].domain.grid(start(charts[k].dim))
+    found = [weighted_volume(charts, k, part)[1].max() for part in z.split(_CHUNK)]
+    return torch.stack(found).max().to(torch.float64)
+
+
+def _rejection(
+    charts: Sequence[Chart],
+    n: int,
+    bound: Tensor,
+    boxes: Tensor,
+    generator: torch.Generator | None,
+) -> tuple[Tensor | None, Tensor]:
+    """N points under fixed bounds, or None and the larger bounds that are needed."""
+    accepted = []
+    count = 0
+    while count < n or not accepted:
+        m = min(_CHUNK, 2 * (n - count) + 64)
+        chosen = torch.multinomial(bound * boxes, m, replacement=True, generator=generator)
+        u = torch.rand(m, charts[0].dim + 1, generator=generator, dtype=torch.float64)
+        x = u.new_zeros(m, charts[0].ambient_dim)
+        kept = torch.zeros(m, dtype=torch.bool)
+        for k, chart in enumerate(charts):
+            mine = (chosen == k).nonzero().squeeze(-1)
+            low, high = chart.domain.bounding_box()
+            z = low + (high - low) * u[mine, 1:].to(low)
+            inside = chart.domain.contains(z).cpu()
+            mine, z = mine[inside], z[inside.to(z.device)]
+            if mine.numel() == 0:
+                continue
+            y, density = (t.to("cpu", torch.float64) for t in weighted_volume(charts, k, z))
+            if bool((density > bound[k]).any()):
+                larger = bound.clone()
+                larger[k] = density.max()
+                return None, larger
+            x[mine], kept[mine] = y, u[mine, 0] * bound[k] < density
+        accepted.append(x[kept])  # in the order of the proposals: cutting the tail is then no bias
+        count += int(kept.sum())
+    return torch.cat(accepted)[:n], bound
