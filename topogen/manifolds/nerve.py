@@ -20,10 +20,10 @@ from torch import Tensor
 from ..homology import DEFAULT_FIELDS, Homology
 from .charts import Chart
 
-# Voxels per axis of the box around an intersection, by dimension; doubled where it looks bad.
-_VOXELS = {1: 64, 2: 24, 3: 10}
-# Nodes per axis of the grid of a whole chart.
-_GRID = {1: 128, 2: 32, 3: 14, 4: 8}
+# Voxels per axis of the picture of a whole chart, by dimension.
+_VOXELS = {1: 128, 2: 48, 3: 20}
+# Pieces and holes of fewer voxels than this, to the power d, are rounding at sharp corners.
+_SPECK = 2
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,27 @@ class Nerve:
         return Homology({p: numbers[: self.dim + 1] for p, numbers in full.betti.items()})
 
 
+def voxels(lo: Tensor, hi: Tensor, n: int) -> Float[Tensor, "m d"]:
+    """The centres of n^d voxels of the box lo..hi, the last axis fastest."""
+    ticks = (torch.arange(n, dtype=lo.dtype, device=lo.device) + 0.5) / n
+    d = lo.numel()
+    return lo + (hi - lo) * torch.cartesian_prod(*[ticks] * d).reshape(-1, d)
+
+
+def decode_box(
+    chart: Chart, lo: Tensor, hi: Tensor, n: int
+) -> tuple[Float[Tensor, "m D"], np.ndarray]:
+    """The points of M in a box of the chart, and which of the n^d voxels they belong to."""
+    with torch.no_grad():
+        x = chart.decode(voxels(lo, hi, n))
+    found = ~x.isnan().any(-1)
+    return x[found], found.cpu().numpy()
+
+
 def chart_points(charts: Sequence[Chart]) -> Float[Tensor, "n D"]:
     """Points of M from a grid of every chart; nodes that do not decode are left out."""
-    with torch.no_grad():
-        x = torch.cat([c.decode(c.domain.grid(_GRID.get(c.dim, 5))[0]) for c in charts])
-    return x[~x.isnan().any(-1)]
+    n = _VOXELS.get(charts[0].dim, 6)
+    return torch.cat([decode_box(c, *c.domain.bounding_box(), n)[0] for c in charts])
 
 
 def membership(charts: Sequence[Chart], x: Float[Tensor, "n D"]) -> np.ndarray:
@@ -65,16 +81,20 @@ def membership(charts: Sequence[Chart], x: Float[Tensor, "n D"]) -> np.ndarray:
 def nerve(charts: Sequence[Chart], x: Float[Tensor, "n D"] | None) -> Nerve:
     """See :meth:`Atlas.nerve`."""
     d = charts[0].dim
-    own = chart_points(charts)
-    x = own if x is None else x
-    member = membership(charts, x)
-    simplices = _simplices(member, d)
-    good, reason = _good_cover(charts, x, member, simplices, own)
+    if d not in _VOXELS:
+        x = chart_points(charts) if x is None else x
+        simplices = _simplices(membership(charts, x), d)
+        good, reason = None, f"intersections are judged for dimension 1 to 3, not {d}"
+    else:
+        cover = _Cover(charts)
+        own = _simplices(np.concatenate(cover.member), d)
+        simplices = own if x is None else _simplices(membership(charts, x), d)
+        good, reason = _good_cover(cover, x, simplices, own)
     return Nerve(d, tuple(sorted(simplices, key=lambda s: (len(s), s))), good, reason)
 
 
 def _simplices(member: np.ndarray, d: int) -> set[tuple[int, ...]]:
-    """All sets of at most d + 2 charts with a common point: linear in the number of such sets."""
+    """All sets of at most d + 2 charts with a common point: no face above that is listed."""
     found: set[tuple[int, ...]] = set()
     for row in np.unique(member, axis=0):
         charts = np.flatnonzero(row).tolist()
@@ -83,25 +103,74 @@ def _simplices(member: np.ndarray, d: int) -> set[tuple[int, ...]]:
     return found
 
 
+class _Cover:
+    """Pictures of the intersections of charts, drawn in the coordinates of their first chart."""
+
+    def __init__(self, charts: Sequence[Chart]) -> None:
+        self.charts, self.dim = charts, charts[0].dim
+        self.n = _VOXELS[self.dim]
+        self.boxes = [c.domain.bounding_box() for c in charts]
+        drawn = [decode_box(c, *box, self.n) for c, box in zip(charts, self.boxes, strict=True)]
+        self.member = [membership(charts, x) for x, _ in drawn]
+        self.found = [found for _, found in drawn]
+
+    def picture(self, simplex: tuple[int, ...]) -> np.ndarray:
+        """The intersection on the grid of the whole first chart."""
+        k = simplex[0]
+        full = np.zeros(self.n**self.dim, dtype=bool)
+        full[self.found[k]] = self.member[k][:, simplex[1:]].all(-1)
+        return full.reshape((self.n,) * self.dim)
+
+    def enlarged(
+        self, simplex: tuple[int, ...], picture: np.ndarray, x: Tensor | None, n: int
+    ) -> np.ndarray:
+        """The intersection on a grid of the smallest box about what is seen of it, and about x."""
+        k = simplex[0]
+        low, high = self.boxes[k]
+        step = (high - low) / self.n
+        z = low + step * (torch.from_numpy(np.argwhere(picture)).to(low) + 0.5)
+        if x is not None:
+            inside = torch.from_numpy(membership([self.charts[j] for j in simplex], x).all(-1))
+            z = torch.cat([z, self.charts[k].encode(x[inside.to(x.device)]).to(z)])
+        lo = torch.maximum(z.amin(0) - 1.5 * step, low)
+        hi = torch.minimum(z.amax(0) + 1.5 * step, high)
+        points, found = decode_box(self.charts[k], lo, hi, n)
+        full = np.zeros(n**self.dim, dtype=bool)
+        full[found] = membership([self.charts[j] for j in simplex[1:]], points).all(-1)
+        return full.reshape((n,) * self.dim)
+
+    def acyclic(self, simplex: tuple[int, ...], x: Tensor | None) -> bool | None:
+        """Whether an intersection of t charts has no reduced homology up to degree d - t + 1.
+
+        A picture of enough voxels that looks good decides; else it is enlarged, and what looks bad
+        must do so at twice the resolution as well.
+        """
+        top = self.dim - len(simplex) + 1
+        whole = self.picture(simplex)
+        if whole.sum() >= 4**self.dim and _looks_acyclic(whole, top):
+            return True
+        for n in (self.n, 2 * self.n):
+            picture = self.enlarged(simplex, whole, x, n)
+            if not picture.any():
+                return None
+            good = _looks_acyclic(picture, top)
+            if good:
+                return True if n == self.n else None
+        return False
+
+
 def _good_cover(
-    charts: Sequence[Chart],
-    x: Tensor,
-    member: np.ndarray,
+    cover: _Cover,
+    x: Tensor | None,
     simplices: set[tuple[int, ...]],
-    own: Tensor,
+    own: set[tuple[int, ...]],
 ) -> tuple[bool | None, str]:
-    d = charts[0].dim
-    if d not in _VOXELS:
-        return None, f"intersections are judged for dimension 1 to 3, not {d}"
-    own_member = membership(charts, own)
-    missed = _simplices(own_member, d) - simplices
-    unclear = [f"the points miss the intersection {min(missed, key=len)}"] if missed else []
-    empty = [k for k in range(len(charts)) if (k,) not in simplices]
-    unclear += [f"no point in chart {k}" for k in empty]
-    points, inside = torch.cat([x, own]), np.concatenate([member, own_member])
-    for simplex in sorted((s for s in simplices if 2 <= len(s) <= d + 1), key=len):
-        common = points[torch.from_numpy(inside[:, simplex].all(-1))]
-        acyclic = _acyclic(charts, simplex, common)
+    unclear = []
+    if own - simplices:
+        unclear.append(f"the points miss the intersection {min(own - simplices)}; give more points")
+    intersections = (s for s in own | simplices if 2 <= len(s) <= cover.dim + 1)
+    for simplex in sorted(intersections, key=lambda s: (len(s), s)):
+        acyclic = cover.acyclic(simplex, x)
         name = "U_" + " n U_".join(map(str, simplex))
         if acyclic is False:
             return False, f"{name} is not connected, or has a hole"
@@ -112,48 +181,43 @@ def _good_cover(
     return True, "every intersection that matters is acyclic"
 
 
-def _acyclic(charts: Sequence[Chart], simplex: tuple[int, ...], x: Tensor) -> bool | None:
-    """Whether an intersection has vanishing reduced homology up to degree d - t + 1.
+def _looks_acyclic(picture: np.ndarray, top: int) -> bool:
+    """Whether a picture, without its specks, is connected and has no homology up to degree `top`."""
+    from scipy.ndimage import label
 
-    It is drawn on a grid of the first chart, thickened by one voxel (a gap or hole must be wider than
-    two voxels to count), at two resolutions where the first looks bad.
+    d = picture.ndim
+    speck = min(_SPECK**d, picture.sum() / 4)
+    # closed voxels touch at corners, the open complement only through faces
+    pieces, count = label(picture, np.ones((3,) * d))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    picture = np.pad((sizes[pieces] > speck) & picture, 1)
+    gaps, count = label(~picture)
+    picture = picture | (np.bincount(gaps.ravel(), minlength=count + 1)[gaps] <= speck)
+    betti = picture_betti(picture)
+    return betti[0] == 1 and not any(betti[1 : top + 1])
+
+
+def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
+    """Betti numbers, degrees 0 to d - 1, of a union of closed voxels in R^d, d <= 3; no torsion.
+
+    Pieces and, by Alexander duality, gaps are counted; the Euler characteristic gives the rest.
     """
-    chart = charts[simplex[0]]
-    d = chart.dim
-    low, high = chart.domain.bounding_box()
-    z = chart.encode(x)
-    margin = (high - low) / _GRID[d]
-    lo = torch.maximum(z.amin(0) - margin, low)
-    hi = torch.minimum(z.amax(0) + margin, high)
-    verdicts = []
-    for n in (_VOXELS[d], 2 * _VOXELS[d]):
-        betti = _picture_betti([charts[k] for k in simplex], lo, hi, n)
-        verdicts.append(betti[0] == 1 and not any(betti[1 : d - len(simplex) + 2]))
-        if verdicts[0] or betti[0] == 0:
-            break
-    if verdicts[0]:
-        return True
-    return False if len(verdicts) == 2 and not verdicts[1] and betti[0] > 0 else None
+    from scipy.ndimage import label
 
-
-def _picture_betti(charts: Sequence[Chart], lo: Tensor, hi: Tensor, n: int) -> list[int]:
-    """Betti numbers over Z/2 of the voxels of the box lo..hi that lie in all charts, thickened."""
-    import gudhi
-    from scipy.ndimage import binary_dilation
-
-    d = lo.numel()
-    ticks = (torch.arange(n, dtype=lo.dtype, device=lo.device) + 0.5) / n
-    unit = torch.cartesian_prod(*[ticks] * d).reshape(-1, d)
-    with torch.no_grad():
-        x = charts[0].decode(lo + (hi - lo) * unit)
-        mask = ~x.isnan().any(-1)
-        for chart in charts[1:]:
-            mask[mask.clone()] = chart.contains(x[mask])
-    picture = mask.cpu().numpy().reshape((n,) * d)
-    if not picture.any():
-        return [0] * (d + 1)
-    picture = binary_dilation(picture, np.ones((3,) * d))
-    voxels = gudhi.CubicalComplex(top_dimensional_cells=np.where(picture, 0.0, 1.0))
-    voxels.compute_persistence(homology_coeff_field=2)
-    betti = voxels.persistent_betti_numbers(0.5, 0.5)
-    return list(betti) + [0] * (d + 1 - len(betti))
+    d = picture.ndim
+    picture = np.pad(picture, 1)
+    pieces = label(picture, np.ones((3,) * d))[1]
+    gaps = label(~picture)[1] - 1
+    if d == 1:
+        return (pieces,)
+    if d == 2:
+        return (pieces, gaps)
+    chi = 0
+    for flat in itertools.product((False, True), repeat=d):
+        # a face that is flat along some axes is there when a voxel on one of its sides is
+        cells = picture
+        for axis in np.flatnonzero(flat):
+            n = cells.shape[axis]
+            cells = np.take(cells, range(n - 1), axis) | np.take(cells, range(1, n), axis)
+        chi += (-1) ** (d - sum(flat)) * int(cells.sum())
+    return (pieces, pieces + gaps - chi, gaps)
