@@ -1,1 +1,13 @@
-"""."""
+"""Check what a point cloud is: homology with a verdict, dimension, orientability, noise."""
+
+from .compare import Comparison as Comparison
+from .compare import compare as compare
+from .dimension import DimensionEstimate as DimensionEstimate
+from .dimension import components as components
+from .dimension import duplicates as duplicates
+from .dimension import intrinsic_dimension as intrinsic_dimension
+from .dimension import noise_level as noise_level
+from .orientation import Orientability as Orientability
+from .orientation import orientability as orientability
+from .report import TopologyReport as TopologyReport
+from .report import check_topology as check_topology

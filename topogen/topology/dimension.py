@@ -1,0 +1,221 @@
+"""The intrinsic dimension of a cloud, and how far the points scatter around the set they sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .inference import gather
+from .landmarks import Cloud, nearest, neighbours, prepare
+
+SCALES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
+LEAST_GAP = 3.0
+MOST_ANISOTROPY = 20.0  # tangent eigenvalues are alike; those of curvature are far smaller
+
+
+@dataclass(frozen=True)
+class DimensionEstimate:
+    """What three estimators say of the dimension of a cloud.
+
+    Attributes:
+        dim: the consensus, an integer >= 1; local PCA decides where its gap is clear.
+        estimates: "local_pca", "levina_bickel", "two_nn"; NaN where one has no answer.
+        agree: whether all three round to `dim`.
+        gap: ratio of the eigenvalues d and d+1 at the scale that local PCA chose (1: no gap seen).
+        neighbours: the number of neighbours at that scale.
+
+    Example:
+        >>> t = np.linspace(0, 6, 200)
+        >>> str(intrinsic_dimension(np.stack([np.cos(t), np.sin(t)], axis=1)))
+        'dimension 1 (local PCA 1, Levina-Bickel 1.2, TwoNN undefined)'
+    """
+
+    dim: int
+    estimates: dict[str, float]
+    agree: bool
+    gap: float
+    neighbours: int
+
+    def __int__(self) -> int:
+        return self.dim
+
+    def __str__(self) -> str:
+        def word(name: str) -> str:
+            value = self.estimates[name]
+            return "undefined" if math.isnan(value) else f"{value:.2g}"
+
+        return (
+            f"dimension {self.dim} (local PCA {word('local_pca')}, "
+            f"Levina-Bickel {word('levina_bickel')}, TwoNN {word('two_nn')})"
+        )
+
+
+def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
+    r"""Estimate the dimension of the set that the points sample.
+
+    Local PCA: the geometric mean over centres of the eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of
+    the covariance of k neighbours, for several k; the dimension is the d with the largest
+    :math:`\lambda_d / \lambda_{d+1}` over all k, among those with :math:`\lambda_d \ge \lambda_1 / 20`. Small k sees noise, large k curvature; the gap is widest
+    between them. Without a gap of 3 the cloud fills its (principal) coordinates.
+
+    Levina and Bickel, 2004 (averaged as MacKay and Ghahramani, 2005,
+    http://www.inference.org.uk/mackay/dimension):
+    :math:`1/\hat d = \mathrm{mean}_{i, j < k} \ln(r_k(x_i)/r_j(x_i))`; TwoNN (Facco et al., 2017,
+    https://doi.org/10.1038/s41598-017-11873-y): a line through the law of :math:`r_2/r_1`. Both see noise
+    as dimension, so they are evidence, not the judge.
+
+    Args:
+        points: array-like, shape (n, D).
+        seed: of the centres, where there are more than 400 points.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+    """
+    return dimension_of(prepare(points, seed=seed), seed=seed)
+
+
+def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
+    """:func:`intrinsic_dimension` of a prepared cloud."""
+    x = cloud.points
+    centres = _centres(x, seed)
+    dim, gap, used = _local_pca(x, centres)
+    two_nn, levina_bickel = _neighbour_estimates(x, centres)
+    if dim == 0:
+        dim = min(x.shape[1], max(1, round(levina_bickel)) if levina_bickel > 0 else x.shape[1])
+    estimates = {"local_pca": float(dim), "levina_bickel": levina_bickel, "two_nn": two_nn}
+    agree = all(not math.isnan(v) and round(v) == dim for v in estimates.values())
+    return DimensionEstimate(dim, estimates, agree, gap, used)
+
+
+def _centres(x: np.ndarray, seed: int) -> np.ndarray:
+    return x[np.random.default_rng(seed).permutation(len(x))[:400]]
+
+
+def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of local covariances, shape (c, min(k+1, D)), and squared radii, shape (c,)."""
+    distance, index = nearest(x, centres, min(k + 1, len(x)))
+    local = x[index]
+    local = local - local.mean(axis=1, keepdims=True)
+    values = np.linalg.svd(local, compute_uv=False) ** 2 / local.shape[1]
+    return values, distance[:, -1] ** 2
+
+
+def _local_pca(x: np.ndarray, centres: np.ndarray) -> tuple[int, float, int]:
+    """(d, gap, k) at the scale with the widest gap; d = 0 where D is too large to judge."""
+    n, D = x.shape
+    best = (1 if D == 1 else 0, 1.0, 0)
+    for k in SCALES:
+        if k > max(6, n // 8) or k >= n:
+            break
+        if k < 12 and n >= 100:
+            continue
+        values, _ = local_spectra(x, centres, k)
+        log = np.log(np.maximum(values, 1e-14 * np.maximum(values[:, :1], 1e-300))).mean(axis=0)
+        usable = min(len(log) - 1, k // 3)
+        if usable < 1:
+            continue
+        usable = min(usable, int((log > log[0] - math.log(MOST_ANISOTROPY)).sum()))
+        gaps = np.exp(log[:usable] - log[1 : usable + 1])
+        d = int(gaps.argmax()) + 1
+        if gaps[d - 1] > max(best[1], LEAST_GAP):
+            best = (d, float(gaps[d - 1]), k)
+    if best[0] == 0 and D <= 4:
+        return D, 1.0, 0
+    return best
+
+
+def _neighbour_estimates(x: np.ndarray, centres: np.ndarray) -> tuple[float, float]:
+    """TwoNN and Levina-Bickel (k = 10..20)."""
+    r = nearest(x, centres, min(21, len(x)))[0][:, 1:]
+    r = r[r[:, 0] > 0]
+    if len(r) < 5:
+        return math.nan, math.nan
+    logs = np.log(r[:, -1:] / r[:, :-1])
+    mean = float(logs.mean()) * (r.shape[1] - 1) / max(r.shape[1] - 2, 1)
+    levina_bickel = 1 / mean if mean > 1e-9 else math.nan
+    mu = np.sort(np.log(r[:, 1] / r[:, 0]))
+    keep = mu[: int(0.9 * len(mu))]
+    weights = -np.log1p(-np.arange(1, len(mu) + 1) / (len(mu) + 1))[: len(keep)]
+    square = float(keep @ keep)
+    two_nn = float(keep @ weights) / square if square > 1e-9 * len(keep) else math.nan
+    return two_nn, levina_bickel
+
+
+def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
+    r"""Root-mean-square distance of the points from the set they scatter around, in their units.
+
+    The part of a local covariance that is normal to the leading `dim` axes grows as
+    :math:`\sigma^2 + c\, r^4` with the radius r of the neighbourhood; a line through its medians at several
+    r, fitted in r^4, gives :math:`\sigma^2` at r = 0.
+
+    Args:
+        points: array-like, shape (n, D).
+        dim: dimension of the set; estimated where not given.
+        seed: of the centres.
+
+    Returns:
+        sigma, 0 where the points fill their space (dim >= D) or no noise is seen.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: dim < 1.
+    """
+    if dim is not None and dim < 1:
+        raise ValueError(f"expected dim >= 1, got {dim}")
+    cloud = prepare(points, seed=seed)
+    dim = dimension_of(cloud, seed=seed).dim if dim is None else dim
+    x = cloud.points
+    n, D = x.shape
+    if dim >= D:
+        return 0.0
+    centres = _centres(x, seed)
+    quartic, normal = [], []
+    for k in SCALES:
+        if k < 2 * (dim + 2) or k > max(16, n // 8) or k >= n:
+            continue
+        values, radius2 = local_spectra(x, centres, k)
+        correction = (k + 1) / (k - dim)  # the fitted plane takes `dim` degrees of freedom
+        normal.append(np.median(values[:, dim:].sum(axis=1)) * correction)
+        quartic.append(np.median(radius2) ** 2)
+    if len(normal) < 2:
+        return 0.0
+    a, b = np.array(quartic), np.array(normal)
+    weight = 1 / b.clip(1e-30)  # relative errors are alike
+    intercept = np.polynomial.Polynomial.fit(a, b, 1, w=weight)(0.0)
+    return math.sqrt(max(float(intercept), 0.0)) * cloud.unit
+
+
+def duplicates(points: Any) -> int:
+    """The number of rows that repeat an earlier row."""
+    from ..points import as_array
+
+    x = as_array(points) + 0.0
+    return len(x) - len(np.unique(x, axis=0))
+
+
+def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
+    r"""The number of connected components that the cloud shows at its scale; None if unclear.
+
+    A gap counts when it is wider than what uniform samples of one piece show between farthest-point
+    landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+
+    Args:
+        points: array-like, shape (n, D).
+        alpha: bound on the probability to report a component that is not there.
+        seed: of the landmarks.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+    """
+    cloud = prepare(points, seed=seed)
+    dim = dimension_of(cloud, seed=seed).dim
+    return gather(cloud, dim, 0, (2,), alpha=alpha, seed=seed).betti[2][0]
+
+
+def isolated(points: np.ndarray, k: int = 5) -> float:
+    """The fraction of points whose k-th neighbour is over 4 times as far as is usual: outliers."""
+    distance = neighbours(points, k)[0][:, -1]
+    return float((distance > 4 * np.quantile(distance, 0.9)).mean())

@@ -1,0 +1,197 @@
+"""From a cloud to landmarks: cleaning, PCA, farthest-point sampling, and the scale it can carry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidPoints
+from ..points import as_array, diameter
+
+LEAST_POINTS = 10
+MOST_POINTS = 50_000
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points ready for topology: distinct, centred, of diameter about 1, in few coordinates.
+
+    Attributes:
+        points: the points, shape (n, D'), in units of `unit`.
+        index: the rows of the given array that they come from, shape (n,).
+        unit: the length by which the given points were divided.
+        given: number of rows given.
+        duplicates: rows that repeat an earlier row.
+        remarks: what was done to the points, in words.
+    """
+
+    points: np.ndarray
+    index: np.ndarray
+    unit: float
+    given: int
+    duplicates: int
+    remarks: tuple[str, ...]
+
+
+def prepare(points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "points") -> Cloud:
+    """Check, drop duplicates, scale, rotate to few coordinates (D > 20), and trim.
+
+    Args:
+        points: anything array-like, shape (n, D).
+        trim: the fraction of points, those with the largest distance to their 15th neighbour, that
+            is left out. Outliers break a farthest-point sample; too much trimming opens holes.
+        seed: for the random part of more than 50 000 points that is kept.
+        name: what messages call the cloud.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: `trim` is not in [0, 0.5).
+    """
+    if not 0 <= trim < 0.5:
+        raise ValueError(f"expected 0 <= trim < 0.5, got {trim}")
+    x = as_array(points, name=name) + 0.0  # -0.0 and 0.0 are the same point
+    given = len(x)
+    rows = np.ascontiguousarray(x).view(f"V{8 * x.shape[1]}").ravel()
+    index = np.sort(np.unique(rows, return_index=True)[1])
+    if len(index) < LEAST_POINTS:
+        raise InvalidPoints(
+            f"{name}: expected at least {LEAST_POINTS} distinct points, got {len(index)} "
+            f"({given} rows); give more points"
+        )
+    remarks: list[str] = []
+    duplicates = given - len(index)
+    if duplicates:
+        remarks.append(f"{duplicates} duplicate points left out")
+    if len(index) > MOST_POINTS:
+        remarks.append(f"{MOST_POINTS} of {len(index)} distinct points used, drawn at random")
+        chosen = np.random.default_rng(seed).choice(len(index), MOST_POINTS, replace=False)
+        index = index[np.sort(chosen)]
+    x = x[index]
+    size = float(np.abs(x).max())  # first, so that the squares of huge or tiny numbers are safe
+    x = x / size
+    x = x - x.mean(axis=0)
+    length = diameter(x)
+    if length < 1e-12:
+        raise InvalidPoints(
+            f"{name}: expected distinct points, got a cloud of diameter {length * size:.1e} around "
+            f"numbers of size {size:.1e}, which is rounding; centre the points in higher precision"
+        )
+    x = x / length
+    if x.shape[1] > 20:
+        x, words = principal_coordinates(x)
+        remarks += [words] if words else []
+    if trim > 0:
+        kept = np.argsort(neighbour_distance(x, 15), kind="stable")[
+            : math.ceil(len(x) * (1 - trim))
+        ]
+        kept = np.sort(kept)
+        remarks.append(f"{len(x) - len(kept)} of {len(x)} points trimmed")
+        x, index = x[kept], index[kept]
+    return Cloud(x, index, size * length, given, duplicates, tuple(remarks))
+
+
+def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
+    r"""Centred points in their principal axes; noise axes are cut where noise can be told.
+
+    The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when the noise is
+    isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta + 1.43` and
+    :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The cut is
+    made only for n >= 4 D; otherwise the axes of zero variance alone are dropped, an exact rotation.
+
+    Returns:
+        the coordinates, shape (n, D'), and one sentence (empty when only zeros were dropped).
+    """
+    n, D = x.shape
+    if n > D:
+        values, axes = np.linalg.eigh(x.T @ x)
+        s, axes = np.sqrt(np.maximum(values[::-1], 0)), axes[:, ::-1]
+    else:
+        _, s, vt = np.linalg.svd(x, full_matrices=False)
+        axes = vt.T
+    rank = int((s > 1e-7 * s[0]).sum())
+    if n < 4 * D:
+        return x @ axes[:, :rank], ""
+    beta = D / n
+    omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
+    above = int((s > omega * np.median(s)).sum())
+    keep = min(rank, above) if above else rank  # no axis stands out: the cloud fills its space
+    words = f"{keep} of {D} principal axes kept, the rest is noise" if keep < rank else ""
+    return x @ axes[:, :keep], words
+
+
+def neighbour_distance(x: np.ndarray, k: int) -> np.ndarray:
+    """Distance of each point to its k-th nearest other point, shape (n,)."""
+    return neighbours(x, k)[0][:, -1]
+
+
+def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices of the k nearest other points, each of shape (n, k)."""
+    k = min(k, len(x) - 1)
+    distance, index = nearest(x, x, k + 1)
+    return distance[:, 1:], index[:, 1:]
+
+
+def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to, and indices of, the k nearest rows of x: by a tree, or by products if D > 12."""
+    if x.shape[1] <= 12:
+        from scipy.spatial import cKDTree
+
+        distance, index = cKDTree(x).query(queries, k=k)
+        return distance.reshape(len(queries), k), index.reshape(len(queries), k)
+    squares = (x * x).sum(axis=1)
+    distance = np.empty((len(queries), k))
+    index = np.empty((len(queries), k), dtype=np.int64)
+    chunk = max(1, 8_000_000 // len(x))
+    for i in range(0, len(queries), chunk):
+        q = queries[i : i + chunk]
+        d2 = squares - 2 * (q @ x.T) + (q * q).sum(axis=1)[:, None]
+        near = np.argpartition(d2, k - 1, axis=1)[:, :k] if k < len(x) else np.argsort(d2, axis=1)
+        d2 = np.take_along_axis(d2, near, axis=1)
+        order = np.argsort(d2, axis=1)
+        index[i : i + chunk] = np.take_along_axis(near, order, axis=1)
+        distance[i : i + chunk] = np.sqrt(np.maximum(np.take_along_axis(d2, order, axis=1), 0))
+    return distance, index
+
+
+def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    r"""Farthest-point sampling: each landmark is the point farthest from those before it.
+
+    Args:
+        x: points, shape (n, D).
+        m: number of landmarks.
+        start: index of the first one.
+
+    Returns:
+        indices, shape (m,), and covering radii :math:`\epsilon(j) = \max_i \min_{l < j} |x_i - x_l|`,
+        shape (m,): entry j-1 is that of the first j landmarks, so one pass gives them all.
+    """
+    squares = (x * x).sum(axis=1)
+    index = np.empty(m, dtype=np.int64)
+    radius = np.empty(m)
+    nearest = np.full(len(x), np.inf)
+    i = start
+    for j in range(m):
+        index[j] = i
+        np.minimum(nearest, squares - 2 * (x @ x[i]) + squares[i], out=nearest)
+        nearest[i] = 0.0
+        i = int(nearest.argmax())
+        radius[j] = math.sqrt(max(nearest[i], 0.0))
+    return index, radius
+
+
+def holdout_gap(x: np.ndarray, rng: np.random.Generator, repeats: int = 3) -> float:
+    """The largest hole of a sample: max distance from one random half to the other, median of repeats."""
+    gaps = []
+    for _ in range(repeats):
+        order = rng.permutation(len(x))
+        half = len(x) // 2
+        gaps.append(nearest(x[order[:half]], x[order[half:]], 1)[0].max())
+    return float(np.median(gaps))
+
+
+def count_for_radius(radius: np.ndarray, epsilon: float) -> int:
+    """The largest number m of landmarks with covering radius eps(m) >= `epsilon`; at least 1."""
+    return max(1, int(np.searchsorted(-radius, -epsilon, side="right")))
