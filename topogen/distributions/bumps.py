@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import calculus
 from ..errors import AtlasError
 from ..manifolds.atlas import Atlas
 from .base import ManifoldDistribution
@@ -82,7 +83,7 @@ class BumpMixture(ManifoldDistribution):
             rows = inside.nonzero().squeeze(-1)
             if rows.numel() == 0:
                 continue
-            log_volume = chart.log_volume_on(z[rows], Q[rows])
+            log_volume = calculus.log_gram(chart.jacobian_on(z[rows], Q[rows]))
             bumps = bump_densities(z[rows], self.z[mine], self.L[mine])
             p = p.index_add(0, rows, (bumps @ self.weights[mine]) * (-log_volume).exp())
         return p.log()

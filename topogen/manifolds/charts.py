@@ -203,19 +203,26 @@ class Chart(nn.Module, ABC):
         """Whether x, a point of M, lies in the image of the chart."""
         return self._encode(x)[1]
 
+    def value_and_jacobian(
+        self, z: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+        """:meth:`decode` and :meth:`jacobian` in one pass."""
+        x, J = calculus.value_and_jacobian(self._decode, z)
+        return torch.where(self.domain.contains(z).unsqueeze(-1), x, math.nan), J
+
     def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
         """J = D psi(z), shape (..., D, d)."""
-        return calculus.jacobian(self._decode, z)
+        return self.value_and_jacobian(z)[1]
 
     def log_volume(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         r""":math:`\tfrac12 \log\det J^\top J` of psi at z: the area of M per unit of dz, in nats."""
         return calculus.log_gram(self.jacobian(z))
 
-    def log_volume_on(
+    def jacobian_on(
         self, z: Float[Tensor, "*batch d"], Q: Float[Tensor, "*batch D d"]
-    ) -> Float[Tensor, "*batch"]:
-        """:meth:`log_volume`, where an orthonormal tangent basis Q at psi(z) is at hand already."""
-        return self.log_volume(z)
+    ) -> Float[Tensor, "*batch D d"]:
+        """:meth:`jacobian`, where an orthonormal tangent basis Q at psi(z) is at hand already."""
+        return self.jacobian(z)
 
 
 class FunctionChart(Chart):

@@ -1,11 +1,12 @@
 r"""Integrals over M by a partition of unity, and the area-uniform law, from nothing but charts.
 
-With :math:`\psi_k: U_k \to M` the charts, :math:`G_k = J_k^\top J_k` and :math:`\rho_k` a smooth partition of unity,
+With :math:`\psi_k: U_k \to M` the charts, :math:`G_k = J_k^\top J_k` and :math:`\rho_k` a smooth
+partition of unity,
 
 .. math:: \int_M f\, dH^d = \sum_k \int_{U_k} \rho_k f(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
 
-Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule converges
-faster than any power of the number of nodes.
+Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule
+converges faster than any power of the number of nodes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import calculus
 from ..errors import AtlasError, UnsupportedError
 from .charts import Chart
 
@@ -36,7 +38,8 @@ class Quadrature(NamedTuple):
 
     Attributes:
         points: x_i, shape (N, D).
-        weights: :math:`w_i = \rho_k(x_i) \sqrt{\det G_k(z_i)} \cdot` (volume of a cell), shape (N,).
+        weights: :math:`w_i = \rho_k(x_i) \sqrt{\det G_k(z_i)} \cdot` (volume of a cell), shape
+            (N,).
         chart: the index k of the chart of each node, shape (N,).
         latent: z_i in U_k, shape (N, d).
     """
@@ -53,8 +56,8 @@ class Integral:
 
     Attributes:
         value: shape () or (m,).
-        error: the difference between two levels of quadrature, of the same shape; it bounds the error
-            of `value` wherever the finer level is closer to the limit than the coarser one.
+        error: the difference between two levels of quadrature, of the same shape; it bounds the
+            error of `value` wherever the finer level is closer to the limit than the coarser one.
     """
 
     value: Float[Tensor, "*m"]
@@ -85,8 +88,8 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 def weighted_volume(
     charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"]
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]:
-    r"""x = psi_k(z) and :math:`\rho_k(x) \sqrt{\det G_k(z)}`; 0 where psi_k has no value (NaN)."""
-    x = charts[k].decode(z)
+    r"""Give x = psi_k(z) and :math:`\rho_k(x) \sqrt{\det G_k(z)}`; 0 where psi_k has no value (NaN)."""
+    x, J = charts[k].value_and_jacobian(z)
     own = log_bump(charts[k].domain.depth(z))
     found = ~x.isnan().any(-1) & own.isfinite()
     density = torch.zeros_like(own)
@@ -95,7 +98,7 @@ def weighted_volume(
         total = own[found].unsqueeze(-1)
         if others:
             total = torch.cat([total, log_bumps(others, x[found]).to(own.dtype)], dim=-1)
-        log_volume = charts[k].log_volume(z[found]).to(own.dtype)
+        log_volume = calculus.log_gram(J[found]).to(own.dtype)
         value = (own[found] - total.logsumexp(-1) + log_volume).exp()
         density = density.index_put((found,), value)
     return x, density
@@ -144,8 +147,8 @@ def integrate(
     fine = math.ceil(1.5 * coarse)
     if cost(fine) > max_nodes:
         raise UnsupportedError(
-            f"quadrature in dimension {d} with {len(charts)} charts needs {cost(fine):.1e} nodes, more than "
-            f"max_nodes={max_nodes:.1e}; raise max_nodes, or average f over sample_uniform"
+            f"expected at most max_nodes={max_nodes:.1e} nodes, but quadrature in dimension {d} "
+            f"with {len(charts)} charts starts with {cost(fine):.1e}; raise max_nodes, or average f over sample_uniform"
         )
     old, _ = _level(charts, f, coarse)
     while True:
@@ -180,8 +183,8 @@ def _level(
         size = contribution[1] if size is None else size + contribution[1]
     if total is None or size is None:
         raise AtlasError(
-            "expected charts with points in their domains, but no chart decodes any node of its grid; "
-            "check decode with topogen.testing.check_chart"
+            "expected charts with points in their domains, but no chart decodes any node of its "
+            "grid; check decode with topogen.testing.check_chart"
         )
     return total, size
 

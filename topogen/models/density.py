@@ -7,12 +7,15 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .. import calculus
 from ..distributions.bumps import BumpMixture, bump_densities
-from ..errors import InvalidPoints
+from ..errors import AtlasError, InvalidPoints
 from ..manifolds.atlas import Atlas
+from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..points import as_tensor
 from .base import Learned, Model, Stage
@@ -21,83 +24,52 @@ from .projected import farthest_points
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# how many bumps, and which share of pseudo-data uniform on M; chosen on held-out points
-_SIZES = (50, 100, 200, 400, 800)
-_SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
-_MAX_STEPS = 200
-_PATIENCE = 5
+# How many bumps carry the density, at most and as a share of the points; radius of a bump over the
+# covering radius of their centres.
+_MAX_BUMPS = 1600
+_POINTS_PER_BUMP = 5
+_OVERLAP = 4.0
+# Kernels that tie the weights of the bumps together: how many, and their width over the covering
+# radius of their centres. With the share of pseudo-data they are chosen on held-out points.
+_KERNELS = (12, 25, 50, 100, 200, 400)
+_KERNEL_WIDTH = 1.0
+_SHARES = (0.003, 0.03, 0.3)
 _HELD_OUT = 0.1
+_MAX_STEPS = 300
+_PATIENCE = 5
+_PSEUDO_POINTS = 6000
 # mass spread over whole charts, so that no place covered by one has density 0
 _FLOOR = 1e-3
-# bumps overlap this much: radius over covering radius of their centres
-_OVERLAP = 2.0
-_PSEUDO_POINTS = 8000
-
-
-@dataclass(frozen=True)
-class _Located:
-    """Points of M with the charts that hold them: one row per (point, chart) pair."""
-
-    x: Tensor
-    row: Tensor
-    chart: Tensor
-    z: Tensor
-    log_volume: Tensor
-
-
-@dataclass(frozen=True)
-class _Bumps:
-    """Centres, metrics and charts of a family of bumps, and their densities at located points."""
-
-    chart: Tensor
-    z: Tensor
-    L: Tensor
-
-    def design(self, located: _Located) -> csr_matrix:
-        """Sparse (points x bumps) matrix of densities w.r.t. the volume of M."""
-        from scipy.sparse import coo_matrix
-
-        rows, columns, values = [], [], []
-        for k in self.chart.unique().tolist():
-            mine = (self.chart == k).nonzero().squeeze(-1)
-            here = (located.chart == k).nonzero().squeeze(-1)
-            density = bump_densities(located.z[here], self.z[mine], self.L[mine])
-            density = density * (-located.log_volume[here]).exp().unsqueeze(-1)
-            i, j = density.nonzero(as_tuple=True)
-            rows.append(located.row[here[i]])
-            columns.append(mine[j])
-            values.append(density[i, j])
-        return coo_matrix(
-            (torch.cat(values).numpy(), (torch.cat(rows).numpy(), torch.cat(columns).numpy())),
-            shape=(located.x.shape[0], self.chart.numel()),
-        ).tocsr()
 
 
 class AtlasDensity(Model):
     r"""An exact density on the manifold of an atlas, learned from points.
 
-    ``law="bumps"``: a :class:`~topogen.distributions.BumpMixture`. Centres are farthest points of the
-    data, each in the chart in which it lies deepest; bumps are round in the metric of M. Only the
-    weights are learned, by EM, which is a convex problem: it maximises
+    ``law="bumps"`` is a :class:`~topogen.distributions.BumpMixture`: many small bumps, round in the
+    metric of M, each inside one chart. Their weights are tied by wider kernels
+    :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density may be smoother
+    than a chart is large. Only v is learned, by EM from the uniform law; it maximises the concave
 
-    .. math:: (1 - \alpha) \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p
+    .. math:: \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p .
 
-    started at the uniform law. The number of bumps, the share :math:`\alpha` of pseudo-data uniform on M, and the
-    number of EM steps are those that do best on a held-out tenth of the points. One thousandth of
-    the mass is spread over whole charts, so that p > 0 wherever a chart is defined.
+    The number of kernels, the share :math:`\alpha` of pseudo-data uniform on M, and the number of EM
+    steps are those that do best on a held-out tenth of the points. One thousandth of the mass is
+    spread over whole charts, so that p > 0 wherever a chart is defined.
 
     Args:
         atlas: the charts; fitted first if it has not been.
         law: the family of densities.
 
     Attributes:
-        held_out: mean log density of the held-out points, in nats w.r.t. H^d, for the chosen setting.
+        held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t. H^d.
+        floor: mass that is spread over whole charts.
     """
 
     chart: Tensor
     z: Tensor
     L: Tensor
     weights: Tensor
+    floor = _FLOOR
 
     def __init__(self, atlas: Atlas, law: Literal["bumps"] = "bumps") -> None:
         super().__init__()
@@ -118,7 +90,7 @@ class AtlasDensity(Model):
         )
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
-        """The stages of an unfitted atlas, then the bumps."""
+        """The stages of an unfitted atlas, then the density."""
         if isinstance(self.atlas, Learned):
             yield from self.atlas.stages(points)
         if not self.fitted:
@@ -140,183 +112,215 @@ class AtlasDensity(Model):
     def _fit(
         self, points: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        data, pseudo, volume = yield from self._locate_all(points, generator)
+        M = self.atlas.manifold
+        if M is None:
+            raise AtlasError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+        moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
+        data = _Located.of(moved.value[moved.converged], self.atlas, M)
         n = data.x.shape[0]
         if n < 20:
-            raise InvalidPoints(
-                f"expected at least 20 points in the charts, got {n}; give more points, or fit the "
-                "atlas to these"
-            )
-        order = torch.randperm(n, generator=generator)
-        held = torch.zeros(n, dtype=torch.bool)
-        held[order[: max(int(_HELD_OUT * n), 5)]] = True
+            raise InvalidPoints(f"expected at least 20 points on the manifold, got {n}")
+        yield {"points": n}
+        per_axis = max(4, round((2 * _PSEUDO_POINTS / len(self.atlas.charts)) ** (1 / M.dim)))
+        x, volume, _, _ = self.atlas.quadrature(per_axis)
+        uniform = _Located.of(x, self.atlas, M)
+        volume = (volume / volume.sum()).numpy()
+        yield {"quadrature": x.shape[0]}
 
-        best: tuple[float, _Bumps, float, int] | None = None
-        start = int(order[-1])
-        centres = farthest_points(data.x, min(max(_SIZES), n), start)
-        for size in _SIZES:
-            if size > max(n // 4, _SIZES[0]) or size > len(centres):
+        order = torch.randperm(n, generator=generator)
+        everywhere = data.with_rows(uniform)
+        count = max(min(_MAX_BUMPS, n // _POINTS_PER_BUMP), 10)
+        centres = farthest_points(everywhere.x, count, int(order[0]))
+        bumps = _Bumps.about(everywhere, centres, self.atlas)
+        at_data, at_uniform = bumps.densities(data), bumps.densities(uniform)
+        held = order[: max(int(_HELD_OUT * n), 5)].numpy()
+        kept = order[held.size :].numpy()
+        # weights of the bumps that give the uniform law
+        flat = _EM(at_uniform, volume, np.full(at_uniform.shape[1], 1 / at_uniform.shape[1]))
+        for _ in range(_MAX_STEPS):
+            flat.step()
+
+        best: tuple[float, np.ndarray, float, int] | None = None
+        for count in _KERNELS:
+            if count > len(centres) // 2:
                 break
-            bumps = self._place(data, centres[:size])
-            at_data, at_pseudo = bumps.design(data), bumps.design(pseudo)
+            kernels = _kernels(bumps.x, count) * flat.v[:, None]
+            mass = kernels.sum(axis=0)
+            kernels = kernels[:, mass > 0] / mass[mass > 0]
+            design = np.concatenate([at_data @ kernels, at_uniform @ kernels])
+            spread = _EM(design[n:], volume, np.full(kernels.shape[1], 1 / kernels.shape[1]))
+            for _ in range(_MAX_STEPS):
+                spread.step()
+            rows = np.concatenate([kept, np.arange(n, design.shape[0])])
             for share in _SHARES:
-                fit = _EM(at_data[~held.numpy()], at_pseudo, volume.numpy(), share)
-                score, steps = fit.stop_early(at_data[held.numpy()])
-                yield {"bumps": size, "share": share, "loss": -score}
+                rate = np.concatenate([np.full(kept.size, 1 / kept.size), share * volume])
+                score, steps = _EM(design[rows], rate, spread.v).stop_early(design[held])
+                yield {"kernels": kernels.shape[1], "share": share, "loss": -score}
                 if best is None or score > best[0]:
-                    best = score, bumps, share, steps
+                    best = score, kernels, share, steps
+                    start = spread.v
         if best is None:
-            raise InvalidPoints(f"expected at least {_SIZES[0]} points in the charts, got {n}")
-        self.held_out, bumps, share, steps = best
-        final = _EM(bumps.design(data), bumps.design(pseudo), volume.numpy(), share)
+            raise InvalidPoints(f"expected at least {8 * _KERNELS[0]} points, got {n}")
+        self.held_out, kernels, share, steps = best
+        rate = np.concatenate([np.full(n, 1 / n), share * volume])
+        final = _EM(np.concatenate([at_data @ kernels, at_uniform @ kernels]), rate, start)
         for _ in range(steps):
             final.step()
-        floor = self._floor()
-        w = torch.from_numpy(final.w)
-        self.chart = torch.cat([bumps.chart, floor.chart])
-        self.z, self.L = torch.cat([bumps.z, floor.z]), torch.cat([bumps.L, floor.L])
-        even = torch.full((floor.chart.numel(),), _FLOOR / max(floor.chart.numel(), 1))
-        self.weights = torch.cat([w * (1 - even.sum()), even.to(w.dtype)])
-        self.fitted = True
-        law = self.forward()
-        lost = law._propose(4096, generator).isnan().any(-1).to(torch.float64).mean().item()
+        self._keep(bumps, torch.from_numpy(kernels @ final.v))
+        lost = self.forward()._propose(4096, generator).isnan().any(-1).double().mean().item()
         self.log_z_error = -math.log1p(-min(lost, 0.999))
         yield {"loss": -self.held_out, "undecoded": lost}
         return steps < _MAX_STEPS
 
-    # -- geometry, done once ----------------------------------------------------------------------
+    def _keep(self, bumps: _Bumps, w: Tensor) -> None:
+        """Store the bumps with a share 1 - floor of the mass, and one floor bump per chart."""
+        charts = list(self.atlas.charts)
+        centre = torch.stack([chart.domain.centre() for chart in charts])
+        whole = 0.5 * torch.eye(centre.shape[-1], dtype=centre.dtype).unsqueeze(0)
+        L = torch.cat(
+            [_shrink(chart, c[None], whole) for chart, c in zip(charts, centre, strict=True)]
+        )
+        used = w > 0
+        self.chart = torch.cat([bumps.chart[used], torch.arange(len(charts))])
+        self.z, self.L = torch.cat([bumps.z[used], centre]), torch.cat([bumps.L[used], L])
+        even = torch.full((len(charts),), self.floor / len(charts), dtype=w.dtype)
+        self.weights = torch.cat([(1 - self.floor) * w[used] / w.sum(), even])
+        self.fitted = True
 
-    def _locate_all(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, tuple[_Located, _Located, Tensor]]:
-        """Data and quadrature nodes in the charts, and the normalised weights of the nodes."""
-        M = self.atlas.manifold
-        if M is None:
-            raise InvalidPoints("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
-        moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
-        data = self._locate(moved.value[moved.converged])
-        yield {"located": data.x.shape[0]}
-        charts = len(self.atlas.charts)
-        per_axis = max(4, round((2 * _PSEUDO_POINTS / charts) ** (1 / M.dim)))
-        x, weights, _, _ = self.atlas.quadrature(per_axis)
-        pseudo = self._locate(x)
-        yield {"quadrature": x.shape[0]}
-        return data, pseudo, weights / weights.sum()
 
-    def _locate(self, x: Tensor) -> _Located:
-        M = self.atlas.manifold
-        if M is None:
-            raise InvalidPoints("expected an atlas with a manifold")
+@dataclass(frozen=True)
+class _Located:
+    """Points x of M, and one row per (point, chart that holds it)."""
+
+    x: Tensor
+    row: Tensor
+    chart: Tensor
+    z: Tensor
+    J: Tensor
+
+    @staticmethod
+    def of(x: Tensor, atlas: Atlas, M: Manifold) -> _Located:
         Q = M.tangent_basis(x)
-        rows, charts, latents, volumes = [], [], [], []
-        for k, chart in enumerate(self.atlas.charts):
+        parts = []
+        for k, chart in enumerate(atlas.charts):
             z, inside = chart._encode(x)
             row = inside.nonzero().squeeze(-1)
-            rows.append(row)
-            charts.append(torch.full_like(row, k))
-            latents.append(z[row])
-            volumes.append(chart.log_volume_on(z[row], Q[row]))
-        return _Located(
-            x, torch.cat(rows), torch.cat(charts), torch.cat(latents), torch.cat(volumes)
-        )
+            J = chart.jacobian_on(z[row], Q[row])
+            parts.append((row, torch.full_like(row, k), z[row], J))
+        return _Located(x, *(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def _place(self, data: _Located, centres: list[int]) -> _Bumps:
-        """Bumps about the data points `centres`, round in the metric of M, inside their charts."""
-        h = cover_radius(data.x, centres)
-        charts = list(self.atlas.charts)
-        depth = torch.cat(
-            [chart.domain.depth(data.z[data.chart == k]) for k, chart in enumerate(charts)]
-        )
-        # rows are grouped by chart, so `depth` is in the order of the rows
-        deepest = data.x.new_full((data.x.shape[0],), -math.inf).scatter_reduce(
-            0, data.row, depth, "amax"
-        )
-        home = (depth == deepest[data.row]).nonzero().squeeze(-1)
-        pair = torch.full((data.x.shape[0],), -1, dtype=torch.int64).scatter(0, data.row[home], home)
-        pair = pair[torch.tensor(centres)]
+    def with_rows(self, other: _Located) -> _Located:
+        """These points followed by others."""
+        row = torch.cat([self.row, other.row + self.x.shape[0]])
+        x, chart = torch.cat([self.x, other.x]), torch.cat([self.chart, other.chart])
+        return _Located(x, row, chart, torch.cat([self.z, other.z]), torch.cat([self.J, other.J]))
+
+
+@dataclass(frozen=True)
+class _Bumps:
+    """Bumps on charts: centres x of M, at latent z, with the map L to the unit ball."""
+
+    x: Tensor
+    chart: Tensor
+    z: Tensor
+    L: Tensor
+
+    @staticmethod
+    def about(data: _Located, centres: list[int], atlas: Atlas) -> _Bumps:
+        """Bumps about some of the points, each in the chart in which it lies deepest.
+
+        L^T L is the metric of M there over the squared radius, so the bump is round on M; near the
+        edge of its chart it is made smaller.
+        """
+        index = torch.tensor(centres)
+        h = float(torch.cdist(data.x, data.x[index]).min(-1)[0].max())
+        depth = torch.empty(data.row.numel(), dtype=data.x.dtype)
+        for k, chart in enumerate(atlas.charts):
+            rows = data.chart == k
+            depth[rows] = chart.domain.depth(data.z[rows])
+        order = depth.argsort()
+        home = torch.full((data.x.shape[0],), -1, dtype=torch.int64)
+        home[data.row[order]] = order  # the deepest is written last
+        pair = home[index]
         pair = pair[pair >= 0]
-        k, z = data.chart[pair], data.z[pair]
-        L = z.new_empty(z.shape[0], z.shape[1], z.shape[1])
-        for chart in k.unique().tolist():
-            rows = k == chart
-            J = charts[chart].jacobian(z[rows])
-            root = torch.linalg.cholesky(J.mT @ J).mT
-            L[rows] = _shrink(charts[chart], z[rows], root / (_OVERLAP * h))
-        usable = L.isfinite().all(-1).all(-1)
-        return _Bumps(k[usable], z[usable], L[usable])
+        J = data.J[pair]
+        L = torch.linalg.cholesky(J.mT @ J).mT / (_OVERLAP * h)
+        for k, chart in enumerate(atlas.charts):
+            rows = data.chart[pair] == k
+            L[rows] = _shrink(chart, data.z[pair[rows]], L[rows])
+        kept = L.isfinite().all(-1).all(-1)
+        pair, L = pair[kept], L[kept]
+        return _Bumps(data.x[data.row[pair]], data.chart[pair], data.z[pair], L)
 
-    def _floor(self) -> _Bumps:
-        """One bump over the whole of each chart."""
-        centre = [chart.domain.centre() for chart in self.atlas.charts]
-        L = [
-            _shrink(chart, c.unsqueeze(0), 0.5 * torch.eye(c.numel(), dtype=c.dtype).unsqueeze(0))[0]
-            for chart, c in zip(self.atlas.charts, centre, strict=True)
-        ]
-        return _Bumps(torch.arange(len(centre)), torch.stack(centre), torch.stack(L))
+    def densities(self, located: _Located) -> csr_matrix:
+        """Sparse (points x bumps) matrix of densities w.r.t. H^d."""
+        from scipy.sparse import coo_matrix
+
+        log_volume = calculus.log_gram(located.J)
+        rows, columns, values = [], [], []
+        for k in self.chart.unique().tolist():
+            mine = (self.chart == k).nonzero().squeeze(-1)
+            here = (located.chart == k).nonzero().squeeze(-1)
+            density = bump_densities(located.z[here], self.z[mine], self.L[mine])
+            density = density * (-log_volume[here]).exp().unsqueeze(-1)
+            i, j = density.nonzero(as_tuple=True)
+            rows.append(located.row[here[i]])
+            columns.append(mine[j])
+            values.append(density[i, j])
+        return coo_matrix(
+            (torch.cat(values).numpy(), (torch.cat(rows).numpy(), torch.cat(columns).numpy())),
+            shape=(located.x.shape[0], self.chart.numel()),
+        ).tocsr()
 
 
-def cover_radius(x: Tensor, centres: list[int]) -> float:
-    """The largest distance of a row of x to the nearest centre."""
-    return float(torch.cdist(x, x[centres]).min(-1)[0].max())
+def _kernels(x: Tensor, count: int) -> np.ndarray:
+    """Gaussian kernels at the points x about `count` farthest of them, shape (J, count)."""
+    centres = farthest_points(x, count, 0)
+    distance = torch.cdist(x, x[centres])
+    width = _KERNEL_WIDTH * float(distance.min(-1)[0].max())
+    return torch.exp(-0.5 * (distance / width).square()).numpy()
 
 
 def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
-    """Scale each L up until the ellipsoid |L (y - z)| <= 1 lies in the (convex) domain of the chart."""
+    """Scale each L up until the ellipsoid |L (y - z)| <= 1 is in the (convex) domain of the chart."""
     d = z.shape[-1]
     generator = torch.Generator().manual_seed(0)
     g = torch.randn(64 * d, d, dtype=z.dtype, generator=generator)
     sphere = g / g.norm(dim=-1, keepdim=True)
-    L = L.clone()
+    rim = torch.linalg.solve(L, sphere.mT.expand(z.shape[0], d, -1)).mT
+    scale = torch.ones(z.shape[0], dtype=z.dtype)
     for _ in range(60):
-        edge = z.unsqueeze(1) + torch.linalg.solve(L, sphere.mT.expand(z.shape[0], d, -1)).mT
-        inside = (chart.domain.depth(edge) > 1e-3).all(-1)
+        inside = (chart.domain.depth(z[:, None] + rim / scale[:, None, None]) > 1e-3).all(-1)
         if bool(inside.all()):
-            return L
-        L = torch.where(inside[:, None, None], L, 1.1 * L)
-    return torch.where(inside[:, None, None], L, math.nan)
+            break
+        scale = torch.where(inside, scale, 1.1 * scale)
+    return torch.where(inside[:, None, None], L * scale[:, None, None], math.nan)
 
 
 class _EM:
-    """EM for the weights of a mixture of known densities on data and weighted pseudo-data."""
+    """EM for the weights v of a mixture of known densities, at rows with given rates.
 
-    def __init__(self, at_data: csr_matrix, at_pseudo: csr_matrix, volume: Any, share: float) -> None:
-        n = at_data.shape[0]
-        self.at_data, self.at_pseudo = at_data, at_pseudo
-        self.data_weight = 1 / (n * (1 + share))
-        self.pseudo_weight = volume * share / (1 + share)
-        # the uniform law: mass of each bump under it
-        uniform = at_pseudo.T @ (volume / self._mixture(at_pseudo, None))
-        self.w = uniform / uniform.sum()
+    It maximises sum_i rate_i log (design v)_i; rows that no component reaches have no influence.
+    """
 
-    @staticmethod
-    def _mixture(design: csr_matrix, w: Any) -> Any:
-        """Mixture density at the rows; 1 where no bump reaches (those rows have no influence)."""
-        import numpy as np
-
-        p = design @ (np.full(design.shape[1], 1 / design.shape[1]) if w is None else w)
-        return np.where(p > 0, p, 1.0)
+    def __init__(self, design: Any, rate: np.ndarray, v: np.ndarray) -> None:
+        self.design, self.rate, self.v = design, rate, v
 
     def step(self) -> None:
-        """w <- responsibilities of the bumps, data and pseudo-data together."""
-        g = self.at_data.T @ (self.data_weight / self._mixture(self.at_data, self.w))
-        g = g + self.at_pseudo.T @ (self.pseudo_weight / self._mixture(self.at_pseudo, self.w))
-        w = self.w * g
-        self.w = w / w.sum()
+        """v_c <- v_c sum_i rate_i design_ic / (design v)_i, normalised."""
+        p = self.design @ self.v
+        v = self.v * (self.design.T @ np.divide(self.rate, p, out=np.zeros_like(p), where=p > 0))
+        self.v = v / v.sum()
 
-    def stop_early(self, held_out: csr_matrix) -> tuple[float, int]:
-        """Step until the held-out mean log density stops growing; its best value and step."""
-        import numpy as np
-
-        def score() -> float:
-            # rows that no bump reaches get the floor, not -inf
-            return float(np.log(np.maximum(held_out @ self.w, 1e-12)).mean())
-
-        best, at = score(), 0
-        for i in range(1, _MAX_STEPS + 1):
-            self.step()
-            value = score()
-            if value > best:
-                best, at = value, i
+    def stop_early(self, held_out: Any) -> tuple[float, int]:
+        """Step until the mean log density of the held-out rows stops growing; the best and when."""
+        best, at = -math.inf, 0
+        for i in range(_MAX_STEPS + 1):
+            # rows that no component reaches will have the floor, not 0
+            score = float(np.log(np.maximum(held_out @ self.v, 1e-12)).mean())
+            if score > best + 1e-6:
+                best, at = score, i
             elif i - at >= _PATIENCE:
                 break
+            self.step()
         return best, at

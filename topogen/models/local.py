@@ -26,9 +26,12 @@ _CORE = 0.55
 _REACH = 1.25
 # x belongs to the guarded region when the blending weights of all landmarks add up to this much.
 _MIN_WEIGHT = 0.05
+# Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
+_MIN_TOLERANCE = 1e-3
 _POWER_ITERATIONS = 5
 _TANGENT_ROUNDS = 20
-_TANGENT_TOLERANCE = 1e-8
+# the last round still gains a factor of about 20
+_TANGENT_TOLERANCE = 1e-6
 _ROWS = 4096
 
 
@@ -69,7 +72,7 @@ class LocalPolynomials(Manifold, Learned):
     Around landmarks :math:`c_k` with tangent frames :math:`T_k` and radii :math:`r_k` the data are
     graphs :math:`x = c_k + T_k s + b_k(s / r_k)`, :math:`s = T_k^\top (x - c_k)`, with polynomials
     :math:`b_k`. With the :math:`C^2` weights
-    :math:`w_k(x) \propto (1 - |x - c_k|^2 / r_k^2)_+^3`,
+    :math:`w_k(x) \propto (1 - |x - c_k|^2 / (1.25\, r_k)^2)_+^3`,
 
     .. math:: r(x) = \sum_k w_k(x) [(I - T_k T_k^\top)(x - c_k) - b_k(T_k^\top (x - c_k) / r_k)],
               \qquad M = \{x : G(x) = (I - P(x))\, r(x) = 0\},
@@ -77,8 +80,8 @@ class LocalPolynomials(Manifold, Learned):
     where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. Works in
     any codimension and needs no orientable normal bundle. The weights have compact support and no
     neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded region: where
-    :math:`\sum_k (1 - |x - c_k|^2 / r_k^2)_+^3` is at least 0.05, which holds near every data point
-    and within about one neighbourhood radius of it.
+    the weights add up to at least 0.05 before they are normalised, which holds within about one
+    neighbourhood radius of every data point.
 
     Neighbourhood size and polynomial degree are chosen by leave-one-out error, so noisy data get
     wider and stiffer graphs.
@@ -88,7 +91,8 @@ class LocalPolynomials(Manifold, Learned):
         ambient_dim: dimension D of the space.
 
     Attributes:
-        tolerance: four times the 99.9 % quantile of the distance from a data point to M, after fitting.
+        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at least
+            one thousandth of the rms radius of the data, after fitting.
         noise: root mean square distance of the data to M, after fitting.
 
     Example:
@@ -170,7 +174,7 @@ class LocalPolynomials(Manifold, Learned):
         distance = (moved.value - cloud).norm(dim=-1)[moved.converged]
         converged = moved.converged.to(torch.float64).mean().item()
         self.noise = distance.square().mean().sqrt().item()
-        self.tolerance = 4 * distance.quantile(0.999).item() + 1e-9 * unit
+        self.tolerance = max(4 * distance.quantile(0.999).item(), _MIN_TOLERANCE * unit)
         yield {"loss": self.noise, "converged": converged}
         return converged > 0.99
 

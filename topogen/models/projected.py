@@ -138,22 +138,25 @@ class ProjectedChart(Chart):
         inside = inside & ((x - self.graph(z)).norm(dim=-1) < self.clearance)
         return z.to(x.dtype), inside
 
-    def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
-        """D psi = Q (W^T Q)^-1 A, from the tangent space of M at psi(z); NaN where psi is."""
+    def value_and_jacobian(
+        self, z: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+        """Psi(z), and D psi = Q (W^T Q)^-1 A from the tangent space there; NaN outside the domain."""
         flat = z.reshape(-1, self.dim)
         x = self.decode(flat)
         J = x.new_full((*x.shape, self.dim), torch.nan)
         known = ~x.isnan().any(-1)
         if bool(known.any()):
             Q = self._manifold[0].tangent_basis(x[known])
-            J[known] = (Q @ torch.linalg.inv(self.W.T @ Q) * self.a).to(J.dtype)
-        return J.reshape(*z.shape[:-1], self.ambient_dim, self.dim)
+            J[known] = self.jacobian_on(flat[known], Q)
+        shape = z.shape[:-1]
+        return x.reshape(*shape, self.ambient_dim), J.reshape(*shape, self.ambient_dim, self.dim)
 
-    def log_volume_on(
+    def jacobian_on(
         self, z: Float[Tensor, "*batch d"], Q: Float[Tensor, "*batch D d"]
-    ) -> Float[Tensor, "*batch"]:
-        """Log det A - log|det W^T Q|, with the tangent basis Q at psi(z) given."""
-        return self.a.log().sum() - torch.linalg.det(self.W.T @ Q).abs().log()
+    ) -> Float[Tensor, "*batch D d"]:
+        """Q (W^T Q)^-1 A: needs no Newton solve."""
+        return (Q @ torch.linalg.inv(self.W.T @ Q) * self.a).to(z.dtype)
 
 
 class ProjectedAtlas(Atlas, Learned):
