@@ -27,9 +27,9 @@ from .orientation import Orientation
 class Atlas(nn.Module):
     r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one set M.
 
-    The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) = \exp(-3/\delta_k)`,
-    :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the transitions are
-    :math:`\tau_{kl} = \varphi_l \circ \psi_k`.
+    The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =
+    \exp(-3/\delta_k)`, :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the
+    transitions are :math:`\tau_{kl} = \varphi_l \circ \psi_k`.
 
     Args:
         charts: at least one, all of one dimension and in one ambient space.
@@ -44,11 +44,12 @@ class Atlas(nn.Module):
 
     Example:
         >>> from topogen.manifolds.charts import Ball, FunctionChart
+        >>> U = Ball(2, 2.0)
         >>> def pole(s):  # stereographic, from the pole s
         ...     def decode(u):
         ...         r = (u * u).sum(-1, keepdim=True)
         ...         return torch.cat([2 * u, s * (r - 1)], -1) / (1 + r)
-        ...     return FunctionChart(decode, lambda x: x[..., :2] / (1 - s * x[..., 2:]), domain=Ball(2, 2.0))
+        ...     return FunctionChart(decode, lambda x: x[..., :2] / (1 - s * x[..., 2:]), domain=U)
         >>> atlas = Atlas([pole(1.0), pole(-1.0)])
         >>> atlas.weights(torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]))
         tensor([[1.0000, 0.0000],
@@ -75,25 +76,27 @@ class Atlas(nn.Module):
             shapes.add((manifold.dim, manifold.ambient_dim))
         if len(shapes) > 1:
             raise AtlasError(
-                "expected charts (and manifold) of one dimension in one ambient space, got (dim, ambient_dim) in "
-                f"{sorted(shapes)}; a union of sets of different dimension has no atlas"
+                "expected charts (and manifold) of one dimension in one ambient space, got "
+                f"(dim, ambient_dim) in {sorted(shapes)}; "
+                "a union of sets of different dimension has no atlas"
             )
         self.charts = nn.ModuleList(listed)
         self.manifold = manifold
 
     @staticmethod
     def from_gluing(word: str) -> Atlas:
-        r"""Exact atlas of the closed surface that a polygon word describes, on its reference space.
+        r"""Exact atlas, on its reference space, of the closed surface of a polygon word.
 
-        The word is classified by orientability and Euler characteristic, so equivalent words give one
-        space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a a b b``) the Klein
-        bottle, ``a a`` the projective plane, and orientable words of genus g >= 2 the surface Genus(g).
-        :class:`~topogen.manifolds.gluing.Gluing` holds the abstract surface and its homology.
+        The word is classified by orientability and Euler characteristic, so equivalent words give
+        one space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a
+        a b b``) the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >=
+        2 the surface Genus(g). :class:`~topogen.manifolds.gluing.Gluing` holds the abstract
+        surface and its homology.
 
         Raises:
             AtlasError: the word is not that of a closed surface.
-            UnsupportedError: a non-orientable surface that the library has no charts for; the message
-                carries its homology.
+            UnsupportedError: a non-orientable surface that the library has no charts for; the
+                message carries its homology.
         """
         space = Gluing.from_word(word).reference()
         return cast("Callable[[], Atlas]", space.atlas)()
@@ -115,7 +118,8 @@ class Atlas(nn.Module):
         D = self.ambient_dim
         if x.shape[-1:] != (D,) or not x.is_floating_point():
             raise AtlasError(
-                f"expected floating-point points of shape (..., {D}), got shape {tuple(x.shape)} of {x.dtype}"
+                f"expected floating-point points of shape (..., {D}), got shape {tuple(x.shape)} "
+                f"of {x.dtype}; give a float tensor with one point per row"
             )
 
     def __len__(self) -> int:
@@ -132,7 +136,7 @@ class Atlas(nn.Module):
         return self._listed()[0].ambient_dim
 
     def weights(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
-        r"""Partition of unity :math:`\rho_k(x)`, C-infinity on M; NaN in rows that no chart covers."""
+        r"""Partition of unity :math:`\rho_k(x)`, C-infinity on M; NaN where no chart covers x."""
         self._check(x)
         log_b = integration.log_bumps(self._listed(), x)
         covered = log_b.isfinite().any(-1, keepdim=True)
@@ -144,7 +148,9 @@ class Atlas(nn.Module):
         self._check(x)
         return torch.stack([c.contains(x) for c in self._listed()], dim=-1).sum(-1)
 
-    def transition(self, k: int, l: int, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+    def transition(
+        self, k: int, l: int, z: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
         r""":math:`\varphi_l(\psi_k(z))`; NaN where z is not in U_k, or its point not in chart l.
 
         Raises:
@@ -159,11 +165,11 @@ class Atlas(nn.Module):
         return torch.where(known, second.encode(safe), math.nan)
 
     def cocycle_error(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        r"""How far the cocycle condition :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
+        r"""How far the cocycle :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
 
-        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the triples of charts that
-        hold x, over the diameter of chart k; NaN where no triple holds x, inf where a transition fails
-        although all three charts hold x.
+        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the
+        triples of charts that hold x, over the diameter of chart k; NaN where no triple holds x,
+        inf where a transition fails although all three charts hold x.
         """
         self._check(x)
         charts = self._listed()
@@ -193,16 +199,16 @@ class Atlas(nn.Module):
         return diameter(points.cpu().numpy())
 
     def orientation(self, x: Float[Tensor, "n D"] | None = None) -> Orientation:
-        r"""Whether the charts can be oriented consistently, from the signs of the transitions at x.
+        r"""Whether the charts can be oriented consistently: signs of the transitions at x.
 
-        "False" needs a chain of overlaps, each with its sign at three points or more, that reverses
-        the orientation. "True" is a statement about the overlaps that x meets; it needs 40 d points
-        in every chart, and frames that span nearly one tangent space (:math:`|\det Q_l^\top Q_k| \ge 1/2`)
-        at half the points of every overlap. Otherwise None.
+        "False" needs a chain of overlaps, each with its sign at three points or more, that
+        reverses the orientation. "True" is a statement about the overlaps that x meets; it needs
+        40 d points in every chart, and frames that span nearly one tangent space (:math:`|\det
+        Q_l^\top Q_k| \ge 1/2`) at half the points of every overlap. Otherwise None.
 
         Args:
-            x: points of M, shape (n, D), dense enough to meet every component of every overlap; None
-                takes a grid of every chart.
+            x: points of M, shape (n, D), dense enough to meet every component of every overlap;
+                None takes a grid of every chart.
         """
         charts = self._listed()
         own = x is None
@@ -213,8 +219,8 @@ class Atlas(nn.Module):
     def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
         """The nerve of the cover, and whether the cover is good.
 
-        Intersections are judged on grids of the charts' own domains (a gap or hole narrower than two
-        voxels is not seen), for dimension 1 to 3.
+        Intersections are judged on grids of the charts' own domains (a gap or hole narrower than
+        two voxels is not seen), for dimension 1 to 3.
 
         Args:
             x: points of M, shape (n, D), that tell which charts meet; None takes a grid of every
@@ -243,13 +249,15 @@ class Atlas(nn.Module):
 
         Args:
             f: points (n, D) to values (n,), or (n, m) for m integrals at once.
-            tol: refine until error <= tol times the integral of \|f\|; None takes the first two levels.
-            max_nodes: no level takes more nodes; where that is not enough for `tol`, the error that is
-                returned says so.
+            tol: refine until error <= tol times the integral of \|f\|; None takes the first two
+                levels.
+            max_nodes: no level takes more nodes; where that is not enough for `tol`, the error
+                that is returned says so.
 
         Raises:
             ValueError: f does not return one value, or one row, per point; or tol <= 0.
-            UnsupportedError: the first two levels already need more than max_nodes (high dimension).
+            UnsupportedError: the first two levels already need more than max_nodes (high
+                dimension).
         """
         return integration.integrate(self._listed(), f, tol, max_nodes)
 
@@ -263,7 +271,8 @@ class Atlas(nn.Module):
         r"""N independent points of law H^d / H^d(M), float64 on the CPU, without gradients.
 
         Exact rejection: uniform latent points of chart k are kept in proportion to
-        :math:`\rho_k \sqrt{\det G_k}`; a bound that turns out too small is raised and the draw starts again.
+        :math:`\rho_k \sqrt{\det G_k}`; a bound that turns out too small is raised and the draw
+        starts again.
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")

@@ -1,8 +1,9 @@
-r"""Closed surfaces from polygon words: ``"a b a^-1 b"`` glues the sides of a square to a Klein bottle.
+r"""Closed surfaces from polygon words: ``"a b a^-1 b"`` glues a square to a Klein bottle.
 
 The polygon with its sides identified is a cell complex with one face, one edge per letter, and the
-classes of corners as vertices; its homology over Z/p is exact linear algebra. By the classification of
-surfaces (Seifert and Threlfall 1934) it is determined by orientability and Euler characteristic.
+classes of corners as vertices; its homology over Z/p is exact linear algebra. By the
+classification of surfaces (Seifert and Threlfall 1934) it is determined by orientability and Euler
+characteristic.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def rank_mod_p(rows: Sequence[Sequence[int]], p: int) -> int:
         inverse = pow(matrix[rank][column], -1, p)
         for i in range(rank + 1, len(matrix)):
             factor = matrix[i][column] * inverse % p
-            matrix[i] = [(a - factor * b) % p for a, b in zip(matrix[i], matrix[rank], strict=True)]
+            matrix[i] = [
+                (a - factor * b) % p for a, b in zip(matrix[i], matrix[rank], strict=True)
+            ]
         rank += 1
     return rank
 
@@ -62,7 +65,8 @@ class Gluing:
         wrong = {letter: count for letter, count in counts.items() if count != 2}
         if wrong or not counts:
             raise AtlasError(
-                f"expected every letter exactly twice (a closed surface), got {wrong or 'no letters'}; "
+                "expected every letter exactly twice (a closed surface), got "
+                f"{wrong or 'no letters'}; "
                 'write a word such as "a b a^-1 b^-1"'
             )
 
@@ -78,7 +82,8 @@ class Gluing:
             match = _LETTER.fullmatch(token)
             if match is None:
                 raise AtlasError(
-                    f"expected letters such as a or a^-1 separated by blanks, got {token!r} in {word!r}"
+                    "expected letters such as a or a^-1 separated by blanks, got "
+                    f'{token!r} in {word!r}; write a word such as "a b a^-1 b^-1"'
                 )
             sides.append((match[1], -1 if match[2] else 1))
         return Gluing(tuple(sides))
@@ -102,7 +107,7 @@ class Gluing:
         ends: dict[str, tuple[int, int]] = {}
         for i, (letter, sign) in enumerate(self.sides):
             # side i runs from corner i to corner i + 1
-            here = (i, (i + 1) % n)[::sign]
+            here = (i, (i + 1) % n) if sign > 0 else ((i + 1) % n, i)
             first = ends.setdefault(letter, here)
             for a, b in zip(first, here, strict=True):
                 old, new = vertex[b], vertex[a]
@@ -111,7 +116,7 @@ class Gluing:
         return {a: (number[vertex[s]], number[vertex[t]]) for a, (s, t) in ends.items()}
 
     def homology(self, fields: Sequence[int] = DEFAULT_FIELDS) -> Homology:
-        """Betti numbers from the ranks of the boundary matrices of faces and of edges over each Z/p."""
+        """Betti numbers from the ranks of the two boundary matrices over each Z/p."""
         edges = self.edges()
         V = 1 + max(max(ends) for ends in edges.values())
         d1 = [[(t == v) - (s == v) for v in range(V)] for s, t in edges.values()]
@@ -132,7 +137,8 @@ class Gluing:
         """The reference space that is homeomorphic to the surface.
 
         Raises:
-            UnsupportedError: the library has none: non-orientable surfaces beyond the Klein bottle.
+            UnsupportedError: the library has none: non-orientable surfaces beyond the Klein
+                bottle.
         """
         from . import library
 
@@ -146,7 +152,7 @@ class Gluing:
         if chi == 0:
             return library.KleinBottle()
         raise UnsupportedError(
-            f"expected a surface that the library has charts for, got the sum of {2 - chi} projective planes "
-            f"(Euler characteristic {chi}, homology {self.homology()}); use Gluing.from_word(word).homology(), or "
-            "build an Atlas from charts of your own"
+            f"expected a surface that the library has charts for, got the sum of {2 - chi} "
+            f"projective planes (Euler characteristic {chi}, homology {self.homology()}); use "
+            "Gluing.from_word(word).homology(), or build an Atlas from charts of your own"
         )

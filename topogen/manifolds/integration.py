@@ -88,7 +88,7 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 def weighted_volume(
     charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"]
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]:
-    r"""Give x = psi_k(z) and :math:`\rho_k(x) \sqrt{\det G_k(z)}`; 0 where psi_k has no value (NaN)."""
+    r"""Give x = psi_k(z) and :math:`\rho_k(x) \sqrt{\det G_k(z)}`; 0 where x is NaN."""
     x, J = charts[k].value_and_jacobian(z)
     own = log_bump(charts[k].domain.depth(z))
     found = ~x.isnan().any(-1) & own.isfinite()
@@ -148,7 +148,8 @@ def integrate(
     if cost(fine) > max_nodes:
         raise UnsupportedError(
             f"expected at most max_nodes={max_nodes:.1e} nodes, but quadrature in dimension {d} "
-            f"with {len(charts)} charts starts with {cost(fine):.1e}; raise max_nodes, or average f over sample_uniform"
+            f"with {len(charts)} charts starts with {cost(fine):.1e}; raise max_nodes, "
+            "or average f over sample_uniform"
         )
     old, _ = _level(charts, f, coarse)
     while True:

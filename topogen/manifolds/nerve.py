@@ -1,9 +1,9 @@
-r"""The nerve of an atlas, and whether its cover is good enough for the nerve to have the homology of M.
+r"""The nerve of an atlas, and whether its cover is good: then it has the homology of M.
 
 The nerve has one vertex per chart and a simplex :math:`\{k_0, \dots, k_q\}` for every nonempty
-:math:`U_{k_0} \cap \dots \cap U_{k_q}`. It has the homology of M up to degree d when every intersection of t
-charts has vanishing reduced homology up to degree d - t + 1 (Bjoerner 2003, "Nerves, fibers and
-homotopy groups", https://doi.org/10.1016/S0097-3165(03)00015-3).
+:math:`U_{k_0} \cap \dots \cap U_{k_q}`. It has the homology of M up to degree d when every
+intersection of t charts has vanishing reduced homology up to degree d - t + 1 (Bjoerner 2003,
+"Nerves, fibers and homotopy groups", https://doi.org/10.1016/S0097-3165(03)00015-3).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,9 @@ class Nerve:
     Attributes:
         dim: the dimension d of M.
         simplices: all simplices of at most d + 2 charts, sorted.
-        good_cover: True where every intersection that matters was found acyclic, so that `homology`
-            is that of M; False where one clearly is not; None where that cannot be told.
+        good_cover: True where every intersection that matters was found acyclic, so that
+            `homology` is that of M; False where one clearly is not; None where that cannot be
+            told.
         reason: which intersection decided, in words.
     """
 
@@ -167,7 +169,9 @@ def _good_cover(
 ) -> tuple[bool | None, str]:
     unclear = []
     if own - simplices:
-        unclear.append(f"the points miss the intersection {min(own - simplices)}; give more points")
+        unclear.append(
+            f"the points miss the intersection {min(own - simplices)}; give more points"
+        )
     intersections = (s for s in own | simplices if 2 <= len(s) <= cover.dim + 1)
     for simplex in sorted(intersections, key=lambda s: (len(s), s)):
         acyclic = cover.acyclic(simplex, x)
@@ -182,19 +186,27 @@ def _good_cover(
 
 
 def _looks_acyclic(picture: np.ndarray, top: int) -> bool:
-    """Whether a picture, without its specks, is connected and has no homology up to degree `top`."""
-    from scipy.ndimage import label
-
+    """Whether a picture, without its specks, is connected and acyclic up to degree `top`."""
     d = picture.ndim
     speck = min(_SPECK**d, picture.sum() / 4)
-    # closed voxels touch at corners, the open complement only through faces
-    pieces, count = label(picture, np.ones((3,) * d))
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    picture = np.pad((sizes[pieces] > speck) & picture, 1)
-    gaps, count = label(~picture)
-    picture = picture | (np.bincount(gaps.ravel(), minlength=count + 1)[gaps] <= speck)
+    pieces, _ = _pieces(picture, corners=True)
+    picture = np.pad((np.bincount(pieces.ravel())[pieces] > speck) & picture, 1)
+    gaps, _ = _pieces(~picture, corners=False)
+    picture = picture | (np.bincount(gaps.ravel())[gaps] <= speck)
     betti = picture_betti(picture)
     return betti[0] == 1 and not any(betti[1 : top + 1])
+
+
+def _pieces(picture: np.ndarray, *, corners: bool) -> tuple[np.ndarray, int]:
+    """The number of its piece at every voxel (0 outside), and how many there are.
+
+    Closed voxels touch at corners, those of the open complement only through faces.
+    """
+    from scipy.ndimage import generate_binary_structure, label
+
+    d = picture.ndim
+    labels: Any = label(picture, generate_binary_structure(d, d if corners else 1))
+    return labels
 
 
 def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
@@ -202,12 +214,10 @@ def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
 
     Pieces and, by Alexander duality, gaps are counted; the Euler characteristic gives the rest.
     """
-    from scipy.ndimage import label
-
     d = picture.ndim
     picture = np.pad(picture, 1)
-    pieces = label(picture, np.ones((3,) * d))[1]
-    gaps = label(~picture)[1] - 1
+    pieces = _pieces(picture, corners=True)[1]
+    gaps = _pieces(~picture, corners=False)[1] - 1
     if d == 1:
         return (pieces,)
     if d == 2:

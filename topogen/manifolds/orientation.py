@@ -1,10 +1,11 @@
 r"""Orientability of an atlas: the first Stiefel-Whitney class, as a 2-colouring of its charts.
 
-At a point x of an overlap, :math:`D(\varphi_l \circ \psi_k) = G_l^{-1} J_l^\top J_k`, so the sign of the transition is
-:math:`s_{kl}(x) = \operatorname{sign} \det J_l^\top J_k = \operatorname{sign} \det Q_l^\top Q_k` with J = QR, R_ii > 0. M is orientable iff
-there are :math:`\nu_k = \pm 1` with :math:`\nu_k \nu_l = s_{kl}(x)` at every x; single signs mean nothing (two
-stereographic charts of the sphere disagree everywhere). The graph is a *multi*graph: an overlap with
-two components may carry both signs, which is an odd cycle of length two.
+At a point x of an overlap, :math:`D(\varphi_l \circ \psi_k) = G_l^{-1} J_l^\top J_k`, so the sign
+of the transition is :math:`s_{kl}(x) = \operatorname{sign} \det J_l^\top J_k = \operatorname{sign}
+\det Q_l^\top Q_k` with J = QR, R_ii > 0. M is orientable iff there are :math:`\nu_k = \pm 1` with
+:math:`\nu_k \nu_l = s_{kl}(x)` at every x; single signs mean nothing (two stereographic charts of
+the sphere disagree everywhere). The graph is a *multi*graph: an overlap with two components may
+carry both signs, which is an odd cycle of length two.
 """
 
 from __future__ import annotations
@@ -159,5 +160,6 @@ def _cycle(k: int, l: int, parent: dict[int, int]) -> tuple[int, ...]:
 
     a, b = to_root(k), to_root(l)
     while len(a) > 1 and len(b) > 1 and a[-2] == b[-2]:
-        a.pop(), b.pop()
+        a.pop()
+        b.pop()
     return (*a, *reversed(b[:-1]))

@@ -1,0 +1,139 @@
+"""Laws of an Atlas."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .. import calculus
+from ..manifolds.atlas import Atlas
+from .laws import Laws, gap, seeded
+
+_COUNT = 256
+_MAX_QUADRATURE_DIM = 3
+
+
+def check_atlas(
+    atlas: Atlas,
+    points: Float[Tensor, "n D"] | None = None,
+    generator: torch.Generator | None = None,
+    *,
+    tol: float = 1e-6,
+) -> dict[str, float]:
+    r"""Check the laws of an atlas: cover, partition of unity, transitions, and what is known of M.
+
+    Args:
+        atlas: the atlas.
+        points: points of M that the charts must cover; None takes its own uniform sample, and then
+            a gap between the charts cannot be seen.
+        generator: source of randomness; None takes a fixed seed.
+        tol: how exact transitions are, relative to the size of M; the quadrature of the volume may
+            be off by 1e-3.
+
+    Returns:
+        What was measured for every law.
+
+    Raises:
+        LawViolation: a law is broken; the message names it, with the number and the tolerance.
+
+    Example:
+        >>> from topogen.manifolds.library import Circle
+        >>> M = Circle()
+        >>> check_atlas(M.atlas(), M.sample_uniform(100))["volume"] < 1e-9
+        True
+    """
+    laws, generator = Laws(atlas), seeded(generator)
+    sampler: Any = getattr(atlas.manifold, "sample_uniform", atlas.sample_uniform)
+    given: Tensor = sampler(_COUNT, generator) if points is None else points
+    x = given.to(torch.float64)
+    size = float((x.amax(0) - x.amin(0)).norm())
+    _cover(atlas, x, laws)
+    _rims(atlas, laws)
+    _overlaps(atlas, x, size, tol, laws)
+    _known(atlas, laws)
+    y = atlas.sample_uniform(64, generator)
+    laws.holds("sampler", atlas.multiplicity(y) >= 1, "charts cover the sample of the atlas")
+    if atlas.manifold is not None:
+        laws.holds("sampler", atlas.manifold.contains(y), "M contains the sample of the atlas")
+    return laws.measured
+
+
+def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
+    laws.holds("cover", atlas.multiplicity(x) >= 1, "every point of M lies in some chart")
+    rho = atlas.weights(x)
+    laws.equal("shapes", tuple(rho.shape), (x.shape[0], len(atlas)), "weights give (n, K)")
+    laws.at_most("partition of unity", (rho.sum(-1) - 1).abs(), 1e-12, "weights sum to 1")
+    laws.at_most("partition of unity", (-rho).clamp_min(0), 0.0, "weights are >= 0")
+    laws.equal("dtype kept", atlas.weights(x.float()).dtype, torch.float32, "weights of float32")
+
+
+def _rims(atlas: Atlas, laws: Laws) -> None:
+    """At the rim of its chart a weight has vanished: the partition is continuous there."""
+    closed = atlas.manifold is None or atlas.manifold.closed
+    for k in range(len(atlas)):
+        chart = atlas._chart(k)
+        low, high = chart.domain.bounding_box()
+        generator = torch.Generator().manual_seed(k)
+        u = torch.randn(32, chart.dim, generator=generator, dtype=low.dtype).to(low.device)
+        inner, outer = torch.zeros_like(u[:, 0]), torch.full_like(u[:, 0], 2.0)
+        reach = u / u.abs().amax(-1, keepdim=True) * (high - low) / 2
+        centre = chart.domain.centre()
+        for _ in range(30):
+            middle = (inner + outer) / 2
+            deep = chart.domain.depth(centre + middle.unsqueeze(-1) * reach) > 1e-2
+            inner, outer = torch.where(deep, middle, inner), torch.where(deep, outer, middle)
+        x = chart.decode(centre + inner.unsqueeze(-1) * reach)
+        x = x[~x.isnan().any(-1)]
+        shared = atlas.multiplicity(x) > 1
+        if closed:
+            laws.holds("rims", shared, f"the rim of chart {k} lies inside other charts")
+        depth = chart.domain.depth(chart.encode(x))
+        thin = shared & (depth < 2e-2)
+        laws.at_most("weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its rim")
+
+
+def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
+    member = torch.stack([atlas._chart(k).contains(x) for k in range(len(atlas))], dim=-1)
+    for k, l in itertools.combinations(range(len(atlas)), 2):
+        both = x[member[:, k] & member[:, l]]
+        if both.shape[0] == 0:
+            continue
+        first, second = atlas._chart(k), atlas._chart(l)
+        z = first.encode(both)
+        w = atlas.transition(k, l, z)
+        name = f"charts {k} and {l}"
+        laws.at_most("one M", gap(second.decode(w), both), tol * size, f"{name} give one point")
+        back = first.decode(atlas.transition(l, k, w))
+        laws.at_most("transitions", gap(back, both), tol * size, f"{name}: there and back")
+        frames = (calculus.tangent_basis(c.jacobian(v)) for c, v in ((first, z), (second, w)))
+        P, Q = frames
+        tilt = 1 - torch.linalg.det(P.mT @ Q).abs()
+        laws.at_most("one tangent space", tilt, 1e-4, f"{name} have one tangent space")
+    error = atlas.cocycle_error(x)
+    laws.at_most(
+        "cocycle", error[~error.isnan()], tol, "k to l to m and back to k is the identity"
+    )
+
+
+def _known(atlas: Atlas, laws: Laws) -> None:
+    M = atlas.manifold
+    if M is None:
+        return
+    if M.volume is not None and atlas.dim <= _MAX_QUADRATURE_DIM:
+        found = atlas.volume()
+        error = abs(float(found) - M.volume) / M.volume
+        allowed = 1e-3 + (float(found.error) + (M.volume_error or 0.0)) / M.volume
+        laws.at_most("volume", error, allowed, "the integral of 1 is the volume of M")
+        laws.at_most("volume error", float(found.error) / M.volume, 1e-2, "quadrature converges")
+    verdict = atlas.orientation().orientable
+    if M.orientable is not None and verdict is not None:
+        laws.equal("orientable", verdict, M.orientable, "orientation of the charts and of M")
+    if M.homology is not None and atlas.dim <= _MAX_QUADRATURE_DIM:
+        nerve = atlas.nerve()
+        if nerve.good_cover:
+            found = nerve.homology(M.homology.fields)
+            laws.equal("nerve", str(found) if found != M.homology else "", "", "homology of M")

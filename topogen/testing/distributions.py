@@ -1,0 +1,135 @@
+"""Laws of a ManifoldDistribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from ..distributions.base import Likelihood, ManifoldDistribution, Measure
+from ..errors import UnsupportedError
+from ..manifolds.atlas import Atlas
+from .laws import Laws, gap, seeded
+
+_MAX_QUADRATURE_DIM = 3
+_SIGMAS = 5.0  # a right law fails one of m tests by chance with probability 6e-7 m
+
+
+def check_distribution(
+    q: ManifoldDistribution,
+    generator: torch.Generator | None = None,
+    *,
+    atlas: Atlas | None = None,
+    n: int = 4000,
+    tol: float = 2e-3,
+) -> dict[str, float]:
+    r"""Check the laws of a law on M: support, shapes, seeds, total mass, sampler against density.
+
+    With an atlas, an exact law must integrate to 1 up to `tol`, and the means of :math:`x_i` and
+    :math:`x_i^2` over n samples must be their integrals against p up to 5 standard errors. Without
+    one, the volume identity :math:`E_q[1/q] = H^d(M)` is checked, where the volume is known.
+
+    Args:
+        q: the law.
+        generator: source of randomness; None takes a fixed seed.
+        atlas: charts of M for the quadrature; None takes ``q.manifold.atlas()``, where there is
+            one.
+        n: how many samples.
+        tol: error allowed in the total mass, beside that of the quadrature and `log_z_error`.
+
+    Returns:
+        What was measured for every law.
+
+    Raises:
+        LawViolation: a law is broken; the message names it, with the number and the tolerance.
+
+    Example:
+        >>> from topogen.distributions.uniform import Uniform
+        >>> from topogen.manifolds.library import Circle
+        >>> check_distribution(Uniform(Circle()))["normalised"] < 1e-9
+        True
+    """
+    laws, generator = Laws(q), seeded(generator)
+    _attributes(q, laws)
+    _samples(q, generator, laws)
+    if q.likelihood == "none":
+        x = q.sample((2,), generator)
+        laws.raises("log_prob", UnsupportedError, lambda: q.log_prob(x), "a law without density")
+        return laws.measured
+    _log_prob(q, q.sample((32,), generator), laws)
+    x = q.sample((n,), generator)
+    make: Any = getattr(q.manifold, "atlas", None)
+    if atlas is None and make is not None and q.dim <= _MAX_QUADRATURE_DIM:
+        atlas = make()
+    if q.likelihood == "exact" and atlas is not None and q.dim <= _MAX_QUADRATURE_DIM:
+        _quadrature(q, x, atlas, tol, laws)
+    elif q.likelihood == "exact" and q.manifold.volume is not None:
+        inverse = (-q.log_prob(x)).exp()
+        sigma = float(inverse.std()) / math.sqrt(n) + q.manifold.volume * (tol + q.log_z_error)
+        error = abs(float(inverse.mean()) - q.manifold.volume) / sigma
+        laws.at_most("volume identity", error, _SIGMAS, "E[1/q] is the volume of M")
+    return laws.measured
+
+
+def _attributes(q: ManifoldDistribution, laws: Laws) -> None:
+    laws.holds("measure", q.measure in get_args(Measure), f"one of {get_args(Measure)}")
+    laws.holds(
+        "likelihood", q.likelihood in get_args(Likelihood), f"one of {get_args(Likelihood)}"
+    )
+    laws.equal("dim", isinstance(q.dim, int) and q.dim >= 0, True, "an integer >= 0")
+    laws.holds("log_z_error", q.log_z_error >= 0, "a bound >= 0")
+    laws.equal("shapes", tuple(q.event_shape), (q.manifold.ambient_dim,), "event shape (D,)")
+
+
+def _samples(q: ManifoldDistribution, generator: torch.Generator, laws: Laws) -> None:
+    D = q.manifold.ambient_dim
+    for shape, expected in (((), ()), ((3,), (3,)), ((2, 3), (2, 3)), (5, (5,)), (0, (0,))):
+        x = q.sample(shape, generator)
+        laws.equal("shapes", tuple(x.shape), (*expected, D), f"sample({shape})")
+        laws.holds("no gradient", not x.requires_grad, "sample() carries no gradients")
+    x = q.sample((64,), generator)
+    laws.holds("support", q.support.check(x), "samples lie in the support")
+    a, b, c = (q.sample((8,), torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    laws.holds("seeds", a == b, "the same seed gives the same sample")
+    laws.holds("seeds", bool((a != c).any()), "another seed gives another sample")
+
+
+def _log_prob(q: ManifoldDistribution, x: Tensor, laws: Laws) -> None:
+    value = q.log_prob(x)
+    laws.equal("shapes", tuple(value.shape), tuple(x.shape[:-1]), "log_prob gives (...)")
+    laws.holds("samples have density", value.isfinite(), "log_prob is finite at samples")
+    alone = torch.stack([q.log_prob(row) for row in x[:4]])
+    laws.at_most("rows alone", gap(alone, value[:4]), 1e-8, "rows must not see each other")
+    grid = q.log_prob(x[:6].reshape(2, 3, -1))
+    laws.at_most("rows alone", gap(grid.reshape(-1), value[:6]), 1e-8, "leading axes are rows")
+    laws.equal("shapes", tuple(q.log_prob(x[:0]).shape), (0,), "an empty batch")
+    laws.equal("dtype kept", q.log_prob(x.float()).dtype, torch.float32, "log_prob of float32")
+    spoilt = x.clone()
+    spoilt[0] = math.nan
+    spoilt[1] = x[1] + 3 * q.manifold.scale
+    off = ~q.manifold.contains(spoilt[1])
+    # a law that validates refuses such points instead
+    if q._validate_args:
+        laws.raises("off M", ValueError, lambda: q.log_prob(spoilt[:2]), "NaN while validating")
+        return
+    y = q.log_prob(spoilt)
+    laws.holds("NaN stays NaN", y[0].isnan(), "log_prob of NaN is NaN, not -inf")
+    laws.holds("off M", ~off | (y[1] == -math.inf), "log_prob off M is -inf")
+    laws.at_most("rows alone", gap(y[2:], value[2:]), 1e-8, "bad rows must not touch the others")
+
+
+def _quadrature(q: ManifoldDistribution, x: Tensor, atlas: Atlas, tol: float, laws: Laws) -> None:
+    def moments(y: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(y[:, :1]), y, y * y], -1)
+
+    integral = atlas.integrate(lambda y: q.log_prob(y).exp().unsqueeze(-1) * moments(y), tol / 4)
+    allowed = tol + float(integral.error[0]) + q.log_z_error
+    laws.at_most("normalised", abs(float(integral.value[0]) - 1), allowed, "p integrates to 1")
+    laws.at_most("quadrature error", float(integral.error[0]), 5 * tol, "quadrature must converge")
+    values = moments(x)
+    # the quadrature's own error beside the standard error of the mean
+    sigma = values.std(0) / math.sqrt(x.shape[0]) + integral.error + allowed * values.abs().mean(0)
+    error = ((values.mean(0) - integral.value).abs() / sigma)[1:]
+    laws.at_most("samples follow the density", error, _SIGMAS, "means over samples and over p")

@@ -1,0 +1,107 @@
+"""How a law is checked: a measured number against a tolerance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import TopogenError
+
+
+class LawViolation(TopogenError, AssertionError):  # noqa: N818
+    """An object breaks a law of its kind.
+
+    Attributes:
+        law: the name of the law.
+        measured: the number that was measured; NaN where there is none.
+        tolerance: what it may be at most; NaN where there is none.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        law: str,
+        explanation: str,
+        measured: float = math.nan,
+        tolerance: float = math.nan,
+    ) -> None:
+        self.law, self.measured, self.tolerance = law, measured, tolerance
+        numbers = (
+            ""
+            if math.isnan(tolerance)
+            else f": measured {measured:.3g}, tolerance {tolerance:.3g}"
+        )
+        super().__init__(f"{subject} breaks the law '{law}'{numbers}; {explanation}")
+
+
+class Laws:
+    """The laws of one object that have been checked so far.
+
+    Attributes:
+        measured: the number measured for every law that holds.
+    """
+
+    def __init__(self, subject: Any) -> None:
+        self.subject = type(subject).__name__
+        self.measured: dict[str, float] = {}
+
+    def at_most(self, law: str, value: Tensor | float, tolerance: float, explanation: str) -> None:
+        """The largest of `value` is <= tolerance; NaN breaks the law.
+
+        Raises:
+            LawViolation: it is not.
+        """
+        rows = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
+        worst = float(rows.nan_to_num(nan=math.inf).max()) if rows.numel() else 0.0
+        if not worst <= tolerance:
+            raise LawViolation(self.subject, law, explanation, worst, tolerance)
+        self.measured[law] = max(worst, self.measured.get(law, -math.inf))
+
+    def holds(self, law: str, ok: bool | Tensor, explanation: str) -> None:
+        """A yes-or-no law.
+
+        Raises:
+            LawViolation: the answer is no.
+        """
+        if not bool(torch.as_tensor(ok).all()):
+            raise LawViolation(self.subject, law, explanation)
+        self.measured[law] = 0.0
+
+    def equal(self, law: str, a: Any, b: Any, explanation: str) -> None:
+        """Two plain values agree: a == b.
+
+        Raises:
+            LawViolation: they differ.
+        """
+        if a != b:
+            raise LawViolation(self.subject, law, f"{explanation}: got {a}, expected {b}")
+        self.measured[law] = 0.0
+
+    def raises(
+        self, law: str, error: type[Exception], call: Callable[[], Any], explanation: str
+    ) -> None:
+        """Calling raises the given error.
+
+        Raises:
+            LawViolation: it does not.
+        """
+        try:
+            call()
+        except error:
+            self.measured[law] = 0.0
+            return
+        raise LawViolation(self.subject, law, f"{explanation}: expected {error.__name__}")
+
+
+def seeded(generator: torch.Generator | None) -> torch.Generator:
+    """The given generator, or one with a fixed seed: laws do not touch the global state."""
+    return torch.Generator().manual_seed(0) if generator is None else generator
+
+
+def gap(a: Tensor, b: Tensor) -> Tensor:
+    """|a - b|, where two NaN count as equal."""
+    return torch.where(a.isnan() & b.isnan(), 0.0, (a - b).abs())
