@@ -168,6 +168,10 @@ class Manifold(nn.Module, ABC):
         """Whether x is finite and within `atol` of M."""
         return self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
 
+    def retract(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """One step of :meth:`project`, without its status; what solvers on M repeat."""
+        return self.project(x, max_steps=1).value
+
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         r"""Orthonormal basis of T_xM at points x of M, shape (..., D, d).
 

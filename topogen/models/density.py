@@ -37,6 +37,8 @@ _SHARES = (0.003, 0.03, 0.3)
 _HELD_OUT = 0.1
 _MAX_STEPS = 300
 _PATIENCE = 5
+# EM steps that fit the uniform law, where every density starts
+_FLAT_STEPS = 100
 _PSEUDO_POINTS = 6000
 # mass spread over whole charts, so that no place covered by one has density 0
 _FLOOR = 1e-3
@@ -137,7 +139,7 @@ class AtlasDensity(Model):
         kept = order[held.size :].numpy()
         # weights of the bumps that give the uniform law
         flat = _EM(at_uniform, volume, np.full(at_uniform.shape[1], 1 / at_uniform.shape[1]))
-        for _ in range(_MAX_STEPS):
+        for _ in range(_FLAT_STEPS):
             flat.step()
 
         best: tuple[float, np.ndarray, float, int] | None = None
@@ -149,7 +151,7 @@ class AtlasDensity(Model):
             kernels = kernels[:, mass > 0] / mass[mass > 0]
             design = np.concatenate([at_data @ kernels, at_uniform @ kernels])
             spread = _EM(design[n:], volume, np.full(kernels.shape[1], 1 / kernels.shape[1]))
-            for _ in range(_MAX_STEPS):
+            for _ in range(_FLAT_STEPS):
                 spread.step()
             rows = np.concatenate([kept, np.arange(n, design.shape[0])])
             for share in _SHARES:

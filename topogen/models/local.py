@@ -221,6 +221,12 @@ class LocalPolynomials(Manifold, Learned):
         )
         return result.require(tol) if throw else result
 
+    def retract(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """X - G(x)."""
+        self.require_fitted()
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
+        return (self._step(y) * self.unit + self.centre).reshape(x.shape).to(x.dtype)
+
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """|G(x)| in the guarded region; elsewhere the distance to the nearest landmark."""
         self.require_fitted()

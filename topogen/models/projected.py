@@ -99,7 +99,7 @@ class ProjectedChart(Chart):
 
         def step(state: Tensor) -> Tensor:
             x, z, J = self._unpack(state)
-            x = M.project(x, max_steps=1).value
+            x = M.retract(x)
             return torch.cat(
                 [x + (J @ (z - self.linear(x)).unsqueeze(-1)).squeeze(-1), state[:, x.shape[-1] :]],
                 dim=-1,
