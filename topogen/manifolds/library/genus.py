@@ -14,7 +14,7 @@ from ...calculus import RowMap
 from ...homology import Homology
 from ..base import iterate
 from .base import Nearest, ReferenceSpace, nearest_row, sphere_tangents, uniform_box, unit
-from .graphs import graph_cover
+from .graphs import GraphChart, graph_cover, tube_graph
 from .tori import ring_torus
 
 if TYPE_CHECKING:
@@ -233,12 +233,42 @@ class Genus(ReferenceSpace):
         return torch.cat(parts)[:n]
 
     def atlas(self) -> Atlas:
-        """Graphs over discs of tangent planes, about 80 a handle."""
+        """Graphs over boxes of the tori, and over discs of tangent planes where two tori join.
+
+        Not a good cover: two boxes of one torus meet on both sides of the tube.
+        """
         from ..atlas import Atlas
 
         points = self.sample_uniform(8000 * self.genus, torch.Generator().manual_seed(1))
-        charts = graph_cover(self._F, points, radius=0.45, height=0.5, candidates=350 * self.genus)
+        charts = graph_cover(self._F, points, self._tubes(), radius=0.45, reach=0.45)
         return Atlas(charts, self)
+
+    def _tubes(self) -> list[GraphChart]:
+        """Graphs over each torus: its inner half, and its outer half away from the joints."""
+        charts: list[GraphChart] = []
+        for i in range(self.genus):
+            right, left = i < self.genus - 1, i > 0
+            boxes = [((u, 180.0), (100.0, 135.0)) for u in (0.0, 120.0, 240.0)]
+            if not (right or left):
+                boxes += [((u, 0.0), (100.0, 135.0)) for u in (0.0, 120.0, 240.0)]
+            elif right and left:
+                boxes += [((u, 0.0), (44.0, 135.0)) for u in (90.0, 270.0)]
+            else:
+                middle = 180.0 if right else 0.0
+                boxes += [((middle + u, 0.0), (63.0, 135.0)) for u in (-70.0, 0.0, 70.0)]
+            charts += [
+                tube_graph(
+                    self._F,
+                    R=_R,
+                    r=_r,
+                    centre=_SPACING * (i - (self.genus - 1) / 2),
+                    angles=angles,
+                    half=half,
+                    reach=0.45,
+                )
+                for angles, half in boxes
+            ]
+        return charts
 
     def extra_repr(self) -> str:
         """Shown by repr."""
