@@ -1,1 +1,68 @@
-"""topogen: manifolds that are not topologically trivial, exact densities on them, and a verdict on their topology."""
+"""Manifolds that are not topologically trivial: learn them, put exact densities on them, check them.
+
+The public names, by the question they answer. Everything else is reached through these.
+"""
+
+from ._version import __version__ as __version__
+
+# sets: what is M?
+from .manifolds.base import Manifold as Manifold
+from .manifolds.base import OnManifold as OnManifold
+from .manifolds.base import Projection as Projection
+from .manifolds.implicit import ImplicitManifold as ImplicitManifold
+from .manifolds.library import Circle as Circle
+from .manifolds.library import DisjointUnion as DisjointUnion
+from .manifolds.library import Euclidean as Euclidean
+from .manifolds.library import FlatTorus as FlatTorus
+from .manifolds.library import Genus as Genus
+from .manifolds.library import HopfLink as HopfLink
+from .manifolds.library import Interval as Interval
+from .manifolds.library import KleinBottle as KleinBottle
+from .manifolds.library import MobiusBand as MobiusBand
+from .manifolds.library import Product as Product
+from .manifolds.library import ProjectivePlane as ProjectivePlane
+from .manifolds.library import RotationGroup as RotationGroup
+from .manifolds.library import Sphere as Sphere
+from .manifolds.library import Torus as Torus
+from .manifolds.library import TorusKnot as TorusKnot
+
+# charts: coordinates on M
+from .manifolds.atlas import Atlas as Atlas
+from .manifolds.charts import Ball as Ball
+from .manifolds.charts import Box as Box
+from .manifolds.charts import Chart as Chart
+from .manifolds.charts import FunctionChart as FunctionChart
+
+# laws: a density on M
+from .distributions.base import ManifoldDistribution as ManifoldDistribution
+from .distributions.mixture import Mixture as Mixture
+from .distributions.uniform import Uniform as Uniform
+from .distributions.von_mises import VonMises as VonMises
+from .distributions.von_mises import VonMisesFisher as VonMisesFisher
+
+# learned: a set, charts, a law
+from .models.density import AtlasDensity as AtlasDensity
+from .models.local import LocalPolynomials as LocalPolynomials
+from .models.projected import ProjectedAtlas as ProjectedAtlas
+from .training import FitResult as FitResult
+from .training import fit as fit
+
+# topology: what a cloud says, and whether it is what was expected
+from .homology import Homology as Homology
+from .topology.report import TopologyReport as TopologyReport
+from .topology.report import check_topology as check_topology
+
+# one call
+from .datafiles import load_points as load_points
+from .pipeline import LearnResult as LearnResult
+from .pipeline import learn as learn
+from .pipeline import load as load
+from .pipeline import save as save
+from .summary import Summary as Summary
+from .summary import inspect as inspect
+
+# rooms
+from . import calculus as calculus
+from . import errors as errors
+from . import testing as testing
+from . import topology as topology

@@ -100,7 +100,8 @@ def _pickled(path: Path) -> DataFileError:
 
 def _npy(path: Path) -> object:
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
     except ValueError as error:
         raise (
             _pickled(path) if "pickle" in str(error).lower() else _damaged(path, "a .npy array")
@@ -115,7 +116,7 @@ def _npy(path: Path) -> object:
 
 def _npz(path: Path) -> object:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: _member(archive, name, path) for name in archive.files}
     except (zipfile.BadZipFile, EOFError, AttributeError, TypeError):
         raise _damaged(path, "an .npz archive") from None

@@ -51,7 +51,7 @@ class FitResult:
 
 
 def fit(
-    learnable: Learnable,
+    learnable: Learnable | nn.Module,
     points: Any,
     *,
     steps: int | None = None,
@@ -69,7 +69,7 @@ def fit(
         points: array-like of shape (n, D).
         steps: most steps of each stage; None leaves it to the stage.
         seed: every stage draws from a generator of its own, made of this and of the stage's name, so a
-            resumed fit gives what an uninterrupted one gives.
+            resumed fit gives what an uninterrupted one gives, up to rounding.
         progress: show a progress bar on stderr; None shows it on a terminal only.
         checkpoint: a safetensors file, written after every stage and on Ctrl-C.
         resume: start from `checkpoint` where it exists.
@@ -153,9 +153,8 @@ def _run(
 
     Returns its status, a sentence, and whether it came to its own end, so that others can build on it.
     """
-    generator = torch.Generator().manual_seed(
-        (seed << 32 ^ zlib.crc32(stage.name.encode())) % 2**63
-    )
+    # the seed of a Generator counts modulo 2^32, so the two are hashed together
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {stage.name}".encode()))
     running = stage.run(generator)
     step = 0
     try:

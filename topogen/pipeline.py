@@ -1,0 +1,366 @@
+"""One call: points in; a learned manifold, a law on it, and a verdict on its topology out."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from . import storage
+from ._version import __version__
+from .distributions.base import ManifoldDistribution
+from .errors import InvalidPoints, SaveError, TrainingError
+from .homology import Homology
+from .manifolds.atlas import Atlas
+from .manifolds.base import Manifold
+from .models.base import Model
+from .models.density import AtlasDensity
+from .models.local import LocalPolynomials
+from .models.projected import ProjectedAtlas
+from .points import as_array, as_tensor, diameter
+from .summary import Summary, look
+from .topology.report import TopologyReport, check_topology
+from .training import FitResult, fit
+
+# samples whose homology is compared with that of the data
+_CHECKED = 4000
+# quadrature nodes for the volume of M and the mass of the law
+_NODES = 8000
+
+
+class _Family(NamedTuple):
+    """How a family makes its model from (dim, ambient_dim)."""
+
+    build: Callable[[int, int], Model]
+    about: str
+
+
+FAMILIES: dict[str, _Family] = {
+    "atlas": _Family(
+        lambda d, D: AtlasDensity(ProjectedAtlas(LocalPolynomials(d, D))),
+        "blended local polynomials, charts on them, compact bumps by EM",
+    ),
+}
+
+
+@dataclass
+class LearnResult:
+    """A learned law with its manifold, the verdict on its topology, and how it was made.
+
+    Attributes:
+        model: the learned law, a module; ``model()`` is `distribution`.
+        family: which family learned it.
+        seed: of the fit and of the checks.
+        summary: what :func:`topogen.inspect` said of the data.
+        topology: homology of samples of the model against that of the data.
+        history: the progress records of the fit.
+        numbers: what was measured of the model on its own samples, for tables.
+        seconds: wall time of the whole.
+        status: how the fit ended.
+        remarks: what the user should know.
+        points: the data; None after loading from a file.
+    """
+
+    model: Model
+    family: str
+    seed: int
+    summary: Summary
+    topology: TopologyReport
+    history: list[dict[str, Any]] = field(repr=False)
+    numbers: dict[str, float] = field(repr=False)
+    seconds: float
+    status: str
+    remarks: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict, repr=False)
+    points: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def distribution(self) -> ManifoldDistribution:
+        """The learned law on `manifold`."""
+        return self.model()
+
+    @property
+    def manifold(self) -> Manifold:
+        """The learned set."""
+        return self.distribution.manifold
+
+    def sample(self, n: int, seed: int | None = None) -> Float[Tensor, "n D"]:
+        """n independent points; with a seed, always the same ones."""
+        if n < 1:
+            raise ValueError(f"expected n >= 1 samples, got {n}")
+        generator = torch.Generator()
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        return self.distribution.sample((n,), generator=generator)
+
+    def log_prob(self, x: Any) -> Float[Tensor, " n"]:
+        """Log density at points x, shape (n, D), in nats w.r.t. the d-dimensional volume of M.
+
+        -inf where x is farther from M than its tolerance; see :meth:`ManifoldDistribution.log_prob`.
+        """
+        return self.distribution.log_prob(as_tensor(x, ambient_dim=self.manifold.ambient_dim))
+
+    def report(self, path: str | Path = "report.html", *, command: str | None = None) -> Path:
+        """Write one self-contained HTML file: pictures, diagrams, numbers, how to reproduce them."""
+        from .report import write_report
+
+        return write_report(self, path, command=command)
+
+    def __str__(self) -> str:
+        verdict = self.topology.verdict
+        lines = [
+            f"{type(self.model).__name__} of dimension {self.manifold.dim} in R^{self.manifold.ambient_dim}, "
+            f"seed {self.seed}, {self.seconds:.1f} s, fit {self.status}",
+            *(f"  {name:<32} {value:.6g}" for name, value in self.numbers.items()),
+            f"  topology of samples against data: {verdict}",
+            *(f"  note: {remark}" for remark in self.remarks),
+        ]
+        return "\n".join(lines)
+
+
+def learn(
+    points: Any,
+    *,
+    family: str = "auto",
+    dim: int | None = None,
+    seed: int = 0,
+    max_seconds: float | None = None,
+    progress: bool | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> LearnResult:
+    """Learn the manifold that points lie on and a density on it, and check its topology.
+
+    Args:
+        points: array-like of shape (n, D).
+        family: "atlas", or "auto", which takes it.
+        dim: dimension of the manifold; None estimates it.
+        seed: the same seed gives the same result on the same machine.
+        max_seconds: most wall time for the fit.
+        progress: show a progress bar; None shows it on a terminal only.
+        checkpoint, resume: as in :func:`topogen.fit`.
+
+    Raises:
+        InvalidPoints: the points are not a finite (n, D) array, all equal, too few, or fill R^D.
+        TrainingError: the fit diverged, or did not end within `max_seconds`.
+        ValueError: an unknown family.
+        KeyboardInterrupt: Ctrl-C; finished stages are in the checkpoint, if one was named.
+    """
+    chosen = "atlas" if family == "auto" else family
+    if chosen not in FAMILIES:
+        raise ValueError(f"expected family 'auto' or one of {sorted(FAMILIES)}, got {family!r}")
+    start = time.perf_counter()
+    x = as_array(points, minimum=2)
+    summary, seen = look(x, seed=seed)
+    D = x.shape[1]
+    d = _dimension(summary, dim)
+    model = FAMILIES[chosen].build(d, D)
+
+    def out_of_time(stage: str, record: Any) -> bool:
+        return max_seconds is not None and time.perf_counter() - start > max_seconds
+
+    result = fit(
+        model,
+        x,
+        seed=seed,
+        progress=progress,
+        checkpoint=checkpoint,
+        resume=resume,
+        callbacks=(out_of_time,),
+    )
+    _require_ended(result, max_seconds)
+
+    generator = torch.Generator().manual_seed(seed)
+    samples = model().sample((max(_CHECKED, min(x.shape[0], 2 * _CHECKED)),), generator=generator)
+    # where the data's own homology is settled, it need not be found a second time
+    topology = check_topology(samples, expected=seen.homology or x, fields=seen.fields, seed=seed)
+    remarks = list(summary.advice)
+    if result.status == "max_steps":
+        remarks.append(result.message)
+    return LearnResult(
+        model=model,
+        family=chosen,
+        seed=seed,
+        summary=summary,
+        topology=topology,
+        history=result.history,
+        numbers=measure(model, samples, x),
+        seconds=time.perf_counter() - start,
+        status=result.status,
+        remarks=tuple(remarks),
+        versions=versions(),
+        points=x,
+    )
+
+
+def _dimension(summary: Summary, dim: int | None) -> int:
+    D = summary.ambient_dim
+    if dim is not None and not 1 <= dim < D:
+        raise InvalidPoints(
+            f"expected 1 <= dim < {D} for points in R^{D}, got dim={dim}; leave dim out to estimate it"
+        )
+    d = summary.dim if dim is None else dim
+    if d >= D:
+        raise InvalidPoints(
+            f"expected points on a manifold of dimension < {D}, got a cloud that fills R^{D}; "
+            "pass dim if it should be read as a thickened manifold"
+        )
+    return d
+
+
+def _require_ended(result: FitResult, max_seconds: float | None) -> None:
+    """Turn a fit that cannot be used into an exception."""
+    if result.status == "diverged":
+        raise TrainingError(result.message)
+    if result.status == "interrupted":
+        if "callback" in result.message:
+            raise TrainingError(
+                f"expected the fit to end within {max_seconds} s, but stage {result.stage!r} was still "
+                "running; give it more time, or fewer points"
+            )
+        raise KeyboardInterrupt(result.message)
+
+
+def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, float]:
+    """Numbers that need no ground truth: how far from M, how well normalised, how well held out."""
+    law = model()
+    M = law.manifold
+    size = diameter(points)
+    on = M.project(samples)
+    data = M.project(torch.from_numpy(points))
+    moved = (data.value - torch.from_numpy(points)).norm(dim=-1)[data.converged]
+    numbers = {
+        "dimension": float(M.dim),
+        "samples off M (unconverged)": float((~on.converged).sum()),
+        "sample residual, worst, % of diameter": 100 * float(on.residual.max()) / size,
+        "data off M (unconverged)": float((~data.converged).sum()),
+        "data to M, median, % of diameter": 100 * float(moved.median()) / size,
+        "data to M, 99 %, % of diameter": 100 * float(moved.quantile(0.99)) / size,
+    }
+    atlas = getattr(law, "atlas", None)
+    if isinstance(atlas, Atlas):
+        numbers["charts"] = float(len(atlas))
+        if M.dim <= 3:
+            numbers |= _integrals(atlas, law)
+    held_out = getattr(model, "held_out", None)
+    if held_out is not None:
+        numbers["held-out NLL (nats)"] = -float(held_out)
+    return numbers
+
+
+def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float]:
+    """Volume of M and mass of the law by quadrature at two levels; their difference is the error."""
+    fine = max(6, round((_NODES / len(atlas)) ** (1 / atlas.dim)))
+    (volume, mass), (coarse_volume, coarse_mass) = (
+        (float(q.weights.sum()), float(q.weights @ law.log_prob(q.points).exp()))
+        for q in (atlas.quadrature(fine), atlas.quadrature(round(2 * fine / 3)))
+    )
+    return {
+        "volume of M": volume,
+        "volume of M, error": abs(volume - coarse_volume),
+        "integral of p": mass,
+        "integral of p, error": abs(mass - coarse_mass),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"topogen": __version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "scipy", "gudhi"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    found["platform"] = sys.platform
+    return found
+
+
+def save(thing: LearnResult | nn.Module, path: str | Path) -> None:
+    """Write a result of :func:`learn`, or any set, atlas or law of topogen, to one safetensors file.
+
+    Tensors, and JSON in the metadata; never pickle. The data themselves are not written.
+
+    Raises:
+        SaveError: it holds a function of the user's own, or the place cannot be written.
+    """
+    if isinstance(thing, LearnResult):
+        storage.write(path, thing.model, {"learned": _record(thing)})
+    elif isinstance(thing, nn.Module):
+        storage.write(path, thing)
+    else:
+        raise SaveError(
+            f"expected a LearnResult, or a set, atlas or law of topogen, got {type(thing).__name__}; "
+            "save its parameters instead"
+        )
+
+
+def load(path: str | Path) -> Any:
+    """Read what :func:`save` wrote: a :class:`LearnResult`, or the set, atlas or law.
+
+    Raises:
+        SaveError: the file is missing, truncated, of another kind or of another format.
+    """
+    module, record = storage.read(path)
+    if "learned" not in record:
+        return module
+    if not isinstance(module, Model):
+        raise SaveError(f"{path}: expected a learned law, got a {type(module).__name__}")
+    kept = record["learned"]
+    return LearnResult(
+        model=module,
+        summary=Summary.from_dict(kept.pop("summary")),
+        topology=_topology(kept.pop("topology")),
+        remarks=tuple(kept.pop("remarks")),
+        **kept,
+    )
+
+
+def _record(result: LearnResult) -> dict[str, Any]:
+    kept = {
+        name: getattr(result, name)
+        for name in (
+            "family",
+            "seed",
+            "history",
+            "numbers",
+            "seconds",
+            "status",
+            "remarks",
+            "versions",
+        )
+    }
+    kept["summary"] = result.summary.to_dict()
+    kept["topology"] = {**result.topology.to_dict(), "diagrams": result.topology.diagrams}
+    return storage.plain(kept)
+
+
+def _topology(kept: dict[str, Any]) -> TopologyReport:
+    """The topology report that was kept as plain data."""
+
+    def tuples(rows: dict[str, list[Any]]) -> dict[int, tuple[Any, ...]]:
+        return {int(p): tuple(row) for p, row in rows.items()}
+
+    expected = kept["expected"]
+    return TopologyReport(
+        **{
+            **kept,
+            "betti": tuples(kept["betti"]),
+            "p_values": tuples(kept["p_values"]),
+            "expected": None if expected is None else Homology(tuples(expected)),
+            "diagrams": {
+                int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]
+                for p, by_degree in kept["diagrams"].items()
+            },
+            **{k: tuple(kept[k]) for k in ("fields", "cuts", "landmarks", "remarks")},
+        }
+    )
