@@ -1,4 +1,4 @@
-"""Make docs/_static/readme.png: conformers of alanine dipeptide, and samples of the learned torus."""
+"""Make docs/_static/readme.png: conformers of alanine dipeptide, and learned ones."""
 
 from pathlib import Path
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What `import topogen` loads and leaves alone; in a process of its own."""
 
 import json

@@ -1,4 +1,4 @@
-"""Manifolds that are not topologically trivial: learn them, put exact densities on them, check them.
+"""Manifolds with topology: learn them, put exact densities on them, check what they are.
 
 The public names, by the question they answer. Everything else is reached through these.
 """

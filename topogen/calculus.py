@@ -48,7 +48,8 @@ def value_and_jacobian(
         directions = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
         def along(e: Tensor) -> tuple[Tensor, Tensor]:
-            # contiguous: an expanded tangent shares memory between rows, which forward mode refuses
+            # contiguous: an expanded tangent shares memory between rows, which forward mode
+            # refuses
             return _jvp(g, (z,), (e.expand(z.shape).contiguous(),))
 
         x, columns = vmap(along, out_dims=cast("Any", (None, 0)))(directions)
@@ -140,7 +141,7 @@ def orthonormalize(
 
 
 def log_gram(J: Float[Tensor, "*batch D d"]) -> Float[Tensor, "*batch"]:
-    r""":math:`\tfrac12 \log\det J^\top J = \sum_i \log R_{ii}` with J = QR; -inf where J loses rank."""
+    r""":math:`\tfrac12 \log\det J^\top J = \sum_i \log R_{ii}`, J = QR; -inf if J loses rank."""
     return orthonormalize(J)[1].log().sum(-1)
 
 
@@ -158,7 +159,7 @@ def log_volume(
     by 0.1 nats, this one by 4e-5).
 
     Example:
-        >>> polar = lambda z: torch.stack([z[..., 0] * z[..., 1].cos(), z[..., 0] * z[..., 1].sin()], -1)
+        >>> polar = lambda z: z[..., :1] * torch.stack([z[..., 1].cos(), z[..., 1].sin()], -1)
         >>> round(float(log_volume(polar, torch.tensor([2.0, 0.3])).exp()), 4)
         2.0
     """
@@ -177,7 +178,7 @@ def complement(Q: Float[Tensor, "*batch D d"]) -> Float[Tensor, "*batch D k"]:
 
 
 def normal_basis(J: Float[Tensor, "*batch k D"]) -> Float[Tensor, "*batch D k"]:
-    """Orthonormal basis of the row space of J = DF(x): the normal space of {F = 0}, full rank k."""
+    """Orthonormal basis of the row space of J = DF(x), full rank k: the normals of {F = 0}."""
     return orthonormalize(J.mT)[0]
 
 

@@ -1,7 +1,7 @@
 """The command line: topogen inspect | learn | sample | check | demo.
 
-Exit status: 0 agrees or done, 1 disagrees, 2 usage or bad input, 3 undetermined, 4 training failed,
-70 internal error, 130 interrupted. Results go to stdout, everything else to stderr.
+Exit status: 0 agrees or done, 1 disagrees, 2 usage or bad input, 3 undetermined, 4 training
+failed, 70 internal error, 130 interrupted. Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _STATUS = {"agrees": DONE, "disagrees": DISAGREES, "undetermined": UNDETERMINED,
 
 app = typer.Typer(
     name="topogen",
-    help="Points in; a manifold with the right topology, an exact density on it, and a verdict out.",
-    epilog="Exit status: 0 agrees or done, 1 disagrees, 2 bad input, 3 undetermined, 4 training failed, "
-    "70 internal error, 130 interrupted.",
+    help="Points in; a manifold of the right topology, an exact density on it, a verdict out.",
+    epilog="Exit status: 0 agrees or done, 1 disagrees, 2 bad input, 3 undetermined, "
+    "4 training failed, 70 internal error, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -74,11 +74,12 @@ def _explain(error: Exception) -> int:
     if isinstance(error, TrainingError):
         return _fail(str(error), TRAINING_FAILED)
     if isinstance(error, TopogenError | typer.BadParameter) or hasattr(error, "format_message"):
-        message = error.format_message() if hasattr(error, "format_message") else str(error)  # pyright: ignore[reportAttributeAccessIssue]
-        return _fail(message, BAD_INPUT)
+        said = getattr(error, "format_message", error.__str__)
+        return _fail(said(), BAD_INPUT)
     line = (str(error).splitlines() or [""])[0]
     return _fail(
-        f"internal error ({type(error).__name__}: {line}); run again with --debug and report what it prints",
+        f"internal error ({type(error).__name__}: {line}); run again with --debug and report "
+        "what it prints",
         INTERNAL,
     )
 
@@ -295,7 +296,8 @@ def parse_betti(claims: list[str]) -> Homology:
         return Homology(betti)
     except ValueError as error:
         raise typer.BadParameter(
-            f"expected --betti 1,2,1 or --betti 2:1,2,1 --betti 3:1,1,0, got {' '.join(claims)!r} ({error})"
+            f"expected --betti 1,2,1 or --betti 2:1,2,1 --betti 3:1,1,0, got "
+            f"{' '.join(claims)!r} ({error})"
         ) from None
 
 

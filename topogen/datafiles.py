@@ -22,12 +22,12 @@ def load_points(path: str | Path) -> np.ndarray:
     """Read a point cloud of shape (n, D) as float64.
 
     The kind is told by the suffix: .npy; .npz (key `points`, else the only two-dimensional array);
-    .csv (with or without a header row); .pt (a tensor, or a dictionary as for .npz); .parquet (every
-    column a number; needs pandas).
+    .csv (with or without a header row); .pt (a tensor, or a dictionary as for .npz); .parquet
+    (every column a number; needs pandas).
 
     Raises:
-        DataFileError: the file is missing, a directory, empty, unreadable, truncated, of another kind,
-            or holds no two-dimensional array, or more than one.
+        DataFileError: the file is missing, a directory, empty, unreadable, truncated, of another
+            kind, or holds no two-dimensional array, or more than one.
         InvalidPoints: the array is text, of the wrong rank, or holds NaN or infinity.
     """
     path = Path(path)
@@ -81,7 +81,8 @@ def output_kind(path: str | Path) -> Callable[..., None]:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise DataFileError(
-            f"{path}: expected {', '.join(_WRITERS)} to write points to, got {path.suffix or 'no suffix'}; rename it"
+            f"{path}: expected {', '.join(_WRITERS)} to write points to, got "
+            f"{path.suffix or 'no suffix'}; rename it"
         )
     return writer
 
@@ -94,7 +95,8 @@ def _damaged(path: Path, kind: str) -> DataFileError:
 
 def _pickled(path: Path) -> DataFileError:
     return DataFileError(
-        f"{path}: expected plain numbers, got pickled objects, which are never loaded; save a numeric array"
+        f"{path}: expected plain numbers, got pickled objects, which are never loaded; save a "
+        "numeric array"
     )
 
 
@@ -167,7 +169,8 @@ def _choose(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     if len(flat) != 1:
         found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "no array"
         raise DataFileError(
-            f"{path}: expected the key 'points', or exactly one two-dimensional array, got {found}; "
+            f"{path}: expected the key 'points', or exactly one two-dimensional array, got "
+            f"{found}; "
             "save the cloud under 'points'"
         )
     return arrays[flat[0]]
@@ -192,14 +195,16 @@ def _csv(path: Path) -> object:
     for i, row in enumerate(rows):
         if len(row) != width:
             raise DataFileError(
-                f"{path}: expected {width} columns in every row, got {len(row)} in data row {i + 1}; "
+                f"{path}: expected {width} columns in every row, got {len(row)} in data row "
+                f"{i + 1}; "
                 "repair that row"
             )
         for j, cell in enumerate(row):
             if not _is_number(cell):
                 shown = cell.strip()[:40]
                 raise InvalidPoints(
-                    f"{path}: expected numbers, got {shown!r} in data row {i + 1}, column {j + 1}; "
+                    f"{path}: expected numbers, got {shown!r} in data row {i + 1}, column "
+                    f"{j + 1}; "
                     "keep only numeric columns, with at most one header row"
                 )
             table[i, j] = float(cell)

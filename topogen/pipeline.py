@@ -76,7 +76,7 @@ class LearnResult:
     summary: Summary
     topology: TopologyReport
     history: list[dict[str, Any]] = field(repr=False)
-    numbers: dict[str, float] = field(repr=False)
+    numbers: dict[str, float | str] = field(repr=False)
     seconds: float
     status: str
     remarks: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class LearnResult:
         return self.distribution.manifold
 
     def sample(self, n: int, seed: int | None = None) -> Float[Tensor, "n D"]:
-        """n independent points; with a seed, always the same ones."""
+        """N independent points; with a seed, always the same ones."""
         if n < 1:
             raise ValueError(f"expected n >= 1 samples, got {n}")
         generator = torch.Generator()
@@ -104,12 +104,13 @@ class LearnResult:
     def log_prob(self, x: Any) -> Float[Tensor, " n"]:
         """Log density at points x, shape (n, D), in nats w.r.t. the d-dimensional volume of M.
 
-        -inf where x is farther from M than its tolerance; see :meth:`ManifoldDistribution.log_prob`.
+        -inf where x is farther from M than its tolerance; see
+        :meth:`ManifoldDistribution.log_prob`.
         """
         return self.distribution.log_prob(as_tensor(x, ambient_dim=self.manifold.ambient_dim))
 
     def report(self, path: str | Path = "report.html", *, command: str | None = None) -> Path:
-        """Write one self-contained HTML file: pictures, diagrams, numbers, how to reproduce them."""
+        """Write one self-contained HTML file: pictures, diagrams, numbers, how to get them."""
         from .report import write_report
 
         return write_report(self, path, command=command)
@@ -117,9 +118,13 @@ class LearnResult:
     def __str__(self) -> str:
         verdict = self.topology.verdict
         lines = [
-            f"{type(self.model).__name__} of dimension {self.manifold.dim} in R^{self.manifold.ambient_dim}, "
+            f"{type(self.model).__name__} of dimension {self.manifold.dim} in "
+            f"R^{self.manifold.ambient_dim}, "
             f"seed {self.seed}, {self.seconds:.1f} s, fit {self.status}",
-            *(f"  {name:<32} {value:.6g}" for name, value in self.numbers.items()),
+            *(
+                f"  {name:<32} {value if isinstance(value, str) else format(value, '.6g')}"
+                for name, value in self.numbers.items()
+            ),
             f"  topology of samples against data: {verdict}",
             *(f"  note: {remark}" for remark in self.remarks),
         ]
@@ -146,7 +151,8 @@ def learn(
         seed: the same seed gives the same result on the same machine.
         max_seconds: most wall time for the fit.
         progress: show a progress bar; None shows it on a terminal only.
-        checkpoint, resume: as in :func:`topogen.fit`.
+        checkpoint: a file for finished stages, as in :func:`topogen.fit`.
+        resume: start from `checkpoint` where it exists.
 
     Raises:
         InvalidPoints: the points are not a finite (n, D) array, all equal, too few, or fill R^D.
@@ -205,7 +211,8 @@ def _dimension(summary: Summary, dim: int | None) -> int:
     D = summary.ambient_dim
     if dim is not None and not 1 <= dim < D:
         raise InvalidPoints(
-            f"expected 1 <= dim < {D} for points in R^{D}, got dim={dim}; leave dim out to estimate it"
+            f"expected 1 <= dim < {D} for points in R^{D}, got dim={dim}; leave dim out to "
+            "estimate it"
         )
     d = summary.dim if dim is None else dim
     if d >= D:
@@ -223,21 +230,22 @@ def _require_ended(result: FitResult, max_seconds: float | None) -> None:
     if result.status == "interrupted":
         if "callback" in result.message:
             raise TrainingError(
-                f"expected the fit to end within {max_seconds} s, but stage {result.stage!r} was still "
+                f"expected the fit to end within {max_seconds} s, but stage {result.stage!r} "
+                "was still "
                 "running; give it more time, or fewer points"
             )
         raise KeyboardInterrupt(result.message)
 
 
-def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, float]:
-    """Numbers that need no ground truth: how far from M, how well normalised, how well held out."""
+def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, float | str]:
+    """Numbers that need no ground truth: distances to M, normalisation, held-out NLL."""
     law = model()
     M = law.manifold
     size = diameter(points)
     on = M.project(samples)
     data = M.project(torch.from_numpy(points))
     moved = (data.value - torch.from_numpy(points)).norm(dim=-1)[data.converged]
-    numbers = {
+    numbers: dict[str, float | str] = {
         "dimension": float(M.dim),
         "samples off M (unconverged)": float((~on.converged).sum()),
         "sample residual, worst, % of diameter": 100 * float(on.residual.max()) / size,
@@ -256,8 +264,8 @@ def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, floa
     return numbers
 
 
-def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float]:
-    """Volume of M and mass of the law by quadrature at two levels; their difference is the error."""
+def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str]:
+    """Volume of M and mass of the law by quadrature at two levels; the difference is the error."""
     fine = max(6, round((_NODES / len(atlas)) ** (1 / atlas.dim)))
     (volume, mass), (coarse_volume, coarse_mass) = (
         (float(q.weights.sum()), float(q.weights @ law.log_prob(q.points).exp()))
@@ -286,7 +294,7 @@ def versions() -> dict[str, str]:
 
 
 def save(thing: LearnResult | nn.Module, path: str | Path) -> None:
-    """Write a result of :func:`learn`, or any set, atlas or law of topogen, to one safetensors file.
+    """Write a result of :func:`learn`, or a set, atlas or law of topogen, to one safetensors file.
 
     Tensors, and JSON in the metadata; never pickle. The data themselves are not written.
 
@@ -299,7 +307,8 @@ def save(thing: LearnResult | nn.Module, path: str | Path) -> None:
         storage.write(path, thing)
     else:
         raise SaveError(
-            f"expected a LearnResult, or a set, atlas or law of topogen, got {type(thing).__name__}; "
+            f"expected a LearnResult, or a set, atlas or law of topogen, got "
+            f"{type(thing).__name__}; "
             "save its parameters instead"
         )
 

@@ -92,8 +92,8 @@ def clouds_figure(result: LearnResult) -> Figure:
     figure = Figure(figsize=(4.6 * count, 4.6))
     for i, ((name, _), cloud, colour) in enumerate(zip(panels, shown, colours, strict=True)):
         # placed by hand: automatic layouts treat two equal 3-D axes differently
-        box, space = (i / count, 0.0, 1 / count, 0.93), {} if flat else {"projection": "3d"}
-        axes: Any = figure.add_axes(box, **space)
+        box = (i / count, 0.0, 1 / count, 0.93)
+        axes: Any = figure.add_axes(box, projection=None if flat else "3d")
         axes.scatter(*cloud.T, c=colour, s=4.0, linewidths=0)
         axes.set_xlim(centre[0] - half[0], centre[0] + half[0])
         axes.set_ylim(centre[1] - half[1], centre[1] + half[1])

@@ -1,7 +1,7 @@
 """Modules in one safetensors file: tensors, and JSON in its metadata; never pickle.
 
-A module is told by the name of its class, from a closed list, and the arguments of its constructor;
-its tensors and extra state are those of ``state_dict``.
+A module is told by the name of its class, from a closed list, and the arguments of its
+constructor; its tensors and extra state are those of ``state_dict``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _registry() -> dict[str, type[nn.Module]]:
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
-        if cls.__module__.startswith(__package__ + ".") and not inspect.isabstract(cls):
+        if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls):
             found[cls.__name__] = cls
     return found
 
@@ -50,7 +50,7 @@ _ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 
 def _encode(value: Any, path: str) -> Any:
-    """A constructor argument as JSON: plain data, tensors as lists, modules by class and arguments."""
+    """A constructor argument as JSON; modules by their class and arguments."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Tensor):
@@ -61,7 +61,8 @@ def _encode(value: Any, path: str) -> Any:
         return {"list": [_encode(v, f"{path}[{i}]") for i, v in enumerate(value)]}
     if callable(value):
         raise SaveError(
-            f"{path}: a function cannot be written to a file ({getattr(value, '__name__', value)!r}); "
+            f"{path}: a function cannot be written to a file "
+            f"({getattr(value, '__name__', value)!r}); "
             "save the points or the parameters it is made from, and build the object again"
         )
     raise SaveError(
@@ -79,7 +80,8 @@ def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
     path = path or name
     if _registry().get(name) is not type(module):
         raise SaveError(
-            f"{path}: expected an object of topogen's own classes, got {type(module).__module__}.{name}; "
+            f"{path}: expected an object of topogen's own classes, got "
+            f"{type(module).__module__}.{name}; "
             "save its state_dict yourself, and build it again from its class"
         )
     if name in _ARGUMENTS:
@@ -99,7 +101,8 @@ def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
                 arguments[parameter.name] = held[parameter.name]
             else:
                 raise SaveError(
-                    f"{path}: {name} does not keep its argument {parameter.name!r}, so it cannot be written to a file"
+                    f"{path}: {name} does not keep its argument {parameter.name!r}, so it "
+                    "cannot be written to a file"
                 )
     return {
         "class": name,
@@ -123,7 +126,8 @@ def build(description: Mapping[str, Any]) -> nn.Module:
     name = description["class"]
     if name not in classes:
         raise SaveError(
-            f"expected a class of topogen {VERSION}, got {name!r}; update topogen, or save the model again"
+            f"expected a class of topogen {VERSION}, got {name!r}; update topogen, or save the "
+            "model again"
         )
     return classes[name](**{k: _decode(v) for k, v in description["arguments"].items()})
 
@@ -154,7 +158,8 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
         "extra": extra,
         "record": dict(record or {}),
     }
-    # written beside its place and then moved there, so that an interrupted save harms no older file
+    # written beside its place and then moved there, so that an interrupted save harms no older
+    # file
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,14 +226,15 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
     except PermissionError:
         raise SaveError(
             f"{path}: expected a readable file, got one without read permission; change its mode"
         ) from None
     except (SafetensorError, OSError, ValueError):
         raise SaveError(
-            f"{path}: expected a model written by topogen.save, got a file that is truncated or of another kind; "
+            f"{path}: expected a model written by topogen.save, got a file that is truncated "
+            "or of another kind; "
             "save the model again"
         ) from None
     try:
@@ -241,14 +247,15 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from None
     if found != FORMAT:
         raise SaveError(
-            f"{path}: expected model format {FORMAT}, got {found} (written by topogen {header.get('version')}); "
+            f"{path}: expected model format {FORMAT}, got {found} (written by topogen "
+            f"{header.get('version')}); "
             "use that version, or save the model again"
         )
     return header, tensors
 
 
 def plain(value: Any) -> Any:
-    """Nested plain data for JSON: tuples to lists, keys to text, NumPy and torch numbers to Python's."""
+    """Nested plain data for JSON: lists, text keys, Python numbers; NaN and infinity as null."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -130,12 +130,14 @@ def remarks(x: np.ndarray) -> list[str]:
     constant = np.flatnonzero(spread == 0)
     if constant.size:
         found.append(
-            f"{constant.size} of {D} columns are constant (first: column {constant[0]}); they do no harm"
+            f"{constant.size} of {D} columns are constant (first: column {constant[0]}); they "
+            "do no harm"
         )
     moving = spread[spread > 0]
     if moving.size and moving.max() > _SCALES * moving.min():
         found.append(
-            f"the widest column spans {moving.max() / moving.min():.3g} times the narrowest; distances follow the wide "
+            f"the widest column spans {moving.max() / moving.min():.3g} times the narrowest; "
+            "distances follow the wide "
             "ones (columns are never rescaled: do it first if their units differ)"
         )
     if D > n:

@@ -68,8 +68,8 @@ def fit(
         learnable: anything with ``stages(points)``; it is changed in place.
         points: array-like of shape (n, D).
         steps: most steps of each stage; None leaves it to the stage.
-        seed: every stage draws from a generator of its own, made of this and of the stage's name, so a
-            resumed fit gives what an uninterrupted one gives, up to rounding.
+        seed: every stage draws from a generator of its own, made of this and of the stage's name,
+            so a resumed fit gives what an uninterrupted one gives, up to rounding.
         progress: show a progress bar on stderr; None shows it on a terminal only.
         checkpoint: a safetensors file, written after every stage and on Ctrl-C.
         resume: start from `checkpoint` where it exists.
@@ -92,7 +92,8 @@ def fit(
     """
     if not isinstance(learnable, Learnable) or not isinstance(learnable, nn.Module):
         raise TrainingError(
-            f"expected a learned set, atlas or law (a module with stages(points)), got {type(learnable).__name__}; "
+            f"expected a learned set, atlas or law (a module with stages(points)), got "
+            f"{type(learnable).__name__}; "
             "pass for example LocalPolynomials(dim, ambient_dim)"
         )
     if steps is not None and steps < 1:
@@ -106,7 +107,8 @@ def fit(
         learnable.to(device)
         x = x.to(device)
     if checkpoint is not None:
-        # now rather than after hours: something that cannot be saved, or a checkpoint of something else
+        # now rather than after hours: something that cannot be saved, or a checkpoint of
+        # something else
         storage.describe(learnable)
         if resume and Path(checkpoint).exists():
             storage.read_into(checkpoint, learnable)
@@ -126,7 +128,7 @@ def fit(
             for stage in learnable.stages(x):
                 name = stage.name
                 status, said, complete = _run(stage, steps, seed, history, show, callbacks)
-                worst = max(worst, status, key=_SEVERITY.index)
+                worst = status if _SEVERITY.index(status) > _SEVERITY.index(worst) else worst
                 message = said or message
                 if not complete:
                     break
@@ -151,7 +153,8 @@ def _run(
 ) -> tuple[Status, str, bool]:
     """Drive one stage to its end, to `steps`, or to a loss that is not finite.
 
-    Returns its status, a sentence, and whether it came to its own end, so that others can build on it.
+    Returns its status, a sentence, and whether it came to its own end, so that others can build
+    on it.
     """
     # the seed of a Generator counts modulo 2^32, so the two are hashed together
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {stage.name}".encode()))

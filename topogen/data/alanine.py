@@ -1,9 +1,10 @@
 r"""Conformers of alanine dipeptide: an exactly known torus in R^30 with an exactly known law.
 
-The torsions (phi, psi) have the density :math:`e^{-E(\phi, \psi) / kT} / Z` w.r.t. d phi d psi; the
-embedding X(phi, psi) rotates two rigid end groups and superposes the result on a reference. With
-:math:`V = \sqrt{\det DX^\top DX}` the law on the torus X has density :math:`e^{-E/kT} / (Z V)` w.r.t. its
-area, in square Angstrom.
+The torsions (phi, psi) have the density :math:`e^{-E(\phi, \psi) / kT} / Z` w.r.t. d phi d psi;
+the embedding X(phi, psi) rotates two rigid end groups and superposes the result on a reference.
+With
+:math:`V = \sqrt{\det DX^\top DX}` the law on the torus X has density :math:`e^{-E/kT} / (Z V)`
+w.r.t. its area, in square Angstrom.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _K = 8.31446261815324e-3
 
 @cache
 def _file() -> dict[str, np.ndarray]:
-    with as_file(files(__package__) / "alanine_conformers.npz") as path, np.load(path) as archive:
+    with as_file(files("topogen.data") / "alanine_conformers.npz") as path, np.load(path) as archive:
         return {name: archive[name] for name in archive.files}
 
 
@@ -50,7 +51,7 @@ def torsions() -> np.ndarray:
 
 
 def embed(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 30"]:
-    """X(phi, psi): atoms 0-2 turn about N-CA, atoms 7-9 about CA-C, then superposition (Kabsch)."""
+    """X(phi, psi): atoms 0-2 turn about N-CA, 7-9 about CA-C, then superposition (Kabsch)."""
     data = _file()
     template = torch.as_tensor(data["template"], dtype=angles.dtype)
     reference = torch.as_tensor(data["reference"], dtype=angles.dtype)
@@ -87,7 +88,7 @@ def log_prob(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
 
 
 def sample_torsions(n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
-    """n independent torsions, by rejection from the uniform law."""
+    """N independent torsions, by rejection from the uniform law."""
     kept = torch.empty(0, 2, dtype=torch.float64)
     floor = float(_table().min())
     while kept.shape[0] < n:

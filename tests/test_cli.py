@@ -1,0 +1,211 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from topogen import cli
+from topogen.cli import parse_betti, run
+from topogen.homology import Homology
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    t = (
+        2
+        * math.pi
+        * torch.rand(600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )
+    np.save(folder / "circle.npy", torch.stack([t.cos(), t.sin()], -1).numpy())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    path = folder / "m.safetensors"
+    report = folder / "r.html"
+    command = ["learn", str(folder / "circle.npy"), "-o", str(path), "--report", str(report)]
+    assert run(command) == 0
+    assert report.exists()
+    assert not path.with_name("m.safetensors.checkpoint").exists()
+    return path
+
+
+def test_inspect(folder, capsys):
+    assert run(["inspect", str(folder / "circle.npy")]) == 0
+    out, err = capsys.readouterr()
+    assert "dimension                1" in out
+    assert err == ""
+
+
+def test_learn_sample_check(model, folder, capsys):
+    samples = folder / "samples.csv"
+    assert run(["sample", str(model), "-n", "800", "-o", str(samples), "--seed", "3"]) == 0
+    first = samples.read_bytes()
+    assert run(["sample", str(model), "-n", "800", "-o", str(samples), "--seed", "3"]) == 0
+    assert samples.read_bytes() == first
+    assert run(["check", str(samples), "--expect", "circle"]) == 0
+    assert run(["check", str(samples), "--against", str(folder / "circle.npy")]) == 0
+    assert run(["check", str(samples), "--betti", "1,1"]) == 0
+    assert run(["check", str(samples), "--betti", "2:1,1", "--betti", "3:1,1"]) == 0
+    assert run(["check", str(samples)]) == 0
+    assert "agrees" in capsys.readouterr().out
+    assert run(["check", str(samples), "--betti", "2,2"]) == 1
+    assert run(["check", str(samples), "--expect", "hopf"]) == 1
+    plot = folder / "d.png"
+    assert run(["check", str(samples), "--plot", str(plot)]) == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_undetermined(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "few.npy", rng.normal(size=(30, 3)))
+    assert run(["check", str(tmp_path / "few.npy"), "--expect", "torus"]) in (1, 3)
+    t = rng.random(14) * 2 * math.pi
+    np.save(tmp_path / "few.npy", np.stack([np.cos(t), np.sin(t)], 1))
+    assert run(["check", str(tmp_path / "few.npy"), "--expect", "circle"]) == 3
+
+
+BAD = [
+    (["inspect", "missing.npy"], "there is none"),
+    (["inspect", "."], "got a directory"),
+    (["inspect", "empty.npy"], "empty file"),
+    (["inspect", "text.npy"], "expected"),
+    (["inspect", "words.csv"], "expected numbers, got 'b'"),
+    (["inspect", "nan.npy"], "NaN or infinity in 1 of 3 rows"),
+    (["inspect", "one.npy"], "at least 2 points, got 1"),
+    (["inspect", "equal.npy"], "points"),
+    (["inspect", "cube.npy"], "expected shape"),
+    (["inspect"], "DATA"),
+    (["frobnicate"], "frobnicate"),
+    (["learn", "nan.npy", "-o", "m.safetensors"], "NaN"),
+    (["learn", "few.npy", "-o", "m.safetensors"], "points"),
+    (["learn", "few.npy"], "-o"),
+    (
+        ["learn", "few.npy", "-o", "m.safetensors", "--family", "gan"],
+        "expected --family auto or one of",
+    ),
+    (["learn", "few.npy", "-o", "."], "got a directory"),
+    (["learn", "few.npy", "-o", "empty.npy/m.safetensors"], "folder to write to"),
+    (["sample", "missing.safetensors", "-o", "x.npy"], "there is none"),
+    (["sample", "text.npy", "-o", "x.npy"], "truncated or of another kind"),
+    (["sample", "text.npy", "-o", "x.xyz"], "got .xyz"),
+    (["sample", "text.npy", "-o", "x.npy", "-n", "0"], "-n"),
+    (["check", "few.npy", "--expect", "doughnut"], "expected --expect with one of circle"),
+    (["check", "few.npy", "--betti", "1,x"], "expected --betti 1,2,1"),
+    (["check", "few.npy", "--betti", "4:1,1"], "prime"),
+    (["check", "few.npy", "--betti", "1,1", "--expect", "circle"], "choose one"),
+    (["check", "few.npy", "--alpha", "2"], "alpha"),
+    (["demo", "doughnut"], "expected one of circle"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), BAD, ids=[" ".join(c) for c, _ in BAD])
+def test_bad_input_is_one_line_and_status_2(command, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "text.npy").write_text("hello")
+    (tmp_path / "words.csv").write_text("1,2\n3,b\n")
+    np.save("nan.npy", [[0.0, 1.0], [math.nan, 1.0], [1.0, 1.0]])
+    np.save("one.npy", np.zeros((1, 2)))
+    np.save("equal.npy", np.zeros((50, 2)))
+    np.save("cube.npy", np.zeros((5, 2, 2)))
+    np.save("few.npy", np.random.default_rng(0).normal(size=(4, 3)))
+    assert run(command) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("topogen: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def _raise(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (
+            RuntimeError("boom\nmore"),
+            70,
+            "internal error (RuntimeError: boom); run again with --debug",
+        ),
+        (KeyboardInterrupt("stopped"), 130, "interrupted: stopped"),
+    ],
+)
+def test_other_failures(error, status, message, folder, monkeypatch, capsys):
+    monkeypatch.setattr("topogen.datafiles.load_points", _raise(error))
+    assert run(["inspect", str(folder / "circle.npy")]) == status
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_training_failure_is_4(folder, tmp_path, capsys):
+    command = ["learn", str(folder / "circle.npy"), "-o", str(tmp_path / "m.safetensors")]
+    assert run([*command, "--max-seconds", "0.001"]) == 4
+    assert "give it more time" in capsys.readouterr().err
+
+
+def test_debug_lets_errors_through(folder, monkeypatch):
+    monkeypatch.setattr("topogen.datafiles.load_points", _raise(RuntimeError("boom")))
+    with pytest.raises(RuntimeError, match="boom"):
+        run(["inspect", str(folder / "circle.npy")], debug=True)
+
+
+def test_betti_claims():
+    assert parse_betti(["1,2,1"]) == Homology((1, 2, 1))
+    assert parse_betti(["2:1,2,1", "3:1,1,0"]) == Homology({2: (1, 2, 1), 3: (1, 1, 0)})
+
+
+def test_help_and_version(capsys):
+    assert run(["--help"]) == 0
+    assert "inspect" in capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("topogen 0.")
+
+
+def test_ctrl_c_and_resume_from_the_shell(folder, tmp_path, capsys, monkeypatch):
+    from topogen.models.projected import ProjectedAtlas
+
+    model = tmp_path / "m.safetensors"
+    command = ["learn", str(folder / "circle.npy"), "-o", str(model)]
+
+    def stop(self, points, generator):
+        raise KeyboardInterrupt
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProjectedAtlas, "_fit", stop)
+        assert run(command) == 130
+    assert "m.safetensors.checkpoint" in capsys.readouterr().err
+    assert not model.exists()
+    assert run([*command, "--resume"]) == 0
+    assert model.exists()
+
+
+def test_program_prints_errors_without_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "topogen.cli", "inspect", "nowhere.npy"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert cli.BAD_INPUT == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["circle", "sphere", "torus", "klein", "alanine"])
+def test_demo_agrees(name, tmp_path):
+    assert run(["demo", name, "-o", str(tmp_path)]) == 0
+    assert (tmp_path / f"{name}.html").exists()
+    assert (tmp_path / f"{name}.png").exists()

@@ -1,0 +1,179 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import topogen as tg
+from topogen.errors import InvalidPoints, SaveError, TrainingError
+
+
+def circle(n=600, seed=0):
+    t = (
+        2
+        * math.pi
+        * torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    )
+    return torch.stack([t.cos(), t.sin()], -1)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return tg.learn(circle(), seed=0)
+
+
+def test_inspect_circle():
+    s = tg.inspect(circle())
+    assert (s.n, s.ambient_dim, s.dim, s.components, s.duplicates) == (600, 2, 1, 1, 0)
+    assert s.betti == {2: (1, 1), 3: (1, 1)}
+    assert s.orientable is True
+    assert s.noise < 0.01
+    assert abs(s.diameter - 2) < 0.01
+    assert "Betti numbers over Z/3   1, 1" in str(s)
+    assert tg.Summary.from_dict(s.to_dict()) == s
+
+
+def test_learn_circle(learned):
+    r = learned
+    assert (r.family, r.seed, r.status, r.topology.verdict) == ("atlas", 0, "converged", "agrees")
+    assert r.manifold.dim == 1
+    assert r.distribution.likelihood == "exact"
+    x = r.sample(500, seed=1)
+    assert (x.norm(dim=-1) - 1).abs().max() < 1e-3
+    # the law is uniform, and 600 points tell that to about 0.05 nats
+    assert abs(float(r.log_prob(x).mean()) + math.log(2 * math.pi)) < 0.1
+    assert abs(r.numbers["integral of p"] - 1) < 0.01
+    assert "topology of samples against data: agrees" in str(r)
+
+
+def test_sample_is_seeded(learned):
+    state = torch.random.get_rng_state()
+    assert torch.equal(learned.sample(5, seed=1), learned.sample(5, seed=1))
+    assert not torch.equal(learned.sample(5, seed=1), learned.sample(5, seed=2))
+    assert not torch.equal(learned.sample(5), learned.sample(5))
+    assert torch.equal(state, torch.random.get_rng_state())
+    with pytest.raises(ValueError, match="n >= 1"):
+        learned.sample(0)
+
+
+def test_log_prob_checks_its_points(learned):
+    assert torch.isneginf(learned.log_prob([[3.0, 3.0]])).all()
+    with pytest.raises(InvalidPoints, match=r"R\^2, got 3 columns"):
+        learned.log_prob(np.zeros((4, 3)))
+    with pytest.raises(InvalidPoints, match="NaN"):
+        learned.log_prob([[math.nan, 0.0]])
+
+
+def test_save_and_load(learned, tmp_path):
+    path = tmp_path / "m.safetensors"
+    tg.save(learned, path)
+    r = tg.load(path)
+    x = learned.sample(50, seed=3)
+    assert torch.equal(r.sample(50, seed=3), x)
+    assert torch.equal(r.log_prob(x), learned.log_prob(x))
+    assert r.summary == learned.summary
+    assert r.topology.to_dict() == learned.topology.to_dict()
+    assert (r.seed, r.family, r.versions, r.numbers) == (
+        0,
+        "atlas",
+        learned.versions,
+        learned.numbers,
+    )
+    assert r.points is None
+    assert str(r) == str(learned)
+    assert b"pickle" not in path.read_bytes()
+
+
+def test_parts_can_be_saved_alone(learned, tmp_path):
+    for part in (learned.manifold, learned.model.atlas, learned.model):
+        tg.save(part, tmp_path / "part.safetensors")
+        assert type(tg.load(tmp_path / "part.safetensors")) is type(part)
+    with pytest.raises(SaveError, match="got BumpMixture"):
+        tg.save(learned.distribution, tmp_path / "part.safetensors")
+
+
+BAD = {
+    "text": ([["a", "b"], ["c", "d"]], "not numeric"),
+    "wrong rank": (np.zeros((3, 2, 2)), r"expected shape \(n, D\)"),
+    "NaN row": (np.array([[0.0, 1.0], [math.nan, 1.0]]), "NaN or infinity in 1 of 2 rows"),
+    "infinite row": (np.array([[0.0, 1.0], [math.inf, 1.0]]), "NaN or infinity in 1 of 2 rows"),
+    "one point": (np.zeros((1, 3)), "at least 2 points, got 1"),
+    "all equal": (np.ones((100, 3)), "distinct|different"),
+    "too few": (circle(6), "points"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("call", [tg.inspect, tg.learn])
+def test_bad_points(name, call):
+    points, message = BAD[name]
+    with pytest.raises(InvalidPoints, match=message) as caught:
+        call(points)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_arguments():
+    with pytest.raises(
+        ValueError, match=r"expected family 'auto' or one of \['atlas'\], got 'gan'"
+    ):
+        tg.learn(circle(), family="gan")
+    with pytest.raises(InvalidPoints, match="1 <= dim < 2"):
+        tg.learn(circle(), dim=2)
+    with pytest.raises(InvalidPoints, match=r"fills R\^2"):
+        tg.learn(np.random.default_rng(0).random((500, 2)))
+    with pytest.raises(TrainingError, match="within 0.001 s"):
+        tg.learn(circle(), max_seconds=0.001)
+
+
+def test_ctrl_c_keeps_a_checkpoint(tmp_path, monkeypatch):
+    from topogen.models.projected import ProjectedAtlas
+
+    path = tmp_path / "m.safetensors"
+
+    def stop(self, points, generator):
+        raise KeyboardInterrupt
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProjectedAtlas, "_fit", stop)
+        with pytest.raises(KeyboardInterrupt, match="resume=True"):
+            tg.learn(circle(), checkpoint=path)
+    r = tg.learn(circle(), checkpoint=path, resume=True)
+    assert r.topology.verdict == "agrees"
+    assert {record["stage"] for record in r.history} == {"charts", "density"}
+
+
+def _awkward():
+    x = circle(500).numpy()
+    zeros, far = np.zeros((500, 1)), np.full((500, 1), 1e3)
+    yield "duplicates", np.concatenate([x, x[:100]]), "100 of 600 rows repeat"
+    yield (
+        "constant columns",
+        np.concatenate([x, zeros, far], axis=1),
+        "2 of 4 columns are constant",
+    )
+    yield "scales", x * [1e3, 1.0], "times the narrowest"
+    yield "integers", np.unique(np.round(2000 * x).astype(int), axis=0), "whole numbers"
+    wide = x @ np.linalg.qr(np.random.default_rng(0).normal(size=(700, 2)))[0].T
+    yield "more columns than points", wide, "more columns"
+
+
+AWKWARD = {name: (points, remark) for name, points, remark in _awkward()}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_points_get_a_remark(name):
+    points, remark = AWKWARD[name]
+    s = tg.inspect(points)
+    assert any(remark in line for line in s.advice)
+    assert s.dim == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_points_can_be_learned(name):
+    r = tg.learn(AWKWARD[name][0])
+    assert r.status == "converged"
+    x = r.sample(200, seed=0)
+    assert bool(r.manifold.project(x).converged.all())
+    assert bool(r.log_prob(x).isfinite().all())
