@@ -119,7 +119,11 @@ def test_volume_error_is_small(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("M", "area"),
-    [(KleinBottle(4.0, 2.0), 321.042196), (KleinBottle(2.0, 1.0), 80.260549), (Torus(3.0, 1.0), 118.4352528)],
+    [
+        (KleinBottle(4.0, 2.0), 321.042196),
+        (KleinBottle(2.0, 1.0), 80.260549),
+        (Torus(3.0, 1.0), 118.4352528),
+    ],
 )
 def test_known_areas(M: ReferenceSpace, area: float) -> None:
     assert M.volume == pytest.approx(area, rel=1e-8)

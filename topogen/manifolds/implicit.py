@@ -80,10 +80,10 @@ class ImplicitManifold(Manifold):
                 y, first = self._call(x), self._call(x[:1])
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ValueError(f"{expected}; on shape (5, {D}) it failed: {error}") from error
-        if not isinstance(y, Tensor) or y.ndim != 2 or y.shape[0] != 5:
-            got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        if y.ndim != 2 or y.shape[0] != 5:
             raise ValueError(
-                f"{expected}; on shape (5, {D}) it gave {got}; keep the last axis (keepdim=True)"
+                f"{expected}; on shape (5, {D}) it gave {tuple(y.shape)}; "
+                "keep the last axis (keepdim=True)"
             )
         if y.shape[-1] < self.codim:
             raise ValueError(f"{expected}; it gave k={y.shape[-1]}; add equations, or raise dim")
@@ -102,7 +102,9 @@ class ImplicitManifold(Manifold):
         """F(x) in the dtype of x; a network with parameters computes in its own dtype."""
         parameter = next(iter(self.parameters()), None)
         y = self.F(x if parameter is None else x.to(parameter.dtype))
-        return y.to(x.dtype) if isinstance(y, Tensor) else y
+        if not isinstance(y, Tensor):
+            raise TypeError(f"it returned {type(y).__name__}, not a tensor")
+        return y.to(x.dtype)
 
     @property
     def defining(self) -> Callable[[Tensor], Tensor]:
