@@ -40,6 +40,8 @@ for name, M, shape in (("circle", S1, (2,)), ("sphere", S2, (3,)), ("rotations",
     out[name] = np.asarray(M.projection(x)).reshape(len(x), -1).tolist()
     out[name + "_belongs"] = np.asarray(M.belongs(y, atol=1e-10)).tolist()
     out[name + "_not"] = np.asarray(M.belongs(x, atol=1e-10)).tolist()
+    if name == "rotations":
+        continue  # its random_uniform on SO(n) is, as it says, not the Haar measure
     u = np.asarray(M.random_uniform(n)).reshape(n, -1)
     out[name + "_mean"] = u.mean(0).tolist()
     out[name + "_square"] = (u**2).mean(0).tolist()
@@ -55,7 +57,6 @@ print("RESULT" + json.dumps(out))
 
 @pytest.fixture(scope="module")
 def both() -> tuple[dict[str, torch.Tensor], dict[str, list]]:
-    pytest.importorskip("scipy")
     generator = torch.Generator().manual_seed(0)
     data: dict[str, torch.Tensor] = {}
     for name, M in (
@@ -97,8 +98,19 @@ def test_projection_and_membership(
     both: tuple[dict[str, torch.Tensor], dict[str, list]],
 ) -> None:
     data, theirs = both
-    ours = M.project(data[name]).value.numpy()
-    np.testing.assert_allclose(ours, np.array(theirs[name]), rtol=0, atol=1e-12)
+    x, ours, other = (
+        data[name].numpy(),
+        M.project(data[name]).value.numpy(),
+        np.array(theirs[name]),
+    )
+    same = np.ones(len(x), dtype=bool)
+    if name == "rotations":
+        # where det < 0 geomstats negates a column of a reflection: not the nearest rotation
+        same = np.linalg.det(x.reshape(-1, 3, 3)) > 0
+        far, near = (np.linalg.norm(x - y, axis=1)[~same] for y in (other, ours))
+        assert 0 < (~same).sum() < 25
+        assert (near < far).all()
+    np.testing.assert_allclose(ours[same], other[same], rtol=0, atol=1e-12)
     assert all(theirs[name + "_belongs"])
     assert bool(M.contains(data[name + "_on"]).all())
     if name != "torus":
@@ -107,15 +119,13 @@ def test_projection_and_membership(
         assert theirs["torus_dim"] == M.dim
 
 
-@pytest.mark.parametrize(
-    ("name", "M"), [("circle", Circle()), ("sphere", Sphere()), ("rotations", RotationGroup())]
-)
+@pytest.mark.parametrize(("name", "M"), [("circle", Circle()), ("sphere", Sphere())])
 def test_uniform_laws_have_equal_moments(
     name: str,
-    M: Circle | Sphere | RotationGroup,
+    M: Circle | Sphere,
     both: tuple[dict[str, torch.Tensor], dict[str, list]],
 ) -> None:
-    # two samples of 20000: |z| < 5.5 in at most 18 coordinates, false-alarm rate below 1e-6
+    # two samples of 20000: |z| < 5.5 in 10 coordinates, false-alarm rate below 1e-6
     n = 20_000
     x = M.sample_uniform(n, torch.Generator().manual_seed(1)).numpy()
     for ours, key in ((x, "_mean"), (x**2, "_square")):

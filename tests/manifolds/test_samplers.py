@@ -138,3 +138,22 @@ def test_genus_sampler_against_the_torus() -> None:
     x = draw(Genus(1), 8000)
     v = Torus(1.0, 0.5).coordinates(x)[:, 1]
     assert kolmogorov(v, lambda v: (v + math.pi + 0.5 * v.sin()) / (2 * math.pi)) < 2.5
+
+
+@pytest.mark.parametrize("field", [2, 3])
+def test_genus_two_is_seen_in_5000_points(field: int) -> None:
+    # Rips complex of 400 farthest-point landmarks, cut at 3.2 times their covering radius
+    from gudhi import RipsComplex
+
+    x = draw(Genus(2), 5000)
+    landmarks, distance = [0], (x - x[0]).norm(dim=-1)
+    for _ in range(399):
+        landmarks.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (x - x[landmarks[-1]]).norm(dim=-1))
+    points = x[landmarks].numpy()
+    tree = RipsComplex(points=points, max_edge_length=3.2 * float(distance.max()))
+    tree = tree.create_simplex_tree(max_dimension=1)
+    tree.collapse_edges()
+    tree.expansion(3)
+    tree.compute_persistence(homology_coeff_field=field, persistence_dim_max=True)
+    assert tuple(tree.betti_numbers()[:3]) == (1, 4, 1)
