@@ -54,7 +54,7 @@ ALL = pytest.mark.parametrize("name", LAWS)
 
 
 def quadrature(q: ManifoldDistribution) -> Quadrature:
-    per_axis = 400 if q.dim == 1 else 40 if q.dim == 3 else 96 if isinstance(q, Mixture) else 64
+    per_axis = 400 if q.dim == 1 else 40 if q.dim == 3 else 96 if isinstance(q, Mixture) else 48
     return q.manifold.atlas().quadrature(per_axis)
 
 

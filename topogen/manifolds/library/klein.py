@@ -255,7 +255,7 @@ class MobiusBand(ParametrizedSpace):
         return (
             torch.where(inner.unsqueeze(-1), y, y_rim),
             torch.where(inner, r, r_rim),
-            torch.maximum(steps, steps_rim),
+            torch.where(inner, steps, steps_rim),
         )
 
     def sample_uniform(

@@ -60,7 +60,7 @@ class TorusKnot(ParametrizedSpace):
         self.scale = self.R + self.r
         self.volume, self.volume_error = trapezoid(self._speed)
         self.homology = Homology((1, 1))
-        self._grid = circle_nodes(64 * max(abs(p), abs(q))).unsqueeze(-1)
+        self._grid = circle_nodes(200 * max(abs(p), abs(q))).unsqueeze(-1)
         # t = m (p t) + n (q t) with m p + n q = 1
         m = pow(p, -1, abs(q)) if abs(q) > 1 else 0
         self._bezout = (m, (1 - m * p) // q)
