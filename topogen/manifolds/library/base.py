@@ -73,7 +73,9 @@ class ReferenceSpace(Manifold):
 
         Solved in float64 and returned in the dtype of x. Rows with NaN or infinity give NaN and do
         not converge. The residual is that of the equations of a nearest point: 0 for a closed
-        form, else the length of the tangential part of x - y.
+        form, else the length of the tangential part of x - y. An
+        iteration starts at the nearest of a dense set of points of M; between two branches of M
+        at almost equal distances it may take the farther.
 
         Args:
             x: points, shape (..., D).
