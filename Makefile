@@ -11,7 +11,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
 DEMO ?= torus
-export OMP_NUM_THREADS ?= 1
 
 $(VENV)/bin/python:
 	@python=""; \
@@ -44,7 +43,7 @@ demo: $(VENV)/.core
 	$(BIN)/topogen demo $(DEMO)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -54,9 +54,9 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     """
     try:
         status = app(arguments, prog_name="topogen", standalone_mode=False)
-    except KeyboardInterrupt as error:
-        return _fail(f"interrupted{': ' if str(error) else ''}{error}", INTERRUPTED)
-    except typer.Abort:
+    except _InterruptedError as error:
+        return _fail(f"interrupted: {error}", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
@@ -65,7 +65,14 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         if debug:
             raise
         return _explain(error)
+    if status == INTERRUPTED:
+        # typer turns a bare Ctrl-C into this status without a word
+        return _fail("interrupted", INTERRUPTED)
     return status if isinstance(status, int) else DONE
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, with something to say."""
 
 
 def _explain(error: Exception) -> int:
@@ -89,10 +96,11 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"topogen {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -142,16 +150,21 @@ def learn_(
         _require_folder(report)
     points = load_points(data)
     checkpoint = output.with_name(output.name + ".checkpoint")
-    result = learn(
-        points,
-        family=family,
-        dim=dim,
-        seed=seed,
-        max_seconds=max_seconds,
-        progress=False if quiet else None,
-        checkpoint=checkpoint,
-        resume=resume,
-    )
+    try:
+        result = learn(
+            points,
+            family=family,
+            dim=dim,
+            seed=seed,
+            max_seconds=max_seconds,
+            progress=False if quiet else None,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+    except KeyboardInterrupt as stop:
+        raise _InterruptedError(
+            f"{stop} (here: --resume)" if str(stop) else "before the fit"
+        ) from None
     save(result, output)
     checkpoint.unlink(missing_ok=True)
     typer.echo(str(result))

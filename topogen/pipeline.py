@@ -34,7 +34,7 @@ from .training import FitResult, fit
 # samples whose homology is compared with that of the data
 _CHECKED = 4000
 # quadrature nodes for the volume of M and the mass of the law
-_NODES = 8000
+_NODES = 12000
 
 
 class _Family(NamedTuple):
@@ -293,7 +293,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save(thing: LearnResult | nn.Module, path: str | Path) -> None:
+def save(thing: Any, path: str | Path) -> None:
     """Write a result of :func:`learn`, or a set, atlas or law of topogen, to one safetensors file.
 
     Tensors, and JSON in the metadata; never pickle. The data themselves are not written.
