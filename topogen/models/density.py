@@ -85,10 +85,16 @@ class AtlasDensity(Model):
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
     def forward(self) -> BumpMixture:
-        """The law at the current weights."""
+        """The law at the current weights; points off the learned set get -inf, not an error."""
         self.require_fitted()
         return BumpMixture(
-            self.atlas, self.chart, self.z, self.L, self.weights, log_z_error=self.log_z_error
+            self.atlas,
+            self.chart,
+            self.z,
+            self.L,
+            self.weights,
+            log_z_error=self.log_z_error,
+            validate_args=False,
         )
 
     def stages(self, points: Tensor) -> Iterator[Stage]:

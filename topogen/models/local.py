@@ -21,6 +21,9 @@ from .base import Learned, Stage
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
 _CORE = 0.55
+# The largest hole of n random points holds about log n of them on average; a neighbourhood must be
+# larger, which on curves takes more points than the fit does.
+_MIN_NEIGHBOURS = 24
 # Its weight reaches this much farther than the points its graph is fitted to: a random sample has
 # holes larger than its spacing, and M has none there.
 _REACH = 1.25
@@ -153,7 +156,7 @@ class LocalPolynomials(Manifold, Learned):
 
         best: _Graphs | None = None
         for degree, factor in ((3, 3), (3, 6), (2, 10), (2, 20), (1, 40)):
-            k = factor * monomial_count(d, min(degree, 3))
+            k = max(factor * monomial_count(d, degree), _MIN_NEIGHBOURS)
             if k >= x.shape[0]:
                 continue
             graphs = _fit_graphs(x, order, d, degree, k)
