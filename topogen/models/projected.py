@@ -26,7 +26,10 @@ _MIN_COSINE = 0.5
 # The charts are chosen so that every point lies within this share of the radius of one of them.
 _CORE = 0.8
 _MAX_ASPECT = 3.0
-_NEIGHBOURS = 10
+# Neighbours in the graph on which sheets are followed. A random gap on a curve is up to log n
+# spacings long, so curves need more for the graph to cross it.
+_NEIGHBOURS = {1: 30, 2: 12}
+_NEIGHBOURS_ABOVE = 20
 _MAX_POINTS = 10_000
 _MAX_CANDIDATES = 400
 _MAX_DEGREE = 6
@@ -201,13 +204,14 @@ class ProjectedAtlas(Atlas, Learned):
             x = x[torch.randperm(x.shape[0], generator=generator)[:_MAX_POINTS]]
         moved = M.project(x)
         x = torch.unique(moved.value[moved.converged], dim=0)
-        if x.shape[0] <= 3 * _NEIGHBOURS:
+        neighbours = _NEIGHBOURS.get(M.dim, _NEIGHBOURS_ABOVE)
+        if x.shape[0] <= 2 * neighbours:
             raise InvalidPoints(
-                f"expected more than {3 * _NEIGHBOURS} different points on the manifold, "
+                f"expected more than {2 * neighbours} different points on the manifold, "
                 f"got {x.shape[0]} that project onto it; give more points"
             )
         Q = M.tangent_basis(x)
-        patches = _Patches(M, x, Q)
+        patches = _Patches(M, x, Q, neighbours)
         start = int(torch.randint(x.shape[0], (1,), generator=generator))
         candidates = farthest_points(x, min(_MAX_CANDIDATES, x.shape[0]), start)
         chosen: list[ProjectedChart] = []
@@ -279,14 +283,14 @@ class ProjectedAtlas(Atlas, Learned):
 class _Patches:
     """Grows Monge patches on a cloud of points of M."""
 
-    def __init__(self, M: Manifold, x: Tensor, Q: Tensor) -> None:
+    def __init__(self, M: Manifold, x: Tensor, Q: Tensor, neighbours: int) -> None:
         from scipy.sparse import csr_matrix
         from scipy.spatial import cKDTree
 
         self.M, self.x, self.Q = M, x, Q
         n = x.shape[0]
-        neighbour = cKDTree(x.numpy()).query(x.numpy(), _NEIGHBOURS + 1)[1][:, 1:]
-        rows = np.repeat(np.arange(n), _NEIGHBOURS)
+        neighbour = cKDTree(x.numpy()).query(x.numpy(), neighbours + 1)[1][:, 1:]
+        rows = np.repeat(np.arange(n), neighbours)
         edges = csr_matrix((np.ones(rows.size, dtype=np.int8), (rows, neighbour.ravel())), (n, n))
         self.edges = edges.maximum(edges.T).tocsr()
 
