@@ -1,4 +1,4 @@
-"""Figures from plain arrays. No pyplot, no backend, no global state: each call returns a Figure."""
+"""Figures from plain arrays. No pyplot, no backend, no global state: calls return a Figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def persistence_figure(
     *,
     title: str | None = None,
 ) -> Figure:
-    r"""Persistence diagrams side by side, one panel per name, with the line between noise and class.
+    r"""Persistence diagrams side by side, one panel per name, with the line from noise to class.
 
     A bar of degree k >= 1 is a class when death/birth passes its cut-off, a line through the
     origin; one of degree 0 when its death passes cut-off times `scale`, a tick on the axis.
@@ -102,10 +102,8 @@ def scatter_figure(
         ax: Any = figure.add_subplot(1, len(arrays), i + 1, projection="3d" if solid else None)
         ax.scatter(*x[shown].T, c=colour, s=4, lw=0, alpha=0.8)
         middle = (low + high) / 2
-        for set_limits, c in zip(
-            (ax.set_xlim, ax.set_ylim, *([ax.set_zlim] if solid else [])), middle, strict=True
-        ):
-            set_limits(c - half, c + half)
+        for axis, c in zip("xyz", middle, strict=False):
+            ax.set(**{f"{axis}lim": (c - half, c + half)})
         if solid:
             ax.set_box_aspect((1, 1, 1))
             for axis in (ax.xaxis, ax.yaxis, ax.zaxis):

@@ -41,7 +41,7 @@ class Claim:
         return self.homology.betti_number(degree, p)
 
     def sample(self, n: int, seed: int) -> np.ndarray | None:
-        """n points of the claimed manifold, uniform by volume; None where it cannot draw them."""
+        """Draw n points of the claimed manifold, uniform by volume; None where it cannot."""
         if not hasattr(self.manifold, "sample_uniform"):
             return None
         import torch

@@ -15,8 +15,8 @@ class Comparison:
     """Two clouds compared.
 
     Attributes:
-        verdict: "agrees" when both are determined and equal, "disagrees" when both are determined in a
-            degree that differs, else "undetermined".
+        verdict: "agrees" when both are determined and equal, "disagrees" when both are determined
+            in a degree that differs, else "undetermined".
         first: what is known of the first cloud.
         second: what is known of the second cloud.
         bottleneck: {p: (d_0, d_1, ...)}, bottleneck distances of the diagrams in the units of the

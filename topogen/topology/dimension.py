@@ -1,4 +1,4 @@
-"""The intrinsic dimension of a cloud, and how far the points scatter around the set they sample."""
+"""The intrinsic dimension of a cloud, and how far its points scatter around their set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .inference import gather
-from .landmarks import Cloud, nearest, neighbours, prepare
+from .landmarks import Cloud, nearest, neighbours, prepare, spectrum
 
 SCALES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
 LEAST_GAP = 3.0
@@ -30,7 +30,7 @@ class DimensionEstimate:
     Example:
         >>> t = np.linspace(0, 6, 200)
         >>> str(intrinsic_dimension(np.stack([np.cos(t), np.sin(t)], axis=1)))
-        'dimension 1 (local PCA 1, Levina-Bickel 1.2, TwoNN undefined)'
+        'dimension 1 (local PCA 1, Levina-Bickel 1.1, TwoNN undefined)'
     """
 
     dim: int
@@ -56,16 +56,17 @@ class DimensionEstimate:
 def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
     r"""Estimate the dimension of the set that the points sample.
 
-    Local PCA: the geometric mean over centres of the eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of
-    the covariance of k neighbours, for several k; the dimension is the d with the largest
-    :math:`\lambda_d / \lambda_{d+1}` over all k, among those with :math:`\lambda_d \ge \lambda_1 / 20`. Small k sees noise, large k curvature; the gap is widest
-    between them. Without a gap of 3 the cloud fills its (principal) coordinates.
+    Local PCA: the geometric mean over centres of the eigenvalues :math:`\lambda_1 \ge \lambda_2
+    \ge \dots` of the covariance of k neighbours, for several k; the dimension is the d with the
+    largest :math:`\lambda_d / \lambda_{d+1}` over all k, among those with :math:`\lambda_d \ge
+    \lambda_1 / 20`. Small k sees noise, large k curvature; the gap is widest between them. Without
+    a gap of 3 the cloud fills its (principal) coordinates.
 
     Levina and Bickel, 2004 (averaged as MacKay and Ghahramani, 2005,
     http://www.inference.org.uk/mackay/dimension):
     :math:`1/\hat d = \mathrm{mean}_{i, j < k} \ln(r_k(x_i)/r_j(x_i))`; TwoNN (Facco et al., 2017,
-    https://doi.org/10.1038/s41598-017-11873-y): a line through the law of :math:`r_2/r_1`. Both see noise
-    as dimension, so they are evidence, not the judge.
+    https://doi.org/10.1038/s41598-017-11873-y): a line through the law of :math:`r_2/r_1`. Both
+    see noise as dimension, so they are evidence, not the judge.
 
     Args:
         points: array-like, shape (n, D).
@@ -83,9 +84,10 @@ def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
     centres = _centres(x, seed)
     dim, gap, used = _local_pca(x, centres)
     two_nn, levina_bickel = _neighbour_estimates(x, centres)
+    local = float(dim) if dim else math.nan
     if dim == 0:
         dim = min(x.shape[1], max(1, round(levina_bickel)) if levina_bickel > 0 else x.shape[1])
-    estimates = {"local_pca": float(dim), "levina_bickel": levina_bickel, "two_nn": two_nn}
+    estimates = {"local_pca": local, "levina_bickel": levina_bickel, "two_nn": two_nn}
     agree = all(not math.isnan(v) and round(v) == dim for v in estimates.values())
     return DimensionEstimate(dim, estimates, agree, gap, used)
 
@@ -99,7 +101,7 @@ def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarra
     distance, index = nearest(x, centres, min(k + 1, len(x)))
     local = x[index]
     local = local - local.mean(axis=1, keepdims=True)
-    values = np.linalg.svd(local, compute_uv=False) ** 2 / local.shape[1]
+    values = spectrum(local) / local.shape[1]
     return values, distance[:, -1] ** 2
 
 
@@ -148,8 +150,8 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
     r"""Root-mean-square distance of the points from the set they scatter around, in their units.
 
     The part of a local covariance that is normal to the leading `dim` axes grows as
-    :math:`\sigma^2 + c\, r^4` with the radius r of the neighbourhood; a line through its medians at several
-    r, fitted in r^4, gives :math:`\sigma^2` at r = 0.
+    :math:`\sigma^2 + c\, r^4` with the radius r of the neighbourhood; a line through its medians
+    at several r, fitted in r^4, gives :math:`\sigma^2` at r = 0.
 
     Args:
         points: array-like, shape (n, D).
@@ -199,8 +201,8 @@ def duplicates(points: Any) -> int:
 def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
     r"""The number of connected components that the cloud shows at its scale; None if unclear.
 
-    A gap counts when it is wider than what uniform samples of one piece show between farthest-point
-    landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+    A gap counts when it is wider than what uniform samples of one piece show between
+    farthest-point landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
 
     Args:
         points: array-like, shape (n, D).

@@ -19,29 +19,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap, nearest
+from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap, nearest, spectrum
 from .persistence import Diagrams, collapsed_graph, distances, ratios, rips_diagrams
 
 STARTS = 3
 # per intrinsic dimension (4 stands for more): landmarks have covering radius c times the hold-out
 # gap, c = (fine, coarse); at most MOST of them; edges up to KAPPA covering radii
-RESOLUTIONS = {1: (1.6, 2.2), 2: (0.65, 0.8), 3: (0.8, 0.96), 4: (0.8, 0.96)}
+RESOLUTIONS = {1: (1.6, 2.2), 2: (0.65, 0.75), 3: (0.8, 0.96), 4: (0.8, 0.96)}
 MOST = {1: 600, 2: 1600, 3: 1000, 4: 1000}
 KAPPA = {1: 10.0, 2: 5.0, 3: 3.3, 4: 3.3}
 # a diagram cut below this many covering radii cannot show a class of degree >= 1: too coarse
 LEAST_KAPPA = {1: 4.0, 2: 3.3, 3: 2.95, 4: 2.95}
 # bending of the cloud within two covering radii from which handles may hide below the scale
-MOST_BENDING = {1: 0.38, 2: 0.38, 3: 0.5, 4: 0.55}
+MOST_BENDING = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
+LEAST_LANDMARKS = 12
 MOST_DEGREE = 60.0  # edges per landmark after collapse from which degree 3 takes minutes
 
-# median and 99 % quantile of the largest noise ratio by intrinsic dimension and degree, for the fine
-# and the coarse resolution (degree 0: death / covering radius); benchmarks/topology_null.py
+# median and 99 % quantile of the largest noise ratio by intrinsic dimension and degree, for the
+# fine and the coarse resolution (degree 0: death / covering radius); benchmarks/topology_null.py
 NULL: dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]] = {
     (1, 0): ((2.23, 2.62), (2.16, 2.51)),
     (1, 1): ((1.31, 1.50), (1.25, 1.53)),
-    (2, 0): ((1.85, 2.14), (1.78, 2.02)),
-    (2, 1): ((2.09, 2.36), (1.96, 2.28)),
-    (2, 2): ((1.18, 1.28), (1.17, 1.26)),
+    (2, 0): ((1.85, 2.14), (1.81, 2.05)),
+    (2, 1): ((2.10, 2.38), (1.99, 2.30)),
+    (2, 2): ((1.18, 1.29), (1.18, 1.26)),
     (3, 0): ((1.57, 1.80), (1.52, 1.70)),
     (3, 1): ((1.58, 1.69), (1.57, 1.68)),
     (3, 2): ((1.35, 1.43), (1.35, 1.41)),
@@ -85,7 +86,7 @@ class Run:
     diagrams: Diagrams
 
     def strengths(self, p: int, degree: int) -> np.ndarray:
-        """death/birth per bar, largest first; in degree 0 death/scale, without the first component."""
+        """death/birth per bar, largest first; in degree 0 death/scale, without one component."""
         if degree == 0:
             deaths = np.sort(self.diagrams[p][0][:, 1])[::-1]
             return deaths[1:] / self.scale
@@ -183,36 +184,41 @@ def gather(
 
 
 def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int) -> float:
-    r"""How far the cloud leaves its tangent planes within 2 `scale`: 95 % quantile over landmarks.
+    r"""How far the cloud leaves its tangent planes within 2 `scale`, on its most curved patch.
 
-    In each ball :math:`B = \sqrt{(\sum_{i>d} \lambda_i - \sigma^2) / \lambda_d}` with the eigenvalues
-    :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the covariance; :math:`\sigma^2`, the noise, is the median of
-    the same normal part in balls of radius `scale`. Near 0 for a flat piece; a tube whose loop is
-    as short as the scale, which no diagram shows, has B > 0.4. Homology at a scale is that of the
-    manifold when the scale is small against its reach (Niyogi, Smale, Weinberger, 2008).
+    In each ball :math:`B = \sqrt{(\sum_{i>d} \lambda_i - \sigma^2) / \lambda_d}` with the
+    eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the covariance; :math:`\sigma^2`, the
+    noise, is the median of the same normal part in balls of radius `scale`. The result is the
+    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat piece; a tube
+    whose loop is as short as the scale, which no diagram shows, has B > 0.4. Homology at a scale
+    is that of the manifold when the scale is small against its reach (Niyogi, Smale, Weinberger,
+    2008).
     """
     rng = np.random.default_rng(seed)
     size = min(len(x), len(landmarks) * {1: 12, 2: 8, 3: 3, 4: 2}[dim])
     sample = x[rng.choice(len(x), size, replace=False)] if size < len(x) else x
-    centres = landmarks[rng.permutation(len(landmarks))[:300]]
+    centres = landmarks[rng.permutation(len(landmarks))[:600]]
     distance, index = nearest(sample, centres, min(80, size))
-    parts: dict[float, list[tuple[float, float]]] = {1.0: [], 2.0: []}
-    for row, near in zip(distance, index, strict=True):
-        for factor, values in parts.items():
+    normal: dict[float, list[float]] = {1.0: [], 2.0: []}
+    tangent: list[float] = []
+    kept: list[int] = []
+    for i, (row, near) in enumerate(zip(distance, index, strict=True)):
+        for factor, parts in normal.items():
             y = sample[near[row <= factor * scale]]
             if len(y) < dim + 3:
                 continue
             y = y - y.mean(axis=0)
-            spread = np.linalg.svd(y, compute_uv=False) ** 2
-            degrees_of_freedom = len(y) - 1 - dim
-            values.append(
-                (spread[dim:].sum() / degrees_of_freedom, spread[dim - 1] / (len(y) - 1))
-            )
-    if not parts[2.0]:
+            spread = spectrum(y)
+            parts.append(float(spread[dim:].sum()) / (len(y) - 1 - dim))
+            if factor == 2.0:
+                tangent.append(float(spread[dim - 1]) / (len(y) - 1))
+                kept.append(i)
+    if not kept:
         return math.inf
-    noise = float(np.median([normal for normal, _ in parts[1.0]])) if parts[1.0] else 0.0
-    squares = [max(normal - noise, 0.0) / max(t, 1e-300) for normal, t in parts[2.0]]
-    return math.sqrt(float(np.quantile(squares, 0.95)))
+    noise = float(np.median(normal[1.0])) if normal[1.0] else 0.0
+    squares = np.maximum(np.array(normal[2.0]) - noise, 0) / np.maximum(tangent, 1e-300)
+    patches = nearest(centres[kept], centres[kept], min(8, len(kept)))[1]
+    return math.sqrt(float(squares[patches].mean(axis=1).max()))
 
 
 def _run(
@@ -223,18 +229,18 @@ def _run(
     max_dim: int,
     fields: Sequence[int],
 ) -> Run:
-    """Diagrams of one set of landmarks, with the guards against coarse and against endless work."""
+    """Diagrams of one set of landmarks, with guards against coarse and against endless work."""
     D = distances(landmarks)
     quartile = float(np.quantile(D[np.triu_indices(len(D), 1)], 0.25)) if len(D) > 1 else 0.0
     threshold = min(KAPPA[dim] * scale, quartile)
     top = max_dim
     if threshold < LEAST_KAPPA[dim] * scale:
         top, threshold = 0, max(threshold, 3.5 * scale)
-    graph = collapsed_graph(D, threshold)
+    graph = collapsed_graph(D, threshold, top)
     while top >= 3 and 2 * graph.nnz > MOST_DEGREE * len(D):
         if threshold > LEAST_KAPPA[dim] * scale * 1.001:
             threshold = max(LEAST_KAPPA[dim] * scale, threshold * 0.95)
-            graph = collapsed_graph(D, threshold)
+            graph = collapsed_graph(D, threshold, top)
         else:
             top -= 1
     return Run(
@@ -245,14 +251,21 @@ def _run(
 def _settle(evidence: Evidence, dim: int, degree: int) -> None:
     """Write the Betti number of one degree where both resolutions and all starts clearly give it.
 
-    A class has a median ratio (over starts) beyond the cut-off and stays above the noise's 95 % quantile
-    in every start; noise has a median below its 99 % quantile (95 % where the cloud bends much) and never far
-    exceeds the cut-off.
+    A class has a median ratio (over starts) beyond the cut-off and stays above the noise's 95 %
+    quantile in every start; noise has a median below its 99 % quantile (95 % where the cloud bends
+    much) and never far exceeds the cut-off.
     """
     runs, cut = evidence.runs, evidence.cuts[degree]
     strict = evidence.bending > 0.8 * MOST_BENDING[dim]
     if len(runs) < 2:
         return evidence.withdraw(degree, "the time limit left no run")
+    fewest = min(len(r.landmarks) for r in runs)
+    if fewest < LEAST_LANDMARKS:
+        return evidence.withdraw(
+            degree,
+            f"the widest gap of the cloud leaves only {fewest} landmarks, {LEAST_LANDMARKS} are "
+            "needed; give more points, or trim outliers",
+        )
     if any(len(diagram) <= degree for r in runs for diagram in r.diagrams.values()):
         worst = min(r.threshold / r.scale for r in runs)
         return evidence.withdraw(
@@ -279,13 +292,19 @@ def _settle(evidence: Evidence, dim: int, degree: int) -> None:
                 return evidence.withdraw(
                     degree,
                     f"over Z/{p} a bar of degree {degree} lies between noise and a class "
-                    f"(ratio {min(weakest, float(middle[n])):.2f}, class from {cut[resolution]:.2f})",
+                    f"(ratio {min(weakest, middle[n]):.2f}, class from {cut[resolution]:.2f})",
                 )
             if strongest > 1.15 * cut[resolution]:
                 return evidence.withdraw(
                     degree,
-                    f"over Z/{p} one start sees a class of degree {degree} (ratio {strongest:.2f}) "
-                    "that the others do not",
+                    f"over Z/{p} one start sees a class of degree {degree} (ratio {strongest:.2f})"
+                    " that the others do not",
+                )
+            if strict and n == 0 and degree >= dim:
+                return evidence.withdraw(
+                    degree,
+                    f"the cloud bends by {evidence.bending:.2f} within the scale, so a class of "
+                    f"degree {degree} could be born too late to be seen; give more points",
                 )
             counts.append(n)
             chosen = middle[n - 1] if n else middle[0]
@@ -304,9 +323,10 @@ def _settle(evidence: Evidence, dim: int, degree: int) -> None:
 def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
     r"""Withdraw what no space, or no closed manifold, can have.
 
-    By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the alternating sum of
-    beta_k(p) over all degrees, the Euler characteristic, does not depend on p. On a closed manifold
-    :math:`\beta_k(2) = \beta_{d-k}(2)` (Poincare duality), and beta_0 <= beta_d over no other field.
+    By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the alternating
+    sum of beta_k(p) over all degrees, the Euler characteristic, does not depend on p. On a closed
+    manifold :math:`\beta_k(2) = \beta_{d-k}(2)` (Poincare duality), and beta_0 <= beta_d over no
+    other field.
 
     Args:
         evidence: changed in place.

@@ -1,4 +1,4 @@
-"""From a cloud to landmarks: cleaning, PCA, farthest-point sampling, and the scale it can carry."""
+"""From a cloud to landmarks: cleaning, PCA, farthest-point sampling, and its scale."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def prepare(points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "point
     length = diameter(x)
     if length < 1e-12:
         raise InvalidPoints(
-            f"{name}: expected distinct points, got a cloud of diameter {length * size:.1e} around "
+            f"{name}: expected distinct points, got diameter {length * size:.1e} around "
             f"numbers of size {size:.1e}, which is rounding; centre the points in higher precision"
         )
     x = x / length
@@ -96,10 +96,11 @@ def prepare(points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "point
 def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
     r"""Centred points in their principal axes; noise axes are cut where noise can be told.
 
-    The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when the noise is
-    isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta + 1.43` and
-    :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The cut is
-    made only for n >= 4 D; otherwise the axes of zero variance alone are dropped, an exact rotation.
+    The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when
+    the noise is isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta
+    + 1.43` and :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The
+    cut is made only for n >= D and where the rest has the flat spectrum of white noise; otherwise
+    only axes below 1e-7 of the first are dropped, a rotation up to rounding.
 
     Returns:
         the coordinates, shape (n, D'), and one sentence (empty when only zeros were dropped).
@@ -112,12 +113,15 @@ def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
         _, s, vt = np.linalg.svd(x, full_matrices=False)
         axes = vt.T
     rank = int((s > 1e-7 * s[0]).sum())
-    if n < 4 * D:
+    if n < D:
         return x @ axes[:, :rank], ""
     beta = D / n
     omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
     above = int((s > omega * np.median(s)).sum())
-    keep = min(rank, above) if above else rank  # no axis stands out: the cloud fills its space
+    rest = s[above:rank]
+    # white noise has a flat spectrum; the tail of a curved manifold decays and is signal
+    white = len(rest) > 0 and np.quantile(rest, 0.1) > 0.6 * (1 - beta**0.5) * np.median(rest)
+    keep = above if above and white else rank
     words = f"{keep} of {D} principal axes kept, the rest is noise" if keep < rank else ""
     return x @ axes[:, :keep], words
 
@@ -135,11 +139,11 @@ def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances to, and indices of, the k nearest rows of x: by a tree, or by products if D > 12."""
+    """Distances to, and indices of, the k nearest rows of x: by a tree, or products if D > 12."""
     if x.shape[1] <= 12:
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        distance, index = cKDTree(x).query(queries, k=k)
+        distance, index = KDTree(x).query(queries, k=k)
         return distance.reshape(len(queries), k), index.reshape(len(queries), k)
     squares = (x * x).sum(axis=1)
     distance = np.empty((len(queries), k))
@@ -156,6 +160,13 @@ def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.
     return distance, index
 
 
+def spectrum(y: np.ndarray) -> np.ndarray:
+    """Eigenvalues of y^T y, largest first, the min(k, D) that can be nonzero; y is (..., k, D)."""
+    transposed = np.swapaxes(y, -1, -2)
+    gram = y @ transposed if y.shape[-2] < y.shape[-1] else transposed @ y
+    return np.maximum(np.linalg.eigvalsh(gram)[..., ::-1], 0.0)
+
+
 def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.ndarray]:
     r"""Farthest-point sampling: each landmark is the point farthest from those before it.
 
@@ -165,8 +176,8 @@ def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.n
         start: index of the first one.
 
     Returns:
-        indices, shape (m,), and covering radii :math:`\epsilon(j) = \max_i \min_{l < j} |x_i - x_l|`,
-        shape (m,): entry j-1 is that of the first j landmarks, so one pass gives them all.
+        indices, shape (m,), and covering radii :math:`\epsilon(j) = \max_i \min_{l < j} |x_i -
+        x_l|`, shape (m,): entry j-1 is that of the first j landmarks, so one pass gives them all.
     """
     squares = (x * x).sum(axis=1)
     index = np.empty(m, dtype=np.int64)
@@ -183,7 +194,7 @@ def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.n
 
 
 def holdout_gap(x: np.ndarray, rng: np.random.Generator, repeats: int = 3) -> float:
-    """The largest hole of a sample: max distance from one random half to the other, median of repeats."""
+    """The largest hole of a sample: max distance from one random half to the other (median)."""
     gaps = []
     for _ in range(repeats):
         order = rng.permutation(len(x))

@@ -1,4 +1,4 @@
-"""Whether the set that a cloud samples is orientable, from the signs between local tangent frames."""
+"""Whether the set that a cloud samples is orientable, from signs between tangent frames."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ class Orientability:
 def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orientability:
     r"""Test orientability by the signed Laplacian of tangent frames.
 
-    At landmarks i the d leading principal axes :math:`T_i` of the nearest points span the tangent plane;
-    an edge carries the weight :math:`w_{ij} = |\det T_i^T T_j|^3` and the sign
+    At landmarks i the d leading principal axes :math:`T_i` of the nearest points span the tangent
+    plane; an edge carries the weight :math:`w_{ij} = |\det T_i^T T_j|^3` and the sign
     :math:`s_{ij} = \mathrm{sign} \det T_i^T T_j`. The set is orientable iff s is a coboundary,
-    :math:`s_{ij} = \sigma_i \sigma_j`, iff the least eigenvalue :math:`\lambda_0` of the signed normalised
-    Laplacian :math:`1 - D^{-1/2} (s w) D^{-1/2}` is zero; it is measured against :math:`\lambda_1` of the
-    unsigned one: 0 up to sampling against about 1/4 (a long Moebius band) or more. After Singer and Wu,
-    2011, "Orientability and diffusion maps" (https://arxiv.org/abs/1001.0736).
+    :math:`s_{ij} = \sigma_i \sigma_j`, iff the least eigenvalue :math:`\lambda_0` of the signed
+    normalised Laplacian :math:`1 - D^{-1/2} (s w) D^{-1/2}` is zero; it is measured against
+    :math:`\lambda_1` of the unsigned one: 0 up to sampling against about 1/4 (a long Moebius band)
+    or more. After Singer and Wu, 2011, "Orientability and diffusion maps"
+    (https://arxiv.org/abs/1001.0736).
 
     Args:
         points: array-like, shape (n, D).
@@ -86,7 +87,7 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
     if frames < 0.95:
         return Orientability(
             None, ratio, frames, d,
-            f"only {frames:.0%} of neighbouring tangent frames match: too few points for the curvature",
+            f"only {frames:.0%} of neighbouring tangent frames match: too few points",
         )  # fmt: skip
     if ratio < ORIENTABLE_BELOW:
         return Orientability(
@@ -98,7 +99,8 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
         )
     return Orientability(
         None, ratio, frames, d,
-        f"the ratio {ratio:.2f} lies between {ORIENTABLE_BELOW} and {NON_ORIENTABLE_ABOVE}; give more points",
+        f"the ratio {ratio:.2f} settles nothing ({ORIENTABLE_BELOW} to {NON_ORIENTABLE_ABOVE}); "
+        "give more points",
     )  # fmt: skip
 
 

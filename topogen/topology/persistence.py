@@ -18,8 +18,10 @@ def distances(x: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(d2, 0.0))
 
 
-def collapsed_graph(distance: np.ndarray, threshold: float) -> Any:
+def collapsed_graph(distance: np.ndarray, threshold: float, max_dim: int) -> Any:
     """Edges up to `threshold`, fewer by an edge collapse that keeps every diagram.
+
+    For degree 0 alone the edges of a minimum spanning tree are enough.
 
     Follows Boissonnat and Pritam, 2020 (https://doi.org/10.4230/LIPIcs.SoCG.2020.19), as in gudhi.
 
@@ -28,14 +30,19 @@ def collapsed_graph(distance: np.ndarray, threshold: float) -> Any:
     """
     from gudhi.flag_filtration.edge_collapse import reduce_graph
     from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import minimum_spanning_tree
 
+    if max_dim == 0:
+        tree = coo_matrix(minimum_spanning_tree(distance))
+        short = tree.data <= threshold
+        return coo_matrix((tree.data[short], (tree.row[short], tree.col[short])), tree.shape)
     i, j = np.nonzero(np.triu(distance <= threshold, 1))
     graph = coo_matrix((distance[i, j], (i, j)), shape=distance.shape)
     return reduce_graph(graph, 2) if graph.nnz else graph
 
 
 def rips_diagrams(graph: Any, threshold: float, fields: Sequence[int], max_dim: int) -> Diagrams:
-    r"""Persistence of the Vietoris-Rips filtration, an edge entering at its length, cut at `threshold`.
+    r"""Persistence of the Vietoris-Rips filtration, an edge entering at its length.
 
     Args:
         graph: from :func:`collapsed_graph`, with the same `threshold`.

@@ -1,4 +1,4 @@
-"""The question "what is the homology of this cloud, and is it the expected one?", and its answer."""
+"""What is the homology of this cloud, and is it the expected one?"""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ class TopologyReport:
     Attributes:
         verdict: "agrees", "disagrees", "undetermined"; None when nothing was expected.
         betti: {p: (b_0, b_1, ...)} over Z/p, with None per degree that is undetermined.
-        p_values: same shape: the probability that noise alone gives bars as strong as the weakest class
-            counted, or, where none is counted (the one first component aside), as the strongest bar.
-        scale: :math:`\epsilon`, the covering radius of the landmarks in the units of the points: holes,
-            gaps and tears narrower than about :math:`2\epsilon` are not seen.
+        p_values: same shape: the probability that noise alone gives bars as strong as the weakest
+            class counted, or, where none is counted (the one first component aside), as the
+            strongest bar.
+        scale: :math:`\epsilon`, the covering radius of the landmarks in the units of the points:
+            holes, gaps and tears narrower than about :math:`2\epsilon` are not seen.
         reason: one sentence.
         diagrams: {p: [(birth, death) arrays by degree]} of the first landmarks, in the same units.
-        cuts: per degree, the ratio death/birth (degree 0: death/scale) from which a bar is a class.
-        expected: what was claimed; for another cloud, its determined homology, None where it has none.
+        cuts: per degree, the ratio death/birth (degree 0: death/scale) from which a bar is a
+            class.
+        expected: what was claimed; for another cloud, its determined homology, None where it has
+            none.
         fields: the primes p.
         dim: estimated dimension of the cloud.
         max_dim: the largest degree tested.
@@ -153,8 +156,8 @@ def check_topology(
 
     Args:
         points: array-like, shape (n, D), any D.
-        expected: a :class:`~topogen.homology.Homology` (or what makes one), anything with an attribute
-            `homology` (and `dim`, `closed`), another cloud, or None.
+        expected: a :class:`~topogen.homology.Homology` (or what makes one), anything with an
+            attribute `homology` (and `dim`, `closed`), another cloud, or None.
         fields: primes p; homology is over Z/p.
         max_dim: largest degree, at most 3; by default the dimension of the claim or the cloud.
         alpha: bound on the probability to report a class that is not there at this scale.
@@ -301,8 +304,8 @@ def _judge(evidence: Evidence, claim: Claim, reference: Any) -> tuple[Verdict, s
             )
     p, k, found, want = differing[0]
     return "undetermined", (
-        f"over Z/{p} degree {k} has Betti number {found} where {claim.name} has {want}, but a uniform "
-        "sample of that many of its points does not show it either; give more points"
+        f"over Z/{p} degree {k} has Betti number {found} where {claim.name} has {want}, but a "
+        "uniform sample of that many of its points does not show it either; give more points"
     )
 
 

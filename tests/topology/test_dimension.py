@@ -1,0 +1,91 @@
+"""Intrinsic dimension, noise, components and duplicates of clouds with known answers."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from topogen.errors import InvalidPoints
+from topogen.topology import components, duplicates, intrinsic_dimension, noise_level
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "dim"),
+    [
+        ("circle", 300, 1),
+        ("trefoil", 1000, 1),
+        ("hopf", 1000, 1),
+        ("sphere", 500, 2),
+        ("torus", 1000, 2),
+        ("klein", 1000, 2),
+        ("rp2", 1000, 2),
+        ("moebius", 1000, 2),
+        ("disc", 1000, 2),
+        ("so3", 3000, 3),
+        ("ball", 1000, 3),
+    ],
+)
+def test_known_dimensions(cloud, name, n, dim):
+    for seed in range(3):
+        estimate = intrinsic_dimension(cloud(name, n, seed))
+        assert estimate.dim == int(estimate) == dim, str(estimate)
+
+
+def test_isometric_image_in_high_dimension_and_noise(cloud):
+    rng = np.random.default_rng(0)
+    frame = np.linalg.qr(rng.standard_normal((50, 3)))[0]
+    x = cloud("sphere", 2000) @ frame.T
+    assert intrinsic_dimension(x).dim == 2
+    noisy = intrinsic_dimension(x + 0.02 * rng.standard_normal(x.shape))
+    assert noisy.dim == 2
+    assert not noisy.agree  # TwoNN takes the noise for dimension: it is evidence, not the judge
+    torus = cloud("torus", 2500)
+    for share in (0.005, 0.02):  # of the diameter, per coordinate
+        shaken = torus + 2.8 * share * rng.standard_normal(torus.shape)
+        assert intrinsic_dimension(shaken).dim == 2
+
+
+def test_real_molecules_have_two_free_torsions():
+    with resources.files("topogen.data").joinpath("alanine_conformers.npz").open("rb") as file:
+        points = np.load(file)["points"]  # 8000 conformers in R^30
+    assert intrinsic_dimension(points).dim == 2
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.stack(np.meshgrid(np.arange(20.0), np.arange(20.0)), axis=-1).reshape(-1, 2),
+        np.random.default_rng(0).random((400, 2)),
+    ],
+)
+def test_flat_pieces_fill_their_space(x):
+    assert intrinsic_dimension(x).dim == 2
+    assert intrinsic_dimension(np.pad(x, ((0, 0), (0, 3)))).dim == 2
+
+
+def test_noise_level_is_recovered(cloud):
+    rng = np.random.default_rng(1)
+    x = cloud("klein", 4000)
+    assert noise_level(x, 2) < 0.003
+    sigma = 0.03  # per coordinate, two of them normal
+    found = noise_level(10 * (x + sigma * rng.standard_normal(x.shape)), 2)
+    assert found == pytest.approx(10 * sigma * np.sqrt(2), rel=0.15)
+    assert noise_level(cloud("disc", 500)) == 0.0
+    with pytest.raises(ValueError, match="dim >= 1"):
+        noise_level(x, 0)
+
+
+def test_components_and_duplicates(cloud):
+    torus = cloud("torus", 2500)
+    assert components(torus) == 1
+    assert components(np.concatenate([torus, torus + 4.0])) == 2
+    assert components(cloud("hopf", 2500)) == 2
+    assert duplicates(np.concatenate([torus, torus[:7]])) == 7
+    assert duplicates([[0.0, 1.0], [-0.0, 1.0]]) == 1
+
+
+def test_bad_points_are_refused():
+    with pytest.raises(InvalidPoints, match="distinct points"):
+        intrinsic_dimension(np.ones((100, 3)))
