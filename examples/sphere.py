@@ -22,7 +22,7 @@ print(tg.inspect(x))
 # Learn the set, charts on it, and a density. Each colour is one chart.
 r = tg.learn(x, seed=0)
 print(r)
-clouds_figure(r)
+figure = clouds_figure(r)
 
 # %%
 # The density is with respect to area: the uniform law has log density -log(4 pi) = -2.531
@@ -38,4 +38,4 @@ print(f"distance of samples to the true sphere: median {off.median():.1e}, worst
 # %%
 # The homology of the samples, checked against a claim.
 print(r.topology)
-r.topology.plot()
+figure = r.topology.plot()

@@ -21,7 +21,7 @@ print(tg.check_topology(x, expected=klein))
 
 # %%
 # The bars: those beyond the dashed lines are classes.
-tg.check_topology(x, expected=torus).plot()
+figure = tg.check_topology(x, expected=torus).plot()
 
 # %%
 # The atlas tells them apart as well: the signs of its transitions can be made consistent, or not.

@@ -101,7 +101,8 @@ def clouds_figure(result: LearnResult) -> Figure:
             axes.set_aspect("equal")
         else:
             axes.set_zlim(centre[2] - half[2], centre[2] + half[2])
-            axes.set_box_aspect(half, zoom=1.35)
+            # a copy: matplotlib scales what it is given
+            axes.set_box_aspect(tuple(half), zoom=1.45)
             axes.view_init(elev=32, azim=-58)
         axes.set_axis_off()
         title = f"{name} ({cloud.shape[0]} points{label})"

@@ -170,8 +170,7 @@ class MobiusBand(ParametrizedSpace):
     r"""The Moebius band in R^3, the strip of the given width around the unit circle.
 
     .. math:: \psi(u, s) = ((1 + s \cos \tfrac u2) \cos u, (1 + s \cos \tfrac u2) \sin u, s \sin
-    \tfrac u2),
-              \quad |s| \le \tfrac12 width, \quad (u, s) \sim (u + 2\pi, -s).
+              \tfrac u2), \quad |s| \le \tfrac12 width, \quad (u, s) \sim (u + 2\pi, -s).
 
     It has one boundary circle, s = width/2 with u in [0, 4 pi); points beyond it project onto it.
     The area element is :math:`\sqrt{(1 + s \cos \tfrac u2)^2 + \tfrac14 s^2}\, du\, ds`.

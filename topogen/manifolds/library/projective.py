@@ -23,7 +23,7 @@ class ProjectivePlane(ReferenceSpace):
     r"""The projective plane S^2/{n ~ -n} as the Veronese surface in R^5.
 
     .. math:: n \mapsto (n_1 n_2, n_1 n_3, n_2 n_3, \tfrac12(n_1^2 - n_2^2), \tfrac1{2\sqrt3}(n_1^2
-    + n_2^2 - 2 n_3^2))
+              + n_2^2 - 2 n_3^2))
 
     These are the coordinates, in an orthonormal basis, of the traceless symmetric matrix
     :math:`(n n^\top - I/3)/\sqrt2`. With this factor the embedding is isometric with the unit
