@@ -273,6 +273,9 @@ class Atlas(nn.Module):
         Exact rejection: uniform latent points of chart k are kept in proportion to
         :math:`\rho_k \sqrt{\det G_k}`; a bound that turns out too small is raised and the draw
         starts again.
+
+        Raises:
+            UnsupportedError: the area element is not bounded.
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")

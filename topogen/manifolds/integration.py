@@ -28,9 +28,11 @@ from .charts import Chart
 _START = {1: 96, 2: 48, 3: 20}
 _START_ABOVE = 10
 _CHUNK = 32_768
-# Of the bump exp(-s / depth). With s = 3 the integral over a sphere with two charts of 48 nodes per
-# axis is off by 1e-7; with a bump that is flat on half of its chart, by 1e-4.
+# Of the bump exp(-s / depth). With s = 3 the area of a sphere from two charts of 48 nodes per axis
+# is off by 1e-7; with a bump that is flat on half of its chart, by 1e-4.
 _STEEPNESS = 3.0
+_MAX_RESTARTS = 50
+_MIN_ACCEPTANCE = 1e-3
 
 
 class Quadrature(NamedTuple):
@@ -200,11 +202,19 @@ def sample_uniform(
         bound = torch.stack([_largest(charts, k) for k in range(len(charts))]).cpu()
         if not bool((bound > 0).any()):
             raise AtlasError("expected an atlas of positive volume, but every chart has volume 0")
-        while True:
+        for _ in range(_MAX_RESTARTS):
             points, larger = _rejection(charts, n, 1.2 * bound, boxes, generator)
             if points is not None:
                 return points
             bound = torch.maximum(bound, larger)
+    raise _unbounded(bound)
+
+
+def _unbounded(bound: Tensor) -> UnsupportedError:
+    return UnsupportedError(
+        f"expected a bounded area element, but it reaches {float(bound.max()):.1e} and next to no "
+        "proposal is kept; the volume may be infinite: use charts with smaller domains"
+    )
 
 
 def _largest(charts: Sequence[Chart], k: int) -> Tensor:
@@ -223,9 +233,12 @@ def _rejection(
 ) -> tuple[Tensor | None, Tensor]:
     """N points under fixed bounds, or None and the larger bounds that are needed."""
     accepted = []
-    count = 0
+    count = proposed = 0
     while count < n or not accepted:
+        if proposed > 1_000_000 and count < _MIN_ACCEPTANCE * proposed:
+            raise _unbounded(bound)
         m = min(_CHUNK, 2 * (n - count) + 64)
+        proposed += m
         chosen = torch.multinomial(bound * boxes, m, replacement=True, generator=generator)
         u = torch.rand(m, charts[0].dim + 1, generator=generator, dtype=torch.float64)
         x = u.new_zeros(m, charts[0].ambient_dim)

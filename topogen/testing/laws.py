@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import TopogenError
+from ..errors import TopogenError, UnsupportedError
 
 
-class LawViolation(TopogenError, AssertionError):  # noqa: N818
+class LawViolation(TopogenError, AssertionError):
     """An object breaks a law of its kind.
 
     Attributes:
@@ -100,6 +101,17 @@ class Laws:
 def seeded(generator: torch.Generator | None) -> torch.Generator:
     """The given generator, or one with a fixed seed: laws do not touch the global state."""
     return torch.Generator().manual_seed(0) if generator is None else generator
+
+
+def uniform_points(
+    M: Any, n: int, generator: torch.Generator | None
+) -> Float[Tensor, "n D"] | None:
+    """A sample of the set's own uniform law; None where it has none."""
+    sampler = getattr(M, "sample_uniform", None)
+    try:
+        return None if sampler is None else sampler(n, generator)
+    except UnsupportedError:  # an infinite volume, say
+        return None
 
 
 def gap(a: Tensor, b: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InvalidPoints, ProjectionError
 from ..manifolds.base import Manifold, membership_tolerance
-from .laws import Laws, gap, seeded
+from .laws import Laws, gap, seeded, uniform_points
 
 _COUNT = 32
 
@@ -58,12 +57,16 @@ def check_manifold(
 def _points(
     M: Manifold, points: Tensor | None, generator: torch.Generator, laws: Laws
 ) -> Float[Tensor, "n D"]:
-    sampler: Any = getattr(M, "sample_uniform", None)
-    if points is not None:
-        given = points
-    elif sampler is not None:
-        given = _sample(M, sampler, generator, laws)
-    else:
+    given = points
+    if given is None:
+        state = generator.get_state()
+        given = uniform_points(M, _COUNT, generator)
+        if given is not None:
+            laws.equal("sampler", tuple(given.shape), (_COUNT, M.ambient_dim), "shape (n, D)")
+            laws.holds("sampler", M.contains(given), "every sample lies on M")
+            again = uniform_points(M, _COUNT, torch.Generator().set_state(state))
+            laws.holds("sampler", given == again, "one generator state gives one sample")
+    if given is None:
         x = torch.randn(4 * _COUNT, M.ambient_dim, generator=generator, dtype=torch.float64)
         given = M.scale * x
     p = M.project(given.to(torch.float64))
@@ -74,18 +77,6 @@ def _points(
             f"of {given.shape[0]}; give points near M"
         )
     return x
-
-
-def _sample(
-    M: Manifold, sampler: Any, generator: torch.Generator, laws: Laws
-) -> Float[Tensor, "n D"]:
-    points: Tensor = sampler(_COUNT, generator)
-    laws.equal("sampler", tuple(points.shape), (_COUNT, M.ambient_dim), "shape (n, D)")
-    laws.holds("sampler", M.contains(points), "every sample lies on M")
-    state = generator.get_state()
-    again = [sampler(3, generator.set_state(state)) for _ in range(2)]
-    laws.holds("sampler", again[0] == again[1], "one generator state gives one sample")
-    return points
 
 
 def _retraction(M: Manifold, x: Tensor, near: Tensor, laws: Laws) -> None:
