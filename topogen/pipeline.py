@@ -265,17 +265,23 @@ def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, floa
 
 
 def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str]:
-    """Volume of M and mass of the law by quadrature at two levels; the difference is the error."""
-    fine = max(6, round((_NODES / len(atlas)) ** (1 / atlas.dim)))
-    (volume, mass), (coarse_volume, coarse_mass) = (
-        (float(q.weights.sum()), float(q.weights @ law.log_prob(q.points).exp()))
-        for q in (atlas.quadrature(fine), atlas.quadrature(round(2 * fine / 3)))
-    )
+    """Volume of M and mass of the law by quadrature.
+
+    The even and the odd nodes of the grids are two rules of half the density; the error is
+    estimated by what they differ by.
+    """
+    per_axis = max(8, round((_NODES / len(atlas)) ** (1 / atlas.dim)))
+    q = atlas.quadrature(per_axis)
+    p = law.log_prob(q.points).exp()
+    corners = [chart.domain.bounding_box() for chart in atlas.charts]  # pyright: ignore[reportAttributeAccessIssue]
+    low, high = (torch.stack(corner)[q.chart] for corner in zip(*corners, strict=True))
+    index = ((q.latent - low) / (high - low) * per_axis).floor()
+    sign = 1 - 2 * torch.remainder(index.sum(-1), 2)
     return {
-        "volume of M": volume,
-        "volume of M, error": abs(volume - coarse_volume),
-        "integral of p": mass,
-        "integral of p, error": abs(mass - coarse_mass),
+        "volume of M": float(q.weights.sum()),
+        "volume of M, error": 2 * abs(float(q.weights @ sign)),
+        "integral of p": float(q.weights @ p),
+        "integral of p, error": 2 * abs(float((q.weights * p) @ sign)),
     }
 
 
