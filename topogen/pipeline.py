@@ -273,7 +273,7 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
     per_axis = max(8, round((_NODES / len(atlas)) ** (1 / atlas.dim)))
     q = atlas.quadrature(per_axis)
     p = law.log_prob(q.points).exp()
-    corners = [chart.domain.bounding_box() for chart in atlas.charts]  # pyright: ignore[reportAttributeAccessIssue]
+    corners = [chart.domain.bounding_box() for chart in atlas._listed()]
     low, high = (torch.stack(corner)[q.chart] for corner in zip(*corners, strict=True))
     index = ((q.latent - low) / (high - low) * per_axis).floor()
     sign = 1 - 2 * torch.remainder(index.sum(-1), 2)
