@@ -270,7 +270,7 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
     The even and the odd nodes of the grids are two rules of half the density; the error is
     estimated by what they differ by.
     """
-    per_axis = max(8, round((_NODES / len(atlas)) ** (1 / atlas.dim)))
+    per_axis = min(200, max(8, round((_NODES / len(atlas)) ** (1 / atlas.dim))))
     q = atlas.quadrature(per_axis)
     p = law.log_prob(q.points).exp()
     corners = [chart.domain.bounding_box() for chart in atlas._listed()]
