@@ -177,10 +177,10 @@ class Atlas(nn.Module):
         member = torch.stack([c.contains(x) for c in charts], dim=-1)
         worst = x.new_full(x.shape[:1], math.nan)
         sizes: dict[int, float] = {}
-        for k, l, m in itertools.combinations(range(len(charts)), 3):
+        together = {tuple(row.nonzero().flatten().tolist()) for row in member.unique(dim=0)}
+        triples = {t for held in together for t in itertools.combinations(held, 3)}
+        for k, l, m in sorted(triples):
             held = member[:, [k, l, m]].all(-1)
-            if not bool(held.any()):
-                continue
             if k not in sizes:
                 sizes[k] = self._chart_diameter(k)
             z = charts[k].encode(x[held])
@@ -214,7 +214,8 @@ class Atlas(nn.Module):
         own = x is None
         x = _nerve.chart_points(charts) if x is None else x
         self._check(x)
-        return _orientation.orientation(charts, x, complete=own)
+        tangent = None if self.manifold is None else self.manifold.tangent_basis(x)
+        return _orientation.orientation(charts, x, complete=own, tangent=tangent)
 
     def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
         """The nerve of the cover, and whether the cover is good.

@@ -16,9 +16,10 @@ from ..errors import ChartDomainError
 
 def smooth_step(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     r"""C-infinity step: 0 for t <= 0, 1 for t >= 1, :math:`e^{-1/t} / (e^{-1/t} + e^{-1/(1-t)})` between."""
-    inside = (t > 0) & (t < 1)
+    # within 1e-3 of the ends the value is 0 or 1 to the last bit, and 1/t^2 would overflow in gradients
+    inside = (t > 1e-3) & (t < 1 - 1e-3)
     s = torch.where(inside, t, 0.5)
-    return torch.where(inside, torch.sigmoid(1 / (1 - s) - 1 / s), (t >= 1).to(t.dtype))
+    return torch.where(inside, torch.sigmoid(1 / (1 - s) - 1 / s), (t >= 0.5).to(t.dtype))
 
 
 class Domain(nn.Module, ABC):

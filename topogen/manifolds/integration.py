@@ -72,7 +72,9 @@ class Integral:
 def log_bump(depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """The logarithm of the bump exp(-3 / depth), a C-infinity function; -inf where depth <= 0."""
     inside = depth > 0
-    return torch.where(inside, -_STEEPNESS / torch.where(inside, depth, 1.0), -math.inf)
+    # clamped: the derivative 3 / depth^2 must not overflow in float32
+    safe = torch.where(inside, depth.clamp_min(1e-12), 1.0)
+    return torch.where(inside, -_STEEPNESS / safe, -math.inf)
 
 
 def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
@@ -108,14 +110,14 @@ def weighted_volume(
 
 def nodes(charts: Sequence[Chart], per_axis: int) -> Iterator[Quadrature]:
     """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
-    with torch.no_grad():
-        for k, chart in enumerate(charts):
-            grid, cell = chart.domain.grid(per_axis)
-            for z in grid.split(_CHUNK):
+    for k, chart in enumerate(charts):
+        grid, cell = chart.domain.grid(per_axis)
+        for z in grid.split(_CHUNK):
+            with torch.no_grad():  # not around the yield: the integrand keeps its gradients
                 x, density = weighted_volume(charts, k, z)
-                kept = density != 0  # NaN is kept: it must be seen
-                z, x, w = z[kept], x[kept], density[kept] * cell
-                yield Quadrature(x, w, torch.full(w.shape, k, device=w.device), z)
+            kept = density != 0  # NaN is kept: it must be seen
+            z, x, w = z[kept], x[kept], density[kept] * cell
+            yield Quadrature(x, w, torch.full(w.shape, k, device=w.device), z)
 
 
 def quadrature(charts: Sequence[Chart], per_axis: int) -> Quadrature:
@@ -235,7 +237,7 @@ def _rejection(
     accepted = []
     count = proposed = 0
     while count < n or not accepted:
-        if proposed > 1_000_000 and count < _MIN_ACCEPTANCE * proposed:
+        if proposed > 50_000 and count < _MIN_ACCEPTANCE * proposed:
             raise _unbounded(bound)
         m = min(_CHUNK, 2 * (n - count) + 64)
         proposed += m

@@ -51,12 +51,20 @@ class Orientation:
 
 
 def orientation(
-    charts: Sequence[Chart], x: Float[Tensor, "n D"], *, complete: bool = False
+    charts: Sequence[Chart],
+    x: Float[Tensor, "n D"],
+    *,
+    complete: bool = False,
+    tangent: Float[Tensor, "n D d"] | None = None,
 ) -> Orientation:
-    """See :meth:`Atlas.orientation`; `complete` says that x need not be checked to be dense."""
+    """See :meth:`Atlas.orientation`.
+
+    `complete` says that x need not be checked to be dense; `tangent` are tangent bases at x, where
+    they are at hand.
+    """
     K, d = len(charts), charts[0].dim
     with torch.no_grad():
-        frames, member = _frames(charts, x)
+        frames, member = _frames(charts, x, tangent)
     sure: dict[tuple[int, int, int], bool] = {}
     unjudged: set[int] = set()
     joined: list[tuple[int, int]] = []
@@ -101,7 +109,9 @@ def orientation(
     )
 
 
-def _frames(charts: Sequence[Chart], x: Tensor) -> tuple[list[Tensor], Tensor]:
+def _frames(
+    charts: Sequence[Chart], x: Tensor, tangent: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
     """Oriented orthonormal frames Q_k of every chart at x (0 outside), and which charts hold x."""
     frames, member = [], []
     for chart in charts:
@@ -109,7 +119,11 @@ def _frames(charts: Sequence[Chart], x: Tensor) -> tuple[list[Tensor], Tensor]:
         inside = ~z.isnan().any(-1)
         Q = x.new_zeros(x.shape[0], chart.ambient_dim, chart.dim)
         if bool(inside.any()):
-            Q[inside] = calculus.orthonormalize(chart.jacobian(z[inside]))[0].to(x.dtype)
+            if tangent is None:
+                J = chart.jacobian(z[inside])
+            else:
+                J = chart.jacobian_on(z[inside], tangent[inside])
+            Q[inside] = calculus.orthonormalize(J)[0].to(x.dtype)
         frames.append(Q.nan_to_num(nan=0.0))
         member.append(inside)
     return frames, torch.stack(member, dim=-1)

@@ -12,7 +12,7 @@ from ..errors import InvalidPoints, ProjectionError
 from ..manifolds.base import Manifold, membership_tolerance
 from .laws import Laws, gap, seeded, uniform_points
 
-_COUNT = 32
+_COUNT = 16
 
 
 def check_manifold(
@@ -104,8 +104,8 @@ def _rows(M: Manifold, near: Tensor, laws: Laws) -> None:
     tol = membership_tolerance(torch.float64, M.scale)
     D, n = M.ambient_dim, near.shape[0] // 2
     whole = M.project(near)
-    single = torch.stack([M.project(row).value for row in near[:4]])
-    laws.at_most("rows alone", gap(single, whole.value[:4]), tol, "rows must not see each other")
+    single = torch.stack([M.project(row).value for row in near[:2]])
+    laws.at_most("rows alone", gap(single, whole.value[:2]), tol, "rows must not see each other")
     flipped = M.project(near.flip(0)).value.flip(0)
     laws.at_most("rows alone", gap(flipped, whole.value), tol, "rows must not see each other")
     for shape in ((), (0,), (2, n)):

@@ -1,0 +1,192 @@
+"""Derivatives against closed forms and dense float64 twins."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from topogen import calculus
+
+MODES: list[Literal["forward", "reverse"]] = ["forward", "reverse"]
+
+
+def g(z: Tensor) -> Tensor:
+    """R^2 to R^4, with a closed-form derivative."""
+    a, b = z.unbind(-1)
+    return torch.stack([a.sin() * b, a * a, (a * b).exp(), b], -1)
+
+
+def dense(z: Tensor) -> Tensor:
+    a, b = z.unbind(-1)
+    e = (a * b).exp()
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    columns = [
+        torch.stack([a.cos() * b, 2 * a, b * e, zero], -1),
+        torch.stack([a.sin(), zero, a * e, one], -1),
+    ]
+    return torch.stack(columns, -1)
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(2,), (7, 2), (3, 5, 2), (0, 2)])
+def test_jacobian_in_closed_form(
+    mode: Literal["forward", "reverse"], shape: tuple[int, ...]
+) -> None:
+    z = draw(*shape)
+    x, J = calculus.value_and_jacobian(g, z, mode=mode)
+    torch.testing.assert_close(J, dense(z), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(x, g(z))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_float32_against_its_float64_twin(mode: Literal["forward", "reverse"]) -> None:
+    z = draw(50, 2, dtype=torch.float32)
+    J = calculus.jacobian(g, z, mode=mode)
+    assert J.dtype == torch.float32
+    torch.testing.assert_close(J.double(), dense(z.double()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_chunks_equal_the_whole(mode: Literal["forward", "reverse"]) -> None:
+    z = draw(5, 7, 2)
+    whole = calculus.jacobian(g, z, mode=mode)
+    for chunk_size in (1, 4, 35, 100):
+        part = calculus.jacobian(g, z, mode=mode, chunk_size=chunk_size)
+        torch.testing.assert_close(part, whole, rtol=0, atol=1e-15)
+    volume = calculus.log_volume(g, z, chunk_size=4)
+    torch.testing.assert_close(volume, calculus.log_volume(g, z), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_dtype_is_kept_where_forward_mode_promotes(mode: Literal["forward", "reverse"]) -> None:
+    def promoting(z: Tensor) -> Tensor:
+        scale = torch.tensor(3.0, dtype=torch.float64)  # 0-dim: does not promote values
+        return z.sin() * (scale * 0.5) + z * scale
+
+    z = draw(4, 2, dtype=torch.float32)
+    x, J = calculus.value_and_jacobian(promoting, z, mode=mode)
+    assert (x.dtype, J.dtype) == (torch.float32, torch.float32)
+    assert calculus.jvp(promoting, z, torch.ones_like(z))[1].dtype == torch.float32
+    assert calculus.log_volume(promoting, z, mode=mode).dtype == torch.float32
+
+
+def test_products_with_vectors() -> None:
+    z, v, c = draw(6, 2), draw(6, 2).flip(0), draw(6, 4)
+    J = dense(z)
+    torch.testing.assert_close(calculus.jvp(g, z, v)[1], (J @ v.unsqueeze(-1)).squeeze(-1))
+    torch.testing.assert_close(calculus.vjp(g, z, c)[1], (J.mT @ c.unsqueeze(-1)).squeeze(-1))
+    expanded = torch.ones(2, dtype=torch.float64).expand(6, 2)
+    torch.testing.assert_close(calculus.jvp(g, z, expanded)[1], J.sum(-1))
+
+
+def test_bad_mode() -> None:
+    # TypeError where run-time type checks are on
+    with pytest.raises((ValueError, TypeError), match="mode"):
+        calculus.jacobian(g, draw(2), mode="sideways")  # pyright: ignore[reportArgumentType]
+
+
+def test_nested_hessian_of_the_log_volume() -> None:
+    # graph of |z|^2 / 2: log volume is log(1 + |z|^2) / 2
+    def graph(z: Tensor) -> Tensor:
+        return torch.cat([z, (z * z).sum(-1, keepdim=True) / 2], -1)
+
+    z = draw(5, 2)
+    s = (1 + (z * z).sum(-1))[..., None, None]
+    eye = torch.eye(2, dtype=torch.float64)
+    expected = eye / s - 2 * z.unsqueeze(-1) * z.unsqueeze(-2) / s**2
+
+    def gradient(mode: Literal["forward", "reverse"]) -> calculus.RowMap:
+        f = lambda y: calculus.log_volume(graph, y).unsqueeze(-1)
+        return lambda y: calculus.jacobian(f, y, mode=mode).squeeze(-2)
+
+    for inner in MODES:
+        for outer in MODES:
+            H = calculus.jacobian(gradient(inner), z, mode=outer)
+            torch.testing.assert_close(H, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_through_autograd_agree() -> None:
+    z = draw(5, 2).requires_grad_(True)
+    (slope,) = torch.autograd.grad(calculus.log_volume(g, z).sum(), z)
+    f = lambda y: calculus.log_volume(g, y).unsqueeze(-1)
+    torch.testing.assert_close(slope, calculus.jacobian(f, z.detach()).squeeze(-2))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 9, 12])
+def test_log_gram_against_the_dense_determinant(d: int) -> None:
+    J = draw(20, 15, d)
+    expected = torch.linalg.slogdet(J.mT @ J)[1] / 2
+    torch.testing.assert_close(calculus.log_gram(J), expected, rtol=1e-10, atol=1e-10)
+    Q, diagonal = calculus.orthonormalize(J)
+    eye = torch.eye(d, dtype=J.dtype).expand(20, d, d)
+    torch.testing.assert_close(Q.mT @ Q, eye)
+    assert bool((diagonal >= 0).all())
+    # same oriented frame: J = Q R with det R > 0
+    assert bool((torch.linalg.det(Q.mT @ J) > 0).all())
+
+
+def test_log_gram_at_condition_1e4_in_float32() -> None:
+    U = torch.linalg.qr(draw(200, 6, 3))[0]
+    V = torch.linalg.qr(draw(200, 3, 3))[0]
+    sigma = torch.tensor([1.0, 1e-2, 1e-4], dtype=torch.float64)
+    J = ((U * sigma) @ V.mT).float()
+    exact = torch.linalg.svdvals(J.double()).log().sum(-1)
+    by_gram = torch.linalg.slogdet(J.mT @ J)[1].double() / 2
+    by_qr = calculus.log_gram(J).double()
+    # columns far from orthogonal lose some digits whatever the algorithm; the Gram form loses all
+    assert float((by_qr - exact).abs().median()) < 1e-4
+    assert float((by_qr - exact).abs().max()) < 5e-3
+    assert float((by_gram - exact).abs().nan_to_num(nan=math.inf).median()) > 1e-2
+
+
+def test_rank_deficient_rows_stay_alone() -> None:
+    J = draw(4, 5, 2)
+    J[1, :, 1] = 2 * J[1, :, 0]
+    J[2] = 0
+    J.requires_grad_(True)
+    value = calculus.log_gram(J)
+    good = torch.tensor([True, False, False, True])
+    assert float(value[2].detach()) == -math.inf
+    assert float(value[1].detach()) < -30
+    assert bool(value[good].isfinite().all())
+    (slope,) = torch.autograd.grad(value[good].sum(), J)
+    assert bool(slope.isfinite().all())
+    Q = calculus.tangent_basis(J.detach())
+    assert bool(Q[good].isfinite().all())
+
+
+def test_more_columns_than_rows() -> None:
+    with pytest.raises(ValueError, match="transpose it"):
+        calculus.log_gram(draw(2, 3))
+
+
+def test_bases_and_projectors() -> None:
+    J = draw(6, 5, 2)
+    Q = calculus.tangent_basis(J)
+    N = calculus.complement(Q)
+    assert N.shape == (6, 5, 3)
+    torch.testing.assert_close(Q.mT @ N, torch.zeros(6, 2, 3, dtype=J.dtype))
+    P = calculus.projector(Q)
+    torch.testing.assert_close(P @ P, P)
+    torch.testing.assert_close(P @ J, J)
+    identity = torch.eye(5, dtype=J.dtype).expand(6, 5, 5)
+    torch.testing.assert_close(P + calculus.projector(N), identity)
+    F = draw(6, 2, 5)
+    normal = calculus.normal_basis(F)
+    assert normal.shape == (6, 5, 2)
+    torch.testing.assert_close(calculus.projector(normal) @ F.mT, F.mT)
+
+
+def test_singular_values_of_an_isometry() -> None:
+    rotation = torch.linalg.qr(draw(3, 3))[0]
+    z = draw(10, 3)
+    volume = calculus.log_volume(lambda y: y @ rotation.T, z)
+    torch.testing.assert_close(volume, torch.zeros(10, dtype=z.dtype), rtol=0, atol=1e-14)
