@@ -9,16 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from topogen.errors import AtlasError, NotFittedError, UnsupportedError
-from topogen.homology import Homology
 from topogen.manifolds.atlas import Atlas
 from topogen.manifolds.charts import Ball, Box, Chart, FunctionChart
-from topogen.manifolds.gluing import Gluing
 from topogen.manifolds.library import (
     Circle,
     FlatTorus,
@@ -30,7 +27,6 @@ from topogen.manifolds.library import (
     Sphere,
     Torus,
 )
-from topogen.manifolds.nerve import picture_betti
 from topogen.manifolds.orientation import orientation
 
 
@@ -349,97 +345,6 @@ def test_frames_that_do_not_agree_decide_nothing() -> None:
     charts = [graph(0.0), graph(math.tan(math.radians(80)))]
     x = charts[0].decode(charts[0].domain.sample(500, generator=seeded()))
     assert orientation(charts, x).orientable is None
-
-
-# --- nerve --------------------------------------------------------------------------------------
-
-
-def test_nerves_of_good_covers_have_the_homology_of_the_manifold() -> None:
-    for M in (Circle(), FlatTorus(2), KleinBottle(), ProjectivePlane(), MobiusBand(), HopfLink()):
-        for x in (None, M.sample_uniform(6000, seeded())):
-            found = M.atlas().nerve(x)
-            assert found.good_cover is True
-            assert found.homology() == M.homology
-
-
-def test_nerve_of_the_torus_has_the_known_face_numbers() -> None:
-    simplices = FlatTorus(2).atlas().nerve().simplices
-    assert [sum(len(s) == k for s in simplices) for k in (1, 2, 3, 4)] == [9, 36, 36, 9]
-
-
-@pytest.mark.parametrize("make", [two_poles, Sphere(3).atlas, RotationGroup().atlas])
-def test_bad_covers_are_called_bad(make: object) -> None:
-    atlas = make()  # pyright: ignore[reportCallIssue]
-    found = atlas.nerve()
-    assert found.good_cover is False
-    assert "U_0 n U_1" in found.reason
-
-
-def test_a_moebius_band_of_two_charts_is_no_good_cover() -> None:
-    found = Atlas([strip(0.0, 2.0), strip(math.pi, 2.0)]).nerve()
-    assert found.good_cover is False
-    assert found.homology() == Homology((1, 0))
-
-
-def test_points_that_miss_an_intersection_leave_the_cover_undecided() -> None:
-    M = FlatTorus(2)
-    found = M.atlas().nerve(M.sample_uniform(40, seeded()))
-    assert found.good_cover is None
-    assert "miss" in found.reason
-
-
-def test_betti_numbers_of_pictures() -> None:
-    disc = np.hypot(*np.mgrid[-1:1:41j, -1:1:41j])
-    assert picture_betti(disc < 0.9) == (1, 0)
-    assert picture_betti((disc < 0.9) & (disc > 0.4)) == (1, 1)
-    a, b, c = np.mgrid[-1:1:25j, -1:1:25j, -1:1:25j]
-    radius = np.sqrt(a**2 + b**2 + c**2)
-    assert picture_betti(radius < 0.8) == (1, 0, 0)
-    assert picture_betti((radius < 0.9) & (radius > 0.5)) == (1, 0, 1)
-    ring = (np.hypot(a, b) - 0.6) ** 2 + c**2 < 0.25**2
-    assert picture_betti(ring) == (1, 1, 0)
-    assert picture_betti(ring | ((np.abs(a) < 0.1) & (np.hypot(b, c) < 0.6))) == (1, 2, 0)
-    assert picture_betti(np.array([1, 0, 1, 1], dtype=bool)) == (2,)
-
-
-# --- polygon words ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("word", "space"),
-    [
-        ("a a^-1", Sphere),
-        ("a b b^-1 a^-1", Sphere),
-        ("a b a^-1 b^-1", FlatTorus),
-        ("a b c a^-1 b^-1 c^-1", FlatTorus),
-        ("a b a^-1 b", KleinBottle),
-        ("a a b b", KleinBottle),
-        ("a a", ProjectivePlane),
-        ("a b a b", ProjectivePlane),
-    ],
-)
-def test_words_give_their_surface(word: str, space: type) -> None:
-    atlas, gluing = Atlas.from_gluing(word), Gluing.from_word(word)
-    assert isinstance(atlas.manifold, space)
-    assert gluing.homology() == atlas.manifold.homology
-    assert gluing.orientable is atlas.manifold.orientable
-    assert gluing.euler_characteristic == gluing.homology().euler_characteristic
-
-
-def test_higher_surfaces() -> None:
-    genus2 = Gluing.from_word("a b a^-1 b^-1 c d c^-1 d^-1")
-    assert genus2.homology((2, 3, 5)) == Homology(dict.fromkeys((2, 3, 5), (1, 4, 1)))
-    assert genus2.reference().homology == genus2.homology()
-    three = Gluing.from_word("a a b b c c")
-    assert three.homology() == Homology({2: (1, 3, 1), 3: (1, 2)})
-    with pytest.raises(UnsupportedError, match="sum of 3 projective planes"):
-        Atlas.from_gluing("a a b b c c")
-
-
-@pytest.mark.parametrize("word", ["", "a", "a b c", "a a a a", "a ! a", "a a^2"])
-def test_words_that_are_no_closed_surface(word: str) -> None:
-    with pytest.raises(AtlasError, match="expected"):
-        Atlas.from_gluing(word)
 
 
 # --- errors -------------------------------------------------------------------------------------
