@@ -2,9 +2,8 @@ r"""Conformers of alanine dipeptide: an exactly known torus in R^30 with an exac
 
 The torsions (phi, psi) have the density :math:`e^{-E(\phi, \psi) / kT} / Z` w.r.t. d phi d psi;
 the embedding X(phi, psi) rotates two rigid end groups and superposes the result on a reference.
-With
-:math:`V = \sqrt{\det DX^\top DX}` the law on the torus X has density :math:`e^{-E/kT} / (Z V)`
-w.r.t. its area, in square Angstrom.
+With :math:`V = \sqrt{\det DX^\top DX}` the law on the torus X has density
+:math:`e^{-E/kT} / (Z V)` w.r.t. its area, in square Angstrom.
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ _K = 8.31446261815324e-3
 
 @cache
 def _file() -> dict[str, np.ndarray]:
-    with as_file(files("topogen.data") / "alanine_conformers.npz") as path, np.load(path) as archive:
+    resource = files("topogen.data") / "alanine_conformers.npz"
+    with as_file(resource) as path, np.load(path) as archive:
         return {name: archive[name] for name in archive.files}
 
 

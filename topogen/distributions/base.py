@@ -22,7 +22,8 @@ class ManifoldDistribution(Distribution, ABC):
     r"""A probability law on M with density p w.r.t. the Hausdorff measure H^d of M.
 
     To implement one, write `_log_prob(x)` for points x *of M*, shape (..., D) to (...), and
-    `_sample(n, generator)`, shape (n, D). Check it with :func:`topogen.testing.check_distribution`.
+    `_sample(n, generator)`, shape (n, D). Check it with
+    :func:`topogen.testing.check_distribution`.
 
     Args:
         manifold: the set M.
@@ -84,25 +85,28 @@ class ManifoldDistribution(Distribution, ABC):
             points = self._sample(shape.numel(), generator)
         return points.reshape(*shape, self.manifold.ambient_dim)
 
-    def log_prob(self, value: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in the units of the points.
+    def log_prob(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, value: Float[Tensor, "*batch D"]
+    ) -> Float[Tensor, "*batch"]:
+        r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in units of the points.
 
-        Where the projection fails, or moves the point by more than ``support.atol``, the value is -inf
-        (ValueError when validating). NaN in gives NaN out: it never becomes -inf.
+        Where the projection fails, or moves the point by more than ``support.atol``, the value is
+        -inf (ValueError when validating). NaN in gives NaN out: it never becomes -inf.
         """
         D = self.manifold.ambient_dim
         if value.shape[-1:] != (D,):
             raise ValueError(f"expected points of shape (..., {D}), got {tuple(value.shape)}")
         nan = value.isnan().any(-1)
         projection = self.manifold.project(value)
-        atol = (
-            self.manifold.atol(value.dtype) if self._support._atol is None else self._support._atol
-        )
+        atol = self._support._atol
+        if atol is None:
+            atol = self.manifold.atol(value.dtype)
         on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
         if self._validate_args and not bool(on.all()):
             raise ValueError(
-                f"expected points within {atol:.2g} of {type(self.manifold).__name__}, got {int((~on).sum())} of "
-                f"{on.numel()} farther away, NaN, or not projected; project them first, or pass validate_args=False"
+                f"expected points within {atol:.2g} of {type(self.manifold).__name__}, "
+                f"got {int((~on).sum())} of {on.numel()} farther away, NaN, or not projected; "
+                "project them first, or pass validate_args=False"
             )
         result = value.new_full(value.shape[:-1], -math.inf)
         if bool(on.any()):
@@ -121,6 +125,7 @@ def require_comparable(p: Any, q: Any) -> None:
     a, b = ((law.measure, law.dim) for law in (p, q))
     if a != b:
         raise MeasureError(
-            f"expected two laws with one measure, got {a[0]} of dimension {a[1]} and {b[0]} of dimension {b[1]}; "
+            f"expected two laws with one measure, got {a[0]} of dimension {a[1]} "
+            f"and {b[0]} of dimension {b[1]}; "
             "likelihoods w.r.t. different measures cannot be compared"
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def projection_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
-    """Default residual at which a projection counts as converged: eps^(3/4) times the size of M."""
+    """Default residual at which a projection has converged: eps^(3/4) times the size of M."""
     return torch.finfo(dtype).eps ** 0.75 * scale
 
 
@@ -112,7 +112,8 @@ class Manifold(nn.Module, ABC):
         closed: whether M is compact without boundary.
         homology: Betti numbers, where known.
         orientable: whether M is orientable, where known.
-        volume: H^d(M), the d-dimensional Hausdorff measure, in the units of the points, where known.
+        volume: H^d(M), the d-dimensional Hausdorff measure, in the units of the points, where
+            known.
         volume_error: bound on the error of `volume`; 0 for a closed form.
         scale: a length of the size of M; tolerances are relative to it.
         tolerance: how far from M its own points may lie (learned sets know M only up to an error);
@@ -191,9 +192,9 @@ class Manifold(nn.Module, ABC):
     ) -> Projection:
         r"""A point y of M at which the distance to x is stationary: x - y is normal to M at y.
 
-        The iteration y <- project(y + Q Q^T (x - y)), Q = tangent basis at y, started at project(x). It
-        contracts by (distance to M) / (reach) per step, so it needs x closer to M than the reach. The
-        residual of the result is the length of the tangential part of x - y.
+        The iteration y <- project(y + Q Q^T (x - y)), Q = tangent basis at y, started at
+        project(x). It contracts by (distance to M) / (reach) per step, so it needs x closer to M
+        than the reach. The residual of the result is the length of the tangential part of x - y.
         """
         tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         shape = x.shape[:-1]

@@ -15,8 +15,12 @@ from ..errors import ChartDomainError
 
 
 def smooth_step(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    r"""C-infinity step: 0 for t <= 0, 1 for t >= 1, :math:`e^{-1/t} / (e^{-1/t} + e^{-1/(1-t)})` between."""
-    # within 1e-3 of the ends the value is 0 or 1 to the last bit, and 1/t^2 would overflow in gradients
+    r"""C-infinity step: 0 for t <= 0 and 1 for t >= 1.
+
+    In between it is :math:`e^{-1/t} / (e^{-1/t} + e^{-1/(1-t)})`.
+    """
+    # within 1e-3 of the ends the value is 0 or 1 to the last bit,
+    # and 1/t^2 would overflow in gradients
     inside = (t > 1e-3) & (t < 1 - 1e-3)
     s = torch.where(inside, t, 0.5)
     return torch.where(inside, torch.sigmoid(1 / (1 - s) - 1 / s), (t >= 0.5).to(t.dtype))
@@ -29,7 +33,7 @@ class Domain(nn.Module, ABC):
 
     @abstractmethod
     def depth(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """How deep z lies in U: 1 at the centre, 0 on the boundary, negative outside; continuous."""
+        """Depth of z in U: 1 at the centre, 0 on the boundary, negative outside; continuous."""
 
     @abstractmethod
     def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
@@ -45,7 +49,7 @@ class Domain(nn.Module, ABC):
         return self.depth(z) > 0
 
     def bump(self, z: Float[Tensor, "*batch d"], width: float = 0.5) -> Float[Tensor, "*batch"]:
-        """Smooth function that is 1 at depth >= width and vanishes with all derivatives at the boundary."""
+        """Smooth function: 1 at depth >= width, vanishing with all derivatives at the boundary."""
         return smooth_step(self.depth(z) / width)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
@@ -59,9 +63,10 @@ class Domain(nn.Module, ABC):
         return accepted[:n]
 
     def grid(self, per_axis: int) -> tuple[Float[Tensor, "m d"], float]:
-        """Midpoint rule: the nodes inside U of a grid on the bounding box, and the volume of one cell.
+        """Midpoint rule: nodes inside U of a grid on the bounding box, and the volume of a cell.
 
-        For integrands that vanish smoothly at the boundary of U it converges faster than any power.
+        For integrands that vanish smoothly at the boundary of U it converges faster than any
+        power.
         """
         low, high = self.bounding_box()
         step = (high - low) / per_axis
@@ -146,8 +151,8 @@ class Chart(nn.Module, ABC):
     r"""Embedding psi = `decode`: U -> M with inverse phi = `encode` on psi(U).
 
     To implement one, set `domain` and `ambient_dim` and write `_decode(z)` for z in U and
-    `_encode(x)`, which returns latent coordinates and whether x is in psi(U). Both are row-wise. Check
-    it with :func:`topogen.testing.check_chart`.
+    `_encode(x)`, which returns latent coordinates and whether x is in psi(U). Both are row-wise.
+    Check it with :func:`topogen.testing.check_chart`.
     """
 
     domain: Domain
@@ -179,7 +184,8 @@ class Chart(nn.Module, ABC):
         inside = self.domain.contains(z)
         if throw and not bool(inside.all()):
             raise ChartDomainError(
-                f"{int((~inside).sum())} of {inside.numel()} latent points lie outside the domain {self.domain}; "
+                f"{int((~inside).sum())} of {inside.numel()} latent points lie outside "
+                f"the domain {self.domain}; "
                 "clip them, or decode them in another chart"
             )
         return torch.where(inside.unsqueeze(-1), self._decode(z), math.nan)
@@ -195,7 +201,8 @@ class Chart(nn.Module, ABC):
         z, inside = self._encode(x)
         if throw and not bool(inside.all()):
             raise ChartDomainError(
-                f"{int((~inside).sum())} of {inside.numel()} points lie outside the image of the chart; "
+                f"{int((~inside).sum())} of {inside.numel()} points lie outside "
+                "the image of the chart; "
                 "encode them in another chart (Atlas.weights tells which)"
             )
         return torch.where(inside.unsqueeze(-1), z, math.nan)
@@ -216,7 +223,7 @@ class Chart(nn.Module, ABC):
         return self.value_and_jacobian(z)[1]
 
     def log_volume(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        r""":math:`\tfrac12 \log\det J^\top J` of psi at z: the area of M per unit of dz, in nats."""
+        r""":math:`\tfrac12 \log\det J^\top J` of psi at z: log area of M per unit dz, in nats."""
         return calculus.log_gram(self.jacobian(z))
 
     def jacobian_on(
@@ -231,7 +238,8 @@ class FunctionChart(Chart):
 
     Args:
         decode: psi, (..., d) to (..., D), an embedding of the domain.
-        encode: phi, (..., D) to (..., d), its inverse on the image; elsewhere it may return anything.
+        encode: phi, (..., D) to (..., d), its inverse on the image; elsewhere it may return
+            anything.
         domain: where psi is defined.
         atol: a point x is in the image when phi(x) is in the domain and |psi(phi(x)) - x| <= atol;
             None takes 1e-6 times (1 + |x|), for float32 2e-3.
@@ -260,7 +268,8 @@ class FunctionChart(Chart):
         x = decode(domain.centre().unsqueeze(0))
         if x.ndim != 2 or x.shape[0] != 1:
             raise ValueError(
-                f"expected decode to take (..., {domain.dim}) to (..., D), got shape {tuple(x.shape)} for (1, {domain.dim})"
+                f"expected decode to take (..., {domain.dim}) to (..., D), "
+                f"got shape {tuple(x.shape)} for (1, {domain.dim})"
             )
         self.ambient_dim = x.shape[-1]
 
