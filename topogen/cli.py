@@ -40,6 +40,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 def main() -> None:
     """Run the command line; errors are one line on stderr."""
+    import torch
+
+    # the process is ours, and many small operations on several threads wait for one another
+    torch.set_num_threads(1)
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     sys.exit(run([a for a in arguments if a != "--debug"], debug=debug))

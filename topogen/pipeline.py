@@ -29,7 +29,7 @@ from .models.projected import ProjectedAtlas
 from .points import as_array, as_tensor, diameter
 from .summary import Summary, look
 from .topology.report import TopologyReport, check_topology
-from .training import FitResult, fit
+from .training import FitResult, fit, one_thread
 
 # samples whose homology is compared with that of the data
 _CHECKED = 4000
@@ -163,48 +163,53 @@ def learn(
     chosen = "atlas" if family == "auto" else family
     if chosen not in FAMILIES:
         raise ValueError(f"expected family 'auto' or one of {sorted(FAMILIES)}, got {family!r}")
-    start = time.perf_counter()
-    x = as_array(points, minimum=2)
-    summary, seen = look(x, seed=seed)
-    D = x.shape[1]
-    d = _dimension(summary, dim)
-    model = FAMILIES[chosen].build(d, D)
+    with one_thread():
+        start = time.perf_counter()
+        x = as_array(points, minimum=2)
+        summary, seen = look(x, seed=seed)
+        D = x.shape[1]
+        d = _dimension(summary, dim)
+        model = FAMILIES[chosen].build(d, D)
 
-    def out_of_time(stage: str, record: Any) -> bool:
-        return max_seconds is not None and time.perf_counter() - start > max_seconds
+        def out_of_time(stage: str, record: Any) -> bool:
+            return max_seconds is not None and time.perf_counter() - start > max_seconds
 
-    result = fit(
-        model,
-        x,
-        seed=seed,
-        progress=progress,
-        checkpoint=checkpoint,
-        resume=resume,
-        callbacks=(out_of_time,),
-    )
-    _require_ended(result, max_seconds)
+        result = fit(
+            model,
+            x,
+            seed=seed,
+            progress=progress,
+            checkpoint=checkpoint,
+            resume=resume,
+            callbacks=(out_of_time,),
+        )
+        _require_ended(result, max_seconds)
 
-    generator = torch.Generator().manual_seed(seed)
-    samples = model().sample((max(_CHECKED, min(x.shape[0], 2 * _CHECKED)),), generator=generator)
-    # where the data's own homology is settled, it need not be found a second time
-    topology = check_topology(samples, expected=seen.homology or x, fields=seen.fields, seed=seed)
-    remarks = list(summary.advice)
-    if result.status == "max_steps":
-        remarks.append(result.message)
-    return LearnResult(
-        model=model,
-        family=chosen,
-        seed=seed,
-        summary=summary,
-        topology=topology,
-        history=result.history,
-        numbers=measure(model, samples, x),
-        seconds=time.perf_counter() - start,
-        status=result.status,
-        remarks=tuple(remarks),
-        versions=versions(),
-        points=x,
-    )
+        generator = torch.Generator().manual_seed(seed)
+        samples = model().sample(
+            (max(_CHECKED, min(x.shape[0], 2 * _CHECKED)),), generator=generator
+        )
+        # where the data's own homology is settled, it need not be found a second time
+        topology = check_topology(
+            samples, expected=seen.homology or x, fields=seen.fields, seed=seed
+        )
+        remarks = list(summary.advice)
+        if result.status == "max_steps":
+            remarks.append(result.message)
+        return LearnResult(
+            model=model,
+            family=chosen,
+            seed=seed,
+            summary=summary,
+            topology=topology,
+            history=result.history,
+            numbers=measure(model, samples, x),
+            seconds=time.perf_counter() - start,
+            status=result.status,
+            remarks=tuple(remarks),
+            versions=versions(),
+            points=x,
+        )
 
 
 def _dimension(summary: Summary, dim: int | None) -> int:

@@ -33,7 +33,8 @@ def as_array(
         array = np.array(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidPoints(
-            f"{name}: expected a real (n, D) array, got {type(points).__name__} that is not numeric ({error}); "
+            f"{name}: expected a real (n, D) array, got {type(points).__name__} that is not "
+            f"numeric ({error}); "
             "give one row of numbers per point"
         ) from None
     if array.ndim != 2:
@@ -77,3 +78,9 @@ def diameter(points: np.ndarray) -> float:
         distance = np.sqrt(((points - start) ** 2).sum(axis=1))
         start, largest = points[np.argmax(distance)], float(distance.max())
     return largest
+
+
+def distinct(points: torch.Tensor) -> torch.Tensor:
+    """The rows without repetitions, each at its first place: the order does not change."""
+    first = np.unique(points.numpy(), axis=0, return_index=True)[1]
+    return points[torch.from_numpy(np.sort(first))]

@@ -18,11 +18,9 @@ _POWER = 3
 
 
 def log_bump_constant(dim: int) -> float:
-    r"""log c_d with :math:`c_d \int (1 - |t|^2)_+^3 dt = 1` over R^d."""
+    r"""The logarithm of c_d, :math:`c_d \int (1 - |t|^2)_+^3 dt = 1` over R^d."""
     return (
-        math.lgamma(dim / 2 + _POWER + 1)
-        - dim / 2 * math.log(math.pi)
-        - math.lgamma(_POWER + 1)
+        math.lgamma(dim / 2 + _POWER + 1) - dim / 2 * math.log(math.pi) - math.lgamma(_POWER + 1)
     )
 
 
@@ -60,7 +58,8 @@ class BumpMixture(ManifoldDistribution):
     ) -> None:
         if atlas.manifold is None:
             raise AtlasError(
-                "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
+                "expected an atlas with a manifold, got charts alone; "
+                "pass Atlas(charts, manifold=M)"
             )
         self.atlas, self.chart, self.z, self.L = atlas, chart, z, L
         self.weights = weights / weights.sum()
@@ -75,7 +74,7 @@ class BumpMixture(ManifoldDistribution):
         x = x.to(self.z.dtype)
         Q = self.manifold.tangent_basis(x)
         p = x.new_zeros(x.shape[0])
-        for k, chart in enumerate(self.atlas.charts):
+        for k, chart in enumerate(self.atlas):
             mine = (self.chart == k) & (self.weights > 0)
             if not bool(mine.any()):
                 continue
@@ -98,8 +97,8 @@ class BumpMixture(ManifoldDistribution):
             x[missing] = self._propose(missing.numel(), generator)
             missing = x.isnan().any(-1).nonzero().squeeze(-1)
         raise AtlasError(
-            f"expected charts that decode the support of their bumps, but {missing.numel()} of {n} "
-            "draws failed 50 times; fit the density again on more points"
+            f"expected charts that decode the support of their bumps, but {missing.numel()} of "
+            f"{n} draws failed 50 times; fit the density again on more points"
         )
 
     def _propose(self, n: int, generator: torch.Generator | None) -> Tensor:
@@ -110,10 +109,11 @@ class BumpMixture(ManifoldDistribution):
         g = torch.randn(n, d + 2 * _POWER + 2, dtype=self.z.dtype, generator=generator)
         t = (g / g.norm(dim=-1, keepdim=True))[:, :d]
         z = self.z[j] + torch.linalg.solve(self.L[j], t.unsqueeze(-1)).squeeze(-1)
+        charts = list(self.atlas)
         x = self.z.new_empty(n, self.manifold.ambient_dim)
         for k in self.chart[j].unique().tolist():
             rows = self.chart[j] == k
-            x[rows] = self.atlas.charts[k].decode(z[rows])
+            x[rows] = charts[k].decode(z[rows])
         return x
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 import torch
@@ -125,6 +125,9 @@ class Atlas(nn.Module):
     def __len__(self) -> int:
         return len(self.charts)
 
+    def __iter__(self) -> Iterator[Chart]:
+        return iter(cast("list[Chart]", list(self.charts)))
+
     @property
     def dim(self) -> int:
         """Dimension d of the charts' domains."""
@@ -244,6 +247,7 @@ class Atlas(nn.Module):
         f: Callable[[Tensor], Tensor],
         tol: float | None = None,
         *,
+        per_axis: int | None = None,
         max_nodes: int = 4_000_000,
     ) -> Integral:
         r""":math:`\int_M f\, dH^d` by partition-of-unity quadrature at two levels.
@@ -252,6 +256,8 @@ class Atlas(nn.Module):
             f: points (n, D) to values (n,), or (n, m) for m integrals at once.
             tol: refine until error <= tol times the integral of \|f\|; None takes the first two
                 levels.
+            per_axis: nodes per axis of every chart on the coarser level; the finer has 3/2 times as
+                many. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
             max_nodes: no level takes more nodes; where that is not enough for `tol`, the error
                 that is returned says so.
 
@@ -260,11 +266,11 @@ class Atlas(nn.Module):
             UnsupportedError: the first two levels already need more than max_nodes (high
                 dimension).
         """
-        return integration.integrate(self._listed(), f, tol, max_nodes)
+        return integration.integrate(self._listed(), f, tol, per_axis, max_nodes)
 
-    def volume(self, tol: float | None = None) -> Integral:
-        """H^d(M), the integral of 1."""
-        return self.integrate(lambda x: x.new_ones(x.shape[:-1]), tol)
+    def volume(self, tol: float | None = None, *, per_axis: int | None = None) -> Integral:
+        """H^d(M), the integral of 1; arguments as in :meth:`integrate`."""
+        return self.integrate(lambda x: x.new_ones(x.shape[:-1]), tol, per_axis=per_axis)
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None

@@ -137,6 +137,7 @@ def integrate(
     charts: Sequence[Chart],
     f: Callable[[Tensor], Tensor],
     tol: float | None,
+    per_axis: int | None,
     max_nodes: int,
 ) -> Integral:
     """See :meth:`Atlas.integrate`."""
@@ -144,10 +145,12 @@ def integrate(
         raise ValueError(f"expected tol > 0 (relative to the integral of |f|), got {tol}")
     d = charts[0].dim
 
-    def cost(per_axis: int) -> int:
-        return len(charts) * per_axis**d
+    def cost(n: int) -> int:
+        return len(charts) * n**d
 
-    coarse = start(d)
+    if per_axis is not None and per_axis < 1:
+        raise ValueError(f"expected per_axis >= 1, got {per_axis}")
+    coarse = start(d) if per_axis is None else per_axis
     fine = math.ceil(1.5 * coarse)
     if cost(fine) > max_nodes:
         raise UnsupportedError(

@@ -22,7 +22,7 @@ from ..homology import DEFAULT_FIELDS, Homology
 from .charts import Chart
 
 # Voxels per axis of the picture of a whole chart, by dimension.
-_VOXELS = {1: 128, 2: 48, 3: 20}
+_VOXELS = {1: 128, 2: 32, 3: 20}
 # Pieces and holes of fewer voxels than this, to the power d, are rounding at sharp corners.
 _SPECK = 2
 
@@ -113,7 +113,8 @@ class _Cover:
         self.n = _VOXELS[self.dim]
         self.boxes = [c.domain.bounding_box() for c in charts]
         drawn = [decode_box(c, *box, self.n) for c, box in zip(charts, self.boxes, strict=True)]
-        self.member = [membership(charts, x) for x, _ in drawn]
+        self.points = [x for x, _ in drawn]
+        self.member = [membership(charts, x) for x in self.points]
         self.found = [found for _, found in drawn]
 
     def picture(self, simplex: tuple[int, ...]) -> np.ndarray:
@@ -123,17 +124,24 @@ class _Cover:
         full[self.found[k]] = self.member[k][:, simplex[1:]].all(-1)
         return full.reshape((self.n,) * self.dim)
 
-    def enlarged(
-        self, simplex: tuple[int, ...], picture: np.ndarray, x: Tensor | None, n: int
-    ) -> np.ndarray:
-        """The intersection on a grid of the smallest box about what is seen of it, and about x."""
+    def common(self, simplex: tuple[int, ...], x: Tensor | None) -> Float[Tensor, "n D"]:
+        """The points of x, and of the grids of the charts, that lie in the intersection."""
+        index = list(simplex)
+        parts = []
+        for k in simplex:
+            inside = torch.from_numpy(self.member[k][:, index].all(-1))
+            parts.append(self.points[k][inside.to(self.points[k].device)])
+        if x is not None:
+            inside = torch.from_numpy(membership([self.charts[j] for j in simplex], x).all(-1))
+            parts.append(x[inside.to(x.device)].to(parts[0]))
+        return torch.cat(parts)
+
+    def enlarged(self, simplex: tuple[int, ...], seen: Tensor, n: int) -> np.ndarray:
+        """The intersection on a grid of the smallest box about its points that have been seen."""
         k = simplex[0]
         low, high = self.boxes[k]
         step = (high - low) / self.n
-        z = low + step * (torch.from_numpy(np.argwhere(picture)).to(low) + 0.5)
-        if x is not None:
-            inside = torch.from_numpy(membership([self.charts[j] for j in simplex], x).all(-1))
-            z = torch.cat([z, self.charts[k].encode(x[inside.to(x.device)]).to(z)])
+        z = self.charts[k].encode(seen)
         lo = torch.maximum(z.amin(0) - 1.5 * step, low)
         hi = torch.minimum(z.amax(0) + 1.5 * step, high)
         points, found = decode_box(self.charts[k], lo, hi, n)
@@ -151,8 +159,9 @@ class _Cover:
         whole = self.picture(simplex)
         if whole.sum() >= 4**self.dim and _looks_acyclic(whole, top):
             return True
+        seen = self.common(simplex, x)
         for n in (self.n, 2 * self.n):
-            picture = self.enlarged(simplex, whole, x, n)
+            picture = self.enlarged(simplex, seen, n)
             if not picture.any():
                 return None
             good = _looks_acyclic(picture, top)

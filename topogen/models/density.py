@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,16 +18,14 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..points import as_tensor
-from .base import Learned, Model, Stage
-from .projected import farthest_points
+from ..topology.landmarks import farthest_points
+from .base import Learnable, Model, Stage
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_array
 
-# How many bumps carry the density, at most and as a share of the points; radius of a bump over the
-# covering radius of their centres.
-_MAX_BUMPS = 1600
-_POINTS_PER_BUMP = 5
+# How many bumps carry the density; radius of a bump over the covering radius of their centres.
+_BUMPS = 2000
 _OVERLAP = 4.0
 # Kernels that tie the weights of the bumps together: how many, and their width over the covering
 # radius of their centres. With the share of pseudo-data they are chosen on held-out points.
@@ -36,10 +34,15 @@ _KERNEL_WIDTH = 1.0
 _SHARES = (0.003, 0.03, 0.3)
 _HELD_OUT = 0.1
 _MAX_STEPS = 300
+# EM stops when five steps in a row gain less than this many nats
+_GAIN = 1e-5
 _PATIENCE = 5
-# EM steps that fit the uniform law, where every density starts
-_FLAT_STEPS = 100
-_PSEUDO_POINTS = 6000
+# EM steps that fit the uniform law, where every density starts: few for the many bumps, which
+# would follow single quadrature nodes
+_FLAT_STEPS = 4
+_SPREAD_STEPS = 30
+# quadrature nodes that stand for the uniform law; about half of them have weight
+_NODES = 5000
 # mass spread over whole charts, so that no place covered by one has density 0
 _FLOOR = 1e-3
 
@@ -47,23 +50,27 @@ _FLOOR = 1e-3
 class AtlasDensity(Model):
     r"""An exact density on the manifold of an atlas, learned from points.
 
-    ``law="bumps"`` is a :class:`~topogen.distributions.BumpMixture`: many small bumps, round in the
-    metric of M, each inside one chart. Their weights are tied by wider kernels
-    :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density may be smoother
-    than a chart is large. Only v is learned, by EM from the uniform law; it maximises the concave
+    ``law="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps,
+    round in the metric of M, each inside one chart. Their weights are tied by wider kernels
+    :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density may
+    be smoother than a chart is large. Only v is learned, by EM from the uniform law; it maximises the concave
 
     .. math:: \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p .
 
-    The number of kernels, the share :math:`\alpha` of pseudo-data uniform on M, and the number of EM
-    steps are those that do best on a held-out tenth of the points. One thousandth of the mass is
-    spread over whole charts, so that p > 0 wherever a chart is defined.
+    The number of kernels, the share :math:`\alpha` of pseudo-data uniform on M, and the number of
+    EM steps are those that do best on a held-out tenth of the points. One thousandth of the mass
+    is spread over whole charts, so that p > 0 wherever a chart is defined.
 
     Args:
         atlas: the charts; fitted first if it has not been.
-        law: the family of densities.
+        law: the family of densities; "bumps".
+
+    Raises:
+        ValueError: an unknown law.
 
     Attributes:
-        held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t. H^d.
+        held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t.
+            H^d.
         floor: mass that is spread over whole charts.
     """
 
@@ -73,7 +80,7 @@ class AtlasDensity(Model):
     weights: Tensor
     floor = _FLOOR
 
-    def __init__(self, atlas: Atlas, law: Literal["bumps"] = "bumps") -> None:
+    def __init__(self, atlas: Atlas, law: str = "bumps") -> None:
         super().__init__()
         if law != "bumps":
             raise ValueError(f"expected law='bumps', got {law!r}")
@@ -99,7 +106,7 @@ class AtlasDensity(Model):
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted atlas, then the density."""
-        if isinstance(self.atlas, Learned):
+        if isinstance(self.atlas, Learnable):
             yield from self.atlas.stages(points)
         if not self.fitted:
             yield Stage("density", lambda generator: self._fit(points, generator))
@@ -129,7 +136,7 @@ class AtlasDensity(Model):
         if n < 20:
             raise InvalidPoints(f"expected at least 20 points on the manifold, got {n}")
         yield {"points": n}
-        per_axis = max(4, round((2 * _PSEUDO_POINTS / len(self.atlas.charts)) ** (1 / M.dim)))
+        per_axis = max(4, round((2 * _NODES / len(self.atlas)) ** (1 / M.dim)))
         x, volume, _, _ = self.atlas.quadrature(per_axis)
         uniform = _Located.of(x, self.atlas, M)
         volume = (volume / volume.sum()).numpy()
@@ -137,52 +144,53 @@ class AtlasDensity(Model):
 
         order = torch.randperm(n, generator=generator)
         everywhere = data.with_rows(uniform)
-        count = max(min(_MAX_BUMPS, n // _POINTS_PER_BUMP), 10)
-        centres = farthest_points(everywhere.x, count, int(order[0]))
-        bumps = _Bumps.about(everywhere, centres, self.atlas)
+        bumps = _Bumps.spread(everywhere, _BUMPS, int(order[0]), self.atlas)
         at_data, at_uniform = bumps.densities(data), bumps.densities(uniform)
         held = order[: max(int(_HELD_OUT * n), 5)].numpy()
         kept = order[held.size :].numpy()
         # weights of the bumps that give the uniform law
-        flat = _EM(at_uniform, volume, np.full(at_uniform.shape[1], 1 / at_uniform.shape[1]))
+        count = bumps.chart.numel()
+        flat = _EM(at_uniform, volume, np.full(count, 1 / count))
         for _ in range(_FLAT_STEPS):
             flat.step()
 
-        best: tuple[float, np.ndarray, float, int] | None = None
-        for count in _KERNELS:
-            if count > len(centres) // 2:
+        best = _Setting(-math.inf, np.empty((0, 0)), np.empty(0), 0.0, 0)
+        for centres in _KERNELS:
+            if centres > max(n // 8, _KERNELS[0]) or centres > count:
                 break
-            kernels = _kernels(bumps.x, count) * flat.v[:, None]
+            kernels = _kernels(bumps.x, centres) * flat.v[:, None]
             mass = kernels.sum(axis=0)
             kernels = kernels[:, mass > 0] / mass[mass > 0]
             design = np.concatenate([at_data @ kernels, at_uniform @ kernels])
             spread = _EM(design[n:], volume, np.full(kernels.shape[1], 1 / kernels.shape[1]))
-            for _ in range(_FLAT_STEPS):
+            for _ in range(_SPREAD_STEPS):
                 spread.step()
             rows = np.concatenate([kept, np.arange(n, design.shape[0])])
             for share in _SHARES:
                 rate = np.concatenate([np.full(kept.size, 1 / kept.size), share * volume])
                 score, steps = _EM(design[rows], rate, spread.v).stop_early(design[held])
                 yield {"kernels": kernels.shape[1], "share": share, "loss": -score}
-                if best is None or score > best[0]:
-                    best = score, kernels, share, steps
-                    start = spread.v
-        if best is None:
-            raise InvalidPoints(f"expected at least {8 * _KERNELS[0]} points, got {n}")
-        self.held_out, kernels, share, steps = best
-        rate = np.concatenate([np.full(n, 1 / n), share * volume])
-        final = _EM(np.concatenate([at_data @ kernels, at_uniform @ kernels]), rate, start)
-        for _ in range(steps):
+                if score > best.score:
+                    best = _Setting(score, kernels, spread.v, share, steps)
+        if best.kernels.size == 0:
+            raise InvalidPoints(
+                f"expected room for {_KERNELS[0]} bumps in the charts, got {count}; "
+                "give more points"
+            )
+        self.held_out, kernels = best.score, best.kernels
+        rate = np.concatenate([np.full(n, 1 / n), best.share * volume])
+        final = _EM(np.concatenate([at_data @ kernels, at_uniform @ kernels]), rate, best.start)
+        for _ in range(best.steps):
             final.step()
         self._keep(bumps, torch.from_numpy(kernels @ final.v))
         lost = self.forward()._propose(4096, generator).isnan().any(-1).double().mean().item()
         self.log_z_error = -math.log1p(-min(lost, 0.999))
         yield {"loss": -self.held_out, "undecoded": lost}
-        return steps < _MAX_STEPS
+        return best.steps < _MAX_STEPS
 
     def _keep(self, bumps: _Bumps, w: Tensor) -> None:
         """Store the bumps with a share 1 - floor of the mass, and one floor bump per chart."""
-        charts = list(self.atlas.charts)
+        charts = list(self.atlas)
         centre = torch.stack([chart.domain.centre() for chart in charts])
         whole = 0.5 * torch.eye(centre.shape[-1], dtype=centre.dtype).unsqueeze(0)
         L = torch.cat(
@@ -194,6 +202,16 @@ class AtlasDensity(Model):
         even = torch.full((len(charts),), self.floor / len(charts), dtype=w.dtype)
         self.weights = torch.cat([(1 - self.floor) * w[used] / w.sum(), even])
         self.fitted = True
+
+
+class _Setting(NamedTuple):
+    """A choice of kernels, pseudo-data and EM steps, and its mean held-out log density."""
+
+    score: float
+    kernels: np.ndarray
+    start: np.ndarray
+    share: float
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -210,7 +228,7 @@ class _Located:
     def of(x: Tensor, atlas: Atlas, M: Manifold) -> _Located:
         Q = M.tangent_basis(x)
         parts = []
-        for k, chart in enumerate(atlas.charts):
+        for k, chart in enumerate(atlas):
             z, inside = chart._encode(x)
             row = inside.nonzero().squeeze(-1)
             J = chart.jacobian_on(z[row], Q[row])
@@ -234,16 +252,16 @@ class _Bumps:
     L: Tensor
 
     @staticmethod
-    def about(data: _Located, centres: list[int], atlas: Atlas) -> _Bumps:
-        """Bumps about some of the points, each in the chart in which it lies deepest.
+    def spread(data: _Located, count: int, first: int, atlas: Atlas) -> _Bumps:
+        """Bumps about farthest points, each in the chart in which its centre lies deepest.
 
         L^T L is the metric of M there over the squared radius, so the bump is round on M; near the
         edge of its chart it is made smaller.
         """
-        index = torch.tensor(centres)
-        h = float(torch.cdist(data.x, data.x[index]).min(-1)[0].max())
+        centres, radius = farthest_points(data.x.numpy(), min(count, data.x.shape[0]), first)
+        index, h = torch.from_numpy(centres), float(radius[-1])
         depth = torch.empty(data.row.numel(), dtype=data.x.dtype)
-        for k, chart in enumerate(atlas.charts):
+        for k, chart in enumerate(atlas):
             rows = data.chart == k
             depth[rows] = chart.domain.depth(data.z[rows])
         order = depth.argsort()
@@ -253,16 +271,16 @@ class _Bumps:
         pair = pair[pair >= 0]
         J = data.J[pair]
         L = torch.linalg.cholesky(J.mT @ J).mT / (_OVERLAP * h)
-        for k, chart in enumerate(atlas.charts):
+        for k, chart in enumerate(atlas):
             rows = data.chart[pair] == k
             L[rows] = _shrink(chart, data.z[pair[rows]], L[rows])
         kept = L.isfinite().all(-1).all(-1)
         pair, L = pair[kept], L[kept]
         return _Bumps(data.x[data.row[pair]], data.chart[pair], data.z[pair], L)
 
-    def densities(self, located: _Located) -> csr_matrix:
+    def densities(self, located: _Located) -> csr_array:
         """Sparse (points x bumps) matrix of densities w.r.t. H^d."""
-        from scipy.sparse import coo_matrix
+        from scipy.sparse import coo_array
 
         log_volume = calculus.log_gram(located.J)
         rows, columns, values = [], [], []
@@ -275,7 +293,7 @@ class _Bumps:
             rows.append(located.row[here[i]])
             columns.append(mine[j])
             values.append(density[i, j])
-        return coo_matrix(
+        return coo_array(
             (torch.cat(values).numpy(), (torch.cat(rows).numpy(), torch.cat(columns).numpy())),
             shape=(located.x.shape[0], self.chart.numel()),
         ).tocsr()
@@ -283,14 +301,13 @@ class _Bumps:
 
 def _kernels(x: Tensor, count: int) -> np.ndarray:
     """Gaussian kernels at the points x about `count` farthest of them, shape (J, count)."""
-    centres = farthest_points(x, count, 0)
-    distance = torch.cdist(x, x[centres])
-    width = _KERNEL_WIDTH * float(distance.min(-1)[0].max())
-    return torch.exp(-0.5 * (distance / width).square()).numpy()
+    centres, radius = farthest_points(x.numpy(), count, 0)
+    distance = torch.cdist(x, x[torch.from_numpy(centres)])
+    return torch.exp(-0.5 * (distance / (_KERNEL_WIDTH * radius[-1])).square()).numpy()
 
 
 def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
-    """Scale each L up until the ellipsoid |L (y - z)| <= 1 is in the (convex) domain of the chart."""
+    """Scale each L up until the ellipsoid |L (y - z)| <= 1 is in the (convex) domain."""
     d = z.shape[-1]
     generator = torch.Generator().manual_seed(0)
     g = torch.randn(64 * d, d, dtype=z.dtype, generator=generator)
@@ -300,9 +317,9 @@ def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
     for _ in range(60):
         inside = (chart.domain.depth(z[:, None] + rim / scale[:, None, None]) > 1e-3).all(-1)
         if bool(inside.all()):
-            break
+            return L * scale[:, None, None]
         scale = torch.where(inside, scale, 1.1 * scale)
-    return torch.where(inside[:, None, None], L * scale[:, None, None], math.nan)
+    return L * torch.where(scale < 100, scale, math.nan)[:, None, None]  # no room at the edge
 
 
 class _EM:
@@ -321,12 +338,12 @@ class _EM:
         self.v = v / v.sum()
 
     def stop_early(self, held_out: Any) -> tuple[float, int]:
-        """Step until the mean log density of the held-out rows stops growing; the best and when."""
+        """Step until the mean log density of the held-out rows stops growing; best, and when."""
         best, at = -math.inf, 0
         for i in range(_MAX_STEPS + 1):
             # rows that no component reaches will have the floor, not 0
             score = float(np.log(np.maximum(held_out @ self.v, 1e-12)).mean())
-            if score > best + 1e-6:
+            if score > best + _GAIN:
                 best, at = score, i
             elif i - at >= _PATIENCE:
                 break

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,10 @@ from torch import Tensor
 from .. import calculus
 from ..errors import InvalidPoints
 from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
-from ..points import as_array
+from ..points import as_array, distinct
 from .base import Learned, Stage
+from .graphs import CORE, LocalGraphs, fit_graphs, monomial_count, monomials, overlapping
 
-# A landmark covers the points within this share of its radius, so that supports overlap.
-_CORE = 0.55
 # The largest hole of n random points holds about log n of them on average; a neighbourhood must be
 # larger, which on curves takes more points than the fit does.
 _MIN_NEIGHBOURS = 24
@@ -31,42 +28,11 @@ _REACH = 1.25
 _MIN_WEIGHT = 0.05
 # Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
 _MIN_TOLERANCE = 1e-3
-_POWER_ITERATIONS = 5
-_TANGENT_ROUNDS = 20
+_POWER_ITERATIONS = 3
+_TANGENT_ROUNDS = 10
 # the last round still gains a factor of about 20
 _TANGENT_TOLERANCE = 1e-6
 _ROWS = 4096
-
-
-def monomials(
-    u: Float[Tensor, "*batch d"], degree: int
-) -> Float[Tensor, "*batch p"]:
-    """All monomials of u of total degree <= `degree`, the constant 1 first."""
-    columns = [torch.ones_like(u[..., 0])]
-    for q in range(1, degree + 1):
-        for powers in combinations_with_replacement(range(u.shape[-1]), q):
-            column = u[..., powers[0]]
-            for i in powers[1:]:
-                column = column * u[..., i]
-            columns.append(column)
-    return torch.stack(columns, dim=-1)
-
-
-def monomial_count(dim: int, degree: int) -> int:
-    """How many monomials of total degree <= `degree` there are in `dim` variables."""
-    return math.comb(dim + degree, degree)
-
-
-@dataclass(frozen=True)
-class _Graphs:
-    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark, with their errors."""
-
-    c: Tensor
-    T: Tensor
-    r: Tensor
-    b: Tensor
-    degree: int
-    error: float
 
 
 class LocalPolynomials(Manifold, Learned):
@@ -80,9 +46,9 @@ class LocalPolynomials(Manifold, Learned):
     .. math:: r(x) = \sum_k w_k(x) [(I - T_k T_k^\top)(x - c_k) - b_k(T_k^\top (x - c_k) / r_k)],
               \qquad M = \{x : G(x) = (I - P(x))\, r(x) = 0\},
 
-    where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. Works in
-    any codimension and needs no orientable normal bundle. The weights have compact support and no
-    neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded region: where
+    where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. It
+    works in any codimension and needs no orientable normal bundle. The weights have compact support
+    and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded region: where
     the weights add up to at least 0.05 before they are normalised, which holds within about one
     neighbourhood radius of every data point.
 
@@ -94,8 +60,8 @@ class LocalPolynomials(Manifold, Learned):
         ambient_dim: dimension D of the space.
 
     Attributes:
-        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at least
-            one thousandth of the rms radius of the data, after fitting.
+        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
+            least one thousandth of the rms radius of the data, after fitting.
         noise: root mean square distance of the data to M, after fitting.
 
     Example:
@@ -140,7 +106,7 @@ class LocalPolynomials(Manifold, Learned):
         self, points: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         d, D = self.dim, self.ambient_dim
-        x = np.unique(as_array(points, ambient_dim=D), axis=0)
+        x = distinct(torch.from_numpy(as_array(points, ambient_dim=D))).numpy()
         needed = 3 * monomial_count(d, 3) + 1
         if x.shape[0] < needed:
             raise InvalidPoints(
@@ -150,16 +116,18 @@ class LocalPolynomials(Manifold, Learned):
         centre = x.mean(axis=0)
         unit = float(np.sqrt(((x - centre) ** 2).sum(axis=1).mean()))
         if not unit > 1e-9 * np.abs(centre).max():
-            raise InvalidPoints("expected points that differ, got a cloud smaller than its rounding")
+            raise InvalidPoints(
+                "expected points that differ, got a cloud smaller than its rounding"
+            )
         x = (x - centre) / unit
         order = torch.randperm(x.shape[0], generator=generator).numpy()
 
-        best: _Graphs | None = None
+        best: LocalGraphs | None = None
         for degree, factor in ((3, 3), (3, 6), (2, 10), (2, 20), (1, 40)):
-            k = max(factor * monomial_count(d, degree), _MIN_NEIGHBOURS)
+            k = max(factor * monomial_count(d, degree), min(_MIN_NEIGHBOURS, x.shape[0] // 8))
             if k >= x.shape[0]:
                 continue
-            graphs = _fit_graphs(x, order, d, degree, k)
+            graphs = fit_graphs(x, order, d, degree, k)
             yield {"degree": degree, "neighbours": k, "loss": graphs.error}
             # a wider neighbourhood must earn its place: near-ties go to the finer one
             if best is None or graphs.error < 0.9 * best.error:
@@ -168,7 +136,7 @@ class LocalPolynomials(Manifold, Learned):
             raise InvalidPoints(f"expected more than {needed} different points, got {x.shape[0]}")
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
         self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
-        self.near = _neighbours(best.c, _REACH * best.r)
+        self.near = overlapping(best.c, _REACH * best.r)
         self.degree, self.scale = best.degree, unit
         self.fitted = True
 
@@ -234,7 +202,11 @@ class LocalPolynomials(Manifold, Learned):
         """|G(x)| in the guarded region; elsewhere the distance to the nearest landmark."""
         self.require_fitted()
         y = self._to_unit(x)
-        return (self._residual(y.reshape(-1, y.shape[-1])) * self.unit).reshape(x.shape[:-1]).to(x.dtype)
+        return (
+            (self._residual(y.reshape(-1, y.shape[-1])) * self.unit)
+            .reshape(x.shape[:-1])
+            .to(x.dtype)
+        )
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region near the data where M is stated."""
@@ -243,7 +215,7 @@ class LocalPolynomials(Manifold, Learned):
         return self._weights(y)[2].reshape(x.shape[:-1])
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """Orthonormal basis of the null space of DG(x), by the iteration Q <- orth(Q - DG(x) Q)."""
+        """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
         Q = torch.cat([self._tangent(part) for part in y.split(_ROWS)])
@@ -254,17 +226,24 @@ class LocalPolynomials(Manifold, Learned):
         Q = self._frame(*self._blend(y, index)[1:])
         active = torch.arange(y.shape[0], device=y.device)
         for _ in range(_TANGENT_ROUNDS):
-            rows, near, old = y[active], index[active], Q[active]
-
-            def along(t: Tensor, rows: Tensor = rows, near: Tensor = near, old: Tensor = old) -> Tensor:
-                return self._G(rows + (old @ t.unsqueeze(-1)).squeeze(-1), near)
-
-            DGQ = calculus.jacobian(along, rows.new_zeros(rows.shape[0], self.dim))
+            old = Q[active]
+            DGQ = self._DG(y[active], index[active], old)
             Q = Q.index_put((active,), calculus.orthonormalize(old - DGQ)[0])
             active = active[DGQ.square().sum((-2, -1)) > _TANGENT_TOLERANCE**2]
             if active.numel() == 0:
-                break
-        return Q
+                return Q
+        # slow where the graphs disagree: there the null space is taken from the whole of DG
+        everything = torch.eye(self.ambient_dim, dtype=y.dtype).expand(active.numel(), -1, -1)
+        DG = self._DG(y[active], index[active], everything)
+        return Q.index_put((active,), torch.linalg.svd(DG)[2][..., -self.dim :, :].mT)
+
+    def _DG(self, y: Tensor, index: Tensor, Q: Tensor) -> Tensor:
+        """DG(y) Q."""
+
+        def along(t: Tensor) -> Tensor:
+            return self._G(y + (Q @ t.unsqueeze(-1)).squeeze(-1), index)
+
+        return calculus.jacobian(along, y.new_zeros(y.shape[0], Q.shape[-1]))
 
     def _to_unit(self, x: Tensor) -> Tensor:
         return (x.to(torch.float64) - self.centre) / self.unit
@@ -335,68 +314,10 @@ class LocalPolynomials(Manifold, Learned):
         """The point of graph k below y, kept inside the core of that landmark."""
         c, T, r = self.c[k], self.T[k], self.r[k].unsqueeze(-1)
         s = (T.mT @ (y - c).unsqueeze(-1)).squeeze(-1) / r
-        s = s * (_CORE / s.norm(dim=-1, keepdim=True).clamp_min(_CORE))
+        s = s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE))
         phi = monomials(s, self.degree)
-        return c + (T @ (r * s).unsqueeze(-1)).squeeze(-1) + (phi.unsqueeze(-2) @ self.b[k]).squeeze(-2)
-
-
-def _fit_graphs(x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int) -> _Graphs:
-    """Landmarks, frames and polynomials from the k nearest neighbours of each landmark."""
-    from scipy.spatial import cKDTree
-
-    distance, neighbour = cKDTree(x).query(x, k + 1)
-    radius = distance[:, -1]
-    # greedy cover: every point lies within _CORE times the radius of some landmark
-    covered = np.zeros(x.shape[0], dtype=bool)
-    landmarks = []
-    for i in order:
-        if not covered[i]:
-            landmarks.append(i)
-            covered[neighbour[i][distance[i] <= _CORE * radius[i]]] = True
-    index = torch.from_numpy(neighbour[landmarks])
-    r = torch.from_numpy(radius[landmarks])
-    X = torch.from_numpy(x)[index]
-    weight = torch.exp(-torch.from_numpy((distance[landmarks] / radius[landmarks, None]) ** 2))
-    c = X[:, 0]
-    T = _local_frames(X - c.unsqueeze(1), weight, d)
-    for _ in range(3):
-        # refit in the frame tangent to the last fit at its own foot point
-        b, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
-        c = c + b[:, 0]
-        if degree > 0:
-            slope = T + b[:, 1 : d + 1].mT / r[:, None, None]
-            T = calculus.orthonormalize(slope)[0]
-    b, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
-    return _Graphs(c, T, r, b, degree, float(error))
-
-
-def _local_frames(offsets: Tensor, weight: Tensor, d: int) -> Tensor:
-    """The d leading principal directions of each weighted neighbourhood."""
-    centred = offsets - (weight.unsqueeze(-1) * offsets).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
-    return torch.linalg.svd(weight.sqrt().unsqueeze(-1) * centred, full_matrices=False)[2][:, :d].mT
-
-
-def _fit_polynomials(
-    offsets: Tensor, T: Tensor, r: Tensor, weight: Tensor, degree: int
-) -> tuple[Tensor, float]:
-    """Weighted least squares of the normal offsets on monomials, and the leave-one-out error."""
-    s = offsets @ T
-    normal = offsets - s @ T.mT
-    phi = monomials(s / r[:, None, None], degree)
-    root = weight.sqrt().unsqueeze(-1)
-    U, sv, Vh = torch.linalg.svd(root * phi, full_matrices=False)
-    inverse = torch.where(sv > 1e-10 * sv[:, :1], 1 / sv.clamp_min(1e-300), 0.0)
-    b = Vh.mT @ (inverse.unsqueeze(-1) * (U.mT @ (root * normal)))
-    # leave-one-out residual at the landmark itself (row 0): e / (1 - leverage)
-    leverage = U[:, 0].square().sum(-1).clamp_max(0.999)
-    left_out = (normal[:, 0] - (phi[:, :1] @ b).squeeze(1)).norm(dim=-1) / (1 - leverage)
-    return b, left_out.median().item()
-
-
-def _neighbours(c: Tensor, r: Tensor) -> Tensor:
-    """For each landmark j those k with |c_j - c_k| < 2 r_k, padded with the landmark farthest off."""
-    distance = torch.cdist(c, c)
-    close = distance < 2 * r
-    order = torch.where(close, distance, torch.inf).argsort(dim=-1)[:, : int(close.sum(-1).max())]
-    farthest = distance.argmax(dim=-1, keepdim=True)
-    return torch.where(close.gather(1, order), order, farthest)
+        return (
+            c
+            + (T @ (r * s).unsqueeze(-1)).squeeze(-1)
+            + (phi.unsqueeze(-2) @ self.b[k]).squeeze(-2)
+        )

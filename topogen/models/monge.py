@@ -1,0 +1,143 @@
+"""Monge patches: charts of a manifold over its own tangent planes."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import calculus
+from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
+from ..manifolds.charts import Ball, Chart
+from .graphs import monomials
+
+
+class ProjectedChart(Chart):
+    r"""A Monge patch of M: :math:`\varphi(x) = A^{-1} W^\top (x - c)` over a tangent plane.
+
+    :math:`\psi(z)` is the point of M, on the sheet through c, with :math:`\varphi(x) = z`. It is
+    found by Newton steps from a polynomial graph :math:`g(z) = c + W A z + b(z)` that approximates
+    the sheet; :math:`\varphi` is linear, so transitions between charts of one M are exact, and with an
+    orthonormal basis Q of the tangent space at x
+
+    .. math:: D\psi = Q (W^\top Q)^{-1} A, \qquad
+              \tfrac12 \log\det D\psi^\top D\psi = \log\det A - \log|\det W^\top Q|.
+
+    Latent points at which the Newton iteration fails, or leaves the region where M is stated, are
+    outside the domain: they decode to NaN.
+
+    Args:
+        manifold: the set M.
+        c: centre, shape (D,).
+        W: orthonormal frame, shape (D, d).
+        a: semi-axes of the ellipsoid, the diagonal of A, shape (d,).
+        b: coefficients of the monomials of z in the graph, shape (p, D).
+        degree: degree of these monomials.
+        clearance: x is on the sheet when \|x - g(z)\| is below this.
+    """
+
+    c: Tensor
+    W: Tensor
+    a: Tensor
+    b: Tensor
+    clearance: Tensor
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        c: Tensor,
+        W: Tensor,
+        a: Tensor,
+        b: Tensor,
+        degree: int,
+        clearance: float,
+    ) -> None:
+        super().__init__()
+        self.domain = Ball(W.shape[-1])
+        self.ambient_dim = W.shape[-2]
+        self.degree = degree
+        # in a tuple: the atlas owns the manifold, and its state is saved once
+        self._manifold = (manifold,)
+        for name, value in (("c", c), ("W", W), ("a", a), ("b", b)):
+            self.register_buffer(name, value)
+        self.register_buffer("clearance", torch.tensor(clearance, dtype=torch.float64))
+
+    def linear(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d"]:
+        """A^-1 W^T (x - c), for any x of the ambient space."""
+        return (x - self.c) @ self.W / self.a
+
+    def graph(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        """g(z), the polynomial approximation of the sheet."""
+        return self.c + (z * self.a) @ self.W.T + monomials(z, self.degree) @ self.b
+
+    def solve(self, z: Float[Tensor, "*batch d"]) -> Projection:
+        """Points x of M with phi(x) = z, and whether the Newton iteration found them."""
+        M = self._manifold[0]
+        d = self.dim
+        z64 = z.detach().to(torch.float64).reshape(-1, d)
+        J = calculus.jacobian(self.graph, z64)
+
+        def step(state: Tensor) -> Tensor:
+            x, z, J = self._unpack(state)
+            x = M.retract(x)
+            return torch.cat(
+                [
+                    x + (J @ (z - self.linear(x)).unsqueeze(-1)).squeeze(-1),
+                    state[:, x.shape[-1] :],
+                ],
+                dim=-1,
+            )
+
+        def residual(state: Tensor) -> Tensor:
+            return M.residual(state[:, : self.ambient_dim])
+
+        state = torch.cat([self.graph(z64), z64, J.flatten(-2)], dim=-1)
+        tol = projection_tolerance(torch.float64, M.scale)
+        found = iterate(step, residual, state, tol=tol, max_steps=30)
+        x = found.value[:, : self.ambient_dim]
+        near = (x - self.graph(z64)).norm(dim=-1) < self.clearance
+        shape = z.shape[:-1]
+        return Projection(
+            x.reshape(*shape, self.ambient_dim).to(z.dtype),
+            found.residual.reshape(shape),
+            (found.converged & near).reshape(shape),
+            found.steps.reshape(shape),
+        )
+
+    def _unpack(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        D, d = self.ambient_dim, self.dim
+        x, z, J = state.split([D, d, D * d], dim=-1)
+        return x, z, J.unflatten(-1, (D, d))
+
+    def _decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        found = self.solve(z)
+        return torch.where(found.converged.unsqueeze(-1), found.value, torch.nan)
+
+    def _encode(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch d"], Bool[Tensor, "*batch"]]:
+        z = self.linear(x)
+        inside = self.domain.contains(z)
+        inside = inside & ((x - self.graph(z)).norm(dim=-1) < self.clearance)
+        return z.to(x.dtype), inside
+
+    def value_and_jacobian(
+        self, z: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+        """Psi(z), and D psi = Q (W^T Q)^-1 A from the tangent space there; NaN outside."""
+        flat = z.reshape(-1, self.dim)
+        x = self.decode(flat)
+        J = x.new_full((*x.shape, self.dim), torch.nan)
+        known = ~x.isnan().any(-1)
+        if bool(known.any()):
+            Q = self._manifold[0].tangent_basis(x[known])
+            J[known] = self.jacobian_on(flat[known], Q)
+        shape = z.shape[:-1]
+        return x.reshape(*shape, self.ambient_dim), J.reshape(*shape, self.ambient_dim, self.dim)
+
+    def jacobian_on(
+        self, z: Float[Tensor, "*batch d"], Q: Float[Tensor, "*batch D d"]
+    ) -> Float[Tensor, "*batch D d"]:
+        """Q (W^T Q)^-1 A: needs no Newton solve."""
+        Q = Q.to(self.W.dtype)
+        return (Q @ torch.linalg.inv(self.W.T @ Q) * self.a).to(z.dtype)
