@@ -10,7 +10,7 @@ import torch
 
 from topogen.homology import Homology
 from topogen.manifolds.atlas import Atlas
-from topogen.manifolds.charts import Box
+from topogen.manifolds.charts import Ball, Box, FunctionChart
 from topogen.manifolds.library import (
     Circle,
     FlatTorus,
@@ -23,6 +23,12 @@ from topogen.manifolds.library import (
     Sphere,
 )
 from topogen.manifolds.nerve import picture_betti
+
+
+def disc(x: float, y: float, radius: float) -> FunctionChart:
+    """A disc of the plane."""
+    c = torch.tensor([x, y], dtype=torch.float64)
+    return FunctionChart(lambda z: z + c.to(z), lambda p: p - c.to(p), domain=Ball(2, radius))
 
 
 def seeded() -> torch.Generator:
@@ -57,11 +63,14 @@ def test_a_moebius_band_of_two_charts_is_no_good_cover() -> None:
     assert found.homology() == Homology((1, 0))
 
 
-def test_points_that_miss_an_intersection_leave_the_cover_undecided() -> None:
-    M = FlatTorus(2)
-    found = M.atlas().nerve(M.sample_uniform(40, seeded()))
-    assert found.good_cover is None
-    assert "miss" in found.reason
+def test_points_find_an_intersection_between_the_nodes() -> None:
+    # two discs meet in a lens of half-width 3e-4
+    spot = torch.tensor([[0.0, 0.0]], dtype=torch.float64)
+    atlas = Atlas([disc(-1.0, 0.0, 1.0003), disc(1.0, 0.0, 1.0003)])
+    assert atlas.nerve().homology() == Homology((2,))
+    found = atlas.nerve(spot)
+    assert found.homology() == Homology((1,))
+    assert found.good_cover is not False
 
 
 def test_betti_numbers_of_pictures() -> None:
@@ -76,3 +85,17 @@ def test_betti_numbers_of_pictures() -> None:
     assert picture_betti(ring) == (1, 1, 0)
     assert picture_betti(ring | ((np.abs(a) < 0.1) & (np.hypot(b, c) < 0.6))) == (1, 2, 0)
     assert picture_betti(np.array([1, 0, 1, 1], dtype=bool)) == (2,)
+
+
+def test_an_intersection_that_only_a_third_chart_sees() -> None:
+    # two thin charts meet in a spot between the nodes of their own grids
+    charts = [disc(-1.0, 0.0, 1.001), disc(1.0, 0.0, 1.001), disc(0.0, 0.0, 0.02)]
+    found = Atlas(charts).nerve()
+    assert found.good_cover is not False
+    assert (0, 1) in found.simplices
+
+
+def test_dimension_four_is_not_judged() -> None:
+    found = FlatTorus(4).atlas().nerve(FlatTorus(4).sample_uniform(50, seeded()))
+    assert found.good_cover is None
+    assert "dimension 1 to 3" in found.reason

@@ -227,8 +227,8 @@ class Atlas(nn.Module):
         two voxels is not seen), for dimension 1 to 3.
 
         Args:
-            x: points of M, shape (n, D), that tell which charts meet; None takes a grid of every
-                chart.
+            x: points of M, shape (n, D), that tell which charts meet, beside a grid of every
+                chart: they find intersections that are smaller than its cells.
         """
         if x is not None:
             self._check(x)
@@ -256,8 +256,8 @@ class Atlas(nn.Module):
             f: points (n, D) to values (n,), or (n, m) for m integrals at once.
             tol: refine until error <= tol times the integral of \|f\|; None takes the first two
                 levels.
-            per_axis: nodes per axis of every chart on the coarser level; the finer has 3/2 times as
-                many. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
+            per_axis: nodes per axis of every chart on the coarser level; the finer has 3/2 times
+                as many. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
             max_nodes: no level takes more nodes; where that is not enough for `tol`, the error
                 that is returned says so.
 

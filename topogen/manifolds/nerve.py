@@ -89,9 +89,10 @@ def nerve(charts: Sequence[Chart], x: Float[Tensor, "n D"] | None) -> Nerve:
         good, reason = None, f"intersections are judged for dimension 1 to 3, not {d}"
     else:
         cover = _Cover(charts)
-        own = _simplices(np.concatenate(cover.member), d)
-        simplices = own if x is None else _simplices(membership(charts, x), d)
-        good, reason = _good_cover(cover, x, simplices, own)
+        simplices = _simplices(np.concatenate(cover.member), d)
+        if x is not None:
+            simplices |= _simplices(membership(charts, x), d)
+        good, reason = _good_cover(cover, x, simplices)
     return Nerve(d, tuple(sorted(simplices, key=lambda s: (len(s), s))), good, reason)
 
 
@@ -126,15 +127,13 @@ class _Cover:
 
     def common(self, simplex: tuple[int, ...], x: Tensor | None) -> Float[Tensor, "n D"]:
         """The points of x, and of the grids of the charts, that lie in the intersection."""
-        index = list(simplex)
-        parts = []
-        for k in simplex:
-            inside = torch.from_numpy(self.member[k][:, index].all(-1))
-            parts.append(self.points[k][inside.to(self.points[k].device)])
-        if x is not None:
-            inside = torch.from_numpy(membership([self.charts[j] for j in simplex], x).all(-1))
-            parts.append(x[inside.to(x.device)].to(parts[0]))
-        return torch.cat(parts)
+        own = torch.from_numpy(np.concatenate(self.member)[:, list(simplex)].all(-1))
+        points = torch.cat(self.points)
+        seen = points[own.to(points.device)]
+        if x is None:
+            return seen
+        inside = torch.from_numpy(membership([self.charts[j] for j in simplex], x).all(-1))
+        return torch.cat([seen, x[inside.to(x.device)].to(seen)])
 
     def enlarged(self, simplex: tuple[int, ...], seen: Tensor, n: int) -> np.ndarray:
         """The intersection on a grid of the smallest box about its points that have been seen."""
@@ -174,14 +173,9 @@ def _good_cover(
     cover: _Cover,
     x: Tensor | None,
     simplices: set[tuple[int, ...]],
-    own: set[tuple[int, ...]],
 ) -> tuple[bool | None, str]:
     unclear = []
-    if own - simplices:
-        unclear.append(
-            f"the points miss the intersection {min(own - simplices)}; give more points"
-        )
-    intersections = (s for s in own | simplices if 2 <= len(s) <= cover.dim + 1)
+    intersections = (s for s in simplices if 2 <= len(s) <= cover.dim + 1)
     for simplex in sorted(intersections, key=lambda s: (len(s), s)):
         acyclic = cover.acyclic(simplex, x)
         name = "U_" + " n U_".join(map(str, simplex))
