@@ -33,18 +33,19 @@ def test_every_fresh_point_of_the_klein_bottle_is_in_a_chart(klein_atlas):
 
 def test_transitions_on_a_learned_klein_bottle_are_exact(klein_atlas):
     atlas, _, M = klein_atlas
-    x = atlas.manifold.project(uniform(M, 60, 2)).value
+    x = atlas.manifold.project(uniform(M, 12, 2)).value
     error = atlas.cocycle_error(x)
     known = ~error.isnan()
-    assert int(known.sum()) > 10
+    assert int(known.sum()) > 4
     assert float(error[known].max()) < 1e-9
 
 
 def test_a_learned_klein_bottle_is_not_orientable_and_a_torus_is(klein_atlas, torus_law):
     atlas, x, _ = klein_atlas
     assert atlas.orientation(atlas.manifold.project(x).value).orientable is False
-    law, _, _ = torus_law
-    assert law.atlas.orientation().orientable is True
+    law, _, M = torus_law
+    points = law.atlas.manifold.project(uniform(M, 8000, 1)).value
+    assert law.atlas.orientation(points).orientable is True
 
 
 def test_decode_is_newton_on_the_right_sheet(klein_atlas):

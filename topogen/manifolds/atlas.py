@@ -256,8 +256,8 @@ class Atlas(nn.Module):
             f: points (n, D) to values (n,), or (n, m) for m integrals at once.
             tol: refine until error <= tol times the integral of \|f\|; None takes the first two
                 levels.
-            per_axis: nodes per axis of every chart on the coarser level; the finer has 3/2 times
-                as many. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
+            per_axis: nodes per axis of every chart on the coarser level; the finer has 3/2
+                times as many. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
             max_nodes: no level takes more nodes; where that is not enough for `tol`, the error
                 that is returned says so.
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 # How many bumps carry the density; radius of a bump over the covering radius of their centres.
-_BUMPS = 2000
+_BUMPS = {1: 400, 2: 2000}
+_BUMPS_ABOVE = 4000
 _OVERLAP = 4.0
 # Kernels that tie the weights of the bumps together: how many, and their width over the covering
 # radius of their centres. With the share of pseudo-data they are chosen on held-out points.
@@ -42,7 +43,8 @@ _PATIENCE = 5
 _FLAT_STEPS = 4
 _SPREAD_STEPS = 30
 # quadrature nodes that stand for the uniform law; about half of them have weight
-_NODES = 5000
+_NODES = {1: 1000, 2: 5000}
+_NODES_ABOVE = 12_000
 # mass spread over whole charts, so that no place covered by one has density 0
 _FLOOR = 1e-3
 
@@ -53,7 +55,8 @@ class AtlasDensity(Model):
     ``law="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps,
     round in the metric of M, each inside one chart. Their weights are tied by wider kernels
     :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density may
-    be smoother than a chart is large. Only v is learned, by EM from the uniform law; it maximises the concave
+    be smoother than a chart is large. Only v is learned, by EM from the uniform law; it maximises
+    the concave
 
     .. math:: \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p .
 
@@ -136,7 +139,8 @@ class AtlasDensity(Model):
         if n < 20:
             raise InvalidPoints(f"expected at least 20 points on the manifold, got {n}")
         yield {"points": n}
-        per_axis = max(4, round((2 * _NODES / len(self.atlas)) ** (1 / M.dim)))
+        nodes = _NODES.get(M.dim, _NODES_ABOVE)
+        per_axis = max(4, round((2 * nodes / len(self.atlas)) ** (1 / M.dim)))
         x, volume, _, _ = self.atlas.quadrature(per_axis)
         uniform = _Located.of(x, self.atlas, M)
         volume = (volume / volume.sum()).numpy()
@@ -144,7 +148,9 @@ class AtlasDensity(Model):
 
         order = torch.randperm(n, generator=generator)
         everywhere = data.with_rows(uniform)
-        bumps = _Bumps.spread(everywhere, _BUMPS, int(order[0]), self.atlas)
+        bumps = _Bumps.spread(
+            everywhere, _BUMPS.get(M.dim, _BUMPS_ABOVE), int(order[0]), self.atlas
+        )
         at_data, at_uniform = bumps.densities(data), bumps.densities(uniform)
         held = order[: max(int(_HELD_OUT * n), 5)].numpy()
         kept = order[held.size :].numpy()

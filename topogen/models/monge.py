@@ -17,8 +17,8 @@ class ProjectedChart(Chart):
 
     :math:`\psi(z)` is the point of M, on the sheet through c, with :math:`\varphi(x) = z`. It is
     found by Newton steps from a polynomial graph :math:`g(z) = c + W A z + b(z)` that approximates
-    the sheet; :math:`\varphi` is linear, so transitions between charts of one M are exact, and with an
-    orthonormal basis Q of the tangent space at x
+    the sheet; :math:`\varphi` is linear, so transitions between charts of one M are exact, and
+    with an orthonormal basis Q of the tangent space at x
 
     .. math:: D\psi = Q (W^\top Q)^{-1} A, \qquad
               \tfrac12 \log\det D\psi^\top D\psi = \log\det A - \log|\det W^\top Q|.

@@ -40,7 +40,7 @@ class ProjectedAtlas(Atlas, Learned):
         fitted: whether the charts have been placed.
     """
 
-    manifold: Manifold  # pyright: ignore[reportIncompatibleVariableOverride] here never None
+    manifold: Manifold  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, manifold: Manifold, charts: Literal["auto"] | int = "auto") -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
