@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -40,8 +40,6 @@ class ProjectedAtlas(Atlas, Learned):
         fitted: whether the charts have been placed.
     """
 
-    manifold: Manifold  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(self, manifold: Manifold, charts: Literal["auto"] | int = "auto") -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
@@ -60,7 +58,7 @@ class ProjectedAtlas(Atlas, Learned):
     def _fit(
         self, points: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        M = self.manifold
+        M = self._M
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         if x.shape[0] > _MAX_POINTS:
             x = x[torch.randperm(x.shape[0], generator=generator)[:_MAX_POINTS]]
@@ -124,6 +122,11 @@ class ProjectedAtlas(Atlas, Learned):
         for chart, degree in zip(self._patches(), state["degrees"], strict=True):
             chart.degree = int(degree)
 
+    @property
+    def _M(self) -> Manifold:
+        """The manifold, which this atlas always has."""
+        return cast("Manifold", self.manifold)
+
     def _patches(self) -> list[ProjectedChart]:
         return [chart for chart in self.charts if isinstance(chart, ProjectedChart)]
 
@@ -139,6 +142,6 @@ class ProjectedAtlas(Atlas, Learned):
             c, W, a, b = (
                 torch.empty_like(state_dict[f"{prefix}charts.{k}.{name}"]) for name in "cWab"
             )
-            charts.append(ProjectedChart(self.manifold, c, W, a, b, degree=0, clearance=0.0))
+            charts.append(ProjectedChart(self._M, c, W, a, b, degree=0, clearance=0.0))
         self.charts = nn.ModuleList(charts)
         super()._load_from_state_dict(state_dict, prefix, *args)
