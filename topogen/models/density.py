@@ -54,8 +54,8 @@ class AtlasDensity(Model):
 
     ``law="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps,
     round in the metric of M, each inside one chart. Their weights are tied by wider kernels
-    :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density may
-    be smoother than a chart is large. Only v is learned, by EM from the uniform law; it
+    :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density
+    may be smoother than a chart is large. Only v is learned, by EM from the uniform law; it
     maximises the concave
 
     .. math:: \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p .
