@@ -1,3 +1,4 @@
+import os
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(DataFileError, match="read permission"):
         load_points(path)
 
