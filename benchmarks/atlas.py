@@ -63,7 +63,7 @@ def row(demo: Demo, n: int, seed: int) -> str:
     missed = int((~gap.isfinite()).sum())
     gap = gap[gap.isfinite()]
     nodes = atlas.quadrature(max(6, round((20_000 / len(atlas.charts)) ** (1 / dim))))
-    total = float(nodes.weights @ law.log_prob(nodes.points).exp())
+    total = float(nodes.weights @ law.log_prob_on(nodes.points, nodes.frame).exp())
     inverse = (-law.log_prob(samples)).exp() / demo.volume
     orientable = atlas.orientation(M.project(x).value).orientable
     report = tg.check_topology(samples, expected=demo.homology, seed=seed)

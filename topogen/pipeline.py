@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from . import storage
 from ._version import __version__
 from .distributions.base import ManifoldDistribution
+from .distributions.bumps import BumpMixture
 from .errors import InvalidPoints, SaveError, TrainingError
 from .homology import Homology
 from .manifolds.atlas import Atlas
@@ -34,7 +35,7 @@ from .training import FitResult, fit, one_thread
 # samples whose homology is compared with that of the data
 _CHECKED = 4000
 # quadrature nodes for the volume of M and the mass of the law
-_NODES = 12000
+_NODES = 20_000
 
 
 class _Family(NamedTuple):
@@ -275,9 +276,13 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
     The even and the odd nodes of the grids are two rules of half the density; the error is
     estimated by what they differ by.
     """
-    per_axis = min(200, max(8, round((_NODES / len(atlas)) ** (1 / atlas.dim))))
+    nodes = _NODES if atlas.ambient_dim <= 8 else _NODES // 2
+    per_axis = min(200, max(8, round((nodes / len(atlas)) ** (1 / atlas.dim))))
     q = atlas.quadrature(per_axis)
-    p = law.log_prob(q.points).exp()
+    if isinstance(law, BumpMixture):
+        p = law.log_prob_on(q.points, q.frame).exp()
+    else:
+        p = law.log_prob(q.points).exp()
     corners = [chart.domain.bounding_box() for chart in atlas._listed()]
     low, high = (torch.stack(corner)[q.chart] for corner in zip(*corners, strict=True))
     index = ((q.latent - low) / (high - low) * per_axis).floor()

@@ -72,7 +72,12 @@ class BumpMixture(ManifoldDistribution):
 
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         x = x.to(self.z.dtype)
-        Q = self.manifold.tangent_basis(x)
+        return self.log_prob_on(x, self.manifold.tangent_basis(x))
+
+    def log_prob_on(
+        self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
+    ) -> Float[Tensor, " n"]:
+        """Log p at points x of M, where orthonormal tangent bases Q are at hand already."""
         p = x.new_zeros(x.shape[0])
         for k, chart in enumerate(self.atlas):
             mine = (self.chart == k) & (self.weights > 0)

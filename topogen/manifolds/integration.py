@@ -44,12 +44,14 @@ class Quadrature(NamedTuple):
             (N,).
         chart: the index k of the chart of each node, shape (N,).
         latent: z_i in U_k, shape (N, d).
+        frame: orthonormal basis of the tangent space of M at x_i, shape (N, D, d).
     """
 
     points: Float[Tensor, "N D"]
     weights: Float[Tensor, " N"]
     chart: Int[Tensor, " N"]
     latent: Float[Tensor, "N d"]
+    frame: Float[Tensor, "N D d"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 
 def weighted_volume(
     charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"]
-) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]:
-    r"""Give x = psi_k(z) and :math:`\rho_k(x) \sqrt{\det G_k(z)}`; 0 where x is NaN."""
+) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"], Float[Tensor, "n D d"]]:
+    r"""Give x = psi_k(z), :math:`\rho_k(x) \sqrt{\det G_k(z)}` (0 where x is NaN), and a frame."""
     x, J = charts[k].value_and_jacobian(z)
     own = log_bump(charts[k].domain.depth(z))
     found = ~x.isnan().any(-1) & own.isfinite()
@@ -102,10 +104,12 @@ def weighted_volume(
         total = own[found].unsqueeze(-1)
         if others:
             total = torch.cat([total, log_bumps(others, x[found]).to(own.dtype)], dim=-1)
-        log_volume = calculus.log_gram(J[found]).to(own.dtype)
+        Q, R = calculus.orthonormalize(J[found])
+        log_volume = R.log().sum(-1).to(own.dtype)
         value = (own[found] - total.logsumexp(-1) + log_volume).exp()
         density = density.index_put((found,), value)
-    return x, density
+        J = J.index_put((found,), Q)
+    return x, density, J
 
 
 def nodes(charts: Sequence[Chart], per_axis: int) -> Iterator[Quadrature]:
@@ -114,10 +118,11 @@ def nodes(charts: Sequence[Chart], per_axis: int) -> Iterator[Quadrature]:
         grid, cell = chart.domain.grid(per_axis)
         for z in grid.split(_CHUNK):
             with torch.no_grad():  # not around the yield: the integrand keeps its gradients
-                x, density = weighted_volume(charts, k, z)
+                x, density, Q = weighted_volume(charts, k, z)
             kept = density != 0  # NaN is kept: it must be seen
-            z, x, w = z[kept], x[kept], density[kept] * cell
-            yield Quadrature(x, w, torch.full(w.shape, k, device=w.device), z)
+            w = density[kept] * cell
+            label = torch.full(w.shape, k, device=w.device)
+            yield Quadrature(x[kept], w, label, z[kept], Q[kept])
 
 
 def quadrature(charts: Sequence[Chart], per_axis: int) -> Quadrature:

@@ -15,7 +15,6 @@ from .. import calculus
 from ..distributions.bumps import BumpMixture, bump_densities
 from ..errors import AtlasError, InvalidPoints
 from ..manifolds.atlas import Atlas
-from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..points import as_tensor
 from ..topology.landmarks import farthest_points
@@ -134,17 +133,18 @@ class AtlasDensity(Model):
         if M is None:
             raise AtlasError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
-        data = _Located.of(moved.value[moved.converged], self.atlas, M)
+        x = moved.value[moved.converged]
+        data = _Located.of(x, M.tangent_basis(x), self.atlas)
         n = data.x.shape[0]
         if n < 20:
             raise InvalidPoints(f"expected at least 20 points on the manifold, got {n}")
         yield {"points": n}
         nodes = _NODES.get(M.dim, _NODES_ABOVE)
         per_axis = max(4, round((2 * nodes / len(self.atlas)) ** (1 / M.dim)))
-        x, volume, _, _ = self.atlas.quadrature(per_axis)
-        uniform = _Located.of(x, self.atlas, M)
-        volume = (volume / volume.sum()).numpy()
-        yield {"quadrature": x.shape[0]}
+        q = self.atlas.quadrature(per_axis)
+        uniform = _Located.of(q.points, q.frame, self.atlas)
+        volume = (q.weights / q.weights.sum()).numpy()
+        yield {"quadrature": q.points.shape[0]}
 
         order = torch.randperm(n, generator=generator)
         everywhere = data.with_rows(uniform)
@@ -231,8 +231,8 @@ class _Located:
     J: Tensor
 
     @staticmethod
-    def of(x: Tensor, atlas: Atlas, M: Manifold) -> _Located:
-        Q = M.tangent_basis(x)
+    def of(x: Tensor, Q: Tensor, atlas: Atlas) -> _Located:
+        """Points x of M with tangent bases Q."""
         parts = []
         for k, chart in enumerate(atlas):
             z, inside = chart._encode(x)

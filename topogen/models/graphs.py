@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import calculus
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
-CORE = 0.55
+CORE = 0.7
 
 
 def monomials(u: Float[Tensor, "*batch d"], degree: int) -> Float[Tensor, "*batch p"]:
