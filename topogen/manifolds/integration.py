@@ -261,7 +261,7 @@ def _rejection(
             mine, z = mine[inside], z[inside.to(z.device)]
             if mine.numel() == 0:
                 continue
-            y, density = (t.to("cpu", torch.float64) for t in weighted_volume(charts, k, z))
+            y, density = (t.to("cpu", torch.float64) for t in weighted_volume(charts, k, z)[:2])
             if bool((density > bound[k]).any()):
                 larger = bound.clone()
                 larger[k] = density.max()

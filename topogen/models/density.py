@@ -35,7 +35,7 @@ _SHARES = (0.003, 0.03, 0.3)
 _HELD_OUT = 0.1
 _MAX_STEPS = 300
 # EM stops when five steps in a row gain less than this many nats
-_GAIN = 1e-5
+_GAIN = 3e-5
 _PATIENCE = 5
 # EM steps that fit the uniform law, where every density starts: few for the many bumps, which
 # would follow single quadrature nodes
