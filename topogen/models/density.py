@@ -162,7 +162,7 @@ class AtlasDensity(Model):
 
         best = _Setting(-math.inf, np.empty((0, 0)), np.empty(0), 0.0, 0)
         for centres in _KERNELS:
-            if centres > max(n // 8, _KERNELS[0]) or centres > count:
+            if centres > max(n // 8, _KERNELS[0]) or centres > count // 2:
                 break
             kernels = _kernels(bumps.x, centres) * flat.v[:, None]
             mass = kernels.sum(axis=0)
