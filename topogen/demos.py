@@ -63,8 +63,8 @@ class Outcome:
     Attributes:
         result: what was learned.
         numbers: name to value, for a table.
-        verdict: "agrees", "disagrees" or "undetermined", against the true homology as well as the
-            data.
+        verdict: "agrees", "disagrees" or "undetermined", samples against the
+            true homology.
     """
 
     result: LearnResult
@@ -104,16 +104,18 @@ def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = Non
 
 
 def verdict(result: LearnResult, truth: Homology) -> str:
-    """The verdict against the data, and against the true homology on top of it."""
-    report = result.topology
-    found = report.betti
-    top = max(len(numbers) for numbers in found.values())
-    for p in truth.fields:
-        for k in range(top):
-            number = found[p][k] if p in found and k < len(found[p]) else None
-            if number is not None and number != truth.betti_number(k, p):
-                return "disagrees"
-    return report.verdict or "undetermined"
+    """What the homology found in the samples says of the true one."""
+    found = result.topology.betti
+    pairs = [
+        (number, truth.betti_number(k, p))
+        for p, numbers in found.items()
+        for k, number in enumerate(numbers)
+    ]
+    if any(number is not None and number != true for number, true in pairs):
+        return "disagrees"
+    if any(number is None for number, _ in pairs):
+        return "undetermined"
+    return "agrees"
 
 
 def _orientable(result: LearnResult, x: Tensor) -> bool | None:

@@ -32,8 +32,10 @@ from .summary import Summary, look
 from .topology.report import TopologyReport, check_topology
 from .training import FitResult, fit, one_thread
 
-# samples whose homology is compared with that of the data
+# Samples whose homology is compared with that of the data. On a curve they cost little, and many
+# are needed where its density is small.
 _CHECKED = 4000
+_CHECKED_ON_CURVES = 30_000
 # quadrature nodes for the volume of M and the mass of the law
 _NODES = 20_000
 
@@ -187,9 +189,7 @@ def learn(
         _require_ended(result, max_seconds)
 
         generator = torch.Generator().manual_seed(seed)
-        samples = model().sample(
-            (max(_CHECKED, min(x.shape[0], 2 * _CHECKED)),), generator=generator
-        )
+        samples = model().sample((_checked(d, x.shape[0]),), generator=generator)
         # where the data's own homology is settled, it need not be found a second time
         topology = check_topology(
             samples, expected=seen.homology or x, fields=seen.fields, seed=seed
@@ -211,6 +211,11 @@ def learn(
             versions=versions(),
             points=x,
         )
+
+
+def _checked(dim: int, n: int) -> int:
+    """How many samples to check, for a manifold of this dimension learned from n points."""
+    return _CHECKED_ON_CURVES if dim == 1 else max(_CHECKED, min(n, 2 * _CHECKED))
 
 
 def _dimension(summary: Summary, dim: int | None) -> int:
