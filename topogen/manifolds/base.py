@@ -64,8 +64,7 @@ class Projection:
 
 
 def iterate(
-    step: Callable[[Tensor], Tensor],
-    residual: Callable[[Tensor], Tensor],
+    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
     x: Float[Tensor, "*batch D"],
     *,
     tol: float,
@@ -75,23 +74,31 @@ def iterate(
     """Repeat a row-wise step until each row's residual is <= tol; rows never affect one another.
 
     A row stops moving once it has converged, so its result does not depend on its company.
+
+    Args:
+        evaluate: points (n, D) to their residuals (n,) and to where a step takes them (n, D); one
+            function, since both often come from one evaluation.
+        x: start, shape (..., D).
+        tol: residual at which a row counts as converged.
+        max_steps: most steps of a row.
+        throw: raise where a row does not converge.
     """
     shape = x.shape[:-1]
     value = x.reshape(-1, x.shape[-1]).clone()
-    r = residual(value)
-    converged = r <= tol
+    r = value.new_full(value.shape[:1], math.inf)
     steps = torch.zeros(value.shape[0], dtype=torch.int64, device=x.device)
-    for _ in range(max_steps):
-        active = (~converged & r.isfinite()).nonzero().squeeze(-1)
-        if active.numel() == 0:
+    active = torch.arange(value.shape[0], device=x.device)
+    for step in range(max_steps + 1):
+        now, moved = evaluate(value[active])
+        r = r.index_put((active,), now)
+        going = (now > tol) & now.isfinite()
+        if step == max_steps or not bool(going.any()):
             break
-        moved = step(value[active])
-        value = value.index_put((active,), moved)
-        r = r.index_put((active,), residual(moved))
+        active = active[going]
+        value = value.index_put((active,), moved[going])
         steps[active] += 1
-        converged = r <= tol
     projection = Projection(
-        value.reshape(x.shape), r.reshape(shape), converged.reshape(shape), steps.reshape(shape)
+        value.reshape(x.shape), r.reshape(shape), (r <= tol).reshape(shape), steps.reshape(shape)
     )
     return projection.require(tol) if throw else projection
 
@@ -169,9 +176,11 @@ class Manifold(nn.Module, ABC):
         """Whether x is finite and within `atol` of M."""
         return self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
 
-    def retract(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """One step of :meth:`project`, without its status; what solvers on M repeat."""
-        return self.project(x, max_steps=1).value
+    def step(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
+        """The residual at x, and where one step of :meth:`project` takes it, for solvers on M."""
+        return self.residual(x), self.project(x, max_steps=1).value
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         r"""Orthonormal basis of T_xM at points x of M, shape (..., D, d).

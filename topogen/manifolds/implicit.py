@@ -151,12 +151,12 @@ class ImplicitManifold(Manifold):
             # a network's own rounding is the limit
             tol = max(tol, projection_tolerance(floor, self.scale))
 
-        def step(y: Tensor) -> Tensor:
+        def evaluate(y: Tensor) -> tuple[Tensor, Tensor]:
             v, r = self._step(y)
-            return y - v * (self.scale / r.clamp_min(self.scale)).unsqueeze(-1)
+            return r, y - v * (self.scale / r.clamp_min(self.scale)).unsqueeze(-1)
 
         y = x.to(torch.float64)
-        p = iterate(step, self.residual, y, tol=tol, max_steps=max_steps, throw=throw)
+        p = iterate(evaluate, y, tol=tol, max_steps=max_steps, throw=throw)
         return Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:

@@ -190,30 +190,25 @@ class LocalPolynomials(Manifold, Learned):
         tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         y = self._to_unit(x)
         # one float32 rounding of the result must not undo the convergence reached in float64
-        result = iterate(
-            self._step, self._residual, y, tol=tol / float(self.unit), max_steps=max_steps
-        )
+        result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
         value = (result.value * self.unit + self.centre).to(x.dtype)
         result = Projection(
             value, (result.residual * self.unit).to(x.dtype), result.converged, result.steps
         )
         return result.require(tol) if throw else result
 
-    def retract(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """X - G(x)."""
+    def step(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
+        """The residual at x, and x - G(x)."""
         self.require_fitted()
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        return (self._step(y) * self.unit + self.centre).reshape(x.shape).to(x.dtype)
+        residual, moved = self._evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
+        moved = (moved * self.unit + self.centre).reshape(x.shape)
+        return (residual * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """|G(x)| in the guarded region; elsewhere the distance to the nearest landmark."""
-        self.require_fitted()
-        y = self._to_unit(x)
-        return (
-            (self._residual(y.reshape(-1, y.shape[-1])) * self.unit)
-            .reshape(x.shape[:-1])
-            .to(x.dtype)
-        )
+        return self.step(x)[0]
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region near the data where M is stated."""
@@ -313,25 +308,17 @@ class LocalPolynomials(Manifold, Learned):
         Q = self._frame(w, E)
         return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
 
-    def _residual(self, y: Tensor) -> Tensor:
+    def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual at y, and y - G(y), or the foot of y where it is outside the guard."""
         parts = []
         for part in y.split(self._rows()):
             index, nearest, guarded = self._weights(part)
-            size = self._G(part, index).norm(dim=-1)
+            G = self._G(part, index)
             far = (part - self.c[nearest]).norm(dim=-1)
-            parts.append(torch.where(guarded, size, far))
-        return torch.cat(parts)
-
-    def _step(self, y: Tensor) -> Tensor:
-        parts = []
-        for part in y.split(self._rows()):
-            index, nearest, guarded = self._weights(part)
-            parts.append(
-                torch.where(
-                    guarded.unsqueeze(-1), part - self._G(part, index), self._foot(part, nearest)
-                )
-            )
-        return torch.cat(parts)
+            moved = torch.where(guarded.unsqueeze(-1), part - G, self._foot(part, nearest))
+            parts.append((torch.where(guarded, G.norm(dim=-1), far), moved))
+        residual, moved = zip(*parts, strict=True)
+        return torch.cat(residual), torch.cat(moved)
 
     def _foot(self, y: Tensor, k: Tensor) -> Tensor:
         """The point of graph k below y, kept inside the core of that landmark."""

@@ -77,23 +77,15 @@ class ProjectedChart(Chart):
         z64 = z.detach().to(torch.float64).reshape(-1, d)
         J = calculus.jacobian(self.graph, z64)
 
-        def step(state: Tensor) -> Tensor:
+        def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
             x, z, J = self._unpack(state)
-            x = M.retract(x)
-            return torch.cat(
-                [
-                    x + (J @ (z - self.linear(x)).unsqueeze(-1)).squeeze(-1),
-                    state[:, x.shape[-1] :],
-                ],
-                dim=-1,
-            )
-
-        def residual(state: Tensor) -> Tensor:
-            return M.residual(state[:, : self.ambient_dim])
+            residual, x = M.step(x)
+            x = x + (J @ (z - self.linear(x)).unsqueeze(-1)).squeeze(-1)
+            return residual, torch.cat([x, state[:, x.shape[-1] :]], dim=-1)
 
         state = torch.cat([self.graph(z64), z64, J.flatten(-2)], dim=-1)
         tol = projection_tolerance(torch.float64, M.scale)
-        found = iterate(step, residual, state, tol=tol, max_steps=30)
+        found = iterate(evaluate, state, tol=tol, max_steps=30)
         x = found.value[:, : self.ambient_dim]
         near = (x - self.graph(z64)).norm(dim=-1) < self.clearance
         shape = z.shape[:-1]

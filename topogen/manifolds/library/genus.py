@@ -98,8 +98,10 @@ class Genus(ReferenceSpace):
             points = self._start.to(x.device)
             start = points[nearest_row(points, target)]
             found = iterate(
-                lambda s: torch.cat([self._newton(s[:, :3], s[:, 3:], s[:, 3:]), s[:, 3:]], -1),
-                lambda s: self._stationarity(s[:, :3], s[:, 3:]),
+                lambda s: (
+                    self._stationarity(s[:, :3], s[:, 3:]),
+                    torch.cat([self._newton(s[:, :3], s[:, 3:], s[:, 3:]), s[:, 3:]], -1),
+                ),
                 torch.cat([start, target], -1),
                 tol=tol,
                 max_steps=max_steps,

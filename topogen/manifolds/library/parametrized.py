@@ -155,7 +155,10 @@ def nearest_parameters(
         target = x.detach()
         start = grid[nearest_row(psi(grid), target)]
         found = iterate(
-            step, residual, torch.cat([start, target], -1), tol=tol, max_steps=max_steps
+            lambda state: (residual(state), step(state)),
+            torch.cat([start, target], -1),
+            tol=tol,
+            max_steps=max_steps,
         )
     t = found.value[:, :d]
     t = t + newton(t, x, target)
