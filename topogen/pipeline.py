@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from . import storage
-from ._version import __version__
+from ._version import versions
 from .distributions.base import ManifoldDistribution
 from .distributions.bumps import BumpMixture
 from .errors import InvalidPoints, SaveError, TrainingError
@@ -190,10 +189,17 @@ def learn(
 
         generator = torch.Generator().manual_seed(seed)
         samples = model().sample((_checked(d, x.shape[0]),), generator=generator)
-        # where the data's own homology is settled, it need not be found a second time
-        topology = check_topology(
-            samples, expected=seen.homology or x, fields=seen.fields, seed=seed
-        )
+        with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
+            # where the data's own homology is settled, it need not be found a second time
+            checking = beside.submit(
+                check_topology,
+                samples,
+                expected=seen.homology or x,
+                fields=seen.fields,
+                seed=seed,
+            )
+            numbers = measure(model, samples, x)
+            topology = checking.result()
         remarks = list(summary.advice)
         if result.status == "max_steps":
             remarks.append(result.message)
@@ -204,7 +210,7 @@ def learn(
             summary=summary,
             topology=topology,
             history=result.history,
-            numbers=measure(model, samples, x),
+            numbers=numbers,
             seconds=time.perf_counter() - start,
             status=result.status,
             remarks=tuple(remarks),
@@ -298,20 +304,6 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
         "integral of p": float(q.weights @ p),
         "integral of p, error": 2 * abs(float((q.weights * p) @ sign)),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"topogen": __version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "scipy", "gudhi"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    found["platform"] = sys.platform
-    return found
 
 
 def save(thing: Any, path: str | Path) -> None:
