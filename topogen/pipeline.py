@@ -282,7 +282,7 @@ def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, floa
 
 
 def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str]:
-    """Volume of M and mass of the law by quadrature.
+    """Volume of M and mass of the law by quadrature, and w1 at the nodes.
 
     The even and the odd nodes of the grids are two rules of half the density; the error is
     estimated by what they differ by.
@@ -298,11 +298,13 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
     low, high = (torch.stack(corner)[q.chart] for corner in zip(*corners, strict=True))
     index = ((q.latent - low) / (high - low) * per_axis).floor()
     sign = 1 - 2 * torch.remainder(index.sum(-1), 2)
+    orientable = atlas.orientation(q.points, tangent=q.frame).orientable
     return {
         "volume of M": float(q.weights.sum()),
         "volume of M, error": 2 * abs(float(q.weights @ sign)),
         "integral of p": float(q.weights @ p),
         "integral of p, error": 2 * abs(float((q.weights * p) @ sign)),
+        "orientable": {True: "yes", False: "no", None: "unknown"}[orientable],
     }
 
 

@@ -201,7 +201,12 @@ class Atlas(nn.Module):
             raise AtlasError(f"expected chart {k} to decode its domain, but it gives NaN there")
         return diameter(points.cpu().numpy())
 
-    def orientation(self, x: Float[Tensor, "n D"] | None = None) -> Orientation:
+    def orientation(
+        self,
+        x: Float[Tensor, "n D"] | None = None,
+        *,
+        tangent: Float[Tensor, "n D d"] | None = None,
+    ) -> Orientation:
         r"""Whether the charts can be oriented consistently: signs of the transitions at x.
 
         "False" needs a chain of overlaps, each with its sign at three points or more, that
@@ -212,12 +217,14 @@ class Atlas(nn.Module):
         Args:
             x: points of M, shape (n, D), dense enough to meet every component of every overlap;
                 None takes a grid of every chart.
+            tangent: orthonormal tangent bases of M at x, where they are at hand already.
         """
         charts = self._listed()
         own = x is None
         x = _nerve.chart_points(charts) if x is None else x
         self._check(x)
-        tangent = None if self.manifold is None else self.manifold.tangent_basis(x)
+        if tangent is None and self.manifold is not None:
+            tangent = self.manifold.tangent_basis(x)
         return _orientation.orientation(charts, x, complete=own, tangent=tangent)
 
     def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
