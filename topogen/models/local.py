@@ -127,8 +127,13 @@ class LocalPolynomials(Manifold, Learned):
         order = torch.randperm(x.shape[0], generator=generator).numpy()
 
         best: LocalGraphs | None = None
-        for degree, factor in ((3, 3), (3, 6), (2, 10), (2, 20), (1, 40)):
-            k = max(factor * monomial_count(d, degree), min(_MIN_NEIGHBOURS, x.shape[0] // 8))
+        least = min(_MIN_NEIGHBOURS, x.shape[0] // 8)
+        sizes = (
+            (degree, max(factor * monomial_count(d, degree), least))
+            for degree, factor in ((3, 3), (3, 6), (2, 10), (2, 20), (1, 40))
+        )
+        # on a curve the first two are the same: fit them once
+        for degree, k in dict.fromkeys(sizes):
             if k >= x.shape[0]:
                 continue
             graphs = fit_graphs(x, order, d, degree, k)
@@ -189,7 +194,6 @@ class LocalPolynomials(Manifold, Learned):
         self.require_fitted()
         tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         y = self._to_unit(x)
-        # one float32 rounding of the result must not undo the convergence reached in float64
         result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
         value = (result.value * self.unit + self.centre).to(x.dtype)
         result = Projection(
@@ -302,8 +306,11 @@ class LocalPolynomials(Manifold, Learned):
         s = (E @ y.unsqueeze(-1)).squeeze(-1).unflatten(-1, (-1, self.dim)) - self.Tc[index]
         phi = monomials(s / self.r[index].unsqueeze(-1), self.degree)
         # r = sum_k w_k (y - c_k - T_k s_k - b_k(s_k / r_k)), the weights adding up to 1
-        terms = (w, c), ((w.unsqueeze(-1) * s).flatten(-2), E)
-        terms = (*terms, ((w.unsqueeze(-1) * phi).flatten(-2), b.flatten(-3, -2)))
+        terms = (
+            (w, c),
+            ((w.unsqueeze(-1) * s).flatten(-2), E),
+            ((w.unsqueeze(-1) * phi).flatten(-2), b.flatten(-3, -2)),
+        )
         r = y - sum((a.unsqueeze(-2) @ rows for a, rows in terms), y.new_zeros(())).squeeze(-2)
         Q = self._frame(w, E)
         return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
