@@ -1,0 +1,352 @@
+r"""Where a cloud is no manifold: the homology of small links, and the bending of tangent planes.
+
+A space is a d-manifold at x iff the link of x, the points at a small distance around it, looks
+like the sphere :math:`S^{d-1}`; on a boundary it looks like a half sphere, which is contractible.
+Where sheets cross, or strands branch, it has more components or more loops.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..points import as_array
+from .dimension import dimension_of, noise_level
+from .landmarks import Cloud, farthest_points, nearest, prepare, spectrum
+from .persistence import distances
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# per dimension: neighbours of the finer and of the coarser link; landmarks; most points of a link
+LINKS = {1: (24, 40), 2: (64, 96), 3: (120, 180)}
+LANDMARKS = {1: 400, 2: 400, 3: 100}
+MOST_LINK = {1: (24, 40), 2: (64, 96), 3: (60, 80)}  # more directions are thinned
+MOST_BENDING_POINTS = 20_000
+# median and 99 % quantile of the largest persistence that is noise in the link of a regular point
+# (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
+# graded patches with noise of a tenth of the radius, tests/topology/test_local.py simulates them
+NULL = {
+    (1, 0): ((0.19, 0.58), (0.19, 0.56)),
+    (2, 0): ((0.58, 0.95), (0.48, 0.81)),
+    (2, 1): ((0.04, 0.13), (0.06, 0.15)),
+    (3, 0): ((0.62, 0.85), (0.55, 0.74)),
+    (3, 1): ((0.36, 0.54), (0.33, 0.54)),
+    (3, 2): ((0.01, 0.06), (0.02, 0.09)),
+}
+LEAST_RADIUS = 10.0  # of a link, in noise levels
+FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
+STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
+LEAST_PERSISTENT = 0.78  # bending(k/3) / bending(k) at a singular point; about 0.6 where curved
+BENT = 0.35
+VOTERS = 8
+MOST_UNDECIDED = 0.05
+REGULAR, BOUNDARY, SINGULAR, UNDECIDED = range(4)
+LN2, LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
+NAMES = np.array(["regular", "boundary", "singular", "undecided"])
+COLOURS = ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b")
+
+
+@dataclass(frozen=True)
+class ManifoldCheck:
+    """Where a cloud is a manifold, and where it is not.
+
+    Attributes:
+        is_manifold: False where links of many neighbouring points are no spheres, True where
+            nearly all are spheres or, on a boundary, half spheres, None where it is not settled.
+        dim: the dimension d of the manifold that was tested for.
+        labels: "regular", "boundary", "singular" or "undecided", shape (n,), that of the nearest
+            tested point.
+        tested: rows of the points whose links were looked at.
+        singular: rows of the points labelled singular.
+        boundary: rows of the points labelled boundary.
+        bending: root of the variance off the best d-plane over the least within it, per tested
+            point.
+        scale: median radius of the coarser links, in the units of the points.
+        alpha: bound on the probability to call a manifold singular, for links as in the null.
+        reason: one sentence.
+        remarks: what else a reader should know.
+
+    Example:
+        >>> t = np.linspace(-1, 1, 400)
+        >>> cross = np.concatenate([np.stack([t, 0 * t], 1), np.stack([0 * t, t], 1)])
+        >>> check = manifold_check(cross)
+        >>> check.is_manifold, float(abs(cross[check.singular]).max().round(1))
+        (False, 0.0)
+    """
+
+    is_manifold: bool | None
+    dim: int
+    labels: np.ndarray = field(repr=False)
+    tested: np.ndarray = field(repr=False)
+    bending: np.ndarray = field(repr=False)
+    scale: float
+    alpha: float
+    reason: str
+    remarks: tuple[str, ...]
+    points: np.ndarray = field(repr=False)
+
+    @property
+    def singular(self) -> np.ndarray:
+        """Rows of the points labelled singular."""
+        return np.flatnonzero(self.labels == "singular")
+
+    @property
+    def boundary(self) -> np.ndarray:
+        """Rows of the points labelled boundary."""
+        return np.flatnonzero(self.labels == "boundary")
+
+    def __str__(self) -> str:
+        word = {True: "a manifold", False: "not a manifold", None: "undetermined"}
+        counts = ", ".join(f"{int((self.labels == name).sum())} {name}" for name in NAMES)
+        lines = [
+            f"{word[self.is_manifold]}: {self.reason}",
+            f"  dimension {self.dim}, scale {self.scale:.3g}, {counts} points, "
+            f"{len(self.tested)} links looked at",
+        ]
+        return "\n".join(lines + [f"  - {remark}" for remark in self.remarks])
+
+    def plot(self) -> Figure:
+        """The cloud in its leading axes, coloured by label, beside the points not regular."""
+        from matplotlib.figure import Figure
+
+        x = self.points - self.points.mean(axis=0)
+        axes = np.linalg.svd(x, full_matrices=False)[2][:3]
+        x = x @ axes.T if x.shape[1] > 3 else x
+        x = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))
+        solid = x.shape[1] == 3
+        figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+        for i, title in enumerate(("all points", "points that are not regular")):
+            ax: Any = figure.add_subplot(1, 2, i + 1, projection="3d" if solid else None)
+            for name, colour in zip(NAMES, COLOURS, strict=True):
+                y = x[self.labels == name]
+                if len(y) and not (i and name == "regular"):
+                    quiet = name == "regular"
+                    ax.scatter(*y.T, s=2 if quiet else 7, c=colour, lw=0, label=name,
+                               alpha=0.35 if quiet else 0.9)  # fmt: skip
+            low, high = x.min(axis=0), x.max(axis=0)
+            half = 0.53 * float((high - low).max())
+            for axis, c in zip("xyz", (low + high) / 2, strict=False):
+                ax.set(**{f"{axis}lim": (c - half, c + half)})
+            ax.set_aspect("equal")
+            ax.set_title(title, fontsize=10)
+            if ax.get_legend_handles_labels()[0]:
+                ax.legend(loc="upper right", frameon=False, markerscale=2)
+        figure.suptitle(self.reason, fontsize=9)
+        return figure
+
+
+def manifold_check(
+    points: Any, *, dim: int | None = None, alpha: float = 0.01, seed: int = 0
+) -> ManifoldCheck:
+    r"""Test whether a cloud is a manifold, perhaps with boundary, and where it is not.
+
+    The link of a point x is sampled by the directions :math:`(y - x)/|y - x|` of its k nearest
+    points with :math:`r/2 < |y - x| \le r`. It counts as the sphere :math:`S^{d-1}` when its
+    Vietoris-Rips diagrams show one reduced class, in degree d-1; as a half sphere when none; as
+    singular when more, or one in a lower degree. A bar is a class when its persistence is beyond
+    what noise gives in the link of a regular point, at level alpha k/n: a Bonferroni bound over
+    the n/k disjoint links. Links are looked at around farthest-point landmarks, and where the
+    bending :math:`B = \sqrt{\sum_{i>d} \lambda_i / \lambda_d}` of the local covariance stands out
+    against that of other points. A point is singular when its links at both k say so, when B does
+    not fall with the radius as that of a curved sheet does, and when at least half of its
+    neighbours are singular too.
+
+    Links after Stolz, Tanner, Harrington and Nanda, 2020, "Geometric anomaly detection in data"
+    (https://doi.org/10.1073/pnas.2001741117).
+
+    Args:
+        points: array-like, shape (n, D).
+        dim: dimension of the manifold, 1 to 3; estimated where not given.
+        alpha: bound on the probability to call a manifold singular.
+        seed: of the first landmark.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: dim < 1, or alpha not in (0, 0.1].
+    """
+    if dim is not None and dim < 1:
+        raise ValueError(f"expected dim >= 1, got {dim}")
+    if not 0 < alpha <= 0.1:
+        raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
+    given = as_array(points)
+    cloud = prepare(given, seed=seed)
+    x = cloud.points
+    d = dimension_of(cloud, seed=seed).dim if dim is None else dim
+    if d not in LINKS:
+        return _unsettled(given, cloud, d, alpha, f"links of {d}-manifolds need too many points")
+    fine, coarse = LINKS[d]
+    rng = np.random.default_rng(seed)
+    noise = noise_level(x, d, seed=seed)
+    if noise > 0:
+        probes = x[rng.choice(len(x), min(len(x), 200), replace=False)]
+        reach = nearest(x, probes, min(len(x), len(x) // 8 + coarse))[0]
+        wide = np.flatnonzero(np.median(reach, axis=0) >= LEAST_RADIUS * noise)
+        needed = int(wide[0]) if len(wide) else len(x)
+        coarse, fine = max(coarse, round(needed * coarse / fine)), max(fine, needed)
+    if len(x) < 6 * coarse:
+        return _unsettled(
+            given, cloud, d, alpha,
+            f"links of {coarse} points need at least {6 * coarse} points, got {len(x)}"
+            + (f"; the noise of {noise * cloud.unit:.2g} sets their size" if noise > 0 else ""),
+        )  # fmt: skip
+    links = _Links(x, d, (fine, coarse), alpha)
+    marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
+    bent = np.setdiff1d(links.bent(rng), marks)
+    tested = np.append(marks, bent)
+    label = links.labels(tested)
+    doubtful = rng.permutation(tested[label != REGULAR])[: LANDMARKS[d]]
+    if len(doubtful):
+        around = np.setdiff1d(nearest(x, x[doubtful], VOTERS)[1], tested)
+        tested, label = np.append(tested, around), np.append(label, links.labels(around))
+    label = _vote(x[tested], label)
+    unsettled = float((label[: len(marks)] == UNDECIDED).mean())
+    verdict, reason = _verdict(label, unsettled, d)
+    order = np.argsort(tested)
+    nearby = cloud.points[tested]
+    of_cloud = label[nearest(nearby, x, 1)[1][:, 0]]
+    return ManifoldCheck(
+        verdict, d, NAMES[_spread(given, cloud, of_cloud)], cloud.index[tested[order]],
+        links.spectra(tested[order], 1)[0], links.scale(marks) * cloud.unit, alpha, reason,
+        cloud.remarks, given,
+    )  # fmt: skip
+
+
+def _verdict(label: np.ndarray, unsettled: float, d: int) -> tuple[bool | None, str]:
+    """From the labels after the vote, and the undecided share of the landmarks."""
+    singular = int((label == SINGULAR).sum())
+    if singular:
+        return False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
+    if unsettled > MOST_UNDECIDED:
+        return None, f"{unsettled:.0%} of the links are unclear; give more points"
+    edge = int((label == BOUNDARY).sum())
+    sphere = {1: "two points", 2: "a circle", 3: "a sphere"}[d]
+    if edge:
+        return True, f"links are {sphere}, or half of it at {edge} of {len(label)} points"
+    return True, f"every clear link is {sphere}"
+
+
+def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldCheck:
+    none = np.empty(0, dtype=int)
+    labels = np.full(len(given), "undecided")
+    return ManifoldCheck(
+        None, d, labels, none, none.astype(float), math.nan, alpha, why, cloud.remarks, given
+    )
+
+
+def _spread(given: np.ndarray, cloud: Cloud, label: np.ndarray) -> np.ndarray:
+    """Labels of all given rows: those left out of the cloud take that of the nearest row."""
+    every = np.empty(len(given), dtype=int)
+    every[cloud.index] = label
+    rest = np.setdiff1d(np.arange(len(given)), cloud.index)
+    if len(rest):
+        every[rest] = label[nearest(given[cloud.index], given[rest], 1)[1][:, 0]]
+    return every
+
+
+def _vote(x: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Keep singular and boundary where at least half of the nearest tested points agree."""
+    near = label[nearest(x, x, min(VOTERS, len(x)))[1]]
+    alike = (near == label[:, None]).sum(axis=1)
+    alone = (label != REGULAR) & (2 * alike < near.shape[1])
+    return np.where(alone, UNDECIDED, label)
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Links of points of a prepared cloud, at two numbers of neighbours."""
+
+    x: np.ndarray
+    d: int
+    sizes: tuple[int, int]
+    alpha: float
+
+    def scale(self, at: np.ndarray) -> float:
+        return float(np.median(nearest(self.x, self.x[at], self.sizes[1] + 1)[0][:, -1]))
+
+    def spectra(self, at: np.ndarray, part: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        r"""Bending, lambda_{d+1}/lambda_d and lambda_d/lambda_1 of part * k neighbours."""
+        k, d = max(2 * self.d + 2, round(part * self.sizes[1])), self.d
+        values = []
+        for rows in np.array_split(at, 1 + len(at) // 500):
+            y = self.x[nearest(self.x, self.x[rows], k + 1)[1]]
+            values.append(spectrum(y - y.mean(axis=1, keepdims=True)))
+        s = np.concatenate(values)
+        s = np.pad(s, ((0, 0), (0, 1)))
+        floor = np.maximum(s[:, d - 1], 1e-300)
+        bending = np.sqrt(s[:, d:].sum(axis=1) / floor)
+        return bending, s[:, d] / floor, s[:, d - 1] / np.maximum(s[:, 0], 1e-300)
+
+    def bent(self, rng: np.random.Generator) -> np.ndarray:
+        """Points whose bending stands out against the others and is largest nearby."""
+        some = rng.permutation(len(self.x))[:MOST_BENDING_POINTS]
+        bending = self.spectra(some, 1)[0]
+        log = np.log(np.maximum(bending, 1e-9))
+        spread = 1.4826 * float(np.median(np.abs(log - np.median(log))))
+        high = max(BENT, math.exp(float(np.median(log)) + 3 * spread))
+        peak = bending[nearest(self.x[some], self.x[some], VOTERS)[1]].max(axis=1) <= bending
+        found = np.flatnonzero(peak & (bending >= high))
+        return some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
+
+    def labels(self, at: np.ndarray) -> np.ndarray:
+        """One label per point, from both links and the spectra."""
+        fine, coarse = self._shape(at, 0), self._shape(at, 1)
+        label = np.where(fine == coarse, fine, UNDECIDED)
+        label = np.where((fine == REGULAR) & (coarse == BOUNDARY), REGULAR, label)
+        for a, b in ((fine, coarse), (coarse, fine)):
+            label = np.where((a == UNDECIDED) & ((b == REGULAR) | (b == BOUNDARY)), b, label)
+        bending, normal, tangent = self.spectra(at, 1)
+        label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
+        curved = self.spectra(at, 1 / 3)[0] < LEAST_PERSISTENT * bending
+        label[(label == SINGULAR) & curved & (tangent > STRAND)] = UNDECIDED
+        return label
+
+    def _shape(self, at: np.ndarray, resolution: int) -> np.ndarray:
+        """Sphere, half sphere, neither, or unclear: the reduced homology of the directions."""
+        from gudhi.sklearn.rips_persistence import RipsPersistence
+
+        d, k = self.d, self.sizes[resolution]
+        top = 2.0 if d == 1 else 1.75  # the Rips complex of a round sphere dies at sqrt(3)
+        tables = [distances(v) for v in self._directions(at, k, MOST_LINK[d][resolution])]
+        rips = RipsPersistence(
+            homology_dimensions=list(range(d)),
+            threshold=top,
+            homology_coeff_field=2,
+            input_type="full distance matrix",
+            num_collapses=int(d > 2),
+        )
+        level = self.alpha * k / len(self.x)
+        singular, unclear = np.zeros(len(at), bool), np.zeros(len(at), bool)
+        strong, weak = np.zeros(len(at), bool), np.zeros(len(at), bool)
+        for i, diagrams in enumerate(rips.fit_transform(tables)):
+            for j in range(d):
+                bars = np.minimum(np.asarray(diagrams[j]).reshape(-1, 2), top)
+                length = np.sort(bars[:, 1] - bars[:, 0])[::-1][int(j == 0) :]
+                length = np.append(length, (0.0, 0.0))
+                noise, cut = (_cut_off(q, d, j, resolution) for q in (0.05, level))
+                if j == d - 1:
+                    strong[i], weak[i] = length[0] > cut, length[0] <= noise
+                    length = length[1:]
+                singular[i] |= length[0] > cut
+                unclear[i] |= length[0] > noise
+        sphere = np.where(strong, REGULAR, np.where(weak, BOUNDARY, UNDECIDED))
+        return np.where(singular, SINGULAR, np.where(unclear, UNDECIDED, sphere))
+
+    def _directions(self, at: np.ndarray, k: int, most: int) -> list[np.ndarray]:
+        distance, index = nearest(self.x, self.x[at], k + 1)
+        links = []
+        for i, r, near in zip(at, distance, index, strict=True):
+            v = self.x[near[r > r[-1] / 2]] - self.x[i]
+            v = v / np.linalg.norm(v, axis=1, keepdims=True)
+            links.append(v[farthest_points(v, most, 0)[0]] if len(v) > most else v)
+        return links
+
+
+def _cut_off(level: float, d: int, degree: int, resolution: int) -> float:
+    """The persistence that noise exceeds with probability `level`: Gumbel law through NULL."""
+    median, high = NULL[d, degree][resolution]
+    b = (high - median) / (LN99 - LN2)
+    return median - b * LN2 - b * math.log(-math.log1p(-level))
