@@ -1,0 +1,393 @@
+"""Differentiable diagrams against gudhi and finite differences; the loss against its equation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from topogen import Homology, check_topology
+from topogen.errors import InvalidPoints
+from topogen.topology.differentiable import (
+    TopologyLoss,
+    match_diagrams,
+    persistence_diagrams,
+)
+
+
+def cloud(n, D, seed=0, dtype=torch.float64):
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def torn_circle(n=40, gap=1.2, noise=0.02, seed=0):
+    t = torch.linspace(0, 2 * math.pi - gap, n, dtype=torch.float64)
+    return torch.stack([t.cos(), t.sin()], dim=1) + noise * cloud(n, 2, seed)
+
+
+def annulus(n=80, seed=0):
+    u = torch.rand(2, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    r, t = 0.5 + 0.5 * u[0], 2 * math.pi * u[1]
+    return torch.stack([r * t.cos(), r * t.sin()], dim=1)
+
+
+def rows(diagram):
+    """Sorted (birth, death) rows as an array."""
+    values = diagram.detach().numpy()
+    return values[np.lexsort(values.T)]
+
+
+def gudhi_diagrams(x, max_dim, field, cut):
+    from gudhi import RipsComplex
+
+    tree = RipsComplex(points=x.numpy(), max_edge_length=cut).create_simplex_tree(max_dim + 1)
+    tree.compute_persistence(
+        homology_coeff_field=field, persistence_dim_max=tree.dimension() <= max_dim
+    )
+    bars = [tree.persistence_intervals_in_dimension(k).reshape(-1, 2) for k in range(max_dim + 1)]
+    return [rows(torch.from_numpy(np.minimum(b, cut))) for b in bars]
+
+
+def descend(x, loss, steps=150, lr=0.02):
+    x = x.clone().requires_grad_()
+    optimiser = torch.optim.Adam([x], lr=lr)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss(x).backward()
+        optimiser.step()
+    return x.detach()
+
+
+def classes(x, degree, ratio=2.0):
+    bars = persistence_diagrams(x, max_dim=degree)[degree]
+    return int((bars[:, 1] > ratio * bars[:, 0]).sum())
+
+
+@pytest.mark.parametrize(("max_dim", "n"), [(0, 50), (1, 50), (2, 30), (3, 20)])
+@pytest.mark.parametrize("field", [2, 3])
+@pytest.mark.parametrize("threshold", [None, 1.7, 0.05])
+def test_values_are_those_of_gudhi(max_dim, n, field, threshold):
+    x = cloud(n, 3, seed=max_dim)
+    cut = float(torch.cdist(x, x).amax(dim=1).min()) if threshold is None else threshold
+    ours = persistence_diagrams(x, max_dim=max_dim, field=field, threshold=threshold)
+    theirs = gudhi_diagrams(x, max_dim, field, cut + 1e-12)
+    assert len(ours) == max_dim + 1
+    for a, b in zip(ours, theirs, strict=True):
+        assert rows(a) == pytest.approx(b, abs=1e-9)
+        length = a[:, 1] - a[:, 0]
+        assert (length[:-1] >= length[1:]).all()
+
+
+def test_the_field_matters():
+    u = cloud(600, 3)
+    u = u / u.norm(dim=1, keepdim=True)
+    a, b, c = u.unbind(1)
+    # the Veronese projective plane: its loop has order two, so it dies early over Z/3
+    x = torch.stack([a * b, a * c, b * c, (a * a - b * b) / 2, (3 * c * c - 1) / 12**0.5], dim=1)
+    loops = [persistence_diagrams(x, max_dim=1, field=p, landmarks=100)[1] for p in (2, 3)]
+    assert float(loops[0][0, 1] / loops[0][0, 0]) > 1.2 * float(loops[1][0, 1] / loops[1][0, 0])
+
+
+@pytest.mark.parametrize(("max_dim", "n"), [(1, 14), (2, 12)])
+def test_gradients_are_those_of_finite_differences(max_dim, n):
+    x = cloud(n, 3, seed=5).requires_grad_()
+    for threshold in (10.0, 1.5):  # the second leaves classes alive, which have a birth alone
+        assert torch.autograd.gradcheck(
+            lambda y, t=threshold: tuple(persistence_diagrams(y, max_dim=max_dim, threshold=t)),
+            (x,),
+            eps=1e-6,
+            atol=1e-6,
+        )
+
+
+@pytest.mark.parametrize("strength", ["ratio", "persistence"])
+def test_gradient_of_the_loss(strength):
+    x = cloud(14, 2, seed=3).requires_grad_()
+    loss = TopologyLoss((2, 1), strength=strength, margin=1.2)
+    assert float(loss(x).detach()) > 0
+    assert torch.autograd.gradcheck(loss, (x,), eps=1e-6, atol=1e-6)
+
+
+def test_a_class_alive_at_the_threshold_has_a_birth_gradient_only():
+    x = torn_circle().requires_grad_()
+    bars = persistence_diagrams(x, threshold=1.2)[1]
+    assert float(bars[0, 1].detach()) == 1.2
+    (from_death,) = torch.autograd.grad(bars[0, 1], x, retain_graph=True)
+    (from_birth,) = torch.autograd.grad(bars[0, 0], x)
+    assert not from_death.any()
+    assert int((from_birth != 0).any(dim=1).sum()) == 2
+
+
+def test_landmarks_cover_and_the_others_have_no_gradient():
+    x = cloud(400, 3).requires_grad_()
+    bars = torch.cat(persistence_diagrams(x, landmarks=50))
+    bars.sum().backward()
+    moved = (x.grad != 0).any(dim=1)
+    assert 10 < int(moved.sum()) <= 50
+    # more landmarks than are cheap: cut at 5 covering radii
+    with torch.no_grad():
+        fine = persistence_diagrams(x, landmarks=300)
+        assert float(fine[0][0, 1]) < float(persistence_diagrams(x, landmarks=50)[0][0, 1])
+
+
+def test_diagrams_scale_with_the_points_and_ignore_order_and_motion():
+    x = cloud(300, 3)
+    plain = persistence_diagrams(x, landmarks=60)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    turn = torch.linalg.qr(cloud(3, 3, seed=1)).Q
+    for y, factor in ((x * 7, 7.0), (x[order], 1.0), (x @ turn.T + 3, 1.0)):
+        for a, b in zip(plain, persistence_diagrams(y, landmarks=60), strict=True):
+            assert rows(b) == pytest.approx(factor * rows(a), rel=1e-8)
+
+
+def test_gradients_follow_a_permutation():
+    x, loss = cloud(60, 2), TopologyLoss((1, 1))
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for y in (x, x[order]):
+        y = y.clone().requires_grad_()
+        loss(y).backward()
+        grads.append(y.grad)
+    assert torch.allclose(grads[0][order], grads[1])
+    assert grads[0].any()
+
+
+def test_the_ratio_loss_has_no_scale():
+    loss = TopologyLoss((2, 1))
+    x = cloud(50, 2).requires_grad_()
+    value = loss(x)
+    value.backward()
+    for factor in (1e-3, 1e3):
+        assert torch.allclose(loss(x.detach() * factor), value.detach())
+    # Euler: no gradient along the scaling, so the loss cannot be lowered by shrinking the cloud
+    assert abs(float((x.detach() * x.grad).sum())) < 1e-9
+
+
+def test_the_loss_is_its_equation():
+    x = cloud(40, 2, seed=2)
+    zero, one = (d.numpy() for d in persistence_diagrams(x))
+    mu = 0.9
+    deaths = np.sort(zero[1:, 1])[::-1]  # without the component that never dies
+    r = np.log(deaths / deaths[2:].mean())
+    want = (
+        np.maximum(mu - r[:2], 0) @ np.maximum(mu - r[:2], 0) + (np.maximum(r[2:], 0) ** 2).sum()
+    )
+    r = np.sort(np.log(one[:, 1] / one[:, 0]))[::-1]
+    want += max(mu - r[0], 0) ** 2 + (r[1:] ** 2).sum()
+    assert float(TopologyLoss((3, 1), margin=mu)(x)) == pytest.approx(want)
+    total = (one[:, 1] - one[:, 0]) ** 2
+    loss = TopologyLoss((None, 0), strength="persistence", margin=1.0)
+    assert float(loss(x)) == pytest.approx(total.sum())  # total persistence of degree 1
+
+
+def test_homology_states_the_target():
+    klein = Homology({2: (1, 2, 1), 3: (1, 1, 0)})
+    assert TopologyLoss(klein).betti == (1, 2, 1)
+    assert TopologyLoss(klein, field=3).betti == (1, 1, 0)
+    assert "(1, 1, 0), field=3" in repr(TopologyLoss(klein, field=3))
+    with pytest.raises(ValueError, match="over Z/5"):
+        TopologyLoss(klein, field=5)
+
+
+def test_a_class_without_a_bar_counts_its_margin():
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.9]], dtype=torch.float64, requires_grad=True)
+    loss = TopologyLoss((None, 2), margin=0.5)(x)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(2 * 0.5**2)
+    assert not x.grad.any()
+
+
+def test_it_closes_the_gap_of_a_torn_circle():
+    x = torn_circle()
+    assert classes(x, 1, ratio=3.0) == 0
+    y = descend(x, TopologyLoss((1, 1), margin=math.log(5)))
+    assert classes(y, 1, ratio=3.0) == 1
+    # a negative control: asked for a disc, the tear stays open and the ratio falls
+    away = descend(x, TopologyLoss((1, 0)))
+    assert classes(away, 1) == 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.05])
+def test_a_torn_decoder_is_closed_and_the_check_says_so(weight):
+    # an interval is mapped to a circle that lacks 0.9 radians; the loss is added to the fit
+    generator = torch.Generator().manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2))
+    for w, std in zip(net.parameters(), (4.0, 2.0, 0.3, 1e-6), strict=True):
+        torch.nn.init.normal_(w, std=std, generator=generator)
+    u = torch.linspace(0, 1, 48)[:, None]
+    data = torn_circle(48, gap=0.9, noise=0.0).float()
+    topology = TopologyLoss((1, 1), margin=math.log(12))
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
+    for step in range(300):
+        optimiser.zero_grad()
+        x = net(u)
+        loss = (x - data).square().sum(dim=1).mean()
+        if weight and step >= 100:
+            loss = loss + weight * topology(x)
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        sample = net(torch.rand(2000, 1, generator=generator))
+    report = check_topology(sample, Homology((1, 1)))
+    assert report.verdict == ("agrees" if weight else "disagrees"), str(report)
+
+
+def test_it_fills_a_hole():
+    x = annulus(60)
+    assert classes(x, 1) == 1
+    for loss in (
+        TopologyLoss((1, 0)),
+        TopologyLoss((None, 0), strength="persistence", margin=1.0),
+    ):
+        assert classes(descend(x, loss), 1, ratio=1.5) == 0
+
+
+def test_it_splits_and_joins_components():
+    u = torch.rand(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def widest_gap(x):
+        deaths = persistence_diagrams(x, max_dim=0)[0][1:, 1]
+        return float(deaths[0] / deaths[1:].mean())
+
+    split = descend(u, TopologyLoss((2,)), lr=0.01)
+    apart = torch.cat([u[:30] / 2, u[30:] / 2 + torch.tensor([1.5, 0.0])])
+    joined = descend(apart, TopologyLoss((1,)), lr=0.01)
+    assert widest_gap(u) < 2.5 < widest_gap(split)
+    assert widest_gap(apart) > 5.0
+    assert widest_gap(joined) < 1.5
+
+
+def test_it_opens_a_cavity():
+    x = cloud(40, 3)
+    x = x / x.norm(dim=1, keepdim=True)
+    before = persistence_diagrams(x, max_dim=2)[2][0]
+    after = persistence_diagrams(descend(x, TopologyLoss((1, 0, 1)), steps=60), max_dim=2)[2][0]
+    assert float(after[1] / after[0]) > 1.15 * float(before[1] / before[0])
+
+
+def test_matching_is_the_wasserstein_distance():
+    from gudhi.hera import wasserstein_distance
+
+    a = persistence_diagrams(cloud(50, 2), max_dim=1)
+    b = persistence_diagrams(cloud(35, 2, seed=1), max_dim=1)
+    for q in (1.0, 2.0, 3.0):
+        want = sum(
+            wasserstein_distance(x.numpy(), y.numpy(), order=q, internal_p=q, delta=1e-6) ** q
+            for x, y in zip(a, b, strict=True)
+        )
+        assert float(match_diagrams(a, b, order=q)) == pytest.approx(want, rel=1e-4)
+    assert float(match_diagrams(a, a)) == pytest.approx(0, abs=1e-12)
+    assert torch.allclose(match_diagrams(a, b), match_diagrams(b, a))
+
+
+def test_matching_has_the_right_gradient_and_finds_its_target():
+    target = persistence_diagrams(torn_circle(12, gap=0.6, noise=0.05, seed=1), threshold=3.0)
+    x = torn_circle(12, gap=1.5, noise=0.05).requires_grad_()
+
+    def loss(y):
+        return match_diagrams(persistence_diagrams(y, threshold=3.0), target)
+
+    assert torch.autograd.gradcheck(loss, (x,), eps=1e-6, atol=1e-6)
+    y = descend(x.detach(), loss, steps=150)
+    assert float(loss(y)) < 0.02 * float(loss(x.detach()))
+
+
+def test_a_regulariser_reaches_the_parameters_of_a_model():
+    t = torch.linspace(0, 1, 41, dtype=torch.float32)[:, None]  # ends of an interval stay apart
+    gen = torch.Generator().manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
+    for w in net.parameters():
+        torch.nn.init.normal_(w, std=0.7, generator=gen)
+    TopologyLoss((1, 1))(net(t)).backward()
+    grads = [w.grad for w in net.parameters()]
+    assert all(g.dtype == torch.float32 and torch.isfinite(g).all() for g in grads)
+    assert grads[0].any()
+
+
+def test_float32_agrees_with_float64():
+    x = cloud(60, 3, dtype=torch.float32)
+    single, double = persistence_diagrams(x), persistence_diagrams(x.double())
+    for a, b in zip(single, double, strict=True):
+        assert a.dtype == torch.float32
+        assert a.numpy() == pytest.approx(b.numpy(), abs=1e-6)
+
+
+DEGENERATE = {
+    "all equal": torch.zeros(6, 2),
+    "duplicates": cloud(20, 2).repeat(3, 1),
+    "nearly duplicates": torch.cat([cloud(20, 2), cloud(20, 2) + 1e-14]),
+    "simplex": torch.eye(8),
+    "square grid": torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0)),
+    "regular polygon": torn_circle(24, gap=2 * math.pi / 24, noise=0.0),
+    "two points": torch.tensor([[0.0], [1.0]]),
+    "tiny": cloud(20, 2) * 1e-150,
+    "huge": cloud(20, 2) * 1e150,
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("betti", [(1, 0), (2, 1)])
+@pytest.mark.parametrize("landmarks", [None, 15])
+def test_degenerate_points_have_finite_gradients(name, betti, landmarks):
+    x = DEGENERATE[name].double().clone().requires_grad_()
+    loss = TopologyLoss(betti, landmarks=landmarks)(x)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(x.grad).all()
+    y = DEGENERATE[name].double().clone().requires_grad_()
+    bars = persistence_diagrams(y, landmarks=landmarks)
+    torch.cat(bars).sum().backward()
+    assert torch.isfinite(y.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("points", "match"),
+    [
+        (torch.tensor([[0.0, math.nan], [1.0, 2.0]]), "NaN or infinity in 1 of 2"),
+        (torch.tensor([[0.0, math.inf], [1.0, 2.0]]), "NaN or infinity"),
+        (torch.zeros(5), r"expected shape \(n, D\)"),
+        (torch.zeros(2, 5, 3), r"expected shape \(n, D\)"),
+        (torch.zeros(1, 3), "at least 2 points, got 1"),
+        (torch.zeros(5, 0), "at least one column"),
+        (torch.zeros(5, 2, dtype=torch.int64), "float32 or float64"),
+        (torch.zeros(5, 2, dtype=torch.float16), "float32 or float64"),
+        (torch.zeros(5, 2, dtype=torch.complex64), "float32 or float64"),
+    ],
+)
+def test_bad_points_are_refused(points, match):
+    with pytest.raises(InvalidPoints, match=match):
+        persistence_diagrams(points)
+    with pytest.raises(InvalidPoints, match=match):
+        TopologyLoss((1, 1))(points)
+
+
+def test_bad_arguments_are_refused():
+    x = cloud(10, 2)
+    for arguments, match in (
+        ({"max_dim": 4}, "max_dim"),
+        ({"field": 4}, "prime"),
+        ({"landmarks": 1}, "landmarks"),
+        ({"threshold": 0.0}, "threshold"),
+        ({"threshold": math.nan}, "threshold"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            persistence_diagrams(x, **arguments)
+    with pytest.raises(ValueError, match="fewer landmarks or a smaller threshold"):
+        persistence_diagrams(cloud(1000, 2), max_dim=2, landmarks=1000)
+    for betti in ((), (0, 1), (1, -1)):
+        with pytest.raises(ValueError, match="expected Betti numbers"):
+            TopologyLoss(betti)
+    with pytest.raises(ValueError, match="margin"):
+        TopologyLoss((1,), strength="persistence")
+    with pytest.raises(ValueError, match="margin > 0"):
+        TopologyLoss((1,), margin=-1.0)
+    bars = [torch.tensor([[0.0, 1.0]])]
+    with pytest.raises(ValueError, match="as many targets"):
+        match_diagrams(bars, [])
+    with pytest.raises(ValueError, match="clip"):
+        match_diagrams(bars, [torch.tensor([[0.0, math.inf]])])
+    with pytest.raises(ValueError, match="shape"):
+        match_diagrams(bars, [torch.zeros(3)])
+    with pytest.raises(ValueError, match="order"):
+        match_diagrams(bars, bars, order=0.5)
