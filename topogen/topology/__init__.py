@@ -2,6 +2,8 @@
 
 from .compare import Comparison as Comparison
 from .compare import compare as compare
+from .coordinates import CircularCoordinates as CircularCoordinates
+from .coordinates import circular_coordinates as circular_coordinates
 from .dimension import DimensionEstimate as DimensionEstimate
 from .dimension import components as components
 from .dimension import duplicates as duplicates
