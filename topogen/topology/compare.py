@@ -1,4 +1,4 @@
-"""Two clouds side by side: their homology, and how far apart their diagrams are."""
+"""Two clouds side by side: their homology, how far apart their diagrams are, published scores."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..homology import DEFAULT_FIELDS
+from ..points import as_array
+from .landmarks import count_for_radius, farthest_points, prepare, principal_coordinates
+from .persistence import Diagrams, collapsed_graph, distances, rips_diagrams
 from .report import TopologyReport, Verdict, check_topology
+from .scores import SCORES, Score
+from .scores.floors import one_frame
+
+LANDMARKS = 80
+MOST_POINTS = 1000
+KAPPA = 5.0
+MOST_DEGREE = 2
 
 
 @dataclass(frozen=True)
@@ -19,14 +31,53 @@ class Comparison:
             in a degree that differs, else "undetermined".
         first: what is known of the first cloud.
         second: what is known of the second cloud.
-        bottleneck: {p: (d_0, d_1, ...)}, bottleneck distances of the diagrams in the units of the
-            points. They move with the scale of the landmarks too: look at both scales.
+        bottleneck: {p: (d_0, d_1, ...)}, bottleneck distances of the two diagrams over Z/p, up to
+            degree 2, in the units of the points.
+        wasserstein: same shape, 2-Wasserstein distances.
+        p_values: same shape, of the Wasserstein distances under the hypothesis that both clouds
+            are samples of one law; None without permutations.
+        p_value: of the same hypothesis, from all fields and degrees together.
+        scale: the covering radius that the landmarks of both clouds have, in the units of the
+            points.
+        permutations: the number B of random splits behind the p-values.
+        scores: the scores asked for, by name.
+
+    Example:
+        >>> t = np.random.default_rng(0).random((2, 600)) * 2 * np.pi
+        >>> circle, ellipse = (np.stack([np.cos(u), r * np.sin(u)], 1) for u, r in zip(t, (1, 2)))
+        >>> c = compare(circle, ellipse, fields=(2,))
+        >>> c.verdict, c.p_value  # one homology, two laws
+        ('agrees', 0.01)
     """
 
     verdict: Verdict
     first: TopologyReport
     second: TopologyReport
     bottleneck: dict[int, tuple[float, ...]]
+    wasserstein: dict[int, tuple[float, ...]]
+    p_values: dict[int, tuple[float, ...]] | None
+    p_value: float | None
+    scale: float
+    permutations: int
+    scores: dict[str, Score]
+
+    def __str__(self) -> str:
+        def row(values: Sequence[Any], form: str = "") -> str:
+            return "(" + ", ".join("?" if v is None else format(v, form) for v in values) + ")"
+
+        lines = [f"comparison  {self.verdict}"]
+        for p in self.bottleneck:
+            line = (
+                f"  Z/{p}  Betti {row(self.first.betti[p])} and {row(self.second.betti[p])}  "
+                f"bottleneck {row(self.bottleneck[p], '.2g')}  "
+                f"Wasserstein {row(self.wasserstein[p], '.2g')}"
+            )
+            if self.p_values is not None:
+                line += f"  p {row(self.p_values[p], '.2g')}"
+            lines.append(line)
+        if self.p_value is not None:
+            lines.append(f"  one law: p {self.p_value:.2g} of {self.permutations} random splits")
+        return "\n".join(lines + [f"  {score}" for score in self.scores.values()])
 
 
 def compare(
@@ -35,41 +86,202 @@ def compare(
     *,
     fields: Sequence[int] = DEFAULT_FIELDS,
     max_dim: int | None = None,
+    alpha: float = 0.01,
     seed: int = 0,
+    permutations: int = 99,
+    scores: Sequence[str] = (),
 ) -> Comparison:
-    """Compare the homology of two clouds.
+    r"""Compare the homology, the diagrams, and on demand the published scores of two clouds.
+
+    The verdict is on homology alone. The distances are between the Vietoris-Rips diagrams of
+    farthest-point landmarks: subsamples of equal size n (at most 1000) from both clouds, landmarks
+    of equal covering radius :math:`\epsilon`, the larger of the two of 80 landmarks, and edges up
+    to :math:`5\epsilon` or the median distance of landmarks, if that is less. So neither the
+    sample sizes nor the scale of the landmarks separates the clouds.
+
+    When both subsamples are drawn from one law, their 2n rows are exchangeable. With T the
+    distance for the given split of the pooled rows into two and :math:`T^*_1, \dots, T^*_B` for
+    random splits, everything computed anew,
+
+    .. math:: p = \frac{1 + |\{j : T^*_j \ge T\}|}{1 + B}
+
+    satisfies :math:`P(p \le \alpha) \le \alpha` at any n. `p_value` does the same with the
+    largest, over fields and degrees, of T standardised over all B + 1 splits. Small p-values speak
+    of the geometry that diagrams see (size of holes, spacing), so clouds of equal homology can
+    have them. Clouds in spaces of different dimension have no pool, and no p-values.
+
+    Follows Robinson and Turner, 2017 (https://arxiv.org/abs/1310.7467), with rows in the place of
+    their diagrams.
 
     Args:
-        a: array-like, shape (n, D).
-        b: array-like, shape (n', D').
+        a: array-like, shape (n, D); for the scores, the data.
+        b: array-like, shape (n', D'); for the scores, the samples.
         fields: primes p; homology is over Z/p.
         max_dim: largest degree, at most 3; by default the larger dimension of the two.
-        seed: of landmarks.
+        alpha: bound on the probability to report a class that is not there, in each cloud.
+        seed: of everything random.
+        permutations: number B of random splits; 0 leaves the p-values out. Each costs two diagrams
+            of some 80 landmarks.
+        scores: names of :data:`~topogen.topology.scores.SCORES`.
 
     Raises:
-        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points; for scores also
+            fewer than 40 of a or 20 of b, or unequal D where the score needs one space.
+        ValueError: an argument out of range.
     """
-    from gudhi.hera import bottleneck_distance
+    unknown = [name for name in scores if name not in SCORES]
+    if unknown:
+        raise ValueError(f"expected scores among {sorted(SCORES)}, got {unknown}")
+    if permutations < 0:
+        raise ValueError(f"expected permutations >= 0, got {permutations}")
 
-    first = check_topology(a, fields=fields, max_dim=max_dim, seed=seed)
-    second = check_topology(b, fields=fields, max_dim=max_dim, seed=seed)
-    if max_dim is None and first.max_dim != second.max_dim:
-        top = max(first.max_dim, second.max_dim)
-        first = check_topology(a, fields=fields, max_dim=top, seed=seed)
-        second = check_topology(b, fields=fields, max_dim=top, seed=seed)
-    verdict: Verdict = "undetermined"
+    def look(points: Any, top: int | None) -> TopologyReport:
+        return check_topology(points, fields=fields, max_dim=top, alpha=alpha, seed=seed)
+
+    first, second = look(a, max_dim), look(b, max_dim)
+    top = max(first.max_dim, second.max_dim)
+    if first.max_dim < top:
+        first = look(a, top)
+    if second.max_dim < top:
+        second = look(b, top)
+    rng = np.random.default_rng(seed)
+    x, y, unit = _equal_subsamples(a, b, rng, seed)
+    degrees = min(top, MOST_DEGREE)
+    seen = _Split(x, y, first.fields, degrees)
+    p_values, p_value = None, None
+    if permutations and x.shape[1] == y.shape[1]:
+        T = split_distances(x, y, first.fields, degrees, permutations, rng)
+        each, p_value = permutation_p_values(T)
+        p_values = _by_field(each, first.fields)
+    return Comparison(
+        verdict=_verdict(first, second),
+        first=first,
+        second=second,
+        bottleneck=_by_field(unit * seen.bottleneck(), first.fields),
+        wasserstein=_by_field(unit * seen.wasserstein(), first.fields),
+        p_values=p_values,
+        p_value=p_value,
+        scale=unit * seen.scale,
+        permutations=0 if p_values is None else permutations,
+        scores={name: SCORES[name](a, b, seed=seed) for name in scores},
+    )
+
+
+def split_distances(
+    x: np.ndarray,
+    y: np.ndarray,
+    fields: Sequence[int],
+    max_dim: int,
+    permutations: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Wasserstein distances of the diagrams of x and y, and of random splits of their union.
+
+    Args:
+        x: points, shape (n, D), in random order.
+        y: points, shape (n, D), in random order.
+        fields: primes p.
+        max_dim: largest degree.
+        permutations: number of random splits.
+        rng: draws them.
+
+    Returns:
+        shape (1 + permutations, fields, degrees); row 0 is of x and y.
+    """
+    rows, n = np.concatenate([x, y]), len(x)
+    T = [_Split(x, y, fields, max_dim).wasserstein()]
+    for _ in range(permutations):
+        order = rng.permutation(2 * n)
+        split = _Split(rows[order[:n]], rows[order[n:]], fields, max_dim)
+        T.append(split.wasserstein())
+    return np.array(T)
+
+
+def permutation_p_values(T: np.ndarray) -> tuple[np.ndarray, float]:
+    r"""Exact p-values of the first row of T among all its rows.
+
+    Args:
+        T: statistics, shape (1 + B, ...): row 0 of the given split, the others of random ones.
+
+    Returns:
+        the p-value of each statistic, shape (...), and one of the largest of them when all are
+        standardised over the rows.
+    """
+    spread = T.std(axis=0)
+    z = (T - T.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    largest = z.reshape(len(T), -1).max(axis=1)
+    return (T >= T[0]).mean(axis=0), float((largest >= largest[0]).mean())
+
+
+class _Split:
+    """The diagrams of two sets of n points at one covering radius, and how far apart they are."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, fields: Sequence[int], top: int) -> None:
+        m = min(LANDMARKS, max(10, len(x) // 4))
+        chosen = [(z, *farthest_points(z, min(m, len(z)), 0)) for z in (x, y)]
+        self.scale = max(float(radius[-1]) for _, _, radius in chosen)
+        apart = [
+            distances(z[index[: count_for_radius(radius, self.scale)]])
+            for z, index, radius in chosen
+        ]
+        threshold = min(KAPPA * self.scale, max(float(np.median(d)) for d in apart))
+        self.diagrams: list[Diagrams] = [
+            rips_diagrams(collapsed_graph(d, threshold, top), threshold, fields, top)
+            for d in apart
+        ]
+
+    def bottleneck(self) -> np.ndarray:
+        """Shape (fields, degrees)."""
+        from gudhi.hera import bottleneck_distance
+
+        return self._each(lambda u, v: bottleneck_distance(u, v, delta=0.0))
+
+    def wasserstein(self) -> np.ndarray:
+        """Order 2, largest coordinate as ground distance; shape (fields, degrees)."""
+        from gudhi.hera import wasserstein_distance
+
+        return self._each(lambda u, v: wasserstein_distance(u, v, order=2.0, internal_p=np.inf))
+
+    def _each(self, distance: Any) -> np.ndarray:
+        first, second = self.diagrams
+        done: dict[tuple[bytes, bytes], float] = {}  # most diagrams are the same over every field
+
+        def once(u: np.ndarray, v: np.ndarray) -> float:
+            key = (u.tobytes(), v.tobytes())
+            if key not in done:
+                done[key] = float(distance(u, v))
+            return done[key]
+
+        return np.array(
+            [[once(u, v) for u, v in zip(first[p], second[p], strict=True)] for p in first]
+        )
+
+
+def _equal_subsamples(
+    a: Any, b: Any, rng: np.random.Generator, seed: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Random subsamples of equal size, in one frame where the clouds share a space, and a unit."""
+    if as_array(a).shape[1] == as_array(b).shape[1]:
+        x, y, unit = one_frame(a, b, seed)
+        if x.shape[1] > 20:  # fewer columns, same distances but for isotropic noise
+            both = principal_coordinates(np.concatenate([x, y]))[0]
+            x, y = both[: len(x)], both[len(x) :]
+    else:
+        first, second = prepare(a, seed=seed), prepare(b, seed=seed)
+        unit = max(first.unit, second.unit)
+        x, y = (cloud.points * (cloud.unit / unit) for cloud in (first, second))
+    n = min(len(x), len(y), MOST_POINTS)
+    return x[rng.permutation(len(x))[:n]], y[rng.permutation(len(y))[:n]], unit
+
+
+def _by_field(values: np.ndarray, fields: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    return {p: tuple(float(v) for v in row) for p, row in zip(fields, values, strict=True)}
+
+
+def _verdict(first: TopologyReport, second: TopologyReport) -> Verdict:
     pairs = [
         (x, y) for p in first.fields for x, y in zip(first.betti[p], second.betti[p], strict=True)
     ]
     if any(x is not None and y is not None and x != y for x, y in pairs):
-        verdict = "disagrees"
-    elif first.determined and second.determined:
-        verdict = "agrees"
-    distance = {
-        p: tuple(
-            float(bottleneck_distance(x, y))
-            for x, y in zip(first.diagrams[p], second.diagrams[p], strict=False)
-        )
-        for p in first.fields
-    }
-    return Comparison(verdict, first, second, distance)
+        return "disagrees"
+    return "agrees" if first.determined and second.determined else "undetermined"

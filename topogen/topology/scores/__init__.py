@@ -1,0 +1,26 @@
+"""Published scores of generated samples against data, each beside its real-versus-real floor."""
+
+from collections.abc import Callable
+from functools import partial
+
+from .cross_barcode import cross_barcode as cross_barcode
+from .cross_barcode import mtop_divergence as mtop_divergence
+from .cross_barcode import r_cross_barcode as r_cross_barcode
+from .cross_barcode import representation_divergence as representation_divergence
+from .cross_barcode import rtd as rtd
+from .floors import Score as Score
+from .geometry_score import geometry_score as geometry_score
+from .imd import imd as imd
+from .topp_r import Support as Support
+from .topp_r import support_precision as support_precision
+from .topp_r import support_recall as support_recall
+
+SCORES: dict[str, Callable[..., Score]] = {
+    "geometry_score": geometry_score,
+    "imd": imd,
+    "mtop_divergence (missed)": partial(mtop_divergence, side="missed"),
+    "mtop_divergence (invented)": partial(mtop_divergence, side="invented"),
+    "rtd": rtd,
+    "support_precision": support_precision,
+    "support_recall": support_recall,
+}
