@@ -206,7 +206,8 @@ def circular_coordinates(
         points: array-like, shape (n, D).
         count: number of landmarks; by default from the widest gap of the cloud, at most 400.
         prime: p, at least 5 (lifts from Z/2 and Z/3 are ambiguous) and below 2^15.
-        alpha: bound on the probability to return a class that is not there at this scale.
+        alpha: bound on the probability to return a class that is not there at this scale, with
+            the default count; more landmarks see more noise.
         seed: of the first landmark and of the hold-out halves.
 
     Raises:
@@ -295,7 +296,7 @@ def _at_one_scale(
         if max(low, c.birth) < min(high, c.death):
             kept.append(c)
             low, high = max(low, c.birth), min(high, c.death)
-    return kept, math.sqrt(low * high)
+    return kept, math.sqrt(low * high) if kept else threshold
 
 
 def _gram(cocycles: np.ndarray, potential: np.ndarray, graph: np.ndarray) -> np.ndarray:
