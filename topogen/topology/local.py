@@ -8,13 +8,14 @@ Where sheets cross, or strands branch, it has more components or more loops.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..points import as_array
-from .dimension import dimension_of, noise_level
+from .dimension import dimension_of, noise_level, scales_of
 from .landmarks import Cloud, farthest_points, nearest, prepare, spectrum
 from .persistence import distances
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 LINKS = {1: (24, 40), 2: (64, 96), 3: (120, 180)}
 LANDMARKS = {1: 400, 2: 400, 3: 100}
 MOST_LINK = {1: (24, 40), 2: (64, 96), 3: (60, 80)}  # more directions are thinned
-MOST_BENDING_POINTS = 20_000
+MOST_SPECTRA = 20_000
 # median and 99 % quantile of the largest persistence that is noise in the link of a regular point
 # (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
 # graded patches with noise of a tenth of the radius, tests/topology/test_local.py simulates them
@@ -37,13 +38,15 @@ NULL = {
     (3, 1): ((0.36, 0.54), (0.33, 0.54)),
     (3, 2): ((0.01, 0.06), (0.02, 0.09)),
 }
+LEAST_SHARE = 4  # a link has at most this part of the points
 LEAST_RADIUS = 10.0  # of a link, in noise levels
 FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
 STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
-LEAST_PERSISTENT = 0.78  # bending(k/3) / bending(k) at a singular point; about 0.6 where curved
+LEAST_PERSISTENT = 0.66  # bending(k/3) / bending(k) at a singular point; about 0.5 where curved
 BENT = 0.35
 VOTERS = 8
-MOST_UNDECIDED = 0.05
+MOST_UNDECIDED = 0.05  # share of the landmarks, for a manifold
+MOST_UNDECIDED_SINGULAR = 0.5  # and for a singular set among them
 REGULAR, BOUNDARY, SINGULAR, UNDECIDED = range(4)
 LN2, LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 NAMES = np.array(["regular", "boundary", "singular", "undecided"])
@@ -174,10 +177,24 @@ def manifold_check(
         raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
     given = as_array(points)
     cloud = prepare(given, seed=seed)
-    x = cloud.points
-    d = dimension_of(cloud, seed=seed).dim if dim is None else dim
+    if dim is not None:
+        return _check(given, cloud, dim, alpha, seed)
+    first = _check(given, cloud, dimension_of(cloud, seed=seed).dim, alpha, seed)
+    if first.is_manifold is None:  # noise thickens a cloud: try the dimension at larger scales
+        seen = {v for v in scales_of(cloud, seed=seed).local_pca if v < first.dim}
+        for d in sorted(map(int, seen), reverse=True):
+            second = _check(given, cloud, d, alpha, seed)
+            if second.is_manifold is not None:
+                remark = f"of dimension {first.dim} at small scales: {first.reason}"
+                return replace(second, remarks=(*second.remarks, remark))
+    return first
+
+
+def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldCheck:
+    """:func:`manifold_check` for one dimension."""
     if d not in LINKS:
         return _unsettled(given, cloud, d, alpha, f"links of {d}-manifolds need too many points")
+    x = cloud.points
     fine, coarse = LINKS[d]
     rng = np.random.default_rng(seed)
     noise = noise_level(x, d, seed=seed)
@@ -185,40 +202,40 @@ def manifold_check(
         probes = x[rng.choice(len(x), min(len(x), 200), replace=False)]
         reach = nearest(x, probes, min(len(x), len(x) // 8 + coarse))[0]
         wide = np.flatnonzero(np.median(reach, axis=0) >= LEAST_RADIUS * noise)
-        needed = int(wide[0]) if len(wide) else len(x)
-        coarse, fine = max(coarse, round(needed * coarse / fine)), max(fine, needed)
-    if len(x) < 6 * coarse:
+        fine = max(fine, int(wide[0]) if len(wide) else len(x))
+        coarse = max(coarse, round(1.3 * fine))
+    if len(x) < LEAST_SHARE * coarse:
         return _unsettled(
             given, cloud, d, alpha,
-            f"links of {coarse} points need at least {6 * coarse} points, got {len(x)}"
+            f"links of {coarse} points need at least {LEAST_SHARE * coarse} points, got {len(x)}"
             + (f"; the noise of {noise * cloud.unit:.2g} sets their size" if noise > 0 else ""),
         )  # fmt: skip
-    links = _Links(x, d, (fine, coarse), alpha)
+    links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:MOST_SPECTRA])
     marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
-    bent = np.setdiff1d(links.bent(rng), marks)
-    tested = np.append(marks, bent)
+    tested = np.append(marks, np.setdiff1d(links.bent(), marks))
     label = links.labels(tested)
-    doubtful = rng.permutation(tested[label != REGULAR])[: LANDMARKS[d]]
+    doubtful = rng.permutation(np.flatnonzero(label != REGULAR))
+    doubtful = doubtful[np.argsort(label[doubtful] != SINGULAR, kind="stable")][: LANDMARKS[d]]
     if len(doubtful):
-        around = np.setdiff1d(nearest(x, x[doubtful], VOTERS)[1], tested)
+        around = np.setdiff1d(nearest(x, x[tested[doubtful]], VOTERS)[1], tested)
         tested, label = np.append(tested, around), np.append(label, links.labels(around))
     label = _vote(x[tested], label)
     unsettled = float((label[: len(marks)] == UNDECIDED).mean())
     verdict, reason = _verdict(label, unsettled, d)
+    of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
     order = np.argsort(tested)
-    nearby = cloud.points[tested]
-    of_cloud = label[nearest(nearby, x, 1)[1][:, 0]]
     return ManifoldCheck(
         verdict, d, NAMES[_spread(given, cloud, of_cloud)], cloud.index[tested[order]],
-        links.spectra(tested[order], 1)[0], links.scale(marks) * cloud.unit, alpha, reason,
-        cloud.remarks, given,
+        links.spectra[0][links.near(tested[order])].mean(axis=1),
+        links.scale(marks) * cloud.unit,
+        alpha, reason, cloud.remarks, given,
     )  # fmt: skip
 
 
 def _verdict(label: np.ndarray, unsettled: float, d: int) -> tuple[bool | None, str]:
     """From the labels after the vote, and the undecided share of the landmarks."""
     singular = int((label == SINGULAR).sum())
-    if singular:
+    if singular and unsettled < MOST_UNDECIDED_SINGULAR:
         return False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
     if unsettled > MOST_UNDECIDED:
         return None, f"{unsettled:.0%} of the links are unclear; give more points"
@@ -263,44 +280,50 @@ class _Links:
     d: int
     sizes: tuple[int, int]
     alpha: float
+    some: np.ndarray
 
     def scale(self, at: np.ndarray) -> float:
         return float(np.median(nearest(self.x, self.x[at], self.sizes[1] + 1)[0][:, -1]))
 
-    def spectra(self, at: np.ndarray, part: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        r"""Bending, lambda_{d+1}/lambda_d and lambda_d/lambda_1 of part * k neighbours."""
-        k, d = max(2 * self.d + 2, round(part * self.sizes[1])), self.d
-        values = []
-        for rows in np.array_split(at, 1 + len(at) // 500):
+    @cached_property
+    def spectra(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """B at k and at k/3, lambda_{d+1}/lambda_d and lambda_d/lambda_1 at k, of `some`."""
+        d, k = self.d, self.sizes[1]
+        values: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for rows in np.array_split(self.some, 1 + len(self.some) // 500):
             y = self.x[nearest(self.x, self.x[rows], k + 1)[1]]
-            values.append(spectrum(y - y.mean(axis=1, keepdims=True)))
-        s = np.concatenate(values)
-        s = np.pad(s, ((0, 0), (0, 1)))
-        floor = np.maximum(s[:, d - 1], 1e-300)
-        bending = np.sqrt(s[:, d:].sum(axis=1) / floor)
-        return bending, s[:, d] / floor, s[:, d - 1] / np.maximum(s[:, 0], 1e-300)
+            for part, z in zip(values, (y, y[:, : k // 3 + 1]), strict=True):
+                s = spectrum(z - z.mean(axis=1, keepdims=True))
+                part.append(np.pad(s, ((0, 0), (0, 1))) + 1e-300)
+        wide, narrow = (np.concatenate(part) for part in values)
+        bends = [np.sqrt(s[:, d:].sum(axis=1) / s[:, d - 1]) for s in (wide, narrow)]
+        return bends[0], bends[1], wide[:, d] / wide[:, d - 1], wide[:, d - 1] / wide[:, 0]
 
-    def bent(self, rng: np.random.Generator) -> np.ndarray:
+    def near(self, at: np.ndarray) -> np.ndarray:
+        """Places in `some` of the points nearest to each, shape (len(at), VOTERS)."""
+        x = self.x[self.some]
+        return nearest(x, self.x[at], min(VOTERS, len(x)))[1]
+
+    def bent(self) -> np.ndarray:
         """Points whose bending stands out against the others and is largest nearby."""
-        some = rng.permutation(len(self.x))[:MOST_BENDING_POINTS]
-        bending = self.spectra(some, 1)[0]
+        bending = self.spectra[0]
         log = np.log(np.maximum(bending, 1e-9))
         spread = 1.4826 * float(np.median(np.abs(log - np.median(log))))
         high = max(BENT, math.exp(float(np.median(log)) + 3 * spread))
-        peak = bending[nearest(self.x[some], self.x[some], VOTERS)[1]].max(axis=1) <= bending
+        peak = bending[self.near(self.some)].max(axis=1) <= bending
         found = np.flatnonzero(peak & (bending >= high))
-        return some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
+        return self.some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
 
     def labels(self, at: np.ndarray) -> np.ndarray:
-        """One label per point, from both links and the spectra."""
+        """One label per point, from both links and the spectra nearby."""
         fine, coarse = self._shape(at, 0), self._shape(at, 1)
         label = np.where(fine == coarse, fine, UNDECIDED)
         label = np.where((fine == REGULAR) & (coarse == BOUNDARY), REGULAR, label)
         for a, b in ((fine, coarse), (coarse, fine)):
             label = np.where((a == UNDECIDED) & ((b == REGULAR) | (b == BOUNDARY)), b, label)
-        bending, normal, tangent = self.spectra(at, 1)
+        wide, narrow, normal, tangent = (s[self.near(at)].mean(axis=1) for s in self.spectra)
         label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
-        curved = self.spectra(at, 1 / 3)[0] < LEAST_PERSISTENT * bending
+        curved = narrow < LEAST_PERSISTENT * wide
         label[(label == SINGULAR) & curved & (tangent > STRAND)] = UNDECIDED
         return label
 
