@@ -20,8 +20,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from .nulls import gumbel_cut_off, gumbel_p_value
 from .persistence import Diagrams
 
+# median and 99 % quantile of the largest noise ratio, by (local dimension, degree), of n = 100,
+# 300, 1000, 2500 points that fill R^dimension; benchmarks/topology_null_alpha.py
+SIZES = (100, 300, 1000, 2500)
+NULL: dict[tuple[int, int], tuple[tuple[float, ...], tuple[float, ...]]] = {
+    (2, 1): ((1.84, 2.23, 2.62, 2.90), (2.52, 2.85, 3.29, 3.45)),
+    (3, 1): ((1.70, 1.91, 2.05, 2.15), (2.01, 2.20, 2.28, 2.38)),
+    (3, 2): ((1.15, 1.25, 1.37, 1.46), (1.40, 1.45, 1.54, 1.60)),
+    (4, 1): ((1.60, 1.73, 1.84, 1.92), (1.81, 1.95, 2.05, 2.13)),
+    (4, 2): ((1.16, 1.22, 1.29, 1.34), (1.32, 1.36, 1.42, 1.46)),
+    (4, 3): ((1.04, 1.08, 1.13, 1.16), (1.10, 1.15, 1.20, 1.23)),
+}
 MOST_AMBIENT = 4  # the triangulation grows about ninefold with each further dimension
 MOST_SIMPLICES = 1_000_000
 JITTER = 1e-6
@@ -101,6 +113,38 @@ def alpha_diagrams(
             for k in range(max_dim + 1)
         ]
     return AlphaFiltration(diagrams, int(tree.num_simplices()))
+
+
+def alpha_cut_off(level: float, dim: int, degree: int, n: int) -> float:
+    """The ratio death/birth that noise exceeds with probability `level`.
+
+    Args:
+        level: in (0, 1), for this degree.
+        dim: intrinsic dimension of the cloud.
+        degree: of the class, 1 to 3.
+        n: number of points.
+    """
+    return gumbel_cut_off(level, *_quantiles(dim, degree, n))
+
+
+def alpha_p_value(ratio: float, dim: int, degree: int, n: int) -> float:
+    """Probability that noise alone gives this ratio or more; arguments as in `alpha_cut_off`."""
+    return gumbel_p_value(ratio, *_quantiles(dim, degree, n))
+
+
+def _quantiles(dim: int, degree: int, n: int) -> tuple[float, float]:
+    """Median and 99 % quantile, linear in ln n, beyond the largest size too.
+
+    Noise needs a dimension more than its degree: a thin set has its normal noise to make it with,
+    which gives no more than points that fill degree + 1 dimensions.
+    """
+    rows = NULL[min(max(dim, degree + 1), MOST_AMBIENT), degree]
+    at = max(math.log(n), math.log(SIZES[0]))
+    ln = np.log(SIZES)
+    i = min(int(np.searchsorted(ln, at, side="right")), len(ln) - 1)
+    t = (at - ln[i - 1]) / (ln[i] - ln[i - 1])
+    median, high = (float(row[i - 1] + t * (row[i] - row[i - 1])) for row in rows)
+    return median, high
 
 
 def in_span(x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n r"]:
