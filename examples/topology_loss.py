@@ -2,8 +2,8 @@
 A loss that closes a gap
 ========================
 
-Persistence diagrams have gradients: each end of a bar is a distance of two points. So a claim about
-homology can be added to the loss of any model that makes points.
+Persistence diagrams have gradients: each end of a bar is a distance of two points. So a claim
+about homology can be added to the loss of any model that makes points.
 """
 
 import math
@@ -59,6 +59,7 @@ for _ in range(150):
     optimiser.step()
 for name, y in (("annulus", ring), ("filled", x.detach())):
     loops = persistence_diagrams(y)[1]
-    print(f"{name}: longest loop lives to {(loops[:, 1] / loops[:, 0]).max():.2f} times its birth")
+    strongest = max((loops[:, 1] / loops[:, 0]).tolist(), default=1.0)
+    print(f"{name}: the strongest loop dies at {strongest:.2f} times its birth")
 
 figure = scatter_figure({**curves, "annulus": ring, "filled": x.detach()})
