@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -107,11 +107,11 @@ def mtop_divergence(
     a: Any,
     b: Any,
     *,
-    side: Literal["missed", "invented"] = "missed",
+    side: str = "missed",
     degree: int = 1,
     size: int = 1000,
     batch: int = 100,
-    repeats: int = 3,
+    repeats: int = 5,
     seed: int = 0,
 ) -> Score:
     r"""Manifold topology divergence, the sum of the lengths of a cross-barcode.
@@ -129,7 +129,7 @@ def mtop_divergence(
     Args:
         a: the data, array-like of shape (n, D).
         b: the samples, array-like of shape (n', D).
-        side: which of the two is P.
+        side: "missed" or "invented".
         degree: of homology; over Z/2.
         size: points of Q, see :class:`Score`.
         batch: points of P.
