@@ -1,5 +1,6 @@
 """Check what a point cloud is: homology with a verdict, dimension, orientability, noise."""
 
+from . import scores as scores
 from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .coordinates import CircularCoordinates as CircularCoordinates

@@ -10,11 +10,15 @@ from .cross_barcode import representation_divergence as representation_divergenc
 from .cross_barcode import rtd as rtd
 from .floors import Score as Score
 from .geometry_score import geometry_score as geometry_score
+from .geometry_score import relative_living_times as relative_living_times
+from .imd import graph_laplacian as graph_laplacian
+from .imd import heat_trace as heat_trace
 from .imd import imd as imd
 from .topp_r import Support as Support
 from .topp_r import support_precision as support_precision
 from .topp_r import support_recall as support_recall
 
+#: What :func:`~topogen.topology.compare` knows by name.
 SCORES: dict[str, Callable[..., Score]] = {
     "geometry_score": geometry_score,
     "imd": imd,
