@@ -176,7 +176,7 @@ def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
 
 def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
     """:func:`intrinsic_dimension` of a prepared cloud."""
-    x = cloud.points
+    x = _spanned(cloud.points)
     centres = _centres(x, seed)
     dim, gap, used = _local_pca(x, centres)
     two_nn, levina_bickel = _neighbour_estimates(x, centres)
@@ -186,6 +186,13 @@ def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
     estimates = {"local_pca": local, "levina_bickel": levina_bickel, "two_nn": two_nn}
     agree = all(not math.isnan(v) and round(v) == dim for v in estimates.values())
     return DimensionEstimate(dim, estimates, agree, gap, used)
+
+
+def _spanned(x: np.ndarray) -> np.ndarray:
+    """Coordinates in the subspace that centred points span: elsewhere no axis can hold a gap."""
+    values, axes = np.linalg.eigh(x.T @ x)
+    kept = values > 1e-14 * values[-1]
+    return x if kept.all() else x @ axes[:, kept]
 
 
 def _centres(x: np.ndarray, seed: int) -> np.ndarray:
@@ -276,7 +283,7 @@ def dimension_across_scales(points: Any, *, seed: int = 0) -> DimensionScales:
 
 def scales_of(cloud: Cloud, *, seed: int = 0) -> DimensionScales:
     """:func:`dimension_across_scales` of a prepared cloud."""
-    x = cloud.points
+    x = _spanned(cloud.points)
     n = len(x)
     centres = _centres(x, seed)
     ks = [k for k in WIDE_SCALES if k <= max(8, n // 4) and k < n]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..points import as_array
-from .dimension import dimension_of, noise_level, scales_of
+from .dimension import dimension_of, scales_of
 from .landmarks import Cloud, farthest_points, nearest, prepare, spectrum
 from .persistence import distances
 
@@ -38,8 +38,10 @@ NULL = {
     (3, 1): ((0.36, 0.54), (0.33, 0.54)),
     (3, 2): ((0.01, 0.06), (0.02, 0.09)),
 }
-LEAST_SHARE = 4  # a link has at most this part of the points
-LEAST_RADIUS = 10.0  # of a link, in noise levels
+LEAST_SHARE = 3  # a link has at most this part of the points
+# distance off the best d-plane over radius: links of more are widened until they are thin; where
+# that comes from curvature, which grows with the radius, they cannot be
+THICK, THIN = 0.16, 0.13
 FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
 STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
 LEAST_PERSISTENT = 0.66  # bending(k/3) / bending(k) at a singular point; about 0.5 where curved
@@ -195,20 +197,12 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     if d not in LINKS:
         return _unsettled(given, cloud, d, alpha, f"links of {d}-manifolds need too many points")
     x = cloud.points
-    fine, coarse = LINKS[d]
     rng = np.random.default_rng(seed)
-    noise = noise_level(x, d, seed=seed)
-    if noise > 0:
-        probes = x[rng.choice(len(x), min(len(x), 200), replace=False)]
-        reach = nearest(x, probes, min(len(x), len(x) // 8 + coarse))[0]
-        wide = np.flatnonzero(np.median(reach, axis=0) >= LEAST_RADIUS * noise)
-        fine = max(fine, int(wide[0]) if len(wide) else len(x))
-        coarse = max(coarse, round(1.3 * fine))
+    fine, coarse = _sizes(x, d, rng)
     if len(x) < LEAST_SHARE * coarse:
         return _unsettled(
             given, cloud, d, alpha,
-            f"links of {coarse} points need at least {LEAST_SHARE * coarse} points, got {len(x)}"
-            + (f"; the noise of {noise * cloud.unit:.2g} sets their size" if noise > 0 else ""),
+            f"links of {coarse} points need {LEAST_SHARE * coarse} points, got {len(x)}",
         )  # fmt: skip
     links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:MOST_SPECTRA])
     marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
@@ -216,7 +210,7 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     label = links.labels(tested)
     doubtful = rng.permutation(np.flatnonzero(label != REGULAR))
     doubtful = doubtful[np.argsort(label[doubtful] != SINGULAR, kind="stable")][: LANDMARKS[d]]
-    if len(doubtful):
+    if len(doubtful) and (label[: len(marks)] == UNDECIDED).mean() < MOST_UNDECIDED_SINGULAR:
         around = np.setdiff1d(nearest(x, x[tested[doubtful]], VOTERS)[1], tested)
         tested, label = np.append(tested, around), np.append(label, links.labels(around))
     label = _vote(x[tested], label)
@@ -230,6 +224,23 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
         links.scale(marks) * cloud.unit,
         alpha, reason, cloud.remarks, given,
     )  # fmt: skip
+
+
+def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Numbers of neighbours of the two links, larger where noise is as wide as the usual ones."""
+    fine, coarse = LINKS[d]
+    probes = x[rng.permutation(len(x))[:200]]
+    most = int(len(x) / (LEAST_SHARE * 1.3))
+    distance, index = nearest(x, probes, max(most, min(fine, len(x) - 1)) + 1)
+    k = fine
+    while k <= most:
+        y = x[index[:, : k + 1 : 1 + k // 256]]
+        normal = spectrum(y - y.mean(axis=1, keepdims=True))[:, d:].sum(axis=1) / y.shape[1]
+        thickness = float(np.median(np.sqrt(normal) / distance[:, k]))
+        if thickness <= (THICK if k == fine else THIN):
+            return k, max(coarse, round(1.3 * k)) if k > fine else coarse
+        k = round(1.3 * k)
+    return fine, coarse
 
 
 def _verdict(label: np.ndarray, unsettled: float, d: int) -> tuple[bool | None, str]:
