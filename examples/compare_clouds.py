@@ -22,7 +22,8 @@ def draw(M, n, seed):
 
 data = draw(tg.Torus(), 2000, 0)
 whole = draw(tg.Torus(), 3000, 1)
-torn = whole[np.abs(np.arctan2(whole[:, 1], whole[:, 0])) > 0.5][:2000]
+angle = np.arctan2(whole[:, 1], whole[:, 0])
+torn = whole[np.abs(angle + np.pi / 3) > 0.5][:2000]
 noise = 0.05 * np.random.default_rng(0).standard_normal((2000, 3))
 imitations = {
     "torus": whole[:2000],

@@ -10,7 +10,6 @@ from .cross_barcode import representation_divergence as representation_divergenc
 from .cross_barcode import rtd as rtd
 from .floors import Score as Score
 from .geometry_score import geometry_score as geometry_score
-from .geometry_score import relative_living_times as relative_living_times
 from .imd import graph_laplacian as graph_laplacian
 from .imd import heat_trace as heat_trace
 from .imd import imd as imd

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..landmarks import nearest, prepare
+from ..landmarks import prepare
 from .floors import Score, with_floor
 
 MOST_LOOPS = 100
@@ -53,15 +53,17 @@ def relative_living_times(
 
 def _living_times(x: np.ndarray, chosen: np.ndarray, gamma: float) -> np.ndarray:
     from gudhi import WitnessComplex
+    from scipy.spatial.distance import cdist
 
-    distance, index = nearest(chosen, x, len(chosen))
+    distance = cdist(x, chosen)
+    index = np.argsort(distance, axis=1)
+    distance = np.take_along_axis(distance, index, axis=1)
     alpha_max = gamma * float(distance.max())
     # a landmark farther than the third nearest by more than alpha_max is in no witnessed triangle
-    reach = np.maximum((distance <= distance[:, 2:3] + alpha_max).sum(axis=1), 3)
-    table = [
-        list(zip(i[:r].tolist(), d[:r].tolist(), strict=True))
-        for i, d, r in zip(index, distance, reach, strict=True)
-    ]
+    reach = np.maximum((distance <= distance[:, 2:3] + alpha_max).sum(axis=1), 3).tolist()
+    most = max(reach)
+    rows = zip(index[:, :most].tolist(), distance[:, :most].tolist(), reach, strict=True)
+    table = [list(zip(i[:r], d[:r], strict=True)) for i, d, r in rows]
     tree = WitnessComplex(nearest_landmark_table=table).create_simplex_tree(
         max_alpha_square=alpha_max, limit_dimension=2
     )
