@@ -215,9 +215,9 @@ def test_a_torn_decoder_is_closed_and_the_check_says_so(weight):
     net = torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2))
     for w, std in zip(net.parameters(), (4.0, 2.0, 0.3, 1e-6), strict=True):
         torch.nn.init.normal_(w, std=std, generator=generator)
-    u = torch.linspace(0, 1, 48)[:, None]
-    data = torn_circle(48, gap=0.9, noise=0.0).float()
-    topology = TopologyLoss((1, 1), margin=math.log(12))
+    u = torch.linspace(0, 1, 90)[:, None]
+    data = torn_circle(90, gap=0.9, noise=0.0).float()
+    topology = TopologyLoss((1, 1), margin=math.log(22), hold="deaths")
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
     for step in range(300):
         optimiser.zero_grad()
@@ -228,19 +228,39 @@ def test_a_torn_decoder_is_closed_and_the_check_says_so(weight):
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        sample = net(torch.rand(2000, 1, generator=generator))
+        sample = net(torch.rand(1000, 1, generator=generator))
     report = check_topology(sample, Homology((1, 1)))
     assert report.verdict == ("agrees" if weight else "disagrees"), str(report)
 
 
-def test_it_fills_a_hole():
+def test_it_fills_a_hole_or_tears_it_open():
+    grid = torch.cartesian_prod(*[torch.linspace(-0.7, 0.7, 29, dtype=torch.float64)] * 2)
+    grid = grid[grid.norm(dim=1) < 0.7]
+
+    def widest_hole(x):
+        """Radius of the largest disc in the middle that holds no point."""
+        return float(torch.cdist(grid, x).amin(dim=1).max())
+
     x = annulus(60)
     assert classes(x, 1) == 1
-    for loss in (
-        TopologyLoss((1, 0)),
-        TopologyLoss((None, 0), strength="persistence", margin=1.0),
-    ):
-        assert classes(descend(x, loss), 1, ratio=1.5) == 0
+    assert widest_hole(x) > 0.5
+    filled = descend(x, TopologyLoss((1, 0), hold="births"), lr=0.01)
+    assert classes(filled, 1) == 0
+    assert widest_hole(filled) < 0.3
+    torn = descend(x, TopologyLoss((1, 0)), lr=0.01)  # the loop is gone, the hole is not
+    assert classes(torn, 1) == 0
+    assert widest_hole(torn) > 0.3
+    total = TopologyLoss((None, 0), strength="persistence", margin=1.0, hold="births")
+    assert classes(descend(x, total, lr=0.01), 1) == 0
+
+
+@pytest.mark.parametrize(("hold", "moved"), [("births", 2), ("deaths", 2), (None, 4)])
+def test_what_is_held_has_no_gradient(hold, moved):
+    x = torn_circle().requires_grad_()
+    TopologyLoss((None, 1), margin=5.0, hold=hold)(x).backward()
+    assert int((x.grad != 0).any(dim=1).sum()) == moved
+    other = TopologyLoss((None, 1), margin=5.0)
+    assert torch.equal(other(x), TopologyLoss((None, 1), margin=5.0, hold=hold)(x))
 
 
 def test_it_splits_and_joins_components():

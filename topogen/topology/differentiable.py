@@ -199,12 +199,17 @@ class TopologyLoss(nn.Module):
     One component is always there; it has no death, and counts as the first class of degree 0. A
     step moves the ends of few edges: a fresh batch or many small steps spread the motion.
 
+    A loop can be lost by filling it (an earlier death) or by tearing it open (a later birth), and
+    won by closing a gap or by widening. `hold` leaves only one of the two: it keeps the gradient
+    from the other ends of the bars of degree >= 1.
+
     Args:
         betti: :math:`(\beta_0, \beta_1, \dots)`, None for a degree that is left alone; or a
             Homology.
         field: a prime p; homology is over Z/p.
         strength: "ratio" or "persistence".
         margin: :math:`\mu`; ln 3 by default for "ratio", needed for "persistence".
+        hold: "births" to fill holes but tear none open; "deaths" to close gaps but widen no loop.
         landmarks: as in :func:`persistence_diagrams`.
         threshold: as in :func:`persistence_diagrams`; too small a one hides classes from the loss.
 
@@ -228,12 +233,15 @@ class TopologyLoss(nn.Module):
         field: int = 2,
         strength: Literal["ratio", "persistence"] = "ratio",
         margin: float | None = None,
+        hold: Literal["births", "deaths"] | None = None,
         landmarks: int | None = None,
         threshold: float | None = None,
     ) -> None:
         super().__init__()
         if strength not in ("ratio", "persistence"):
             raise ValueError(f'expected strength "ratio" or "persistence", got {strength!r}')
+        if hold not in (None, "births", "deaths"):
+            raise ValueError(f'expected hold "births", "deaths" or None, got {hold!r}')
         if margin is None and strength == "persistence":
             raise ValueError(
                 "expected a margin in the units of the points with strength='persistence', "
@@ -246,6 +254,7 @@ class TopologyLoss(nn.Module):
         _check_arguments(len(self.betti) - 1, field, landmarks, threshold)
         self.field = field
         self.strength = strength
+        self.hold = hold
         self.landmarks = landmarks
         self.threshold = threshold
 
@@ -279,6 +288,10 @@ class TopologyLoss(nn.Module):
     ) -> Float[Tensor, " b"]:
         """The r of each bar, strongest first; `components` bars of degree 0 are classes."""
         birth, death = diagram.unbind(-1)
+        if components is None and self.hold == "births":
+            birth = birth.detach()
+        if components is None and self.hold == "deaths":
+            death = death.detach()
         if self.strength == "persistence":
             r = death - birth
         else:
