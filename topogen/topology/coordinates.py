@@ -20,9 +20,9 @@ from .cohomology import (
     reduced_basis,
 )
 from .dimension import dimension_of
-from .inference import RESOLUTIONS, cut_off
+from .inference import RESOLUTIONS, STARTS, cut_off
 from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap, nearest, prepare
-from .persistence import distances
+from .persistence import collapsed_graph, distances, ratios, rips_diagrams
 
 MOST_LANDMARKS = 400
 EDGES_PER_LANDMARK = 40  # the Rips filtration stops there, at 6 (d = 2) or 3 (d = 3) radii
@@ -192,10 +192,11 @@ def circular_coordinates(
 ) -> CircularCoordinates:
     r"""Circle-valued coordinates from the persistent cohomology of farthest-point landmarks.
 
-    The bars of H^1(Rips; Z/p) whose ratio death/birth noise exceeds with probability at most
-    `alpha` are lifted to integral cocycles, which are made harmonic by least squares; a lattice
-    reduction of their Gram matrix makes the k angles as independent as the classes allow. Torsion
-    carries no angle: RP^2 has k = 0 though H^1(RP^2; Z/2) is not zero.
+    The j-th strongest bar of H^1(Rips; Z/p) is a class where its ratio death/birth, the median of
+    three starts, is one that noise exceeds with probability at most `alpha`. The classes are
+    lifted to integral cocycles, which are made harmonic by least squares; a lattice reduction of
+    their Gram matrix makes the k angles as independent as the classes allow. Torsion carries no
+    angle: RP^2 has k = 0 though H^1(RP^2; Z/2) is not zero.
 
     Follows de Silva, Morozov and Vejdemo-Johansson, 2011 (https://arxiv.org/abs/0905.4887),
     Perea, 2018, "Sparse circular coordinates" (https://arxiv.org/abs/1809.09269) and Scoccola,
@@ -208,7 +209,7 @@ def circular_coordinates(
         prime: p, at least 5 (lifts from Z/2 and Z/3 are ambiguous) and below 2^15.
         alpha: bound on the probability to return a class that is not there at this scale, with
             the default count; more landmarks see more noise.
-        seed: of the first landmark and of the hold-out halves.
+        seed: of the first landmarks and of the hold-out halves.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
@@ -226,7 +227,8 @@ def circular_coordinates(
             "one of the distinct points"
         )
     d = dimension_of(cloud, seed=seed).dim
-    landmarks = _landmarks(cloud, d, count, seed)
+    starts = _landmark_sets(cloud, d, count, seed)
+    landmarks = starts[0]
     origin, axes = _frame(x[cloud.index] / cloud.unit, cloud.points)
     gap = float(nearest(landmarks, (x / cloud.unit - origin) @ axes, 1)[0].max())
     D = distances(landmarks)
@@ -234,9 +236,10 @@ def circular_coordinates(
     threshold = max(
         LEAST_THRESHOLD * gap, lengths[min(EDGES_PER_LANDMARK * len(D), len(lengths)) - 1]
     )
-    cut = cut_off(alpha, d, 1, 0)
-    bars = persistent_classes(D, threshold, prime=prime)
-    significant = [c for c in bars if c.death > cut * c.birth]
+    cut = cut_off(alpha, d, 1)
+    strengths = _median_strengths(starts, threshold, (prime, 2))
+    significant = persistent_classes(D, threshold, prime=prime, least_ratio=cut)
+    significant = significant[: int((strengths[prime] > cut).sum())]
     classes, scale = _at_one_scale(significant, gap, threshold)
     graph = (D <= scale) & ~np.eye(len(D), dtype=bool)
     modular = np.array([c.cocycle * graph for c in classes], dtype=np.int64)
@@ -252,23 +255,39 @@ def circular_coordinates(
         values=_angles(x, cover, cocycles, potential),
         gram=_gram(cocycles, potential, graph) * per_length,
         scale=scale * cloud.unit,
-        reason=_reason(bars, classes, len(cocycles), cut, prime, D, threshold),
+        reason=_reason(strengths, prime, cut, len(classes), len(cocycles), len(D)),
         cover=cover,
         cocycles=cocycles,
         potential=potential,
     )
 
 
-def _landmarks(cloud: Cloud, dim: int, count: int | None, seed: int) -> np.ndarray:
-    """`count` farthest points, or as many as the widest gap of the cloud allows."""
+def _landmark_sets(cloud: Cloud, dim: int, count: int | None, seed: int) -> list[np.ndarray]:
+    """From each start `count` farthest points, or as many as the widest gap allows."""
     x = cloud.points
     rng = np.random.default_rng(seed)
-    start = int(rng.integers(len(x)))
-    if count is not None:
-        return x[farthest_points(x, count, start)[0]]
-    index, radius = farthest_points(x, min(MOST_LANDMARKS, len(x)), start)
-    fine = RESOLUTIONS[min(dim, 4)][0]
-    return x[index[: max(3, count_for_radius(radius, fine * holdout_gap(x, rng)))]]
+    gap = holdout_gap(x, rng) * RESOLUTIONS[min(dim, 4)][0]
+    sets = []
+    for start in rng.integers(len(x), size=STARTS).tolist():
+        index, radius = farthest_points(x, count or min(MOST_LANDMARKS, len(x)), start)
+        m = count or max(3, count_for_radius(radius, gap))
+        sets.append(x[index[:m]])
+    return sets
+
+
+def _median_strengths(
+    starts: list[np.ndarray], threshold: float, fields: tuple[int, ...]
+) -> dict[int, np.ndarray]:
+    """Over each field, median over starts of the j-th largest death/birth, for each j, and a 1."""
+    graphs = [collapsed_graph(distances(landmarks), threshold, 1) for landmarks in starts]
+    diagrams = [rips_diagrams(graph, threshold, fields, 1) for graph in graphs]
+    medians = {}
+    for p in fields:
+        rows = [ratios(diagram[p][1]) for diagram in diagrams]
+        width = max(map(len, rows)) + 1
+        padded = [np.pad(r, (0, width - len(r)), constant_values=1.0) for r in rows]
+        medians[p] = np.median(padded, axis=0)
+    return medians
 
 
 def _frame(given: np.ndarray, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -326,31 +345,26 @@ def _angles(
 
 
 def _reason(
-    bars: list[PersistentClass],
-    classes: list[PersistentClass],
-    k: int,
-    cut: float,
-    prime: int,
-    D: np.ndarray,
-    threshold: float,
+    strengths: dict[int, np.ndarray], prime: int, cut: float, alive: int, k: int, m: int
 ) -> str:
-    """One sentence on the number k of coordinates."""
-    if k:
-        ratios = ", ".join(f"{c.death / c.birth:.2f}" for c in classes)
-        left = sum(c.death > cut * c.birth for c in bars) - k
-        more = f"; {left} more live at other scales only" if left else ""
-        return f"death/birth over Z/{prime} is {ratios} (class from {cut:.2f}){more}"
-    if classes:
+    """One sentence on the number k of coordinates, of `alive` classes at one scale."""
+    if k < alive:
         return (
-            f"{len(classes)} classes over Z/{prime} do not lift to the integers; try another "
-            "prime, or other landmarks by count and seed"
+            f"{alive} classes over Z/{prime} do not lift to the integers; try another prime, or "
+            "other landmarks by count and seed"
         )
-    largest = bars[0].death / bars[0].birth if bars else 1.0
-    words = (
-        f"no class of degree 1 over Z/{prime} outlasts noise on {len(D)} landmarks (largest "
-        f"death/birth {largest:.2f}, class from {cut:.2f})"
-    )
-    torsion = len(persistent_classes(D, threshold, prime=2, least_ratio=cut))
-    if torsion:
-        words += f"; over Z/2 there are {torsion}: torsion, which no circle-valued map carries"
+    seen = strengths[prime][strengths[prime] > cut]
+    if len(seen):
+        listed = ", ".join(f"{r:.2f}" for r in seen)
+        words = f"death/birth over Z/{prime} is {listed} (class from {cut:.2f})"
+    else:
+        words = (
+            f"no class of degree 1 over Z/{prime} outlasts noise on {m} landmarks (largest "
+            f"death/birth {strengths[prime][0]:.2f}, class from {cut:.2f})"
+        )
+    if k < len(seen):
+        words += f"; {len(seen) - k} not at one scale with the rest: try another count or seed"
+    torsion = int((strengths[2] > cut).sum()) - len(seen)
+    if torsion > 0:
+        words += f"; {torsion} more over Z/2: torsion, which no circle-valued map carries"
     return words
