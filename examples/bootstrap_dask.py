@@ -20,7 +20,7 @@ x = sphere.sample_uniform(1200, generator=torch.Generator().manual_seed(0)).nump
 cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
 with cluster, Client(cluster) as client:
     print(len(client.scheduler_info()["workers"]), "workers")
-    result = bootstrap(x, repeats=20, fields=(2,), executor=client)
+    result = bootstrap(x, repeats=12, fields=(2,), executor=client)
 print(result)
 
 # %%

@@ -63,6 +63,14 @@ def serial(circle):
     return bootstrap(circle, repeats=8, seed=5, executor=Serial())
 
 
+FEW = {"repeats": 3, "seed": 5, "fields": (2,)}
+
+
+@pytest.fixture(scope="module")
+def few(circle):
+    return plain(bootstrap(circle, executor=Serial(), **FEW))
+
+
 def test_a_resample_follows_its_rule():
     x = np.random.default_rng(0).random((2000, 2))
     rows = {tuple(row) for row in x}
@@ -122,22 +130,18 @@ def test_subsamples_of_equal_size_and_other_seeds(circle, serial):
     assert not set(b.seeds) & set(serial.seeds)
 
 
-def test_every_executor_gives_the_same(circle, serial):
+def test_every_executor_gives_the_same(circle, few):
     with ThreadPoolExecutor(2) as threads, multiprocessing.pool.ThreadPool(2) as pool:
         for executor in (None, threads, pool, Futures()):
-            b = bootstrap(circle, repeats=8, seed=5, executor=executor)
-            assert plain(b) == plain(serial)
-    assert plain(bootstrap(circle, repeats=8, seed=5, workers=1)) == plain(serial)
+            assert plain(bootstrap(circle, executor=executor, **FEW)) == few
+    assert plain(bootstrap(circle, workers=1, **FEW)) == few
 
 
-def test_processes_give_the_same(circle):
-    # spawned, as a process with threads should not be forked
-    small = {"repeats": 3, "seed": 5, "fields": (2,)}
-    want = bootstrap(circle, executor=Serial(), **small)
+def test_processes_give_the_same(circle, few):
     means = bootstrap(circle, mean_of_first, repeats=5)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # to fork beside threads is not safe
     with ProcessPoolExecutor(1, mp_context=context) as processes:
-        assert plain(bootstrap(circle, executor=processes, **small)) == plain(want)
+        assert plain(bootstrap(circle, executor=processes, **FEW)) == few
         b = bootstrap(circle, mean_of_first, repeats=5, executor=processes)
         assert np.array_equal(b.values, means.values)
         with pytest.raises(TopogenError, match="top of a module"):
@@ -148,7 +152,7 @@ def test_processes_give_the_same(circle):
     assert not multiprocessing.active_children()
 
 
-def test_dask_gives_the_same(circle, serial):
+def test_dask_gives_the_same(circle, few):
     from dask.distributed import Client, LocalCluster
 
     cluster = LocalCluster(
@@ -156,10 +160,9 @@ def test_dask_gives_the_same(circle, serial):
     )
     with cluster, Client(cluster) as client:
         assert len(client.nthreads()) == 2
-        b = bootstrap(circle, repeats=8, seed=5, executor=client)
+        assert plain(bootstrap(circle, executor=client, **FEW)) == few
         with pytest.raises(TopogenError, match=r"seed \d+ \(ZeroDivisionError"):
             bootstrap(circle, lambda x: 1 / (len(x) == 2000), repeats=2, executor=client)
-    assert plain(b) == plain(serial)
     assert not multiprocessing.active_children()
 
 

@@ -68,8 +68,8 @@ class Bootstrap:
     Example:
         >>> t = np.random.default_rng(0).random(2500) * 2 * np.pi
         >>> b = bootstrap(np.stack([np.cos(t), np.sin(t)], axis=1), repeats=5)
-        >>> b.share[2]
-        (1.0, 1.0)
+        >>> b.estimate.betti[2], b.counts[2][0]
+        ((1, 1), {1: 5})
     """
 
     estimate: Any
@@ -236,7 +236,9 @@ def bootstrap(
                 f"points: expected at least {3 * LEAST_POINTS} distinct points to draw from with "
                 f"replacement, got {len(x)}; give more points, or a size"
             )
-        estimate: Any = check_topology(points, fields=fields, max_dim=max_dim, seed=seed)
+        estimate: Any = check_topology(
+            points, fields=fields, max_dim=max_dim, seed=seed, progress=False
+        )
         statistic = _Topology.of(x, size, estimate)
     else:
         x, unit = _distinct(as_array(points)), 1.0
@@ -332,7 +334,9 @@ class _Topology:
     def __call__(self, x: Points) -> tuple[Betti, dict[int, tuple[float, ...]]]:
         from gudhi.hera import bottleneck_distance
 
-        report = check_topology(x, fields=self.fields, max_dim=self.max_dim, seed=self.seed)
+        report = check_topology(
+            x, fields=self.fields, max_dim=self.max_dim, seed=self.seed, progress=False
+        )
         index, radius = farthest_points(x, min(len(x), 2 * MOST_LANDMARKS), 0)
         D = distances(x[index[: count_for_radius(radius, self.epsilon)]])
         top = min(self.max_dim, MOST_DEGREE)
