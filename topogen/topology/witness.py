@@ -25,8 +25,8 @@ from .persistence import Diagrams, rips_diagrams
 # per intrinsic dimension (3 stands for more): witnesses per landmark, and the relaxations
 # (born, alive), in squared covering radii, between which a class must live
 WITNESSES = {1: 12, 2: 8, 3: 8}
-RELAXATION = {1: (3.0, 4.0), 2: (2.7, 3.1), 3: (2.7, 3.1)}
-MOST_LANDMARKS = 1600
+RELAXATION = {1: (3.0, 4.0), 2: (3.0, 3.4), 3: (2.5, 2.9)}
+MOST_LANDMARKS = {1: 400, 2: 1600, 3: 1600}
 MOST_DEGREE = 60.0  # edges per landmark after collapse from which degree 3 takes minutes
 
 
@@ -49,7 +49,8 @@ class WitnessBetti:
 
 def landmark_count(n: int, dim: int) -> int:
     """How many landmarks n points of intrinsic dimension `dim` can be witnesses to."""
-    return min(MOST_LANDMARKS, n // WITNESSES[min(dim, 3)])
+    d = min(dim, 3)
+    return min(MOST_LANDMARKS[d], n // WITNESSES[d])
 
 
 def witness_betti(
