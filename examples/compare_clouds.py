@@ -20,16 +20,16 @@ def draw(M, n, seed):
     return M.sample_uniform(n, generator=torch.Generator().manual_seed(seed)).numpy()
 
 
-data = draw(tg.Torus(), 2000, 0)
-whole = draw(tg.Torus(), 3000, 1)
+data = draw(tg.Torus(), 1200, 0)
+whole = draw(tg.Torus(), 2400, 1)
 angle = np.arctan2(whole[:, 1], whole[:, 0])
-torn = whole[np.abs(angle + np.pi / 3) > 0.5][:2000]
-noise = 0.05 * np.random.default_rng(0).standard_normal((2000, 3))
+torn = whole[np.abs(angle + np.pi / 3) > 0.5][:1200]
+noise = 0.05 * np.random.default_rng(0).standard_normal((1200, 3))
 imitations = {
-    "torus": whole[:2000],
+    "torus": whole[:1200],
     "torn": torn,
-    "sphere": draw(tg.Sphere(), 2000, 1),
-    "noisy": whole[:2000] + noise,
+    "sphere": draw(tg.Sphere(), 1200, 1),
+    "noisy": whole[:1200] + noise,
 }
 
 # %%
