@@ -134,6 +134,7 @@ def test_a_lift_that_is_not_safe_is_refused():
     lift = integral_basis(eta[None] % 47, graph, 47)
     assert lift is not None
     assert sorted(np.abs(lift[lift > 0])) == [1, 2]
+    assert integral_basis(np.stack([eta, 3 * eta]) % 47, graph, 47) is None  # not a basis
 
 
 def test_harmonic_representative_is_orthogonal_to_coboundaries_and_gauge_free():

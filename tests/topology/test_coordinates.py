@@ -99,7 +99,10 @@ def test_trefoil(cloud):
     assert np.median(step) < 0.005 * np.ptp(x)
 
 
-def test_two_circles_and_a_genus_two_surface(cloud):
+def test_many_classes(cloud):
+    t = TURN * np.random.default_rng(0).random(3000)
+    six = np.stack([np.cos(t) + 5 * (np.arange(3000) % 6), np.sin(t)], axis=1)
+    assert circular_coordinates(six).values.shape[1] == 6
     hopf = circular_coordinates(cloud("hopf", 1500, 0))
     assert hopf.values.shape[1] == 2
     assert abs(hopf.gram[0, 1]) < 1e-6 * hopf.gram[0, 0]  # one angle for each circle

@@ -9,12 +9,11 @@ Cochains of k classes are stacked to shape (k, m, m).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, islice
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-MOST_BASES = 500  # bases of loops that are tried before a lift to the integers is refused
+MOST_BASES = 100  # bases of loops that are tried before a lift to the integers is refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,11 +146,12 @@ def integral_basis(
     r"""Integral cocycles whose reductions modulo p span the given classes over Z/p.
 
     A coboundary is added so that every class vanishes on a spanning forest; an edge then carries
-    the value of the class on the loop that it closes. Of the bases of these k-vectors of loops,
-    the commonest first, the first is taken for which all values of the dual basis of classes,
-    lifted to (-p/2, p/2), are below p/3 in size. Then the lift is a cocycle over the integers:
-    on a triangle its three values add to a multiple of p that is less than p in size. And it is a
-    basis of all integral classes in their rational span, since k loops read off the coefficients.
+    the value of the class on the loop that it closes. Row reduction gives the basis of classes
+    that is dual to k independent loops, the commonest first; other loops are tried, in random
+    orders, until all values, lifted to (-p/2, p/2), are below p/3 in size. Then the lift is a
+    cocycle over the integers: on a triangle its three values add to a multiple of p that is less
+    than p in size. And it is a basis of all integral classes in its rational span, since the k
+    loops read off the coefficients.
 
     After de Silva, Morozov and Vejdemo-Johansson, 2011, "Persistent cohomology and circular
     coordinates" (https://arxiv.org/abs/0905.4887), who lift without the choice of a basis.
@@ -162,7 +162,7 @@ def integral_basis(
         prime: p.
 
     Returns:
-        the lift; None where no basis that was tried gives one.
+        the lift; None where no loops that were tried give one, or the classes are dependent.
     """
     k = len(cocycles)
     result = np.zeros(cocycles.shape, dtype=np.int64)
@@ -175,17 +175,18 @@ def integral_basis(
     first = loops[(loops != 0).argmax(axis=0), np.arange(len(i))]
     upright = np.where(2 * first > prime, -loops % prime, loops)
     distinct, count = np.unique(upright, axis=1, return_counts=True)
-    commonest = distinct[:, np.argsort(-count, kind="stable")]
-    commonest = commonest[:, commonest.any(axis=0)]
-    for chosen in islice(combinations(range(commonest.shape[1]), k), MOST_BASES):
-        inverse = _inverse(commonest[:, chosen], prime)
-        if inverse is None:
-            continue
-        lift = inverse @ loops % prime
+    order = np.argsort(-count, kind="stable")
+    rng = np.random.default_rng(0)
+    for _ in range(MOST_BASES):
+        dual = _row_reduced(np.concatenate([distinct[:, order], loops], axis=1), prime)
+        if dual is None:
+            return None
+        lift = dual[:, len(order) :]
         lift = np.where(2 * lift > prime, lift - prime, lift)
-        if 3 * np.abs(lift).max(initial=0) < prime:
+        if 3 * np.abs(lift).max() < prime:
             result[:, i, j], result[:, j, i] = lift, -lift
             return result
+        order = rng.permutation(order)
     return None
 
 
@@ -204,19 +205,20 @@ def _forest_potential(cochains: np.ndarray, graph: np.ndarray) -> np.ndarray:
     return g
 
 
-def _inverse(matrix: np.ndarray, p: int) -> np.ndarray | None:
-    """The inverse of a square matrix over Z/p, by Gauss and Jordan; None where it is singular."""
-    k = len(matrix)
-    work = np.concatenate([matrix.astype(np.int64), np.eye(k, dtype=np.int64)], axis=1)
-    for c in range(k):
-        nonzero = np.flatnonzero(work[c:, c])
-        if len(nonzero) == 0:
+def _row_reduced(matrix: np.ndarray, p: int) -> np.ndarray | None:
+    """Over Z/p the first independent columns become unit vectors; None where the rank is less."""
+    work = matrix.astype(np.int64)
+    for r in range(len(work)):
+        below = work[r:] != 0
+        c = int(below.any(axis=0).argmax())
+        if not below[:, c].any():
             return None
-        work[[c, c + nonzero[0]]] = work[[c + nonzero[0], c]]
-        work[c] = work[c] * pow(int(work[c, c]), -1, p) % p
-        others = np.arange(k) != c
-        work[others] = (work[others] - work[others, c : c + 1] * work[c]) % p
-    return work[:, k:]
+        pivot = r + int(below[:, c].argmax())
+        work[[r, pivot]] = work[[pivot, r]]
+        work[r] = work[r] * pow(int(work[r, c]), -1, p) % p
+        others = np.arange(len(work)) != r
+        work[others] = (work[others] - work[others, c : c + 1] * work[r]) % p
+    return work
 
 
 def harmonic_potential(

@@ -27,7 +27,6 @@ from .persistence import collapsed_graph, distances, ratios, rips_diagrams
 MOST_LANDMARKS = 400
 EDGES_PER_LANDMARK = 40  # the Rips filtration stops there, at 6 (d = 2) or 3 (d = 3) radii
 LEAST_THRESHOLD = 2.5  # covering radii
-MOST_AXES = 20  # in more dimensions the prepared cloud is in principal coordinates
 CHUNK = 4_000_000  # numbers in one block of distances
 
 
@@ -297,9 +296,10 @@ def _frame(given: np.ndarray, prepared: np.ndarray) -> tuple[np.ndarray, np.ndar
     orthogonal columns, so V = X^T (X V) / |X V|^2.
     """
     origin = given.mean(axis=0)
-    if given.shape[1] <= MOST_AXES:
+    centred = given - origin
+    if centred.shape == prepared.shape and np.allclose(centred, prepared, atol=1e-9):
         return origin, np.eye(given.shape[1])
-    return origin, (given - origin).T @ prepared / (prepared**2).sum(axis=0)
+    return origin, centred.T @ prepared / (prepared**2).sum(axis=0)
 
 
 def _at_one_scale(
