@@ -61,6 +61,47 @@ def persistence_figure(
     return figure
 
 
+def barcode_figure(
+    diagrams: Mapping[str, Sequence[np.ndarray]],
+    cuts: Sequence[float],
+    scale: float,
+    *,
+    title: str | None = None,
+    most: int = 25,
+) -> Figure:
+    """Barcodes side by side, one panel per name, each bar with the death that would make a class.
+
+    Bars of one degree stand together, strongest (by death/birth; in degree 0 by death) on top;
+    classes are thick, noise is thin, and a tick on each bar marks cut-off times birth (degree 0:
+    cut-off times `scale`). Arguments as in :func:`persistence_figure`; at most `most` bars per
+    degree are drawn, and the legend says how many there are.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(diagrams), 4.6), layout="constrained")
+    axes = figure.subplots(1, len(diagrams), squeeze=False, sharex=True)[0]
+    for ax, (name, panel) in zip(axes, diagrams.items(), strict=True):
+        y = 0.0
+        for k, b in enumerate(panel):
+            colour = DEGREE_COLOURS[k % len(DEGREE_COLOURS)]
+            from_birth = np.full(len(b), scale) if k == 0 else np.maximum(b[:, 0], 1e-300)
+            shown = np.argsort(-b[:, 1] / from_birth, kind="stable")[:most]
+            for i in shown:
+                mark = cuts[k] * from_birth[i]
+                strong = b[i, 1] > mark
+                ax.hlines(y, *b[i], color=colour, lw=3.0 if strong else 0.9)
+                ax.vlines(mark, y - 0.4, y + 0.4, color=colour, lw=0.8, alpha=0.7)
+                y -= 1
+            y -= 1.5
+            ax.plot([], [], color=colour, lw=2, label=f"$H_{k}$, {len(b)} bars")
+        ends = [b[:, 1].max() for b in panel if len(b)]
+        ax.set(title=name, xlabel="length", yticks=[], xlim=(0, 1.05 * max(ends, default=1.0)))
+        ax.legend(loc="lower right", frameon=False, title="ticks: cut-off")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def scatter_figure(
     clouds: Mapping[str, Any],
     *,

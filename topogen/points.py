@@ -72,12 +72,19 @@ def as_tensor(
 
 def diameter(points: np.ndarray) -> float:
     """The largest pairwise distance, estimated from below by two farthest-point sweeps."""
-    start = points[np.argmax(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
+    start = points[np.argmax(_squares_from(points, points.mean(axis=0)))]
     largest = 0.0
     for _ in range(2):
-        distance = np.sqrt(((points - start) ** 2).sum(axis=1))
-        start, largest = points[np.argmax(distance)], float(distance.max())
+        squares = _squares_from(points, start)
+        start, largest = points[np.argmax(squares)], float(np.sqrt(squares.max()))
     return largest
+
+
+def _squares_from(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Squared distances from a point, without a second copy of a large cloud."""
+    rows = max(1, 2**20 // points.shape[1])
+    parts = (points[i : i + rows] - centre for i in range(0, len(points), rows))
+    return np.concatenate([np.einsum("ij,ij->i", part, part) for part in parts])
 
 
 def distinct(points: torch.Tensor) -> torch.Tensor:

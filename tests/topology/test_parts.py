@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from topogen.topology import compare
-from topogen.topology.inference import Evidence, check_consistency, cut_off, p_value
+from topogen.topology.evidence import Evidence, check_consistency
 from topogen.topology.landmarks import farthest_points, nearest, prepare, principal_coordinates
+from topogen.topology.nulls import cut_off, p_value
 from topogen.topology.persistence import collapsed_graph, distances, ratios, rips_diagrams
 
 

@@ -127,13 +127,31 @@ def test_same_seed_same_report(cloud):
     assert a == b
 
 
-def test_outliers_are_remarked_and_can_be_trimmed(cloud):
+@pytest.mark.parametrize("share", [0.005, 0.02, 0.05])
+def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
     rng = np.random.default_rng(0)
-    x = np.concatenate([cloud("torus", 3000), rng.uniform(-1.5, 1.5, (30, 3))])
-    raw = check_topology(x, Homology((1, 2, 1)))
-    assert raw.verdict != "disagrees"
-    assert any("trim" in remark for remark in raw.remarks)
-    assert check_topology(x, Homology((1, 2, 1)), trim=0.015).verdict == "agrees"
+    count = int(5000 * share)
+    x = np.concatenate([cloud("fat torus", 5000), rng.uniform(-3.5, 3.5, (count, 3))])
+    report = check_topology(x, Homology((1, 2, 1)))
+    assert report.verdict == "agrees", str(report)
+    assert 0.5 * count < report.outliers < 2 * count
+    assert any("do not lie on the set" in remark for remark in report.remarks)
+    assert check_topology(x, Homology((1, 2, 1)), trim=0.0).verdict == "undetermined"
+    assert check_topology(x, Homology((1, 2, 1)), trim=1.6 * share).verdict == "agrees"
+
+
+@pytest.mark.parametrize("name", ["circle", "torus", "so3", "disc", "klein"])
+def test_clean_clouds_lose_no_point(cloud, name):
+    for seed in range(3):
+        x = cloud(name, 2500, seed)
+        assert check_topology(x, max_dim=0, seed=seed).outliers == 0
+
+
+def test_the_thin_tail_of_a_density_is_no_outlier():
+    t = np.random.default_rng(0).vonmises(0.0, 3.0, 3000)
+    report = check_topology(np.stack([np.cos(t), np.sin(t)], axis=1))
+    assert report.outliers == 0
+    assert all(numbers[1] in (1, None) for numbers in report.betti.values()), str(report)
 
 
 def test_time_limit_costs_starts_and_says_so(cloud):

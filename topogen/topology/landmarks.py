@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Cloud:
         given: number of rows given.
         duplicates: rows that repeat an earlier row.
         remarks: what was done to the points, in words.
+        outliers: points left out because they do not lie on the set.
     """
 
     points: np.ndarray
@@ -34,17 +35,36 @@ class Cloud:
     given: int
     duplicates: int
     remarks: tuple[str, ...]
+    outliers: int = 0
+
+    def only(self, rows: np.ndarray, remark: str, outliers: int = 0) -> Cloud:
+        """Some of the points, with a remark that says why the others are left out."""
+        return replace(
+            self,
+            points=self.points[rows],
+            index=self.index[rows],
+            remarks=(*self.remarks, remark),
+            outliers=self.outliers + outliers,
+        )
 
 
-def prepare(points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "points") -> Cloud:
+def prepare(
+    points: Any,
+    *,
+    trim: float = 0.0,
+    seed: int = 0,
+    name: str = "points",
+    most: int = MOST_POINTS,
+) -> Cloud:
     """Check, drop duplicates, scale, rotate to few coordinates (D > 20), and trim.
 
     Args:
         points: anything array-like, shape (n, D).
         trim: the fraction of points, those with the largest distance to their 15th neighbour, that
             is left out. Outliers break a farthest-point sample; too much trimming opens holes.
-        seed: for the random part of more than 50 000 points that is kept.
+        seed: for the random part that is kept of more than `most` points.
         name: what messages call the cloud.
+        most: how many distinct points are used at the most.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
@@ -52,10 +72,10 @@ def prepare(points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "point
     """
     if not 0 <= trim < 0.5:
         raise ValueError(f"expected 0 <= trim < 0.5, got {trim}")
-    x = as_array(points, name=name) + 0.0  # -0.0 and 0.0 are the same point
+    x = as_array(points, name=name)  # a copy, so all that follows may happen in place
+    x += 0.0  # -0.0 and 0.0 are the same point
     given = len(x)
-    rows = np.ascontiguousarray(x).view(f"V{8 * x.shape[1]}").ravel()
-    index = np.sort(np.unique(rows, return_index=True)[1])
+    index = first_rows(x)
     if len(index) < LEAST_POINTS:
         raise InvalidPoints(
             f"{name}: expected at least {LEAST_POINTS} distinct points, got {len(index)} "
@@ -65,32 +85,39 @@ def prepare(points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "point
     duplicates = given - len(index)
     if duplicates:
         remarks.append(f"{duplicates} duplicate points left out")
-    if len(index) > MOST_POINTS:
-        remarks.append(f"{MOST_POINTS} of {len(index)} distinct points used, drawn at random")
-        chosen = np.random.default_rng(seed).choice(len(index), MOST_POINTS, replace=False)
-        index = index[np.sort(chosen)]
-    x = x[index]
-    size = float(np.abs(x).max())  # first, so that the squares of huge or tiny numbers are safe
-    x = x / size
-    x = x - x.mean(axis=0)
+    if len(index) > most:
+        remarks.append(f"{most} of {len(index)} distinct points used, drawn at random")
+        index = np.sort(np.random.default_rng(seed).choice(index, most, replace=False))
+    if len(index) < given:
+        x = x[index]
+    size = max(float(x.max()), -float(x.min()))  # first, so that squares of huge numbers are safe
+    x /= size or 1.0
+    x -= x.mean(axis=0)
     length = diameter(x)
     if length < 1e-12:
         raise InvalidPoints(
             f"{name}: expected distinct points, got diameter {length * size:.1e} around "
             f"numbers of size {size:.1e}, which is rounding; centre the points in higher precision"
         )
-    x = x / length
+    x /= length
     if x.shape[1] > 20:
         x, words = principal_coordinates(x)
         remarks += [words] if words else []
-    if trim > 0:
-        kept = np.argsort(neighbour_distance(x, 15), kind="stable")[
-            : math.ceil(len(x) * (1 - trim))
-        ]
-        kept = np.sort(kept)
-        remarks.append(f"{len(x) - len(kept)} of {len(x)} points trimmed")
-        x, index = x[kept], index[kept]
-    return Cloud(x, index, size * length, given, duplicates, tuple(remarks))
+    cloud = Cloud(x, index, size * length, given, duplicates, tuple(remarks))
+    if trim == 0:
+        return cloud
+    order = np.argsort(neighbour_distance(x, 15), kind="stable")
+    kept = np.sort(order[: math.ceil(len(x) * (1 - trim))])
+    count = len(x) - len(kept)
+    return cloud.only(kept, f"{count} of {len(x)} points trimmed", outliers=count)
+
+
+def first_rows(x: np.ndarray) -> np.ndarray:
+    """Indices of the rows that repeat no earlier row, in order, by a hash of their 64 D bits."""
+    seen: dict[int, int] = {}
+    for i, row in enumerate(x):
+        seen.setdefault(hash(row.tobytes()), i)
+    return np.fromiter(seen.values(), np.int64, len(seen))
 
 
 def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
