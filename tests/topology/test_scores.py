@@ -316,6 +316,14 @@ def test_unequal_columns(name, cloud):
         SCORES[name](cloud("sphere", 100, 0), cloud("circle", 100, 0))
 
 
+@pytest.mark.parametrize("name", ONE_SPACE)
+def test_clouds_that_rounding_would_hide(name, cloud):
+    x = cloud("sphere", 100, 0)
+    for other in (x + 1e9, 1e-9 * x):
+        with pytest.raises(InvalidPoints, match="clouds of like size and place, got diameters"):
+            SCORES[name](x, other)
+
+
 @pytest.mark.parametrize(
     ("call", "match"),
     [

@@ -130,8 +130,10 @@ def compare(
         scores: names of :data:`~topogen.topology.scores.SCORES`.
 
     Raises:
-        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points; for scores also
-            fewer than 40 of a or 20 of b, or unequal D where the score needs one space.
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points; clouds of one
+            space so far apart, or of sizes so different, that rounding hides the smaller; for
+            scores also fewer than 40 points of a or 20 of b, or unequal D where the score needs
+            one space.
         ValueError: an argument out of range.
     """
     unknown = [name for name in scores if name not in SCORES]

@@ -130,14 +130,22 @@ def one_frame(a: Any, b: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray, fl
         the distinct points of a and of b, shapes (n, D) and (n', D), and the unit of length.
 
     Raises:
-        InvalidPoints: not finite (n, D) arrays of the same D, or fewer than 10 distinct points.
+        InvalidPoints: not finite (n, D) arrays of the same D, fewer than 10 distinct points, or a
+            cloud that is smaller than 1e-4 of both together: rounding would hide its shape.
     """
-    x = as_array(a, name="a")[prepare(a, seed=seed, name="a").index]
-    y = as_array(b, name="b", ambient_dim=x.shape[1])[prepare(b, seed=seed, name="b").index]
+    first, second = prepare(a, seed=seed, name="a"), prepare(b, seed=seed, name="b")
+    x = as_array(a, name="a")[first.index]
+    y = as_array(b, name="b", ambient_dim=x.shape[1])[second.index]
     both = np.concatenate([x, y])
     size = float(np.abs(both).max())  # first, so that the squares of huge numbers are safe
     both = both / size
     both = both - both.mean(axis=0)
     length = diameter(both)
+    unit = size * length
+    if min(first.unit, second.unit) < 1e-4 * unit:
+        raise InvalidPoints(
+            f"expected clouds of like size and place, got diameters {first.unit:.1e} of a, "
+            f"{second.unit:.1e} of b and {unit:.1e} of both; move or scale one to the other"
+        )
     both = both / length
-    return both[: len(x)], both[len(x) :], size * length
+    return both[: len(x)], both[len(x) :], unit
