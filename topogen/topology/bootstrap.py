@@ -325,10 +325,7 @@ class _Topology:
         D = distances(x[index])
         epsilon = float(radius[-1])
         threshold = min(KAPPA * epsilon, float(np.quantile(D[np.triu_indices(m, 1)], 0.25)))
-        top = min(report.max_dim, MOST_DEGREE)
-        reference = rips_diagrams(
-            collapsed_graph(D, threshold, top), threshold, report.fields, top
-        )
+        reference = _diagrams(D, threshold, report.fields, report.max_dim)
         return _Topology(report.fields, report.max_dim, report.seed, epsilon, threshold, reference)
 
     def __call__(self, x: Points) -> tuple[Betti, dict[int, tuple[float, ...]]]:
@@ -339,9 +336,7 @@ class _Topology:
         )
         index, radius = farthest_points(x, min(len(x), 2 * MOST_LANDMARKS), 0)
         D = distances(x[index[: count_for_radius(radius, self.epsilon)]])
-        top = min(self.max_dim, MOST_DEGREE)
-        graph = collapsed_graph(D, self.threshold, top)
-        ours = rips_diagrams(graph, self.threshold, self.fields, top)
+        ours = _diagrams(D, self.threshold, self.fields, self.max_dim)
         distance = {
             p: tuple(
                 float(bottleneck_distance(a, b))
@@ -350,6 +345,11 @@ class _Topology:
             for p in self.fields
         }
         return report.betti, distance
+
+
+def _diagrams(D: np.ndarray, threshold: float, fields: Sequence[int], max_dim: int) -> Diagrams:
+    top = min(max_dim, MOST_DEGREE)
+    return rips_diagrams(collapsed_graph(D, threshold, top), threshold, fields, top)
 
 
 def _summary(

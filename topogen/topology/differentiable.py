@@ -303,7 +303,7 @@ class TopologyLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """What `repr` shows."""
-        return f"{self.betti}, field={self.field}, strength={self.strength!r}"
+        return f"{self.betti}, field={self.field}, {self.strength}, hold={self.hold}"
 
 
 def _numbers(betti: Homology | Sequence[int | None], field: int) -> tuple[int | None, ...]:
