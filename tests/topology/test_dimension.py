@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from topogen.errors import InvalidPoints
-from topogen.topology import components, duplicates, intrinsic_dimension, noise_level
+from topogen.topology import (
+    components,
+    dimension_across_scales,
+    duplicates,
+    intrinsic_dimension,
+    noise_level,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +95,43 @@ def test_components_and_duplicates(cloud):
 def test_bad_points_are_refused():
     with pytest.raises(InvalidPoints, match="distinct points"):
         intrinsic_dimension(np.ones((100, 3)))
+
+
+def test_dimension_across_scales_of_manifolds(cloud):
+    rng = np.random.default_rng(0)
+    t = 1.5 * np.pi * (1 + 2 * rng.random(3000))
+    swiss = np.stack([t * np.cos(t), 21 * rng.random(3000), t * np.sin(t)], axis=1)
+    torus = cloud("torus", 4000)
+    frame = np.linalg.qr(rng.standard_normal((784, 3)))[0]
+    for x in (swiss, torus, torus @ frame.T):
+        scales = dimension_across_scales(x)
+        assert set(scales.dims) == {2}, str(scales)
+        assert "dimension 2 at radius" in str(scales)
+        assert len(scales.radius) == len(scales.two_nn) == len(scales.disagreement)
+        assert np.nanmax(scales.disagreement) < 1.0
+        assert (np.diff(scales.radius) > 0).all()
+    wide, narrow = dimension_across_scales(100 * torus), dimension_across_scales(torus)
+    assert wide.radius == pytest.approx(100 * np.array(narrow.radius))
+
+
+def test_noise_adds_dimensions_below_its_scale(cloud):
+    rng = np.random.default_rng(0)
+    x = np.pad(cloud("circle", 2500), ((0, 0), (0, 8)))
+    scales = dimension_across_scales(x + 0.02 * rng.standard_normal(x.shape))
+    radius, dims = np.array(scales.radius), np.array(scales.dims)
+    assert (dims[radius < 0.12] >= 4).all()  # noise of size 0.06 in 9 directions
+    assert (dims[radius > 0.45] == 1).all()
+    assert max(scales.disagreement) > 2  # local PCA sees the curve first
+    assert len(scales.plot().axes[0].lines) == 4
+
+
+def test_an_estimate_brings_its_scales(cloud):
+    estimate = intrinsic_dimension(cloud("sphere", 800))
+    assert estimate.scales is not None
+    assert set(estimate.scales.dims) == {2}
+    assert "scales" not in repr(estimate)
+
+
+def test_constant_columns_hold_no_dimension(cloud):
+    x = np.pad(cloud("torus", 2500), ((0, 0), (0, 1)), constant_values=5.0)
+    assert intrinsic_dimension(x).dim == 2

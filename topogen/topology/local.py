@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # per dimension: neighbours of the finer and of the coarser link; landmarks; most points of a link
-LINKS = {1: (24, 40), 2: (64, 96), 3: (120, 180)}
+LINKS = {1: (40, 64), 2: (64, 96), 3: (120, 180)}
 LANDMARKS = {1: 400, 2: 400, 3: 100}
-MOST_LINK = {1: (24, 40), 2: (64, 96), 3: (60, 80)}  # more directions are thinned
+MOST_LINK = {1: (40, 64), 2: (64, 96), 3: (60, 80)}  # more directions are thinned
 MOST_SPECTRA = 20_000
 # median and 99 % quantile of the largest persistence that is noise in the link of a regular point
 # (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
 # graded patches with noise of a tenth of the radius, tests/topology/test_local.py simulates them
 NULL = {
-    (1, 0): ((0.19, 0.58), (0.19, 0.56)),
+    (1, 0): ((0.19, 0.56), (0.19, 0.55)),
     (2, 0): ((0.58, 0.95), (0.48, 0.81)),
     (2, 1): ((0.04, 0.13), (0.06, 0.15)),
     (3, 0): ((0.62, 0.85), (0.55, 0.74)),
@@ -42,9 +42,11 @@ LEAST_SHARE = 3  # a link has at most this part of the points
 # distance off the best d-plane over radius: links of more are widened until they are thin; where
 # that comes from curvature, which grows with the radius, they cannot be
 THICK, THIN = 0.16, 0.13
+ROUND = 0.2  # least lambda_d / lambda_1 of a widened link: a tube is no plane
 FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
 STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
-LEAST_PERSISTENT = 0.66  # bending(k/3) / bending(k) at a singular point; about 0.5 where curved
+# bending(k/3) / bending(k) at a singular point; about 3^(-1/d), the ratio of radii, where curved
+LEAST_PERSISTENT = {1: 0.4, 2: 0.66, 3: 0.75}
 BENT = 0.35
 VOTERS = 8
 MOST_UNDECIDED = 0.05  # share of the landmarks, for a manifold
@@ -52,7 +54,7 @@ MOST_UNDECIDED_SINGULAR = 0.5  # and for a singular set among them
 REGULAR, BOUNDARY, SINGULAR, UNDECIDED = range(4)
 LN2, LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 NAMES = np.array(["regular", "boundary", "singular", "undecided"])
-COLOURS = ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b")
+COLOURS = dict(zip(NAMES.tolist(), ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -115,31 +117,34 @@ class ManifoldCheck:
         return "\n".join(lines + [f"  - {remark}" for remark in self.remarks])
 
     def plot(self) -> Figure:
-        """The cloud in its leading axes, coloured by label, beside the points not regular."""
+        """The cloud in its leading axes, coloured by label; beside it where it is not regular."""
         from matplotlib.figure import Figure
 
         x = self.points - self.points.mean(axis=0)
-        axes = np.linalg.svd(x, full_matrices=False)[2][:3]
-        x = x @ axes.T if x.shape[1] > 3 else x
+        if x.shape[1] > 3:
+            x = x @ np.linalg.svd(x, full_matrices=False)[2][:3].T
         x = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))
         solid = x.shape[1] == 3
+        low, high = x.min(axis=0), x.max(axis=0)
+        half = 0.53 * float((high - low).max())
         figure = Figure(figsize=(9.6, 4.8), layout="constrained")
-        for i, title in enumerate(("all points", "points that are not regular")):
+        panels = {"all points": NAMES, "singular and boundary": ("boundary", "singular")}
+        for i, (title, names) in enumerate(panels.items()):
             ax: Any = figure.add_subplot(1, 2, i + 1, projection="3d" if solid else None)
-            for name, colour in zip(NAMES, COLOURS, strict=True):
+            for name in names:
                 y = x[self.labels == name]
-                if len(y) and not (i and name == "regular"):
-                    quiet = name == "regular"
-                    ax.scatter(*y.T, s=2 if quiet else 7, c=colour, lw=0, label=name,
-                               alpha=0.35 if quiet else 0.9)  # fmt: skip
-            low, high = x.min(axis=0), x.max(axis=0)
-            half = 0.53 * float((high - low).max())
+                size = 3 if name in ("regular", "undecided") else 8
+                ax.scatter(*y.T, s=size, c=COLOURS[name], lw=0, alpha=0.7, label=name)
             for axis, c in zip("xyz", (low + high) / 2, strict=False):
                 ax.set(**{f"{axis}lim": (c - half, c + half)})
+            if solid:
+                for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+                    axis.set_ticklabels([])
             ax.set_aspect("equal")
             ax.set_title(title, fontsize=10)
-            if ax.get_legend_handles_labels()[0]:
-                ax.legend(loc="upper right", frameon=False, markerscale=2)
+        ax = figure.axes[0]
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                      frameon=False, markerscale=2)  # fmt: skip
         figure.suptitle(self.reason, fontsize=9)
         return figure
 
@@ -207,15 +212,21 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:MOST_SPECTRA])
     marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
     tested = np.append(marks, np.setdiff1d(links.bent(), marks))
-    label = links.labels(tested)
+    label, suspect = links.labels(tested)
     doubtful = rng.permutation(np.flatnonzero(label != REGULAR))
-    doubtful = doubtful[np.argsort(label[doubtful] != SINGULAR, kind="stable")][: LANDMARKS[d]]
-    if len(doubtful) and (label[: len(marks)] == UNDECIDED).mean() < MOST_UNDECIDED_SINGULAR:
+    doubtful = doubtful[np.argsort(~suspect[doubtful], kind="stable")][: LANDMARKS[d]]
+    unclear = (label[: len(marks)] == UNDECIDED).mean()
+    if len(doubtful) and unclear < MOST_UNDECIDED_SINGULAR:
         around = np.setdiff1d(nearest(x, x[tested[doubtful]], VOTERS)[1], tested)
-        tested, label = np.append(tested, around), np.append(label, links.labels(around))
-    label = _vote(x[tested], label)
+        more = links.labels(around)
+        tested = np.append(tested, around)
+        label, suspect = np.append(label, more[0]), np.append(suspect, more[1])
+    near = nearest(x[tested], x[tested], min(VOTERS, len(tested)))[1]
+    supported = 2 * (label[near] == label[:, None]).sum(axis=1) >= near.shape[1]
+    label = np.where(supported | (label == REGULAR), label, UNDECIDED)
+    suspects = int((suspect & (2 * suspect[near].sum(axis=1) >= near.shape[1])).sum())
     unsettled = float((label[: len(marks)] == UNDECIDED).mean())
-    verdict, reason = _verdict(label, unsettled, d)
+    verdict, reason = _verdict(label, suspects, unsettled, d)
     of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
     order = np.argsort(tested)
     return ManifoldCheck(
@@ -235,21 +246,30 @@ def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
     k = fine
     while k <= most:
         y = x[index[:, : k + 1 : 1 + k // 256]]
-        normal = spectrum(y - y.mean(axis=1, keepdims=True))[:, d:].sum(axis=1) / y.shape[1]
-        thickness = float(np.median(np.sqrt(normal) / distance[:, k]))
-        if thickness <= (THICK if k == fine else THIN):
-            return k, max(coarse, round(1.3 * k)) if k > fine else coarse
+        values = spectrum(y - y.mean(axis=1, keepdims=True)) / y.shape[1]
+        thickness = np.median(np.sqrt(values[:, d:].sum(axis=1)) / distance[:, k])
+        if k == fine and thickness <= THICK:
+            return fine, coarse
+        if thickness <= THIN and np.median(values[:, d - 1] / values[:, 0]) >= ROUND:
+            return k, max(coarse, round(1.3 * k))
         k = round(1.3 * k)
     return fine, coarse
 
 
-def _verdict(label: np.ndarray, unsettled: float, d: int) -> tuple[bool | None, str]:
-    """From the labels after the vote, and the undecided share of the landmarks."""
+def _verdict(
+    label: np.ndarray, suspects: int, unsettled: float, d: int
+) -> tuple[bool | None, str]:
+    """From the labels after the vote, and the undecided share of the landmarks.
+
+    Suspects are points with one link that looks singular, among others of that kind.
+    """
     singular = int((label == SINGULAR).sum())
     if singular and unsettled < MOST_UNDECIDED_SINGULAR:
         return False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
     if unsettled > MOST_UNDECIDED:
         return None, f"{unsettled:.0%} of the links are unclear; give more points"
+    if suspects:
+        return None, f"{suspects} of {len(label)} links may be singular; give more points"
     edge = int((label == BOUNDARY).sum())
     sphere = {1: "two points", 2: "a circle", 3: "a sphere"}[d]
     if edge:
@@ -258,10 +278,10 @@ def _verdict(label: np.ndarray, unsettled: float, d: int) -> tuple[bool | None, 
 
 
 def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldCheck:
-    none = np.empty(0, dtype=int)
-    labels = np.full(len(given), "undecided")
+    labels, none = np.full(len(given), "undecided"), np.empty(0, dtype=int)
+    bending = none.astype(float)
     return ManifoldCheck(
-        None, d, labels, none, none.astype(float), math.nan, alpha, why, cloud.remarks, given
+        None, d, labels, none, bending, math.nan, alpha, why, cloud.remarks, given
     )
 
 
@@ -273,14 +293,6 @@ def _spread(given: np.ndarray, cloud: Cloud, label: np.ndarray) -> np.ndarray:
     if len(rest):
         every[rest] = label[nearest(given[cloud.index], given[rest], 1)[1][:, 0]]
     return every
-
-
-def _vote(x: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Keep singular and boundary where at least half of the nearest tested points agree."""
-    near = label[nearest(x, x, min(VOTERS, len(x)))[1]]
-    alike = (near == label[:, None]).sum(axis=1)
-    alone = (label != REGULAR) & (2 * alike < near.shape[1])
-    return np.where(alone, UNDECIDED, label)
 
 
 @dataclass(frozen=True)
@@ -325,8 +337,9 @@ class _Links:
         found = np.flatnonzero(peak & (bending >= high))
         return self.some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
 
-    def labels(self, at: np.ndarray) -> np.ndarray:
-        """One label per point, from both links and the spectra nearby."""
+    def labels(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels, from both links and the spectra nearby; whether any link looks singular."""
+        d = self.d
         fine, coarse = self._shape(at, 0), self._shape(at, 1)
         label = np.where(fine == coarse, fine, UNDECIDED)
         label = np.where((fine == REGULAR) & (coarse == BOUNDARY), REGULAR, label)
@@ -334,9 +347,9 @@ class _Links:
             label = np.where((a == UNDECIDED) & ((b == REGULAR) | (b == BOUNDARY)), b, label)
         wide, narrow, normal, tangent = (s[self.near(at)].mean(axis=1) for s in self.spectra)
         label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
-        curved = narrow < LEAST_PERSISTENT * wide
-        label[(label == SINGULAR) & curved & (tangent > STRAND)] = UNDECIDED
-        return label
+        curved = (narrow < LEAST_PERSISTENT[d] * wide) & (tangent > STRAND)
+        label[(label == SINGULAR) & curved] = UNDECIDED
+        return label, ((fine == SINGULAR) | (coarse == SINGULAR)) & ~curved
 
     def _shape(self, at: np.ndarray, resolution: int) -> np.ndarray:
         """Sphere, half sphere, neither, or unclear: the reduced homology of the directions."""
