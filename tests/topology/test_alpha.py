@@ -80,7 +80,9 @@ def test_a_circle_and_an_octahedron_by_hand():
     assert len(loop[0]) == 12
     octahedron = np.concatenate([np.eye(3), -np.eye(3)])
     void = alpha_diagrams(octahedron, (3,), 2).diagrams[3][2]
-    void = void[void[:, 1] > 1.001 * void[:, 0]]  # the jitter cuts the regular octahedron into slivers
+    void = void[
+        void[:, 1] > 1.001 * void[:, 0]
+    ]  # the jitter cuts the regular octahedron into slivers
     assert void == pytest.approx(np.array([[np.sqrt(2 / 3), 1.0]]), abs=1e-5)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from topogen.topology.landmarks import farthest_points, prepare
 from topogen.topology.witness import (
+    MOST_DEGREE,
     RELAXATION,
     landmark_count,
     witness_betti,
@@ -24,6 +25,7 @@ def _opinion(x, dim, max_dim=None, start=0):
         (2, 3),
         dim if max_dim is None else max_dim,
         relaxation=RELAXATION[min(dim, 3)],
+        most_degree=MOST_DEGREE[min(dim, 3)],
     )
 
 
@@ -81,9 +83,20 @@ def test_contractible_clouds_have_no_classes(cloud):
         assert _opinion(cloud(name, 2500), dim, max_dim=2).betti[2] == (1, 0, 0)
 
 
-def test_the_work_is_refused_before_it_is_done(cloud):
-    x = prepare(cloud("so3", 2000)).points
-    index, radius = farthest_points(x, 200, 0)
-    found = witness_betti(x, x[index], float(radius[-1]), (2,), 3, most_degree=5.0)
+@pytest.mark.parametrize(
+    ("name", "n", "noise"),
+    [
+        ("torus", 600, 0),  # reads (1, 1, 0)
+        ("fat torus", 600, 0),  # (1, 0, 0): a ball
+        ("klein", 600, 0),
+        ("genus 2", 1500, 0),  # (1, 1, 4), (1, 0, 6)
+        ("klein", 2500, 0.1),  # (1, 0, 0)
+        ("trefoil", 200, 0),  # (1, 0)
+    ],
+)
+def test_what_is_not_resolved_gets_no_numbers(name, n, noise, space, cloud):
+    x = cloud(name, n)
+    x = x + noise * np.random.default_rng(0).standard_normal(x.shape)
+    found = _opinion(x, space(name).dim)
     assert found.betti is None
-    assert "edges per landmark" in found.reason
+    assert "edges at each landmark" in found.reason

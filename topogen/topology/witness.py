@@ -27,7 +27,9 @@ from .persistence import Diagrams, rips_diagrams
 WITNESSES = {1: 12, 2: 8, 3: 8}
 RELAXATION = {1: (3.0, 4.0), 2: (3.0, 3.4), 3: (2.5, 2.9)}
 MOST_LANDMARKS = {1: 400, 2: 1600, 3: 1600}
-MOST_DEGREE = 60.0  # edges per landmark after collapse from which degree 3 takes minutes
+# mean degree of the collapsed graph beyond which it is no triangulation: a circle has 2, a closed
+# surface 6 - 6 chi/m; thick, bent or coarse clouds keep more, and their Betti numbers mislead
+MOST_DEGREE = {1: 3.3, 2: 6.3, 3: 30.0}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class WitnessBetti:
     Attributes:
         betti: {p: persistent Betti numbers}, from relaxation `born` to `alive`; None if refused.
         diagrams: {p: [(birth, death) per degree]} in units of scale^2, cut at `alive`.
-        edges: number of edges after collapse: the size of the work.
+        edges: number of edges after the edge collapse, which keeps every diagram.
         reason: why it was refused, else empty.
     """
 
@@ -61,7 +63,7 @@ def witness_betti(
     max_dim: int,
     *,
     relaxation: tuple[float, float] = RELAXATION[2],
-    most_degree: float = MOST_DEGREE,
+    most_degree: float = MOST_DEGREE[3],
 ) -> WitnessBetti:
     r"""Betti numbers over each field: classes born by r_0 scale^2 and alive at r_1 scale^2.
 
@@ -72,7 +74,8 @@ def witness_betti(
         fields: primes p; homology is over Z/p.
         max_dim: the largest degree.
         relaxation: (r_0, r_1); `RELAXATION[dim]`.
-        most_degree: for degrees from 3 on, refuse when more edges per landmark are left.
+        most_degree: refuse where the edge collapse leaves a larger mean degree than this: the set
+            is not resolved (and the work is large); `MOST_DEGREE[dim]`.
 
     Example:
         >>> t = np.linspace(0, 2 * np.pi, 201)[1:]
@@ -89,13 +92,14 @@ def witness_betti(
     graph = coo_matrix((f[i, j], (i, j)), shape=f.shape)
     if graph.nnz:
         graph = reduce_graph(graph, 2)
-    if max_dim >= 3 and 2 * graph.nnz > most_degree * len(landmarks):
+    degree = 2 * graph.nnz / len(landmarks)
+    if degree > most_degree:
         return WitnessBetti(
             None,
             {},
             graph.nnz,
-            f"the witness complex keeps {2 * graph.nnz / len(landmarks):.0f} edges per landmark, "
-            f"more than the {most_degree:g} that degree {max_dim} allows",
+            f"the witness complex keeps {degree:.1f} edges at each landmark, a resolved set at "
+            f"most {most_degree:g}; give more points",
         )
     diagrams = rips_diagrams(graph, alive, fields, max_dim)
     betti = {
