@@ -24,7 +24,7 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
     2008).
     """
     rng = np.random.default_rng(seed)
-    size = min(len(x), len(landmarks) * {1: 12, 2: 8, 3: 3, 4: 2}[dim])
+    size = min(len(x), len(landmarks) * {1: 12, 2: 8, 3: 3}.get(dim, 2))
     sample = x[rng.choice(len(x), size, replace=False)] if size < len(x) else x
     centres = landmarks[rng.permutation(len(landmarks))[:600]]
     distance, index = nearest(sample, centres, min(80, size))

@@ -36,7 +36,6 @@ class Evidence:
     remarks: list[str] = field(default_factory=list)
     bending: float = 0.0
     witness: dict[int, list[int | None]] = field(default_factory=dict)
-    witness_scale: float = math.inf
     strategy: str = ""
 
     @property

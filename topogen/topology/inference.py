@@ -23,9 +23,10 @@ from .witness import RELAXATION, landmark_count, witness_betti
 
 STARTS = 3
 # per intrinsic dimension (4 stands for more): landmarks have covering radius c times the hold-out
-# gap, c = (fine, coarse); at most MOST of them
+# gap, c = (fine, coarse); at most MOST of them, and MOST_FLAT where no degree above 2 is asked
 RESOLUTIONS = {1: (1.6, 2.2), 2: (0.65, 0.75), 3: (0.8, 0.96), 4: (0.8, 0.96)}
 MOST = {1: 600, 2: 1600, 3: 1000, 4: 1000}
+MOST_FLAT = {1: 600, 2: 1600, 3: 1600, 4: 1600}
 LEAST_LANDMARKS = 12
 
 
@@ -72,7 +73,7 @@ def gather(
         evidence.scale = float(np.median([r.scale for r in evidence.runs if r.resolution == 0]))
     if evidence.runs and max_dim > 0:
         first = evidence.runs[0]
-        evidence.bending = bending(cloud.points, first.landmarks, first.scale, d, seed)
+        evidence.bending = bending(cloud.points, first.landmarks, first.scale, dim, seed)
     for k in range(max_dim + 1):
         _settle(evidence, d, k)
     second_opinion(evidence, opinions)
@@ -104,8 +105,9 @@ def _look(
     """Rips runs from each start into `evidence`; the Betti numbers of the witness complexes."""
     x = cloud.points
     gap = holdout_gap(x, rng)
-    most = min(MOST[d], max(4, len(x) // 2))
-    m_witness = max(1, landmark_count(len(x), d))
+    most = min((MOST_FLAT if max_dim <= 2 else MOST)[d], max(4, len(x) // 2))
+    # each point of a thick cloud would be witness to almost every edge
+    m_witness = landmark_count(len(x), d) if d <= 3 else 0
     if budget.max_memory is not None:
         m = math.isqrt(budget.max_memory // 64)  # a few tables of m x m numbers
         if m < max(most, m_witness):
@@ -140,17 +142,17 @@ def _look(
             evidence.runs.append(run)
             if run.remark and run.remark not in evidence.remarks:
                 evidence.remarks.append(run.remark)
-        witness = witness_betti(
-            x,
-            x[index[:m_witness]],
-            float(radius[m_witness - 1]),
-            fields,
-            max_dim,
-            relaxation=RELAXATION[min(d, 3)],
-        )
-        if witness.betti is not None and m_witness >= LEAST_LANDMARKS:
-            opinions.append(witness.betti)
-            evidence.witness_scale = float(radius[m_witness - 1])
+        if m_witness >= LEAST_LANDMARKS:
+            witness = witness_betti(
+                x,
+                x[index[:m_witness]],
+                float(radius[m_witness - 1]),
+                fields,
+                max_dim,
+                relaxation=RELAXATION[d],
+            )
+            if witness.betti is not None:
+                opinions.append(witness.betti)
         slowest = max(slowest, before - budget.left())
     evidence.strategy = f"Rips complexes of landmarks, {len(evidence.runs)} runs"
     stray = float(np.median([r.stray for r in evidence.runs])) if evidence.runs else 0.0

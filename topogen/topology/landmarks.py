@@ -121,36 +121,45 @@ def first_rows(x: np.ndarray) -> np.ndarray:
 
 
 def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
-    r"""Centred points in their principal axes; noise axes are cut where noise can be told.
+    r"""Centred points in their principal axes, without those that are noise or negligible.
 
     The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when
     the noise is isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta
     + 1.43` and :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The
-    cut is made only for n >= D and where the rest has the flat spectrum of white noise; otherwise
-    only axes below 1e-7 of the first are dropped, a rotation up to rounding.
+    cut is made only for n >= D and where the rest has the flat spectrum of white noise. Otherwise
+    the last axes are dropped as long as no point moves by more than 1 % of the median distance to
+    a nearest neighbour: a rotation, as far as distances matter.
 
     Returns:
-        the coordinates, shape (n, D'), and one sentence (empty when only zeros were dropped).
+        the coordinates, shape (n, D'), and one sentence (empty when nothing noticeable was cut).
     """
     n, D = x.shape
-    if n > D:
-        values, axes = np.linalg.eigh(x.T @ x)
-        s, axes = np.sqrt(np.maximum(values[::-1], 0)), axes[:, ::-1]
-    else:
-        _, s, vt = np.linalg.svd(x, full_matrices=False)
-        axes = vt.T
+    values, axes = np.linalg.eigh(x @ x.T if n < D else x.T @ x)
+    s, axes = np.sqrt(np.maximum(values[::-1], 0)), axes[:, ::-1]
     rank = int((s > 1e-7 * s[0]).sum())
-    if n < D:
-        return x @ axes[:, :rank], ""
-    beta = D / n
-    omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
-    above = int((s > omega * np.median(s)).sum())
-    rest = s[above:rank]
-    # white noise has a flat spectrum; the tail of a curved manifold decays and is signal
-    white = len(rest) > 0 and np.quantile(rest, 0.1) > 0.6 * (1 - beta**0.5) * np.median(rest)
-    keep = above if above and white else rank
-    words = f"{keep} of {D} principal axes kept, the rest is noise" if keep < rank else ""
-    return x @ axes[:, :keep], words
+    if n >= D:
+        beta = D / n
+        omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
+        above = int((s > omega * np.median(s)).sum())
+        rest = s[above:rank]
+        # white noise has a flat spectrum; the tail of a curved manifold decays and is signal
+        white = len(rest) > 0 and np.quantile(rest, 0.1) > 0.6 * (1 - beta**0.5) * np.median(rest)
+        if above and white:
+            return x @ axes[:, :above], f"{above} of {D} principal axes kept, the rest is noise"
+    y = axes[:, :rank] * s[:rank] if n < D else x @ axes[:, :rank]
+    return y[:, : _noticeable(y)].copy(), ""
+
+
+def _noticeable(y: np.ndarray) -> int:
+    """How many leading columns determine all points up to 1 % of the nearest neighbours."""
+    some = y[np.linspace(0, len(y) - 1, min(200, len(y))).astype(int)]
+    spacing = float(np.median(nearest(y, some, 2)[0][:, 1]))
+    largest = np.zeros(y.shape[1])  # over points: squared length of what columns j, j+1, ... hold
+    rows = max(1, 2**20 // y.shape[1])
+    for i in range(0, len(y), rows):
+        tails = np.cumsum(y[i : i + rows, ::-1] ** 2, axis=1)[:, ::-1]
+        largest = np.maximum(largest, tails.max(axis=0))
+    return max(1, int((largest > (0.01 * spacing) ** 2).sum()))
 
 
 def neighbour_distance(x: np.ndarray, k: int) -> np.ndarray:

@@ -17,22 +17,20 @@ ALPHA_SHARE = 0.8
 
 
 def second_opinion(evidence: Evidence, opinions: list[dict[int, tuple[int, ...]]]) -> None:
-    """Withdraw what the witness complexes contradict with one voice.
+    """Withdraw what the witness complexes contradict with one voice: they see a class more.
 
-    They have fewer landmarks, so not to see a class contradicts only where they are as fine as
-    the Rips landmarks; to see one more contradicts always. Degree 0, where stray points count, is
-    left to Rips.
+    They have fewer landmarks, so not to see a class is no contradiction. Degree 0, where stray
+    points count, is left to Rips.
     """
     if len(opinions) < OPINIONS:
         return
-    as_fine = evidence.witness_scale <= 1.05 * evidence.scale
     for p, numbers in evidence.betti.items():
         votes = [opinion[p] for opinion in opinions]
         evidence.witness[p] = [
             v[0] if len(set(v)) == 1 else None for v in zip(*votes, strict=True)
         ]
         for k, (b, w) in enumerate(zip(numbers, evidence.witness[p], strict=False)):
-            if k > 0 and b is not None and w is not None and (w > b or (w < b and as_fine)):
+            if k > 0 and b is not None and w is not None and w > b:
                 evidence.withdraw(
                     k,
                     f"over Z/{p} degree {k} has {b} classes by Rips complexes and {w} by witness "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,9 +15,12 @@ def progress_line(wanted: bool | None) -> Iterator[Notify]:
     """What to call with the name of each stage.
 
     Args:
-        wanted: whether to show it; None shows it where standard error is a terminal.
+        wanted: whether to show it; None shows it where standard error is a terminal, but not from
+            a thread beside the main one, whose own line it would overwrite.
     """
-    if not (sys.stderr.isatty() if wanted is None else wanted):
+    if wanted is None:
+        wanted = sys.stderr.isatty() and threading.current_thread() is threading.main_thread()
+    if not wanted:
         yield lambda stage: None
         return
     from rich.console import Console

@@ -268,12 +268,14 @@ def _check_arguments(
 
 
 def _top_degree(dims: Sequence[int], claim: Claim | None) -> int:
-    wanted = list(dims)
+    """The dimension of the claim or the cloud; in more than 3 dimensions what is affordable."""
+    known = claim.homology.top_degree if claim is not None and claim.homology is not None else 0
     if claim is not None and claim.dim is not None:
-        wanted = [claim.dim]
-    if claim is not None and claim.homology is not None:
-        wanted.append(claim.homology.top_degree)
-    return min(MOST_DIM, max(wanted))
+        return min(MOST_DIM, max(claim.dim, known))
+    dim = max(dims)
+    if dim > MOST_DIM:  # thick or noisy: its homology lives in lower degrees
+        dim = 1 if known else 2
+    return min(MOST_DIM, max(dim, known))
 
 
 def _remarks(dim: int, claim: Claim | None, top: int) -> list[str]:

@@ -21,7 +21,7 @@ LEAST_KAPPA = {1: 4.0, 2: 3.3, 3: 2.95, 4: 2.95}
 LEAST_SHARE = 0.005
 # cost of persistence in one field, measured: seconds per run, and seconds and bytes per simplex
 SECONDS_PER_RUN, SECONDS_PER_SIMPLEX, BYTES_PER_SIMPLEX = 0.01, 3e-7, 30
-MOST_SIMPLICES = 3e7
+MOST_SIMPLICES = 3e6
 MOST_MASS_POINTS = 5000
 
 
