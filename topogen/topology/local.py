@@ -39,9 +39,9 @@ NULL = {
     (3, 2): ((0.01, 0.06), (0.02, 0.09)),
 }
 LEAST_SHARE = 3  # a link has at most this part of the points
-# distance off the best d-plane over radius: links of more are widened until they are thin; where
+# distance off the best d-plane over radius: links of more are widened to the thinnest; where
 # that comes from curvature, which grows with the radius, they cannot be
-THICK, THIN = 0.16, 0.13
+THICK, THIN = 0.16, 0.14
 ROUND = 0.2  # least lambda_d / lambda_1 of a widened link: a tube is no plane
 FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
 STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
@@ -243,26 +243,23 @@ def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
     probes = x[rng.permutation(len(x))[:200]]
     most = int(len(x) / (LEAST_SHARE * 1.3))
     distance, index = nearest(x, probes, max(most, min(fine, len(x) - 1)) + 1)
-    k = fine
+    k, best, thinnest = fine, fine, THIN
     while k <= most:
         y = x[index[:, : k + 1 : 1 + k // 256]]
         values = spectrum(y - y.mean(axis=1, keepdims=True)) / y.shape[1]
         thickness = np.median(np.sqrt(values[:, d:].sum(axis=1)) / distance[:, k])
         if k == fine and thickness <= THICK:
             return fine, coarse
-        if thickness <= THIN and np.median(values[:, d - 1] / values[:, 0]) >= ROUND:
-            return k, max(coarse, round(1.3 * k))
+        if thickness < thinnest and np.median(values[:, d - 1] / values[:, 0]) >= ROUND:
+            best, thinnest = k, float(thickness)
         k = round(1.3 * k)
-    return fine, coarse
+    return best, coarse if best == fine else max(coarse, round(1.3 * best))
 
 
 def _verdict(
     label: np.ndarray, suspects: int, unsettled: float, d: int
 ) -> tuple[bool | None, str]:
-    """From the labels after the vote, and the undecided share of the landmarks.
-
-    Suspects are points with one link that looks singular, among others of that kind.
-    """
+    """From the labels, the suspects among suspects, and the undecided share of the landmarks."""
     singular = int((label == SINGULAR).sum())
     if singular and unsettled < MOST_UNDECIDED_SINGULAR:
         return False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
@@ -338,7 +335,7 @@ class _Links:
         return self.some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
 
     def labels(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels, from both links and the spectra nearby; whether any link looks singular."""
+        """Labels by both links and the spectra; where singular at one, not regular at the other."""
         d = self.d
         fine, coarse = self._shape(at, 0), self._shape(at, 1)
         label = np.where(fine == coarse, fine, UNDECIDED)
@@ -349,7 +346,11 @@ class _Links:
         label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
         curved = (narrow < LEAST_PERSISTENT[d] * wide) & (tangent > STRAND)
         label[(label == SINGULAR) & curved] = UNDECIDED
-        return label, ((fine == SINGULAR) | (coarse == SINGULAR)) & ~curved
+        one, no = (
+            (fine == SINGULAR) | (coarse == SINGULAR),
+            (fine == REGULAR) | (coarse == REGULAR),
+        )
+        return label, one & ~no & ~curved
 
     def _shape(self, at: np.ndarray, resolution: int) -> np.ndarray:
         """Sphere, half sphere, neither, or unclear: the reduced homology of the directions."""

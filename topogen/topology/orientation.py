@@ -158,7 +158,10 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
     orientable: bool | None = None
     margin = math.nan
     if frames < 0.95:
-        reason = f"only {frames:.0%} of neighbouring tangent frames match: too few points"
+        reason = (
+            f"only {frames:.0%} of neighbouring tangent frames match: too few points, or no "
+            "manifold"
+        )
     elif ratio < ORIENTABLE_BELOW and against < weakest:
         orientable, margin = True, weakest - against
         reason = f"the signs are consistent (ratio {ratio:.3f}, margin {margin:.2f})"
