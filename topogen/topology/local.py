@@ -335,8 +335,7 @@ class _Links:
         return self.some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
 
     def labels(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels by both links and the spectra; where singular at one, not regular at the other."""
-        d = self.d
+        """Labels by links and spectra; suspects: singular at one size, regular at none."""
         fine, coarse = self._shape(at, 0), self._shape(at, 1)
         label = np.where(fine == coarse, fine, UNDECIDED)
         label = np.where((fine == REGULAR) & (coarse == BOUNDARY), REGULAR, label)
@@ -344,7 +343,7 @@ class _Links:
             label = np.where((a == UNDECIDED) & ((b == REGULAR) | (b == BOUNDARY)), b, label)
         wide, narrow, normal, tangent = (s[self.near(at)].mean(axis=1) for s in self.spectra)
         label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
-        curved = (narrow < LEAST_PERSISTENT[d] * wide) & (tangent > STRAND)
+        curved = (narrow < LEAST_PERSISTENT[self.d] * wide) & (tangent > STRAND)
         label[(label == SINGULAR) & curved] = UNDECIDED
         one, no = (
             (fine == SINGULAR) | (coarse == SINGULAR),
