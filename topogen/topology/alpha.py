@@ -203,13 +203,15 @@ def _levels(cells: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     Facet j of a simplex leaves out its vertex j.
     """
     levels: list[tuple[np.ndarray, np.ndarray]] = []
-    simplices = cells
+    simplices, base = cells, int(cells.max()) + 1
     while simplices.shape[1] > 1:
         k = simplices.shape[1]
         facets = np.stack([np.delete(simplices, j, axis=1) for j in range(k)], axis=1)
-        below, index = np.unique(facets.reshape(-1, k - 1), axis=0, return_inverse=True)
+        rows = facets.reshape(-1, k - 1)
+        key = rows @ base ** np.arange(k - 1)  # one number per facet: n^4 < 2^63 to n = 55 000
+        _, first, index = np.unique(key, return_index=True, return_inverse=True)
         levels.append((simplices, index.reshape(-1, k)))
-        simplices = below
+        simplices = rows[first]
     levels.append((simplices, np.empty((len(simplices), 0), dtype=np.int64)))
     return levels[::-1]
 
