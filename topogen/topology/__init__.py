@@ -5,6 +5,8 @@ from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .coordinates import CircularCoordinates as CircularCoordinates
 from .coordinates import circular_coordinates as circular_coordinates
+from .cost import Cost as Cost
+from .cost import estimate_cost as estimate_cost
 from .dimension import DimensionEstimate as DimensionEstimate
 from .dimension import DimensionScales as DimensionScales
 from .dimension import components as components

@@ -48,3 +48,18 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
     squares = np.maximum(np.array(normal[2.0]) - noise, 0) / np.maximum(tangent, 1e-300)
     patches = nearest(centres[kept], centres[kept], min(8, len(kept)))[1]
     return math.sqrt(float(squares[patches].mean(axis=1).max()))
+
+
+def away_from_singular(
+    x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
+) -> np.ndarray | None:
+    """Which landmarks are further than 3 `scale` from where sheets meet; None on a manifold.
+
+    Where sheets cross, the cloud leaves every plane however fine the scale is.
+    """
+    from .local import manifold_check
+
+    check = manifold_check(x, dim=dim, seed=seed)
+    if check.is_manifold is not False:
+        return None
+    return nearest(x[check.singular], landmarks, 1)[0][:, 0] > 3 * scale

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .bending import MOST_BENDING, bending
+from .bending import MOST_BENDING, away_from_singular, bending
 from .evidence import Evidence
 from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap
 from .nulls import cut_off, p_value
 from .opinions import alpha_route, second_opinion
 from .runs import LEAST_KAPPA, Budget, rips_run
-from .witness import RELAXATION, landmark_count, witness_betti
+from .witness import MOST_DEGREE, RELAXATION, landmark_count, witness_betti
 
 STARTS = 3
 # per intrinsic dimension (4 stands for more): landmarks have covering radius c times the hold-out
@@ -73,9 +73,20 @@ def gather(
         evidence.scale = float(np.median([r.scale for r in evidence.runs if r.resolution == 0]))
     if evidence.runs and max_dim > 0:
         first = evidence.runs[0]
-        evidence.bending = bending(cloud.points, first.landmarks, first.scale, dim, seed)
-    for k in range(max_dim + 1):
-        _settle(evidence, d, k)
+        bend = bending(cloud.points, first.landmarks, first.scale, dim, seed)
+        if bend > MOST_BENDING[d]:
+            _settle_all(evidence, d)
+            if not evidence.reasons:
+                notify("where it is no manifold")
+                away = away_from_singular(cloud.points, first.landmarks, first.scale, dim, seed)
+                if away is not None:
+                    bend = bending(cloud.points, first.landmarks[away], first.scale, dim, seed)
+                    evidence.remarks.append(
+                        "not a manifold: where sheets meet (see manifold_check) the bending was "
+                        "not judged"
+                    )
+        evidence.bending = bend
+    _settle_all(evidence, d)
     second_opinion(evidence, opinions)
     if any(k in evidence.reasons for k in range(1, max_dim + 1)):
         notify("alpha complexes")
@@ -92,6 +103,18 @@ def gather(
     return evidence
 
 
+def most_landmarks(n: int, dim: int, max_dim: int) -> int:
+    """The largest number of Rips landmarks for n points of dimension `dim` (1 to 4)."""
+    return min((MOST_FLAT if max_dim <= 2 else MOST)[dim], max(4, n // 2))
+
+
+def landmark_counts(radius: np.ndarray, gap: float, dim: int, most: int) -> tuple[int, int]:
+    """Numbers of landmarks at the fine and the coarse resolution, from covering radii."""
+    fine, coarse = RESOLUTIONS[dim]
+    m = min(count_for_radius(radius, fine * gap), most)
+    return m, count_for_radius(radius, radius[m - 1] * coarse / fine)
+
+
 def _look(
     evidence: Evidence,
     cloud: Cloud,
@@ -105,7 +128,7 @@ def _look(
     """Rips runs from each start into `evidence`; the Betti numbers of the witness complexes."""
     x = cloud.points
     gap = holdout_gap(x, rng)
-    most = min((MOST_FLAT if max_dim <= 2 else MOST)[d], max(4, len(x) // 2))
+    most = most_landmarks(len(x), d, max_dim)
     # each point of a thick cloud would be witness to almost every edge
     m_witness = landmark_count(len(x), d) if d <= 3 else 0
     if budget.max_memory is not None:
@@ -124,11 +147,8 @@ def _look(
             break
         notify(f"start {start + 1} of {STARTS}")
         index, radius = farthest_points(x, max(most, m_witness), int(rng.integers(len(x))))
-        fine, coarse = RESOLUTIONS[d]
-        m_fine = min(count_for_radius(radius, fine * gap), most)
-        m_coarse = count_for_radius(radius, radius[m_fine - 1] * coarse / fine)
         share = 1 / (3 * len(fields) * (STARTS - start))
-        for resolution, m in enumerate((m_fine, m_coarse)):
+        for resolution, m in enumerate(landmark_counts(radius, gap, d, most)):
             run = rips_run(
                 x,
                 x[index[:m]],
@@ -150,6 +170,7 @@ def _look(
                 fields,
                 max_dim,
                 relaxation=RELAXATION[d],
+                most_degree=MOST_DEGREE[d],
             )
             if witness.betti is not None:
                 opinions.append(witness.betti)
@@ -159,6 +180,14 @@ def _look(
     if stray > 0:
         evidence.remarks.append(f"{stray:.2%} of the points stand apart, too few for a component")
     return opinions
+
+
+def _settle_all(evidence: Evidence, dim: int) -> None:
+    """Settle every degree afresh."""
+    evidence.reasons.clear()
+    evidence.needed.clear()
+    for degree in range(len(evidence.cuts)):
+        _settle(evidence, dim, degree)
 
 
 def _settle(evidence: Evidence, dim: int, degree: int) -> None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,9 @@ LEAST_KAPPA = {1: 4.0, 2: 3.3, 3: 2.95, 4: 2.95}
 # a component of fewer points than this share of the cloud is a stray cluster, not a piece
 LEAST_SHARE = 0.005
 # cost of persistence in one field, measured: seconds per run, and seconds and bytes per simplex
-SECONDS_PER_RUN, SECONDS_PER_SIMPLEX, BYTES_PER_SIMPLEX = 0.01, 3e-7, 30
-MOST_SIMPLICES = 3e6
+SECONDS_PER_RUN, SECONDS_PER_SIMPLEX, BYTES_PER_SIMPLEX = 0.01, 5e-7, 30
+MOST_SIMPLICES = 2e6
+WORK_PER_SIMPLEX = 25.0  # edge collapse: sum of squared degrees that takes as long as a simplex
 MOST_MASS_POINTS = 5000
 
 
@@ -98,31 +99,52 @@ def rips_run(
     fields: Sequence[int],
     most_simplices: float = MOST_SIMPLICES,
 ) -> Run:
-    """Truncated Rips diagrams of landmarks of x, within a number of simplices.
-
-    Where the predicted number is larger, the threshold falls to its least useful value, then the
-    degree falls.
-    """
+    """Truncated Rips diagrams of landmarks of x, within a number of simplices."""
     D = distances(landmarks)
+    flag = affordable_graph(D, scale, dim, max_dim, most_simplices)
+    diagrams = rips_diagrams(flag.graph, flag.threshold, fields, flag.top)
+    merges = _merges(D, _masses(x, landmarks))
+    return Run(
+        resolution, landmarks, scale, flag.threshold, diagrams, merges, flag.simplices, flag.remark
+    )
+
+
+class FlagGraph(NamedTuple):
+    """Edges of a flag complex after collapse, and what was given up to afford it."""
+
+    graph: Any
+    threshold: float
+    top: int
+    simplices: float
+    remark: str
+
+
+def affordable_graph(
+    D: np.ndarray, scale: float, dim: int, max_dim: int, most_simplices: float
+) -> FlagGraph:
+    """The edges up to KAPPA scales, or fewer so that no more than `most_simplices` are predicted.
+
+    First the threshold falls, to LEAST_KAPPA scales, then the degree. Where the landmarks are so
+    few that a quarter of all pairs is closer than LEAST_KAPPA scales, only degree 0 is left.
+    """
     quartile = float(np.quantile(D[np.triu_indices(len(D), 1)], 0.25)) if len(D) > 1 else 0.0
-    threshold = min(KAPPA[dim] * scale, quartile)
-    top, remark = max_dim, ""
-    if threshold < LEAST_KAPPA[dim] * scale:
+    least = LEAST_KAPPA[dim] * scale
+    threshold, top, remark = min(KAPPA[dim] * scale, quartile), max_dim, ""
+    if threshold < least:
         top, threshold = 0, max(threshold, 3.5 * scale)
-    graph = collapsed_graph(D, threshold, top)
-    size = simplex_count(graph, top + 1)
-    while top > 0 and size > most_simplices:
-        least = LEAST_KAPPA[dim] * scale
+    while True:
+        degree = (D <= threshold).sum(axis=1) - 1.0
+        affordable = top == 0 or float((degree**2).sum()) <= WORK_PER_SIMPLEX * most_simplices
+        if affordable:
+            graph = collapsed_graph(D, threshold, top)
+            size = simplex_count(graph, top + 1)
+            if top == 0 or size <= most_simplices:
+                return FlagGraph(graph, threshold, top, size, remark)
         if threshold > 1.001 * least:
             threshold = max(least, 0.95 * threshold)
         else:
-            remark = f"degrees from {top} on cost too much (about {size:.0e} simplices)"
+            remark = f"degrees from {top} on were left out: they cost too much"
             top -= 1
-        graph = collapsed_graph(D, threshold, top)
-        size = simplex_count(graph, top + 1)
-    diagrams = rips_diagrams(graph, threshold, fields, top)
-    merges = _merges(D, _masses(x, landmarks))
-    return Run(resolution, landmarks, scale, threshold, diagrams, merges, size, remark)
 
 
 def simplex_count(graph: Any, dim: int, samples: int = 100) -> float:
