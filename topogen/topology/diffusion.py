@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InvalidPoints
 from ..points import diameter
-from .landmarks import LEAST_POINTS, Cloud, neighbours
+from .landmarks import Cloud, neighbours
 
 NEIGHBOURS = 15
 STEPS = 8
@@ -32,7 +32,7 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
     remark.
 
     Raises:
-        InvalidPoints: the largest part has fewer than 10 points.
+        InvalidPoints: in the largest part every point is a neighbour of every other.
     """
     from scipy.sparse import csr_array, diags_array
     from scipy.sparse.csgraph import connected_components
@@ -45,10 +45,10 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
     A = A.maximum(A.T).tocsr()
     label = connected_components(A, directed=False)[1]
     rows = np.flatnonzero(label == np.bincount(label).argmax())
-    if len(rows) < LEAST_POINTS:
+    if len(rows) <= NEIGHBOURS + 1:
         raise InvalidPoints(
-            f"expected a connected cloud for diffusion distances, got parts of at most {len(rows)}"
-            " points; use metric='euclidean'"
+            f"expected a connected cloud of more than {NEIGHBOURS + 1} points for diffusion "
+            f"distances, got parts of at most {len(rows)} points; use metric='euclidean'"
         )
     if len(rows) < n:
         cloud = cloud.only(rows, f"diffusion distances: the largest part, {len(rows)} points")

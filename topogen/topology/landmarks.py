@@ -13,6 +13,8 @@ from ..points import as_array, diameter
 
 LEAST_POINTS = 10
 MOST_POINTS = 50_000
+# squared distances below this share of the squared norms lose digits as differences of products
+ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,17 @@ def prepare(
             f"numbers of size {size:.1e}, which is rounding; centre the points in higher precision"
         )
     x /= length
+    apart = first_rows(x)
+    if len(apart) < len(x):
+        remarks.append(
+            f"{len(x) - len(apart)} points left out that rounding makes equal to others"
+        )
+        x, index = x[apart], index[apart]
+    if len(index) < LEAST_POINTS or not math.isfinite(size * length):
+        raise InvalidPoints(
+            f"{name}: expected distances that are not lost to rounding or overflow, got numbers "
+            f"of size {size:.1e} at distances up to {length * size:.1e}; rescale the points"
+        )
     if x.shape[1] > 20:
         x, words = principal_coordinates(x)
         remarks += [words] if words else []
@@ -126,9 +139,10 @@ def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
     The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when
     the noise is isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta
     + 1.43` and :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The
-    cut is made only for n >= D and where the rest has the flat spectrum of white noise. Otherwise
-    the last axes are dropped as long as no point moves by more than 1 % of the median distance to
-    a nearest neighbour: a rotation, as far as distances matter.
+    cut is made only for n >= D and where the rest has the flat spectrum of white noise, and its
+    points are as far from each other as those of noise: a bump that travels round a ring of pixels
+    has a flat spectrum too. Otherwise the last axes are dropped as long as no point moves by more
+    than 1 % of the median distance to a nearest neighbour: a rotation, as far as distances matter.
 
     Returns:
         the coordinates, shape (n, D'), and one sentence (empty when nothing noticeable was cut).
@@ -144,10 +158,26 @@ def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
         rest = s[above:rank]
         # white noise has a flat spectrum; the tail of a curved manifold decays and is signal
         white = len(rest) > 0 and np.quantile(rest, 0.1) > 0.6 * (1 - beta**0.5) * np.median(rest)
-        if above and white:
+        if above and white and _scattered(x[:: 1 + n // 2000] @ axes[:, above:rank]):
             return x @ axes[:, :above], f"{above} of {D} principal axes kept, the rest is noise"
     y = axes[:, :rank] * s[:rank] if n < D else x @ axes[:, :rank]
     return y[:, : _noticeable(y)].copy(), ""
+
+
+def _scattered(y: np.ndarray) -> bool:
+    r"""Whether points are about as far from their nearest neighbours as points of white noise.
+
+    Of n points of noise in R^q with distances of mean square :math:`2 q \sigma^2`, the median
+    squared distance to a nearest neighbour is :math:`2\sigma^2 F^{-1}(\ln 2 / n)`, F that of
+    chi-squared with q degrees of freedom.
+    """
+    from scipy.stats import chi2
+
+    n, q = y.shape
+    some = y[np.linspace(0, n - 1, min(200, n)).astype(int)]
+    close = float(np.median(nearest(y, some, 2)[0][:, 1]))
+    apart = float(np.median(nearest(some, some, len(some))[0][:, 1:]))
+    return close**2 > 0.5 * apart**2 * float(chi2.ppf(math.log(2) / n, q)) / q
 
 
 def _noticeable(y: np.ndarray) -> int:
@@ -222,8 +252,10 @@ def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.n
     i = start
     for j in range(m):
         index[j] = i
-        np.minimum(nearest, squares - 2 * (x @ x[i]) + squares[i], out=nearest)
-        nearest[i] = 0.0
+        d2 = squares - 2 * (x @ x[i]) + squares[i]
+        close = np.flatnonzero(d2 < ROUNDED * squares[i])
+        d2[close] = ((x[close] - x[i]) ** 2).sum(axis=1)
+        np.minimum(nearest, d2, out=nearest)
         i = int(nearest.argmax())
         radius[j] = math.sqrt(max(nearest[i], 0.0))
     return index, radius
