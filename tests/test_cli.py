@@ -1,3 +1,5 @@
+import contextlib
+import json
 import math
 import subprocess
 import sys
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 
 from topogen import cli
-from topogen.cli import parse_betti, run
+from topogen.cli import run
+from topogen.cli.checking import parse_betti, parse_memory
 from topogen.homology import Homology
 
 
@@ -49,9 +52,72 @@ def test_learn_sample_check(model, folder, capsys):
     assert "agrees" in capsys.readouterr().out
     assert run(["check", str(samples), "--betti", "2,2"]) == 1
     assert run(["check", str(samples), "--expect", "hopf"]) == 1
-    plot = folder / "d.png"
-    assert run(["check", str(samples), "--plot", str(plot)]) == 0
+
+
+def test_check_writes_pictures_numbers_and_a_page(folder, tmp_path, capsys):
+    data = folder / "circle.npy"
+    files = {name: tmp_path / "deep" / name for name in ("d.png", "b.svg", "r.html", "n.json")}
+    options = ["--plot", "d.png", "--barcode", "b.svg", "--report", "r.html", "--json", "n.json"]
+    command = ["check", str(data), *(str(files.get(o, o)) for o in options)]
+    limits = ["--max-seconds", "60", "--max-memory", "300M", "--trim", "0.01", "--extras"]
+    assert run([*command, *limits, "--betti", "1,1", "--seed", "5", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert all(str(path) in out for path in files.values())
+    assert files["d.png"].read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in files["b.svg"].read_text()
+    numbers = json.loads(files["n.json"].read_text())
+    assert (numbers["verdict"], numbers["betti"]["3"], numbers["outliers"]) == (
+        "agrees",
+        [1, 1],
+        8,
+    )
+    page = files["r.html"].read_text()
+    assert "agrees" in page
+    assert "fasy" in numbers["extras"]
+    assert "--betti 1,1 --max-seconds 60.0 --max-memory 314572800 --trim 0.01 --extras" in page
+
+
+def test_check_against_shows_both_clouds(folder, tmp_path):
+    t = np.random.default_rng(0).random(1000) * 2 * math.pi
+    two = np.stack([np.cos(t) + 4 * (t < math.pi), np.sin(t), 0 * t], axis=1)
+    np.save(tmp_path / "circle.npy", two)  # two arcs, in R^3, under the same name
+    page, plot = tmp_path / "r.html", tmp_path / "p.png"
+    command = ["check", str(folder / "circle.npy"), "--against", str(tmp_path / "circle.npy")]
+    assert run([*command, "--plot", str(plot), "--report", str(page)]) == 1
     assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "against circle.npy" in page.read_text()
+
+
+def test_check_is_quiet_when_told(folder, monkeypatch):
+    from topogen.topology import report
+
+    asked = []
+
+    def progress_line(wanted):
+        asked.append(wanted)
+        return contextlib.nullcontext(lambda stage: None)
+
+    monkeypatch.setattr(report, "progress_line", progress_line)
+    data = str(folder / "circle.npy")
+    assert run(["check", data, "--quiet"]) == run(["check", data]) == 0
+    assert asked == [False, None]  # None: on a terminal only
+
+
+def test_check_out_of_time_is_undetermined(folder, tmp_path):
+    page, plot = tmp_path / "r.html", tmp_path / "p.png"
+    command = ["check", str(folder / "circle.npy"), "--expect", "circle"]
+    assert run([*command, "--max-seconds", "1e-9", "--report", str(page)]) == 3
+    assert run([*command, "--max-seconds", "1e-9", "--plot", str(plot)]) == 3
+    assert "undetermined" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("300M", 300 * 2**20), ("1.5g", 3 * 2**29), ("2097152", 2**21), ("4096kb", 2**22)],
+)
+def test_memory_sizes(text, size):
+    assert parse_memory(text) == size
 
 
 def test_undetermined(tmp_path):
@@ -93,6 +159,18 @@ BAD = [
     (["check", "few.npy", "--betti", "4:1,1"], "prime"),
     (["check", "few.npy", "--betti", "1,1", "--expect", "circle"], "choose one"),
     (["check", "few.npy", "--alpha", "2"], "alpha"),
+    (["check", "few.npy", "--alpha", "0.5"], "alpha"),
+    (["check", "few.npy", "--max-seconds", "0"], "--max-seconds > 0"),
+    (["check", "few.npy", "--max-memory", "lots"], "such as 300M"),
+    (["check", "few.npy", "--max-memory", "10K"], "at least 1M"),
+    (["check", "few.npy", "--trim", "half"], "--trim auto or a fraction"),
+    (["check", "few.npy", "--trim", "0.5"], "--trim auto or a fraction"),
+    (["check", "few.npy", "--metric", "taxi"], "euclidean or diffusion"),
+    (["check", "few.npy", "--plot", "picture.doc"], "expected a picture"),
+    (["check", "few.npy", "--barcode", "picture"], "no suffix"),
+    (["check", "few.npy", "--report", "empty.npy/r.html"], "folder to write to"),
+    (["check", "few.npy", "--json", "."], "got a directory"),
+    (["check", "few.npy", "--against", "missing.npy"], "there is none"),
     (["demo", "doughnut"], "expected one of circle"),
 ]
 

@@ -5,7 +5,8 @@ import pytest
 
 import topogen as tg
 from topogen.errors import SaveError
-from topogen.report import _view, write_picture
+from topogen.plotting import principal_view
+from topogen.report import write_check, write_picture
 
 
 def test_report_is_one_file_without_network(learned, tmp_path):
@@ -25,6 +26,10 @@ def test_report_is_one_file_without_network(learned, tmp_path):
         "held-out NLL",
         "integral of p",
         "Z/3",
+        "witness",
+        "outliers left out",
+        "Rips complexes",
+        "length of edges",
     ):
         assert word in page
     assert [p.name for p in path.parent.iterdir()] == ["r.html"]
@@ -46,12 +51,34 @@ def test_unwritable_place(learned, tmp_path):
         learned.report(tmp_path / "file" / "r.html")
 
 
-def test_high_dimensional_clouds_are_shown_by_principal_components():
+def test_high_dimensional_clouds_are_shown_in_principal_axes():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 3)) @ np.linalg.qr(rng.normal(size=(9, 3)))[0].T
-    view, label = _view(x)
+    view, share = principal_view(x)
     y = view(x)
     assert y.shape == (200, 3)
-    assert "100% of the variance" in label
+    assert share == pytest.approx(1.0)
     gaps = [np.linalg.norm(z[:, None] - z[None], axis=-1) for z in (x, y)]
     assert np.allclose(*gaps)
+
+
+def test_check_page_is_one_file_and_escapes_names(circle, tmp_path):
+    points = circle.numpy()
+    found = tg.check_topology(points, expected=(1, 1))
+    path = write_check(tmp_path / "c.html", {"<a>": points}, {"<a>": found})
+    page = path.read_text()
+    assert "&lt;a&gt;" in page
+    assert "<a>" not in page
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    for word in ("agrees", "witness", "p-value", "scale", "gudhi", "seed=0", found.strategy):
+        assert word in page
+
+
+def test_check_page_without_a_claim_says_so(circle, tmp_path):
+    points = circle.numpy()[:12]
+    found = tg.check_topology(points)
+    page = write_check(tmp_path / "c.html", {"few": points}, {"few": found}).read_text()
+    assert "no claim" in page
+    assert "points needed" in page
+    assert "<th scope=col>expected</th>" not in page

@@ -380,6 +380,7 @@ def _topology(kept: dict[str, Any]) -> TopologyReport:
             **kept,
             "betti": tuples(kept["betti"]),
             "p_values": tuples(kept["p_values"]),
+            "witness": tuples(kept["witness"]),
             "expected": None if expected is None else Homology(tuples(expected)),
             "diagrams": {
                 int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEGREE_COLOURS = ("#444444", "#d1495b", "#1f77b4", "#2a9d55")
+PLAIN_COLOUR = "#3b6fb6"
 MOST_POINTS = 4000
 
 
@@ -34,31 +35,47 @@ def persistence_figure(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * len(diagrams), 4.4), layout="constrained")
-    bars = [b for panel in diagrams.values() for b in panel if len(b)]
-    top = 1.05 * max((float(b[:, 1].max()) for b in bars), default=1.0)
-    axes = figure.subplots(1, len(diagrams), squeeze=False)[0]
-    for ax, (name, panel) in zip(axes, diagrams.items(), strict=True):
-        ax.plot([0, top], [0, top], color="0.7", lw=0.8)
-        for k, b in enumerate(panel):
-            colour = DEGREE_COLOURS[k % len(DEGREE_COLOURS)]
-            strength = b[:, 1] / (scale if k == 0 else np.maximum(b[:, 0], 1e-300))
-            strong = strength > cuts[k]
-            ax.scatter(*b[~strong].T, s=9, color=colour, alpha=0.45, lw=0)
-            ax.scatter(*b[strong].T, s=48, color=colour, ec="white", lw=0.7, zorder=3)
-            ax.scatter([], [], s=40, color=colour, label=f"$H_{k}$: {int(strong.sum())}")
-            if k == 0:
-                ax.plot([0, 0.03 * top], [cuts[0] * scale] * 2, color=colour, lw=1.2)
-            else:
-                reach = min(top / cuts[k], top)
-                ax.plot([0, reach], [0, reach * cuts[k]], color=colour, lw=1.0, ls="--")
-        ax.set(title=name, xlabel="birth", xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))
-        ax.set_aspect("equal")
-        ax.legend(loc="lower right", frameon=False, title="classes (dashed: cut-off)")
+    figure = Figure(figsize=(4.6 * max(len(diagrams), 1), 4.4), layout="constrained")
+    axes = figure.subplots(1, max(len(diagrams), 1), squeeze=False)[0]
+    for ax, (name, panel) in zip(axes, diagrams.items(), strict=False):
+        _draw_diagram(ax, panel, cuts, scale, 1.06 * _longest(diagrams.values()))
+        ax.set_title(name)
     axes[0].set_ylabel("death")
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _longest(diagrams: Iterable[Sequence[np.ndarray]]) -> float:
+    """The latest death: where filtrations end, as the first component never dies."""
+    return max((float(b[:, 1].max()) for bars in diagrams for b in bars if len(b)), default=1.0)
+
+
+def _strengths(b: np.ndarray, degree: int, scale: float) -> np.ndarray:
+    """What is compared with the cut-off: death/birth, in degree 0 death/scale."""
+    return b[:, 1] / (scale if degree == 0 else np.maximum(b[:, 0], 1e-300))
+
+
+def _draw_diagram(
+    ax: Any, bars: Sequence[np.ndarray], cuts: Sequence[float], scale: float, top: float
+) -> None:
+    """One persistence diagram up to `top`; the dotted line is the end of the filtration."""
+    ax.plot([0, top], [0, top], color="0.7", lw=0.8)
+    ax.axhline(_longest([bars]), color="0.75", lw=0.8, ls=":", zorder=0)
+    for k, b in enumerate(bars):
+        colour = DEGREE_COLOURS[k % len(DEGREE_COLOURS)]
+        strong = _strengths(b, k, scale) > cuts[k]
+        ax.scatter(*b[~strong].T, s=9, color=colour, alpha=0.45, lw=0)
+        ax.scatter(*b[strong].T, s=48, color=colour, ec="white", lw=0.7, zorder=3)
+        ax.scatter([], [], s=40, color=colour, label=f"$H_{k}$: {int(strong.sum())}")
+        if k == 0:
+            ax.plot([0, 0.06 * top], [cuts[0] * scale] * 2, color=colour, lw=1.2, ls="--")
+        else:
+            reach = min(top / cuts[k], top)
+            ax.plot([0, reach], [0, reach * cuts[k]], color=colour, lw=1.0, ls="--")
+    ax.set(xlabel="birth", xlim=(-0.02 * top, top), ylim=(-0.02 * top, top))
+    ax.set_aspect("equal")
+    ax.legend(loc="lower right", frameon=False, title="beyond cut-off (dashed)")
 
 
 def barcode_figure(
@@ -67,39 +84,199 @@ def barcode_figure(
     scale: float,
     *,
     title: str | None = None,
-    most: int = 25,
+    most: int = 12,
 ) -> Figure:
-    """Barcodes side by side, one panel per name, each bar with the death that would make a class.
+    """Barcodes side by side, one panel per name, each bar on the length that noise may have.
 
-    Bars of one degree stand together, strongest (by death/birth; in degree 0 by death) on top;
-    classes are thick, noise is thin, and a tick on each bar marks cut-off times birth (degree 0:
-    cut-off times `scale`). Arguments as in :func:`persistence_figure`; at most `most` bars per
-    degree are drawn, and the legend says how many there are.
+    Bars of one degree stand together, strongest (by death/birth; in degree 0 by death) on top. The
+    pale strip under each ends at the cut-off: cut-off times birth, in degree 0 cut-off times
+    `scale`. Bars that reach beyond it are classes, and thick; an arrow is alive at the longest
+    edge.
+
+    Args:
+        diagrams: as in :func:`persistence_figure`.
+        cuts: the cut-off of each degree.
+        scale: covering radius of the landmarks.
+        title: above all panels.
+        most: how many bars are drawn per degree; the margin says how many there are.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.8 * len(diagrams), 4.6), layout="constrained")
-    axes = figure.subplots(1, len(diagrams), squeeze=False, sharex=True)[0]
-    for ax, (name, panel) in zip(axes, diagrams.items(), strict=True):
-        y = 0.0
+    count = max(len(diagrams), 1)
+    rows = max(
+        (sum(min(len(b), most) + 2 for b in panel) for panel in diagrams.values()), default=0
+    )
+    figure = Figure(figsize=(4.8 * count, 1.3 + 0.115 * rows), layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False, sharex=True)[0]
+    longest = _longest(diagrams.values())
+    for ax, (name, panel) in zip(axes, diagrams.items(), strict=False):
+        y, middles, labels = 0.0, [], []
         for k, b in enumerate(panel):
             colour = DEGREE_COLOURS[k % len(DEGREE_COLOURS)]
-            from_birth = np.full(len(b), scale) if k == 0 else np.maximum(b[:, 0], 1e-300)
-            shown = np.argsort(-b[:, 1] / from_birth, kind="stable")[:most]
-            for i in shown:
-                mark = cuts[k] * from_birth[i]
-                strong = b[i, 1] > mark
-                ax.hlines(y, *b[i], color=colour, lw=3.0 if strong else 0.9)
-                ax.vlines(mark, y - 0.4, y + 0.4, color=colour, lw=0.8, alpha=0.7)
-                y -= 1
-            y -= 1.5
-            ax.plot([], [], color=colour, lw=2, label=f"$H_{k}$, {len(b)} bars")
-        ends = [b[:, 1].max() for b in panel if len(b)]
-        ax.set(title=name, xlabel="length", yticks=[], xlim=(0, 1.05 * max(ends, default=1.0)))
-        ax.legend(loc="lower right", frameon=False, title="ticks: cut-off")
+            strength = _strengths(b, k, scale)
+            order = np.argsort(-strength, kind="stable")[:most]
+            rows_k = y - np.arange(len(order))
+            birth, death = b[order].T
+            cut = np.full(len(order), cuts[k] * scale) if k == 0 else cuts[k] * birth
+            strong = strength[order] > cuts[k]
+            ax.hlines(rows_k, birth, np.minimum(cut, longest), color=colour, lw=4.5, alpha=0.16)
+            ax.hlines(rows_k, birth, death, color=colour, lw=np.where(strong, 3.2, 1.0))
+            alive = strong & (death >= longest)
+            ax.plot(death[alive], rows_k[alive], ls="", marker=">", ms=7, color=colour)
+            bottom = y - max(len(order), 1)
+            middles.append((y + bottom + 1) / 2)
+            labels.append(f"$H_{k}$\n{int((strength > cuts[k]).sum())} of {len(b)}")
+            if k:
+                ax.axhline(y + 1.0, color="0.85", lw=0.8)
+            y = bottom - 1
+        ax.set(title=name, xlim=(0, 1.06 * longest), ylim=(y + 0.6, 1.2))
+        ax.set_xlabel("length of edges (pale: as far as noise may reach)")
+        ax.set_yticks(middles, labels, fontsize=9)
+        ax.tick_params(axis="y", length=0)
+        for k, text in enumerate(ax.get_yticklabels()):
+            text.set_color(DEGREE_COLOURS[k % len(DEGREE_COLOURS)])
+        for side in ("top", "right", "left"):
+            ax.spines[side].set_visible(False)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def comparison_figure(
+    clouds: Mapping[str, Any],
+    diagrams: Mapping[str, Sequence[np.ndarray]],
+    cuts: Mapping[str, Sequence[float]],
+    scales: Mapping[str, float],
+    *,
+    title: str | None = None,
+    seed: int = 0,
+) -> Figure:
+    """Clouds side by side in one view, and under each its persistence diagram.
+
+    Args:
+        clouds: per name, points of shape (n, D), as in :func:`draw_clouds`.
+        diagrams: per name, the (birth, death) arrays of degree 0, 1, ..., over one field.
+        cuts: per name, the cut-off of each degree, as in :func:`persistence_figure`.
+        scales: per name, the covering radius of the landmarks.
+        title: above everything.
+        seed: for the choice of the points drawn.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(clouds), 9.4))
+    draw_clouds(figure, clouds, bottom=0.49, top=0.955, seed=seed)
+    grid = figure.add_gridspec(
+        1, len(clouds), left=0.15 / len(clouds), right=0.99, bottom=0.055, top=0.46, wspace=0.12
+    )
+    top = 1.06 * _longest(diagrams.values())
+    for i, name in enumerate(clouds):
+        ax = figure.add_subplot(grid[i])
+        _draw_diagram(ax, diagrams[name], cuts[name], scales[name], top)
+        if i == 0:
+            ax.set_ylabel("death")
+        else:
+            ax.set_yticklabels([])
+    if title:
+        figure.suptitle(title, fontsize=10, y=0.985)
+    return figure
+
+
+def clouds_figure(clouds: Mapping[str, Any], *, colours: Any = None, seed: int = 0) -> Figure:
+    """Clouds side by side in one view without axes; arguments as in :func:`draw_clouds`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * len(clouds), 4.6))
+    draw_clouds(figure, clouds, colours=colours, seed=seed)
+    return figure
+
+
+def draw_clouds(
+    figure: Figure,
+    clouds: Mapping[str, Any],
+    *,
+    colours: Mapping[str, Any] | None = None,
+    bottom: float = 0.0,
+    top: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Draw clouds side by side in one view, without axes, in a strip of a figure.
+
+    Clouds of different ambient dimension have no common view: each then has its own.
+
+    Args:
+        figure: what is drawn on.
+        clouds: per name, points of shape (n, D); at most 4000 are drawn.
+        colours: per name, a colour or one per point; by depth when left out.
+        bottom: lower edge of the strip, as a share of the figure.
+        top: upper edge.
+        seed: for the choice of the points drawn.
+    """
+    arrays = {name: np.asarray(x, dtype=float) for name, x in clouds.items()}
+    first = next(iter(arrays.values()))
+    together = len({x.shape[1] for x in arrays.values()}) == 1
+    views = {name: principal_view(first if together else x) for name, x in arrays.items()}
+    shown = {name: views[name][0](x) for name, x in arrays.items()}
+    width, height = 1 / len(shown), top - bottom
+    rng = np.random.default_rng(seed)
+    for i, (name, x) in enumerate(shown.items()):
+        everything = np.concatenate(list(shown.values())) if together else x
+        low, high = everything.min(axis=0), everything.max(axis=0)
+        half = (high - low) / 2
+        half = np.maximum(half, 0.25 * half.max() or 1.0)
+        flat = len(half) == 2
+        colour = None if colours is None else colours[name]
+        if colour is None:
+            colour = PLAIN_COLOUR if flat else _ramp(x[:, 2], low[2], high[2])
+        if len(x) > MOST_POINTS:
+            rows = rng.choice(len(x), MOST_POINTS, replace=False)
+            colour = colour[rows] if isinstance(colour, np.ndarray) else colour
+            x = x[rows]
+        # placed by hand: automatic layouts treat two equal 3-D axes differently
+        box = (i * width, bottom, width, 0.93 * height)
+        ax: Any = figure.add_axes(box, projection=None if flat else "3d")
+        ax.scatter(*x.T, c=colour, s=4.0, linewidths=0)
+        for axis, c, h in zip("xyz", (high + low) / 2, 1.03 * half, strict=False):
+            ax.set(**{f"{axis}lim": (c - h, c + h)})
+        if flat:
+            ax.set_aspect("equal")
+        else:
+            # a copy: matplotlib scales what it is given
+            ax.set_box_aspect(tuple(half), zoom=1.35)
+            ax.view_init(elev=32, azim=-58)
+        ax.set_axis_off()
+        share = views[name][1]
+        label = "" if share is None else f", 3 principal axes: {share:.0%} of the variance"
+        words = f"{name} ({len(arrays[name])} points{label})"
+        figure.text(
+            (i + 0.5) * width, bottom + 0.95 * height, words, fontsize=9, color="#777", ha="center"
+        )
+
+
+def principal_view(
+    x: np.ndarray,
+) -> tuple[Callable[[np.ndarray], np.ndarray], float | None]:
+    """The map of a cloud to 2 or 3 columns, and the share of the variance that they keep.
+
+    More than 3 columns are seen along the leading principal axes (share None: nothing is lost).
+    """
+    D = x.shape[1]
+    if D <= 3:
+        return (lambda y: y if D > 1 else np.pad(y, ((0, 0), (0, 1)))), None
+    part = x[:: max(1, len(x) // MOST_POINTS)]
+    centre = part.mean(axis=0)
+    _, s, Vh = np.linalg.svd(part - centre, full_matrices=False)
+    axes = np.zeros((3, D))
+    axes[: len(Vh)] = Vh[:3]
+    axes *= np.where(axes[np.arange(3), np.abs(axes).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
+    share = float((s[:3] ** 2).sum() / max((s**2).sum(), 1e-300))
+    return (lambda y: (y - centre) @ axes.T), share
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """One RGBA row per value, dark at `low`."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.9 * (values - low) / ((high - low) or 1.0))
 
 
 def scatter_figure(
@@ -123,13 +300,8 @@ def scatter_figure(
     from matplotlib.figure import Figure
 
     arrays = {name: np.asarray(x, dtype=float) for name, x in clouds.items()}
-    first = next(iter(arrays.values()))
-    if first.shape[1] > 3:
-        centre = first.mean(axis=0)
-        axes3 = np.linalg.svd(first - centre, full_matrices=False)[2][:3].T
-        arrays = {name: (x - centre) @ axes3 for name, x in arrays.items()}
-    elif first.shape[1] == 1:
-        arrays = {name: np.pad(x, ((0, 0), (0, 1))) for name, x in arrays.items()}
+    view = principal_view(next(iter(arrays.values())))[0]
+    arrays = {name: view(x) for name, x in arrays.items()}
     solid = next(iter(arrays.values())).shape[1] == 3
     everything = np.concatenate(list(arrays.values()))
     low, high = everything.min(axis=0), everything.max(axis=0)
@@ -161,11 +333,7 @@ def _colours(labels: Any, x: np.ndarray) -> np.ndarray:
     """One RGBA row per point; without labels, by height along the last axis."""
     from matplotlib import colormaps
 
-    if labels is None:
-        values = x[:, -1]
-    else:
-        values = np.asarray(labels)
-        if values.dtype.kind in "iub":
-            return colormaps["tab20"](values.astype(int) % 20)
-    spread = float(np.ptp(values)) or 1.0
-    return colormaps["viridis"]((values - values.min()) / spread)
+    values = x[:, -1] if labels is None else np.asarray(labels)
+    if labels is not None and values.dtype.kind in "iub":
+        return colormaps["tab20"](values.astype(int) % 20)
+    return _ramp(values, float(values.min()), float(values.max()))

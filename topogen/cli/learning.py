@@ -1,0 +1,121 @@
+"""topogen learn | sample | demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import STATUS, Data, Interrupted, Quiet, Seed, require_folder
+
+
+def learn_(
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Model file (.safetensors).", metavar="MODEL")
+    ],
+    report: Annotated[Path | None, typer.Option(help="HTML report.", metavar="OUT.html")] = None,
+    family: Annotated[str, typer.Option(help="auto, or a family of models.")] = "auto",
+    dim: Annotated[int | None, typer.Option(help="Dimension; estimated when left out.")] = None,
+    seed: Seed = 0,
+    max_seconds: Annotated[float | None, typer.Option(help="Most seconds for the fit.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after Ctrl-C.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Learn the manifold and a density on it; write the model and a report."""
+    from ..datafiles import load_points
+    from ..pipeline import FAMILIES, learn, save
+
+    if family not in ("auto", *FAMILIES):
+        raise typer.BadParameter(
+            f"expected --family auto or one of {', '.join(FAMILIES)}, got {family!r}"
+        )
+    require_folder(output)
+    if report is not None:
+        require_folder(report)
+    points = load_points(data)
+    checkpoint = output.with_name(output.name + ".checkpoint")
+    try:
+        result = learn(
+            points,
+            family=family,
+            dim=dim,
+            seed=seed,
+            max_seconds=max_seconds,
+            progress=False if quiet else None,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"{stop} (here: --resume)" if str(stop) else "before the fit") from None
+    save(result, output)
+    checkpoint.unlink(missing_ok=True)
+    typer.echo(str(result))
+    typer.echo(f"model: {output}")
+    if report is not None:
+        command = f"topogen learn {data} -o {output} --report {report} --seed {seed}"
+        typer.echo(f"report: {result.report(report, command=command)}")
+    return STATUS[result.topology.verdict]
+
+
+def sample_(
+    model: Annotated[Path, typer.Argument(help="A file that learn wrote.", metavar="MODEL")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE")
+    ],
+    n: Annotated[int, typer.Option("-n", help="How many points.", min=1)] = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Draw points from a learned model."""
+    import torch
+
+    from ..datafiles import output_kind, save_points
+    from ..pipeline import LearnResult, load
+
+    output_kind(output)
+    loaded = load(model)
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(loaded, LearnResult):
+        loaded = loaded.model
+    law = (
+        loaded()
+        if hasattr(loaded, "stages") and callable(getattr(loaded, "forward", None))
+        else None
+    )
+    if law is None or not hasattr(law, "sample"):
+        raise typer.BadParameter(f"{model}: expected a learned law, got a {type(loaded).__name__}")
+    save_points(output, law.sample((n,), generator=generator).numpy())
+    typer.echo(f"{n} points: {output}")
+
+
+def demo_(
+    name: Annotated[
+        str, typer.Argument(help="circle, sphere, torus, klein or alanine.")
+    ] = "torus",
+    n: Annotated[int, typer.Option("-n", help="Points to learn from.", min=100)] = 8000,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path(
+        "demo-output"
+    ),
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> int:
+    """Learn a known space from points, and measure the result against the truth."""
+    from ..demos import DEMOS, run
+    from ..report import write_picture
+
+    if name not in DEMOS:
+        raise typer.BadParameter(f"expected one of {', '.join(DEMOS)}, got {name!r}")
+    demo = DEMOS[name]()
+    require_folder(output / "report.html")
+    typer.echo(f"{name}: {demo.about}")
+    outcome = run(demo, n=n, seed=seed, progress=False if quiet else None)
+    result = outcome.result
+    result.numbers = {**result.numbers, **outcome.numbers}
+    typer.echo(str(result))
+    command = f"topogen demo {name} -n {n} --seed {seed}"
+    report = result.report(output / f"{name}.html", command=command)
+    typer.echo(f"report: {report}")
+    typer.echo(f"picture: {write_picture(result, output / f'{name}.png')}")
+    typer.echo(f"verdict: {outcome.verdict} ({demo.homology})")
+    return STATUS[outcome.verdict]

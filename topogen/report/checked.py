@@ -1,0 +1,114 @@
+"""The page, and the picture, that show a topology check."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import plotting
+from .._version import versions
+from .page import betti_table, diagrams, how_checked, notes, page, png, table, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..topology.report import TopologyReport
+
+_TESTS = {
+    "bobrowski_skraba": "Bobrowski and Skraba, from degree 1",
+    "fasy": "Fasy et al., from degree 0",
+}
+_SENTENCE = {
+    "agrees": "The points have the homology expected of them.",
+    "disagrees": "The points do not have the homology expected of them.",
+    "undetermined": "The points do not settle it at this scale.",
+    None: "Nothing was expected of the points.",
+}
+
+
+def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport]) -> Figure:
+    """Clouds in one view, and under each its persistence diagram, over a field that tells them.
+
+    Args:
+        clouds: per name, points of shape (n, D).
+        reports: under the same names, what was found; the first carries the verdict.
+    """
+    first, p = next(iter(reports.values())), _telling_field(list(reports.values()))
+    return plotting.comparison_figure(
+        clouds,
+        {name: report.diagrams.get(p, []) for name, report in reports.items()},
+        {name: report.cuts for name, report in reports.items()},
+        {name: report.scale for name, report in reports.items()},
+        title=f"{first.verdict or 'no claim'}; diagrams over Z/{p}",
+        seed=first.seed,
+    )
+
+
+def write_check(
+    path: str | Path,
+    clouds: Mapping[str, Any],
+    reports: Mapping[str, TopologyReport],
+    *,
+    command: str | None = None,
+) -> Path:
+    """Write the report of a topology check.
+
+    Args:
+        path: the HTML file.
+        clouds: per name, points of shape (n, D): the cloud checked, then the other where there is
+            one.
+        reports: under the same names, what was found; the first carries the verdict.
+        command: what reproduces it; None shows the Python call.
+
+    Raises:
+        SaveError: the place cannot be written.
+    """
+    name, report = next(iter(reports.items()))
+    shape = next(iter(clouds.values())).shape
+    several = len(reports) > 1
+    if several:
+        figure = check_figure(clouds, reports)
+        caption = "Both clouds, and their persistence diagrams."
+    else:
+        figure, caption = plotting.clouds_figure(clouds, seed=report.seed), "The points."
+    tables = "".join(
+        f"""<section class="columns">
+{betti_table(one, f"Betti numbers: {html.escape(which)}" if several else "Betti numbers")}
+{table(how_checked(one), "How it was checked")}</section>"""
+        for which, one in reports.items()
+    )
+    extras = [
+        (_TESTS[test], ", ".join(f"{found} over Z/{p}" for p, found in numbers.items()))
+        for test, numbers in report.extras.items()
+    ]
+    made = [
+        ("command", f"<code>{html.escape(command or _call(report))}</code>"),
+        ("seed", str(report.seed)),
+        ("time", f"{report.seconds:.1f} s"),
+        *((html.escape(what), html.escape(number)) for what, number in versions().items()),
+    ]
+    single = "" if several else ' class="one"'
+    picture = png(figure, caption, transparent=not several)
+    body = f"""<figure{single}>{picture}<figcaption>{caption}</figcaption></figure>
+{tables}
+{diagrams(report, f" of {html.escape(name)}" if several else "")}
+{table(extras, "Classes by other tests (they decide nothing)") if extras else ""}
+{notes(report.remarks)}"""
+    title = (
+        f"Topology of {html.escape(name)}, {shape[0]} points in R<sup>{shape[1]}</sup>, "
+        f"dimension {report.dim}"
+    )
+    sentence = _SENTENCE[report.verdict]
+    return write_text(path, page(title, report.verdict or "", sentence, report.reason, body, made))
+
+
+def _telling_field(reports: Sequence[TopologyReport]) -> int:
+    """The first field over which Betti numbers differ; the first of all where none does."""
+    fields = reports[0].fields
+    return next((p for p in fields if len({r.betti[p] for r in reports}) > 1), fields[0])
+
+
+def _call(report: TopologyReport) -> str:
+    return f"topogen.check_topology(points, ..., fields={report.fields}, seed={report.seed})"

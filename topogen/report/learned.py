@@ -1,0 +1,132 @@
+"""The page that shows a learned result."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .. import plotting
+from .page import (
+    betti_table,
+    diagrams,
+    how_checked,
+    notes,
+    number,
+    page,
+    png,
+    table,
+    write_figure,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..pipeline import LearnResult
+
+_SENTENCE = {
+    "agrees": "The samples have the homology of the data.",
+    "disagrees": "The samples do not have the homology of the data.",
+    "undetermined": "The homology could not be settled.",
+}
+_MEASURES = {
+    "hausdorff": "the {dim}-dimensional volume of M in the units of the points",
+    "lebesgue": "Lebesgue measure",
+}
+
+
+def write_report(result: LearnResult, path: str | Path, *, command: str | None = None) -> Path:
+    """Write the report of a learned result.
+
+    Args:
+        result: from :func:`topogen.learn` or :func:`topogen.load`.
+        path: the HTML file.
+        command: what reproduces it; None shows the Python call.
+
+    Raises:
+        SaveError: the place cannot be written.
+    """
+    return write_text(path, _page(result, command or f"topogen.learn(points, seed={result.seed})"))
+
+
+def write_picture(result: LearnResult, path: str | Path) -> Path:
+    """Data and samples side by side, as .png or .svg.
+
+    Raises:
+        SaveError: the place cannot be written.
+    """
+    return write_figure(path, clouds_figure(result))
+
+
+def clouds_figure(result: LearnResult) -> Figure:
+    """Data and samples side by side, coloured by chart; over 3 columns by principal axes."""
+    most = plotting.MOST_POINTS
+    clouds = {"samples": result.sample(most, seed=result.seed).numpy()}
+    if result.points is not None:
+        rng = np.random.default_rng(result.seed)
+        kept = rng.permutation(result.points.shape[0])[:most]
+        clouds = {"data": result.points[kept], **clouds}
+    colours = {name: _colours(result, cloud) for name, cloud in clouds.items()}
+    return plotting.clouds_figure(clouds, colours=colours)
+
+
+def _colours(result: LearnResult, cloud: np.ndarray) -> Any:
+    """A colour per point: the chart in which it weighs most."""
+    from matplotlib import colormaps
+
+    law = result.distribution
+    atlas = getattr(law, "atlas", None)
+    if atlas is None:
+        return "#3b6fb6"
+    x = law.manifold.project(torch.from_numpy(cloud)).value
+    chart = atlas.weights(x).nan_to_num(0.0).argmax(-1).numpy()
+    count = max(len(atlas.charts), 2)
+    # neighbouring numbers get distant hues; the ends of the map are too pale or too dark
+    order = (np.arange(count) * 0.618034) % 1.0
+    return colormaps["turbo"](0.08 + 0.84 * order)[chart]
+
+
+def _page(result: LearnResult, command: str) -> str:
+    e = html.escape
+    law, summary, topology = result.distribution, result.summary, result.topology
+    verdict = topology.verdict or "undetermined"
+    found = [
+        (f"Z/{p}", "(" + ", ".join("?" if b is None else str(b) for b in numbers) + ")")
+        for p, numbers in summary.betti.items()
+    ]
+    data = [
+        ("points", f"{summary.n} in R<sup>{summary.ambient_dim}</sup>"),
+        ("estimated dimension", str(summary.dim)),
+        ("components", str(summary.components)),
+        *((f"Betti numbers over {field}", numbers) for field, numbers in found),
+        ("orientable", {True: "yes", False: "no", None: "?"}[summary.orientable]),
+        ("noise", f"{summary.noise:.3g}"),
+        ("duplicates", str(summary.duplicates)),
+    ]
+    made = [
+        ("command", f"<code>{e(command)}</code>"),
+        ("seed", str(result.seed)),
+        ("fit", f"{e(result.status)}, {result.seconds:.1f} s in all"),
+        *((e(name), e(version)) for name, version in result.versions.items()),
+    ]
+    measured = [(e(name), number(value)) for name, value in result.numbers.items()]
+    measure = _MEASURES[law.measure].format(dim=law.dim)
+    body = f"""<figure>{png(clouds_figure(result), "data and samples, coloured by chart")}
+<figcaption>Each colour is one chart of the atlas: the chart in which a point weighs most.
+</figcaption></figure>
+<section class="columns">{table(measured, "Measured")}{table(data, "Data")}</section>
+<section class="columns">{betti_table(topology, "Homology of the samples")}
+{table(how_checked(topology), "How it was checked")}</section>
+{diagrams(topology, " of the samples")}
+{notes([*result.remarks, *topology.remarks])}
+<section><h2>What the density is</h2><p>log p is in nats with respect to {measure}; its kind is
+<b>{e(law.likelihood)}</b>. It can be compared with another law only where measure and dimension
+are the same. A held-out NLL belongs to points that chose the model's size but not its weights.</p>
+</section>"""
+    name, D = type(result.model).__name__, summary.ambient_dim
+    title = f"{name} on a {law.dim}-manifold in R<sup>{D}</sup>"
+    return page(title, verdict, _SENTENCE[verdict], topology.reason, body, made)
