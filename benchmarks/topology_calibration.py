@@ -1,10 +1,10 @@
 """Error rate and power of the topology verdict, over many seeds.
 
-The null: clouds that are contractible, so that every class reported is false. The error rate is the
-share of reports with a Betti number above (1, 0, 0, ...) in some degree over Z/2 or Z/3; it should
-not exceed alpha. Power: area-uniform samples of closed spaces; a report is right when every degree
-over both fields is determined and true, wrong when a determined one is false. Intervals are those of
-Clopper and Pearson at 95 %.
+The null: clouds that are contractible, so that every class reported is false. The error rate is
+the share of reports with a Betti number above (1, 0, 0, ...) in some degree over Z/2 or Z/3; it
+should not exceed alpha. Power: area-uniform samples of closed spaces; a report is right when every
+degree over both fields is determined and true, wrong when a determined one is false. Intervals are
+those of Clopper and Pearson at 95 %.
 
     python benchmarks/topology_calibration.py --trials 1000 --jobs 2            # both tables
     python benchmarks/topology_calibration.py --only null --cases "swiss roll"

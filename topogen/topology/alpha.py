@@ -63,6 +63,7 @@ def alpha_diagrams(
     *,
     seed: int = 0,
     most_simplices: int = MOST_SIMPLICES,
+    most_radius: float = math.inf,
 ) -> AlphaFiltration:
     r"""Persistence diagrams of the alpha filtration of all points, in radii.
 
@@ -75,9 +76,11 @@ def alpha_diagrams(
         max_dim: the largest degree; degrees from D on are empty, as they are in R^D.
         seed: of the jitter.
         most_simplices: refuse from this predicted number of simplices on.
+        most_radius: where the filtration ends; classes alive there get it as their death.
 
     Returns:
-        the diagrams, without classes of zero length; the component that never dies has death inf.
+        the diagrams, without classes of zero length; the component that never dies has death
+        `most_radius`.
         Refused, with a reason, where the points do not lie in R^1..R^4 or cost too much.
 
     Example:
@@ -103,15 +106,15 @@ def alpha_diagrams(
     cells = delaunay(y)
     if cells is None:
         return AlphaFiltration(None, 0, "Qhull could not triangulate the points")
-    tree = _tree(alpha_values(y, cells)[: max_dim + 2])
+    tree = _tree(alpha_values(y, cells)[: max_dim + 2], most_radius)
     diagrams: Diagrams = {}
     for p in fields:
         tree.compute_persistence(
             homology_coeff_field=p, persistence_dim_max=tree.dimension() <= max_dim
         )
+        bars = [tree.persistence_intervals_in_dimension(k) for k in range(max_dim + 1)]
         diagrams[p] = [
-            np.asarray(tree.persistence_intervals_in_dimension(k), dtype=float).reshape(-1, 2)
-            for k in range(max_dim + 1)
+            np.minimum(np.asarray(b, dtype=float).reshape(-1, 2), most_radius) for b in bars
         ]
     return AlphaFiltration(diagrams, int(tree.num_simplices()))
 
@@ -255,11 +258,12 @@ def alpha_values(
     return result[::-1]
 
 
-def _tree(levels: list[tuple[np.ndarray, np.ndarray]]) -> Any:
-    """A gudhi SimplexTree of the filtration."""
+def _tree(levels: list[tuple[np.ndarray, np.ndarray]], most_radius: float) -> Any:
+    """A gudhi SimplexTree of the filtration up to a radius."""
     from gudhi import SimplexTree
 
     tree = SimplexTree()
     for simplices, value in levels:
-        tree.insert_batch(np.ascontiguousarray(simplices.T), value)
+        early = value <= most_radius
+        tree.insert_batch(np.ascontiguousarray(simplices[early].T), value[early])
     return tree

@@ -250,13 +250,6 @@ def _settle(evidence: Evidence, dim: int, degree: int) -> None:
                     " that the others do not",
                     2.0,
                 )
-            if strict and n == 0 and degree >= dim:
-                return evidence.withdraw(
-                    degree,
-                    f"the cloud bends by {evidence.bending:.2f} within the scale, so a class of "
-                    f"degree {degree} could be born too late to be seen; give more points",
-                    (evidence.bending / (0.8 * MOST_BENDING[dim])) ** dim,
-                )
             counts.append(n)
             chosen = middle[n - 1] if n else middle[0]
             values.append(p_value(float(chosen), dim, degree, resolution))
@@ -268,4 +261,12 @@ def _settle(evidence: Evidence, dim: int, degree: int) -> None:
                 2.0,
             )
         found[p], p_values[p] = counts[0] + (degree == 0), max(values)
+    # a top class is born at the same scale over every field that has it
+    if strict and degree >= max(dim, 1) and not any(found.values()):
+        return evidence.withdraw(
+            degree,
+            f"the cloud bends by {evidence.bending:.2f} within the scale, so a class of "
+            f"degree {degree} could be born too late to be seen; give more points",
+            (evidence.bending / (0.8 * MOST_BENDING[dim])) ** dim,
+        )
     return evidence.settle(degree, found, p_values)

@@ -14,6 +14,7 @@ from .runs import Budget
 OPINIONS = 3  # witness complexes that must agree to be heard
 MOST_ALPHA_POINTS = 2500
 ALPHA_SHARE = 0.8
+MOST_RADIUS = 3.0  # of alpha complexes, in scales
 
 
 def second_opinion(evidence: Evidence, opinions: list[dict[int, tuple[int, ...]]]) -> None:
@@ -48,46 +49,49 @@ def alpha_route(
     rng: np.random.Generator,
     budget: Budget,
 ) -> None:
-    """Settle open degrees of few points in R^2..R^4 by the alpha complex of all of them.
+    """Settle open degrees of few points on a closed surface in R^3 or R^4, by alpha complexes.
 
-    It must give every degree that is settled the number it has, and again on two random parts.
+    All points and a random part must give the same numbers, every degree that is settled the
+    number it has, a class of top degree over Z/2 (else the surface is not closed at this radius),
+    and one Euler characteristic over all fields.
     """
     n, D = x.shape
-    if n > MOST_ALPHA_POINTS or not 2 <= D <= MOST_AMBIENT or dim < 2 or budget.left() <= 0:
+    fields, top = list(evidence.betti), len(evidence.cuts) - 1
+    if n > MOST_ALPHA_POINTS or not dim < D <= MOST_AMBIENT or budget.left() <= 0:
         return
-    fields, top = list(evidence.betti), min(len(evidence.cuts), D) - 1
-    size = math.ceil(ALPHA_SHARE * n)
-    parts = [x, *(x[rng.choice(n, size, replace=False)] for _ in range(2))]
-    found: list[dict[int, list[int | None]]] = []
-    p_values: dict[int, list[float]] = {}
-    for part in parts:
-        run = alpha_diagrams(part, fields, top, seed=int(rng.integers(2**31)))
+    if dim < 2 or top != dim or 2 not in fields:
+        return
+    part = x[rng.choice(n, math.ceil(ALPHA_SHARE * n), replace=False)]
+    found: list[dict[int, list[int]]] = []
+    strengths: dict[int, list[np.ndarray]] = {}
+    for y in (part, x):
+        run = alpha_diagrams(y, fields, top, seed=0, most_radius=MOST_RADIUS * evidence.scale)
         if run.diagrams is None:
             return
-        numbers: dict[int, list[int | None]] = {p: [] for p in fields}
+        numbers: dict[int, list[int]] = {}
         for p in fields:
-            for k in range(1, top + 1):
-                strength = np.r_[ratios(run.diagrams[p][k]), 1.0]
-                count = int((strength > alpha_cut_off(level, dim, k, len(part))).sum())
-                clear = strength[count] < alpha_cut_off(0.05, dim, k, len(part))
-                numbers[p].append(count if clear else None)
-                if part is x:
-                    weakest = float(strength[max(count - 1, 0)])
-                    p_values.setdefault(p, [1.0]).append(alpha_p_value(weakest, dim, k, n))
+            strengths[p] = [np.r_[ratios(b), 1.0] for b in run.diagrams[p][1:]]
+            cuts = [alpha_cut_off(level, dim, k, len(y)) for k in range(1, top + 1)]
+            doubts = [alpha_cut_off(0.05, dim, k, len(y)) for k in range(1, top + 1)]
+            counts = [int((s > c).sum()) for s, c in zip(strengths[p], cuts, strict=True)]
+            rest = [s[c] for s, c in zip(strengths[p], counts, strict=True)]
+            if any(r > doubt for r, doubt in zip(rest, doubts, strict=True)):
+                return
+            numbers[p] = counts
         found.append(numbers)
-    if any(numbers != found[0] for numbers in found[1:]):
+    characteristics = {sum((-1) ** k * b for k, b in enumerate(found[0][p])) for p in fields}
+    if found[0] != found[1] or found[0][2][-1] == 0 or len(characteristics) > 1:
         return
-    known = {p: [None, *found[0][p]] for p in fields}
-    settled = [(p, k, b) for p in fields for k, b in enumerate(evidence.betti[p][: top + 1])]
-    if any(b is not None and known[p][k] not in (None, b) for p, k, b in settled):
-        return
+    for p in fields:
+        for k, b in enumerate(evidence.betti[p][1:]):
+            if b is not None and b != found[0][p][k]:
+                return
     for k in range(1, top + 1):
-        numbers_k = {p: known[p][k] for p in fields}
-        if k in evidence.reasons and all(b is not None for b in numbers_k.values()):
-            evidence.settle(
-                k,
-                {p: b or 0 for p, b in numbers_k.items()},
-                {p: p_values[p][k] for p in fields},
-            )
+        if k in evidence.reasons:
+            values = {
+                p: alpha_p_value(float(s[k - 1][max(found[0][p][k - 1] - 1, 0)]), dim, k, n)
+                for p, s in strengths.items()
+            }
+            evidence.settle(k, {p: found[0][p][k - 1] for p in fields}, values)
             evidence.remarks.append(f"degree {k} settled by alpha complexes of all points")
     evidence.strategy += ", alpha complexes"
