@@ -40,3 +40,5 @@ def main(data, picture=None):
 
 if len(sys.argv) > 1:
     main(*sys.argv[1:3])
+else:
+    print("expected a file of conformations; see the top of this script for where to get it")
