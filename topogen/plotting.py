@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DEGREE_COLOURS = ("#444444", "#d1495b", "#1f77b4", "#2a9d55")
 PLAIN_COLOUR = "#3b6fb6"
 MOST_POINTS = 4000
+AXES_POINTS = 1000  # principal axes of more are no better to look at, and slow in R^2304
 
 
 def persistence_figure(
@@ -262,7 +263,7 @@ def principal_view(
     D = x.shape[1]
     if D <= 3:
         return (lambda y: y if D > 1 else np.pad(y, ((0, 0), (0, 1)))), None
-    part = x[:: max(1, len(x) // MOST_POINTS)]
+    part = x[:: max(1, len(x) // AXES_POINTS)]
     centre = part.mean(axis=0)
     _, s, Vh = np.linalg.svd(part - centre, full_matrices=False)
     axes = np.zeros((3, D))
