@@ -75,18 +75,26 @@ def published_numbers(
 
     Returns:
         {"bobrowski_skraba": {p: [classes of degree 1, 2, ...]}, "fasy": {p: [classes of degree 0,
-        1, ...]}}, fields as strings.
+        1, ...]}}, fields as strings; None where a bar that the truncation cut could be longer than
+        the band.
     """
     if not runs:
         return {}
-    diagrams = runs[0].diagrams
+    run = runs[0]
     band = 4 * hausdorff_band(x, alpha, seed)
-    universal = {
-        str(p): [int((universal_p_values(b) * max(len(b), 1) < alpha).sum()) for b in bars[1:]]
-        for p, bars in diagrams.items()
-    }
-    fasy = {
-        str(p): [int((b[:, 1] - b[:, 0] > band).sum()) for b in bars]
-        for p, bars in diagrams.items()
-    }
+    pieces = 1 + int((run.merges[:, 0] > band).sum())
+    universal: dict[str, list[int]] = {}
+    fasy: dict[str, list[int | None]] = {}
+    for p, bars in run.diagrams.items():
+        universal[str(p)] = [
+            int((universal_p_values(b) * max(len(b), 1) < alpha).sum()) for b in bars[1:]
+        ]
+        fasy[str(p)] = [pieces, *(_longer(b, band, run.threshold) for b in bars[1:])]
     return {"bobrowski_skraba": universal, "fasy": fasy}
+
+
+def _longer(diagram: np.ndarray, band: float, threshold: float) -> int | None:
+    """How many bars are longer than the band; None where one that was cut might be."""
+    longer = diagram[:, 1] - diagram[:, 0] > band
+    cut = diagram[:, 1] >= threshold
+    return None if (cut & ~longer).any() else int(longer.sum())
