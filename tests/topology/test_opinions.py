@@ -1,0 +1,172 @@
+"""Second opinions: witness complexes may only withdraw, alpha complexes may only settle."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import topogen as tg
+from topogen import check_topology
+from topogen.topology.evidence import Evidence
+from topogen.topology.landmarks import prepare
+from topogen.topology.nulls import cut_off
+from topogen.topology.opinions import MOST_ALPHA_POINTS, OPINIONS, alpha_route, second_opinion
+from topogen.topology.runs import Budget
+
+LEVEL = 0.01 / 3
+
+
+def evidence_of(two, three=None, dim=2):
+    numbers = {2: list(two), 3: list(three or two)}
+    cuts = [[cut_off(LEVEL, dim, k, r) for r in (0, 1)] for k in range(len(two))]
+    p_values = {p: [None if b is None else 0.5 for b in v] for p, v in numbers.items()}
+    evidence = Evidence(numbers, p_values, [], 0.08, cuts)
+    for k, b in enumerate(two):
+        if b is None:
+            evidence.reasons[k] = "open"
+    return evidence
+
+
+def votes(two, three=None, times=OPINIONS):
+    return [{2: tuple(two), 3: tuple(three or two)}] * times
+
+
+@pytest.mark.parametrize(
+    ("two", "withdrawn"),
+    [
+        ((1, 2, 1), set()),  # the same
+        ((1, 1, 0), set()),  # fewer: they have fewer landmarks
+        ((1, 3, 1), {1}),
+        ((1, 3, 2), {1, 2}),
+        ((5, 2, 1), set()),  # degree 0 is left to Rips
+    ],
+)
+def test_only_more_classes_in_all_opinions_withdraw(two, withdrawn):
+    evidence = evidence_of((1, 2, 1))
+    second_opinion(evidence, votes(two))
+    assert set(evidence.reasons) == withdrawn
+    for p in (2, 3):
+        for k, b in enumerate((1, 2, 1)):
+            assert evidence.betti[p][k] == (None if k in withdrawn else b)
+            assert (evidence.p_values[p][k] is None) == (k in withdrawn)
+    assert evidence.witness == {2: list(two), 3: list(two)}
+    assert evidence.strategy.endswith("3 witness complexes")
+
+
+def test_a_class_over_one_field_withdraws_the_degree_over_all():
+    evidence = evidence_of((1, 1, 0))
+    second_opinion(evidence, votes((1, 2, 0), (1, 1, 0)))
+    assert evidence.betti == {2: [1, None, 0], 3: [1, None, 0]}
+    assert "over Z/2" in evidence.reasons[1]
+
+
+def test_divided_or_missing_opinions_say_nothing():
+    for opinions in ([], votes((1, 9, 9), times=OPINIONS - 1)):
+        evidence = evidence_of((1, 2, 1))
+        second_opinion(evidence, opinions)
+        assert (evidence.witness, evidence.strategy) == ({}, "")
+        assert evidence.betti[2] == [1, 2, 1]
+    evidence = evidence_of((1, 2, None))
+    second_opinion(evidence, [*votes((1, 3, 1), times=2), *votes((1, 4, 1), times=1)])
+    assert evidence.witness[2] == [1, None, 1]
+    assert evidence.betti[2] == [1, 2, None]
+    assert evidence.reasons == {2: "open"}
+
+
+def route(evidence, x, dim=2, budget=None, seed=0):
+    before = copy.deepcopy(evidence)
+    alpha_route(evidence, x, dim, LEVEL, np.random.default_rng(seed), budget or Budget())
+    return before
+
+
+SETTLED = {
+    "fat torus": {2: [1, 2, 1], 3: [1, 2, 1]},
+    "sphere": {2: [1, 0, 1], 3: [1, 0, 1]},
+    "klein": {2: [1, 2, 1], 3: [1, 1, 0]},
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["fat torus", "sphere", pytest.param("klein", marks=pytest.mark.slow)]
+)
+def test_open_degrees_of_a_closed_surface_are_settled(cloud, name):
+    evidence = evidence_of((1, None, None))
+    route(evidence, prepare(cloud(name, 1000)).points)
+    assert evidence.betti == SETTLED[name]
+    assert evidence.reasons == {}
+    assert evidence.p_values[2][0] == 0.5
+    assert 0 <= evidence.p_values[2][2] < 0.01
+    assert [r.split()[1] for r in evidence.remarks] == ["1", "2"]
+    assert evidence.strategy == ", alpha complexes"
+
+
+def test_settled_degrees_are_never_changed(cloud):
+    x = prepare(cloud("sphere", 600)).points
+    for two in ((1, 0, 1), (None, 0, 1), (1, 0, None), (1, None, 1), (None, None, None)):
+        evidence = evidence_of(two)
+        before = route(evidence, x)
+        for k, b in enumerate(two):
+            if k == 0 or b is not None:  # degree 0 is left to Rips complexes
+                assert [v[k] for v in evidence.betti.values()] == [b, b]
+                assert evidence.p_values[2][k] == before.p_values[2][k]
+        assert evidence.betti[2][1:] == [0, 1]
+
+
+@pytest.mark.parametrize("wrong", [(1, 1, None), (1, None, 0), (1, None, 2), (1, 3, None)])
+def test_what_contradicts_settled_degrees_settles_nothing(cloud, wrong):
+    evidence = evidence_of(wrong)
+    assert route(evidence, prepare(cloud("sphere", 600)).points) == evidence
+
+
+@pytest.mark.parametrize("name", ["disc", "moebius", "cap", "noise"])
+def test_sets_that_are_no_closed_surface_are_left_alone(cloud, name):
+    # noise: 1 draw x 2 degrees x 2 fields at level 1/300
+    if name == "cap":
+        x = cloud("sphere", 1200)
+        x = x[x[:, 2] < 0.5]
+    elif name == "noise":
+        x = np.random.default_rng(0).standard_normal((600, 3))
+    else:
+        x = cloud(name, 600)
+    x = np.pad(x, ((0, 0), (0, 3 - x.shape[1])))
+    evidence = evidence_of((1, None, None))
+    assert route(evidence, prepare(x).points) == evidence
+
+
+def test_it_keeps_out_where_it_cannot_help(cloud):
+    sphere = prepare(cloud("sphere", 400)).points
+    for x, dim, budget in [
+        (prepare(cloud("sphere", MOST_ALPHA_POINTS + 1)).points, 2, None),
+        (np.random.default_rng(0).random((200, 5)), 2, None),
+        (sphere, 1, None),  # curves: Delaunay triangulations of them are quadratic
+        (sphere, 3, None),
+        (sphere, 2, Budget(1e-9)),
+        (sphere[:, :2], 2, None),
+    ]:
+        evidence = evidence_of((1, None, None))
+        assert route(evidence, x, dim, budget) == evidence
+    only_three = evidence_of((1, None, None))
+    only_three.betti.pop(2), only_three.p_values.pop(2)
+    assert route(only_three, sphere) == only_three
+
+
+@pytest.mark.slow
+def test_few_points_of_a_klein_bottle_are_enough(cloud, space):
+    # of three clouds of 700 points the third needs the alpha complex
+    report = check_topology(cloud("klein", 700, 2), space("klein"), seed=2)
+    assert report.verdict == "agrees", str(report)
+    settled = [r for r in report.remarks if "settled by alpha" in r]
+    assert bool(settled) == ("alpha" in report.strategy)
+
+
+@pytest.mark.parametrize(("tube", "n"), [(0.05, 300), (0.02, 300), (0.05, 1000)])
+def test_a_tube_thinner_than_the_scale_reads_as_its_core_or_stays_open(tube, n):
+    thin = tg.Torus(1.0, tube)
+    x = thin.sample_uniform(n, generator=torch.Generator().manual_seed(n)).numpy()
+    report = check_topology(x, seed=1)
+    assert report.scale > tube
+    for numbers in report.betti.values():
+        assert all(b in (None, k) for b, k in zip(numbers, (1, 1, 0), strict=False)), str(report)
