@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import plotting
 from .._version import versions
 from .page import betti_table, diagrams, how_checked, notes, page, png, table, write_text
@@ -29,7 +31,9 @@ _SENTENCE = {
 
 
 def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport]) -> Figure:
-    """Clouds in one view, and under each its persistence diagram, over a field that tells them.
+    """Clouds in one view, and under each its persistence diagram over one field.
+
+    It is the first field over which their Betti numbers differ, or the first of all.
 
     Args:
         clouds: per name, points of shape (n, D).
@@ -66,7 +70,7 @@ def write_check(
         SaveError: the place cannot be written.
     """
     name, report = next(iter(reports.items()))
-    shape = next(iter(clouds.values())).shape
+    shape = np.shape(next(iter(clouds.values())))
     several = len(reports) > 1
     if several:
         figure = check_figure(clouds, reports)
@@ -105,7 +109,7 @@ def write_check(
 
 
 def _telling_field(reports: Sequence[TopologyReport]) -> int:
-    """The first field over which Betti numbers differ; the first of all where none does."""
+    """The field of :func:`check_figure`."""
     fields = reports[0].fields
     return next((p for p in fields if len({r.betti[p] for r in reports}) > 1), fields[0])
 
