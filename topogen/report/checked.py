@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import plotting
 from .._version import versions
-from .page import betti_table, diagrams, how_checked, notes, page, png, table, write_text
+from .page import betti_table, diagrams, how_checked, notes, page, png, row, table, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ def write_check(
         for which, one in reports.items()
     )
     extras = [
-        (_TESTS[test], ", ".join(f"{found} over Z/{p}" for p, found in numbers.items()))
+        (_TESTS[test], ", ".join(f"{row(found)} over Z/{p}" for p, found in numbers.items()))
         for test, numbers in report.extras.items()
     ]
     made = [

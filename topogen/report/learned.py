@@ -94,15 +94,11 @@ def _page(result: LearnResult, command: str) -> str:
     e = html.escape
     law, summary, topology = result.distribution, result.summary, result.topology
     verdict = topology.verdict or "undetermined"
-    found = [
-        (f"Z/{p}", "(" + ", ".join("?" if b is None else str(b) for b in numbers) + ")")
-        for p, numbers in summary.betti.items()
-    ]
     data = [
         ("points", f"{summary.n} in R<sup>{summary.ambient_dim}</sup>"),
         ("estimated dimension", str(summary.dim)),
         ("components", str(summary.components)),
-        *((f"Betti numbers over {field}", numbers) for field, numbers in found),
+        *((f"Betti numbers over Z/{p}", row(numbers)) for p, numbers in summary.betti.items()),
         ("orientable", {True: "yes", False: "no", None: "?"}[summary.orientable]),
         ("noise", f"{summary.noise:.3g}"),
         ("duplicates", str(summary.duplicates)),

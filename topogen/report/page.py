@@ -85,6 +85,11 @@ def number(value: Any) -> str:
     return html.escape(str(value))
 
 
+def row(numbers: Sequence[int | None]) -> str:
+    """Numbers by degree; ? where undetermined."""
+    return "(" + ", ".join("?" if n is None else str(n) for n in numbers) + ")"
+
+
 def table(rows: Iterable[tuple[str, str]], caption: str) -> str:
     """Names and values."""
     body = "".join(f"<tr><th scope=row>{name}</th><td>{value}</td></tr>" for name, value in rows)
@@ -95,8 +100,8 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> st
     """A table with named columns."""
     top = "".join(f"<th scope=col>{name}</th>" for name in head)
     body = "".join(
-        f"<tr><th scope=row>{row[0]}</th>{''.join(f'<td>{v}</td>' for v in row[1:])}</tr>"
-        for row in rows
+        f"<tr><th scope=row>{name}</th>{''.join(f'<td>{v}</td>' for v in values)}</tr>"
+        for name, *values in rows
     )
     return (
         f'<table class="grid"><caption>{caption}</caption><thead><tr>{top}</tr></thead>'
