@@ -18,6 +18,7 @@ from .page import (
     number,
     page,
     png,
+    row,
     table,
     write_figure,
     write_text,
