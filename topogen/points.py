@@ -91,3 +91,10 @@ def distinct(points: torch.Tensor) -> torch.Tensor:
     """The rows without repetitions, each at its first place: the order does not change."""
     first = np.unique(points.numpy(), axis=0, return_index=True)[1]
     return points[torch.from_numpy(np.sort(first))]
+
+
+def uniform_sample(manifold: Any, n: int, seed: int) -> np.ndarray:
+    """Draw n points of a manifold with `sample_uniform`, as a float64 array of shape (n, D)."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = manifold.sample_uniform(n, generator=generator)
+    return drawn.detach().cpu().numpy().astype(np.float64).reshape(n, -1)

@@ -24,6 +24,23 @@ def test_charts_of_a_known_sphere_obey_the_laws():
     assert float(atlas.quadrature(24).weights.sum()) == pytest.approx(4 * torch.pi, rel=1e-3)
 
 
+def test_circular_coordinates_seed_charts_that_cover_in_known_order():
+    M = tg.Circle()
+    x = uniform(M, 1500, 0)
+    angle = tg.topology.circular_coordinates(x.numpy())
+    rows = angle.grid(6)
+    atlas = tg.ProjectedAtlas(M, centres=x[rows])
+    assert tg.fit(atlas, x).status == "converged"
+    found = torch.stack([chart.c for chart in atlas.charts])
+    torch.testing.assert_close(found[: len(rows)], x[rows])
+    assert len(atlas) == 6
+    assert int(atlas.multiplicity(uniform(M, 500, 1)).min()) >= 1
+    # six charts in a ring: neighbours meet, others do not
+    assert atlas.nerve(x).homology((2, 3)) == M.homology
+    with pytest.raises(InvalidPoints, match="centres"):
+        tg.ProjectedAtlas(M, centres=torch.zeros(3, 5))
+
+
 def test_every_fresh_point_of_the_klein_bottle_is_in_a_chart(klein_atlas):
     atlas, _, M = klein_atlas
     fresh = atlas.manifold.project(uniform(M, 1000, 1))

@@ -155,6 +155,17 @@ def test_the_thin_tail_of_a_density_is_no_outlier():
     assert all(numbers[1] in (1, None) for numbers in report.betti.values()), str(report)
 
 
+@pytest.mark.parametrize("n", [2500, 6000])
+def test_a_tear_wider_than_three_scales_is_seen(cloud, space, n):
+    whole = cloud("fat torus", 2 * n, 1)
+    scale = check_topology(whole[:n], max_dim=1).scale
+    radius = np.hypot(whole[:, 0], whole[:, 1])
+    torn = whole[np.abs(np.arctan2(whole[:, 1], whole[:, 0])) * radius > 1.5 * scale][:n]
+    report = check_topology(torn, space("fat torus"))
+    assert report.verdict == "disagrees", str(report)
+    assert report.scale < 1.2 * scale
+
+
 def test_time_limit_costs_starts_and_says_so(cloud):
     report = check_topology(cloud("torus", 2500), max_seconds=1e-3)
     assert any("time limit" in remark for remark in report.remarks)

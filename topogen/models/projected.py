@@ -35,18 +35,32 @@ class ProjectedAtlas(Atlas, Learned):
     Args:
         manifold: the set M; learned or known.
         charts: "auto", or how many charts to use.
+        centres: points, shape (m, D), about which charts are put first, in this order, before
+            others fill what they leave: those of a grid of circular coordinates
+            (:meth:`topogen.topology.CircularCoordinates.grid`) give charts with known overlaps.
 
     Attributes:
         fitted: whether the charts have been placed.
     """
 
-    def __init__(self, manifold: Manifold, charts: Literal["auto"] | int = "auto") -> None:
+    def __init__(
+        self,
+        manifold: Manifold,
+        charts: Literal["auto"] | int = "auto",
+        *,
+        centres: Any = None,
+    ) -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
         Learned.__init__(self)
         self.manifold = manifold
         self.charts = nn.ModuleList()
         self.wanted: Literal["auto"] | int = charts
+        self.centres = (
+            None
+            if centres is None
+            else as_tensor(centres, name="centres", ambient_dim=manifold.ambient_dim)
+        )
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, then one that places the charts."""
@@ -72,9 +86,15 @@ class ProjectedAtlas(Atlas, Learned):
             )
         Q = M.tangent_basis(x)
         patches = Patches(M, x, Q)
+        uncovered = torch.ones(x.shape[0], dtype=torch.bool)
+        chosen: list[ProjectedChart] = []
+        for i in self._seeds(x):
+            patch = patches.grow(i)
+            if patch is not None and bool((patch[1] & uncovered).any()):
+                chosen.append(patch[0])
+                uncovered &= ~patch[1]
         start = int(torch.randint(x.shape[0], (1,), generator=generator))
         candidates, _ = farthest_points(x.numpy(), min(_MAX_CANDIDATES, x.shape[0]), start)
-        chosen: list[ProjectedChart] = []
         found: list[tuple[ProjectedChart, Tensor]] = []
         for j, i in enumerate(candidates):
             patch = patches.grow(int(i))
@@ -82,7 +102,6 @@ class ProjectedAtlas(Atlas, Learned):
                 found.append(patch)
             if j % 50 == 49:
                 yield {"candidates": j + 1}
-        uncovered = torch.ones(x.shape[0], dtype=torch.bool)
         while bool(uncovered.any()):
             gains = [int((core & uncovered).sum()) for _, core in found]
             best = int(np.argmax(gains)) if gains else -1
@@ -110,6 +129,13 @@ class ProjectedAtlas(Atlas, Learned):
         self.charts = nn.ModuleList(chosen)
         self.fitted = True
         return True
+
+    def _seeds(self, x: Tensor) -> list[int]:
+        """Rows of x nearest to the wanted centres, each once."""
+        if self.centres is None:
+            return []
+        nearest = torch.cdist(self.centres, x).argmin(dim=1)
+        return list(dict.fromkeys(nearest.tolist()))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Whether the atlas is fitted, and the degree of every chart's graph."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..homology import Homology
+from ..points import uniform_sample
 
 Betti = dict[int, tuple[int | None, ...]]
 
@@ -44,14 +45,10 @@ class Claim:
         """Draw n points of the claimed manifold, uniform by volume; None where it cannot."""
         if not hasattr(self.manifold, "sample_uniform"):
             return None
-        import torch
-
-        generator = torch.Generator().manual_seed(seed)
         try:
-            drawn = self.manifold.sample_uniform(n, generator=generator)
+            return uniform_sample(self.manifold, n, seed)
         except NotImplementedError:  # UnsupportedError is one: the calibration is optional
             return None
-        return drawn.detach().cpu().numpy().astype(np.float64).reshape(n, -1)
 
 
 def read_claim(expected: Any, fields: Sequence[int]) -> Claim | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from ..errors import InvalidPoints
 from ..homology import is_prime
@@ -20,8 +20,9 @@ from .cohomology import (
     reduced_basis,
 )
 from .dimension import dimension_of
-from .inference import RESOLUTIONS, STARTS, cut_off
+from .inference import RESOLUTIONS, STARTS
 from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap, nearest, prepare
+from .nulls import cut_off
 from .persistence import collapsed_graph, distances, ratios, rips_diagrams
 
 MOST_LANDMARKS = 400
@@ -179,6 +180,24 @@ class CircularCoordinates:
         centres = 2 * math.pi * np.arange(n) / n
         apart = np.abs(self.values[:, coordinate, None] - centres)
         return np.minimum(apart, 2 * math.pi - apart) < (1 + overlap) * math.pi / n
+
+    def grid(self, n: int) -> Int[np.ndarray, " m"]:
+        r"""Rows of the points nearest to a grid of n angles in each of the k coordinates.
+
+        The grid is :math:`(2\pi/n) \{0, \dots, n-1\}^k`. Where the coordinates do not determine
+        the point (k < d), or miss an angle, rows repeat or fail to be near; each is given once.
+
+        Raises:
+            ValueError: n < 1, or there is no coordinate.
+        """
+        k = self.values.shape[1]
+        if n < 1 or k == 0:
+            raise ValueError(f"expected n >= 1 and a coordinate, got n = {n}, {k}; {self.reason}")
+        angles = 2 * math.pi * np.arange(n) / n
+        nodes = np.stack(np.meshgrid(*[angles] * k, indexing="ij"), axis=-1).reshape(-1, k)
+        apart = np.abs(self.values[None] - nodes[:, None])
+        apart = np.minimum(apart, 2 * math.pi - apart)
+        return np.unique((apart**2).sum(axis=-1).argmin(axis=1))
 
 
 def circular_coordinates(
