@@ -7,7 +7,10 @@ covering radius c times the hold-out gap are drawn from n uniform points, and th
 death/birth is kept per degree (degree 0: the largest finite death over the covering radius).
 The larger quantiles over spaces and sizes make the table in topogen/topology/nulls.py.
 
+With other --scales the share of landmarks changes: fewer landmarks (larger c) see less noise.
+
     python benchmarks/topology_null.py --repeats 100
+    python benchmarks/topology_null.py --dims 2 --scales 0.4 0.65 1.0 1.5 2.0
 """
 
 from __future__ import annotations
@@ -99,10 +102,6 @@ def main() -> None:
                 for r in range(args.repeats):
                     rng = np.random.default_rng([dim, n, r])
                     x = _draw(space, n, dim, [dim, n, r])
-                    if (
-                        space == "sheet"
-                    ):  # noise of 3 % of the radius: locally thick at fine scales
-                        x = np.c_[x, 0.03 * rng.standard_normal(n)]
                     for c, (m, tops) in zip(
                         scales,
                         largest(x, dim, scales, rng, {1: 1} if space == "Klein" else {}),
