@@ -24,7 +24,7 @@ from .manifolds.base import Manifold
 from .manifolds.charts import Chart, Domain
 from .models.base import Learned
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "topogen"
 _PLAIN = (bool, int, float, str, type(None))
 

@@ -87,7 +87,7 @@ def two_clusters(small, n=2000):
 def run_of(x, scale, *, dim=2, max_dim=0, most=MOST_SIMPLICES):
     index, radius = farthest_points(x, len(x) // 4, 0)
     m = int((radius >= scale).sum())
-    return rips_run(x, x[index[:m]], float(radius[m - 1]), 0, dim, max_dim, (2, 3), most)
+    return rips_run(x, x[index[:m]], float(radius[m - 1]), 0, dim, max_dim, (2, 3), RunLimit(most))
 
 
 @pytest.mark.parametrize(("small", "components"), [(3, 1), (9, 1), (11, 2), (40, 2)])
@@ -109,16 +109,16 @@ def test_strays_near_each_other_count_together():
 
 
 def test_budgets_are_monotone_and_bounded():
-    assert Budget().simplices(1.0) == MOST_SIMPLICES
+    assert Budget().run(1.0).simplices == MOST_SIMPLICES
     assert Budget().left() == math.inf
     begin = Budget().begin
-    by_time = [Budget(s, None, begin).simplices(0.1) for s in (1e-9, 0.5, 2.0, 1e6)]
-    by_share = [Budget(5.0, None, begin).simplices(share) for share in (0.01, 0.1, 1.0)]
-    by_memory = [Budget(None, b).simplices(1.0) for b in (2**20, 2**24, 2**40)]
+    by_time = [Budget(s, None, begin).run(0.1).simplices for s in (1e-9, 0.5, 2.0, 1e6)]
+    by_share = [Budget(5.0, None, begin).run(share).simplices for share in (0.01, 0.1, 1.0)]
+    by_memory = [Budget(None, b).run(1.0).simplices for b in (2**20, 2**24, 2**40)]
     for numbers in (by_time, by_share, by_memory):
         assert numbers == sorted(numbers)
         assert numbers[0] < numbers[-1] <= MOST_SIMPLICES
-    assert Budget(1e-9, None, begin - 1).simplices(1.0) == 0.0
+    assert Budget(1e-9, None, begin - 1).run(1.0).simplices == 0.0
 
 
 def test_a_run_with_fewer_simplices_has_shorter_edges_then_fewer_degrees(cloud):

@@ -15,7 +15,7 @@ from .landmarks import farthest_points, holdout_gap, prepare
 from .persistence import distances
 from .runs import (
     BYTES_PER_SIMPLEX,
-    MOST_SIMPLICES,
+    NO_BUDGET,
     SECONDS_PER_RUN,
     SECONDS_PER_SIMPLEX,
     affordable_graph,
@@ -87,7 +87,7 @@ def estimate_cost(
     index, radius = farthest_points(x, most, int(rng.integers(len(x))))
     counts = landmark_counts(radius, gap, d, most)
     graphs = [
-        affordable_graph(distances(x[index[:m]]), float(radius[m - 1]), d, top, MOST_SIMPLICES)
+        affordable_graph(distances(x[index[:m]]), float(radius[m - 1]), d, top, NO_BUDGET)
         for m in counts
     ]
     one_start = time.monotonic() - start

@@ -202,10 +202,11 @@ def _centres(x: np.ndarray, seed: int) -> np.ndarray:
 def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of local covariances, shape (c, min(k+1, D)), and squared radii, shape (c,)."""
     distance, index = nearest(x, centres, min(k + 1, len(x)))
-    local = x[index]
-    local = local - local.mean(axis=1, keepdims=True)
-    values = spectrum(local) / local.shape[1]
-    return values, distance[:, -1] ** 2
+    count = index.shape[1]
+    rows = max(1, 2**21 // (count * x.shape[1]))  # a few MB at a time
+    parts = (x[index[i : i + rows]] for i in range(0, len(index), rows))
+    values = [spectrum(y - y.mean(axis=1, keepdims=True)) for y in parts]
+    return np.concatenate(values) / count, distance[:, -1] ** 2
 
 
 def _widest_gap(values: np.ndarray, k: int) -> tuple[int, float]:

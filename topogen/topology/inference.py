@@ -157,7 +157,7 @@ def _look(
                 d,
                 max_dim,
                 fields,
-                budget.simplices(share),
+                budget.run(share),
             )
             evidence.runs.append(run)
             if run.remark and run.remark not in evidence.remarks:

@@ -23,6 +23,9 @@ def progress_line(wanted: bool | None) -> Iterator[Notify]:
     if not wanted:
         yield lambda stage: None
         return
+    if not sys.stderr.isatty():  # a log file: one line per stage
+        yield lambda stage: print(f"topology: {stage}", file=sys.stderr)
+        return
     from rich.console import Console
 
     with Console(stderr=True).status("topology") as status:

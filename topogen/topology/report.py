@@ -148,6 +148,7 @@ def check_topology(
         cuts=tuple(c[0] for c in evidence.cuts),
         expected=known,
         fields=tuple(evidence.betti),
+        alpha=alpha,
         dim=estimate.dim,
         max_dim=top,
         n_points=cloud.given,

@@ -41,6 +41,7 @@ class TopologyReport:
         expected: what was claimed; for another cloud, its determined homology, None where it has
             none.
         fields: the primes p.
+        alpha: bound on the probability that a class was reported that is not there.
         dim: estimated dimension of the cloud.
         max_dim: the largest degree tested.
         n_points: number of points given.
@@ -71,6 +72,7 @@ class TopologyReport:
     cuts: tuple[float, ...]
     expected: Homology | None
     fields: tuple[int, ...]
+    alpha: float
     dim: int
     max_dim: int
     n_points: int
@@ -136,6 +138,7 @@ class TopologyReport:
             "dim": self.dim,
             "max_dim": self.max_dim,
             "fields": list(self.fields),
+            "alpha": self.alpha,
             "cuts": list(self.cuts),
             "n_points": self.n_points,
             "outliers": self.outliers,

@@ -22,8 +22,20 @@ LEAST_SHARE = 0.005
 # cost of persistence in one field, measured: seconds per run, and seconds and bytes per simplex
 SECONDS_PER_RUN, SECONDS_PER_SIMPLEX, BYTES_PER_SIMPLEX = 0.01, 5e-7, 30
 MOST_SIMPLICES = 2e6
-WORK_PER_SIMPLEX = 25.0  # edge collapse: sum of squared degrees that takes as long as a simplex
+# cost of an edge collapse: seconds per unit of the sum of squared degrees
+SECONDS_PER_WORK = 4e-8
+MOST_WORK = 2e8
 MOST_MASS_POINTS = 5000
+
+
+class RunLimit(NamedTuple):
+    """The largest number of simplices, and the largest sum of squared degrees to collapse."""
+
+    simplices: float = MOST_SIMPLICES
+    work: float = MOST_WORK
+
+
+NO_BUDGET = RunLimit()
 
 
 @dataclass
@@ -40,11 +52,14 @@ class Budget:
             return math.inf
         return self.max_seconds - (time.monotonic() - self.begin)
 
-    def simplices(self, share: float) -> float:
-        """How many simplices one run may have that takes this share of what is left."""
-        by_time = self.left() * share / SECONDS_PER_SIMPLEX
+    def run(self, share: float) -> RunLimit:
+        """What one run may cost that takes this share of what is left."""
+        seconds = max(0.0, self.left() * share)
         by_memory = math.inf if self.max_memory is None else self.max_memory / BYTES_PER_SIMPLEX
-        return max(0.0, min(MOST_SIMPLICES, by_time, by_memory))
+        return RunLimit(
+            min(MOST_SIMPLICES, seconds / SECONDS_PER_SIMPLEX, by_memory),
+            min(MOST_WORK, seconds / SECONDS_PER_WORK),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,11 +112,11 @@ def rips_run(
     dim: int,
     max_dim: int,
     fields: Sequence[int],
-    most_simplices: float = MOST_SIMPLICES,
+    limit: RunLimit = NO_BUDGET,
 ) -> Run:
-    """Truncated Rips diagrams of landmarks of x, within a number of simplices."""
+    """Truncated Rips diagrams of landmarks of x, within a limit."""
     D = distances(landmarks)
-    flag = affordable_graph(D, scale, dim, max_dim, most_simplices)
+    flag = affordable_graph(D, scale, dim, max_dim, limit)
     diagrams = rips_diagrams(flag.graph, flag.threshold, fields, flag.top)
     merges = _merges(D, _masses(x, landmarks))
     return Run(
@@ -120,9 +135,9 @@ class FlagGraph(NamedTuple):
 
 
 def affordable_graph(
-    D: np.ndarray, scale: float, dim: int, max_dim: int, most_simplices: float
+    D: np.ndarray, scale: float, dim: int, max_dim: int, limit: RunLimit
 ) -> FlagGraph:
-    """The edges up to KAPPA scales, or fewer so that no more than `most_simplices` are predicted.
+    """The edges up to KAPPA scales, or fewer so that their complex is within the limit.
 
     First the threshold falls, to LEAST_KAPPA scales, then the degree. Where the landmarks are so
     few that a quarter of all pairs is closer than LEAST_KAPPA scales, only degree 0 is left.
@@ -134,11 +149,11 @@ def affordable_graph(
         top, threshold = 0, max(threshold, 3.5 * scale)
     while True:
         degree = (D <= threshold).sum(axis=1) - 1.0
-        affordable = top == 0 or float((degree**2).sum()) <= WORK_PER_SIMPLEX * most_simplices
+        affordable = top == 0 or float((degree**2).sum()) <= limit.work
         if affordable:
             graph = collapsed_graph(D, threshold, top)
             size = simplex_count(graph, top + 1)
-            if top == 0 or size <= most_simplices:
+            if top == 0 or size <= limit.simplices:
                 return FlagGraph(graph, threshold, top, size, remark)
         if threshold > 1.001 * least:
             threshold = max(least, 0.95 * threshold)
