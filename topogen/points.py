@@ -30,7 +30,7 @@ def as_array(
         array = np.asarray(points)
         if array.dtype.kind == "c":
             raise TypeError("complex numbers")
-        array = np.array(array, dtype=np.float64)
+        array = np.array(array, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise InvalidPoints(
             f"{name}: expected a real (n, D) array, got {type(points).__name__} that is not "
