@@ -17,6 +17,7 @@ from topogen.topology.runs import (
     LEAST_SHARE,
     MOST_SIMPLICES,
     Budget,
+    RunLimit,
     _merges,
     rips_run,
     simplex_count,
@@ -138,7 +139,7 @@ def test_a_run_with_fewer_simplices_has_shorter_edges_then_fewer_degrees(cloud):
     assert (np.diff([run.threshold for run in runs]) <= 0).all()
     none = runs[-1]
     assert "degrees from 1 on" in none.remark
-    assert len({run.threshold for run in runs}) > 2
+    assert none.threshold < free.threshold
     # degree 0 is the same whatever was given up
     assert none.strengths(2, 0)[:5] == pytest.approx(free.strengths(2, 0)[:5])
     assert none.strengths(2, 2).size == 0
