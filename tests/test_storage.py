@@ -93,7 +93,7 @@ def test_bad_files(tmp_path):
     for change, message in [
         (
             lambda h: h.update(format=99, version="9.0"),
-            "expected model format 1, got 99.*topogen 9.0",
+            "expected model format 2, got 99.*topogen 9.0",
         ),
         (lambda h: h["module"].update({"class": "Popen"}), "expected a class of topogen"),
         (lambda h: h["module"]["arguments"].update(extra=1), "does not fit"),
