@@ -11,6 +11,8 @@ from .landmarks import nearest, spectrum
 # bending of the cloud within two covering radii from which handles may hide below the scale
 MOST_BENDING = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
 
+LEAST_SHEET = 0.42
+
 
 def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int) -> float:
     r"""How far the cloud leaves its tangent planes within 2 `scale`, on its most curved patch.
@@ -53,13 +55,25 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
 def away_from_singular(
     x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
 ) -> np.ndarray | None:
-    """Which landmarks are further than 3 `scale` from where sheets meet; None on a manifold.
+    r"""Which landmarks are further than 3 `scale` from where sheets meet; None if none do.
 
-    Where sheets cross, the cloud leaves every plane however fine the scale is.
+    Where sheets cross, the cloud leaves every plane however fine the scale is. A strand thinner
+    than the scale, whose links are no spheres either, is told from that by its covariance:
+    :math:`\lambda_d \ge 0.42 \lambda_1` where sheets meet (1/2 at right angles), less on a tube of
+    radius below the scale.
     """
     from .local import manifold_check
 
     check = manifold_check(x, dim=dim, seed=seed)
     if check.is_manifold is not False:
         return None
-    return nearest(x[check.singular], landmarks, 1)[0][:, 0] > 3 * scale
+    singular = x[check.singular]
+    ratios = []
+    distance, index = nearest(x, singular[:: 1 + len(singular) // 200], min(400, len(x)))
+    for row, near in zip(distance, index, strict=True):
+        y = x[near[row <= 2 * scale]]
+        spread = spectrum(y - y.mean(axis=0))
+        ratios.append(spread[dim - 1] / max(spread[0], 1e-300) if len(y) > dim else 0.0)
+    if np.median(ratios) < LEAST_SHEET:
+        return None
+    return nearest(singular, landmarks, 1)[0][:, 0] > 3 * scale

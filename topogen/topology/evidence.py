@@ -43,6 +43,15 @@ class Evidence:
         """Why the lowest undetermined degree is so."""
         return self.reasons[min(self.reasons)]
 
+    def seen(self, p: int, degree: int) -> int:
+        """Fewest classes of a degree that a run shows beyond the cut-off, settled or not."""
+        counts = [
+            int((r.strengths(p, degree) > self.cuts[degree][r.resolution]).sum())
+            for r in self.runs
+            if len(r.diagrams[p]) > degree
+        ]
+        return min(counts, default=0) + (degree == 0)
+
     def withdraw(self, degree: int, reason: str, needed: float | None = None) -> None:
         """Mark a degree undetermined over every field; the first reason stays."""
         for p in self.betti:

@@ -79,7 +79,7 @@ def gather(
             if not evidence.reasons:
                 notify("where it is no manifold")
                 away = away_from_singular(cloud.points, first.landmarks, first.scale, dim, seed)
-                if away is not None:
+                if away is not None and away.sum() >= LEAST_LANDMARKS:
                     bend = bending(cloud.points, first.landmarks[away], first.scale, dim, seed)
                     evidence.remarks.append(
                         "not a manifold: where sheets meet (see manifold_check) the bending was "
@@ -223,7 +223,16 @@ def _settle(evidence: Evidence, dim: int, degree: int) -> None:
         counts: list[int] = []
         values: list[float] = []
         for resolution in (0, 1):
-            strengths = [r.strengths(p, degree) for r in runs if r.resolution == resolution]
+            here = [r for r in runs if r.resolution == resolution]
+            if any(r.cut_short(p, degree, dim, cut[resolution]) for r in here):
+                return evidence.withdraw(
+                    degree,
+                    f"over Z/{p} a bar of degree {degree} outlives the longest edge (of "
+                    f"{min(r.threshold / r.scale for r in here):.1f} scales) too early to be told "
+                    "from noise; give more points",
+                    2.0,
+                )
+            strengths = [r.strengths(p, degree) for r in here]
             width = max(map(len, strengths)) + 1
             table = np.array(
                 [np.pad(s, (0, width - len(s)), constant_values=1.0) for s in strengths]

@@ -14,7 +14,7 @@ from .runs import Budget
 OPINIONS = 3  # witness complexes that must agree to be heard
 MOST_ALPHA_POINTS = 2500
 ALPHA_SHARE = 0.8
-MOST_RADIUS = 3.0  # of alpha complexes, in scales
+MOST_RADIUS = 2.2  # of alpha complexes, in scales
 
 
 def second_opinion(evidence: Evidence, opinions: list[dict[int, tuple[int, ...]]]) -> None:

@@ -24,8 +24,8 @@ from .runs import Budget
 from .verdict import homology_of, judge
 
 MOST_DIM = 3
-# arrays of the size of the cloud that are held at once
-COPIES = 4
+# arrays of the size of the cloud that are held at once, and numbers per point of neighbours
+COPIES, NEIGHBOUR_NUMBERS = 4, 64
 
 
 def check_topology(
@@ -178,7 +178,8 @@ class _Study:
         self.notify("reading the points")
         most, columns = MOST_POINTS, np.shape(points)[1] if np.ndim(points) == 2 else 1
         if self.budget.max_memory is not None:
-            most = min(most, self.budget.max_memory // (8 * COPIES * columns))
+            per_point = 8 * (COPIES * columns + NEIGHBOUR_NUMBERS)
+            most = min(most, self.budget.max_memory // per_point)
             most = max(LEAST_POINTS, most)
         trim = 0.0 if self.trim == "auto" else self.trim
         cloud = prepare(points, trim=trim, seed=self.seed, name=name, most=most)
@@ -203,7 +204,8 @@ class _Study:
     ) -> tuple[Cloud, Evidence]:
         """The evidence, and the points that it speaks of: without outliers where that helps.
 
-        What is said without them must not contradict what is said with them.
+        What is said without them must settle every degree, and must not have fewer classes than
+        the landmarks show with them: trimming opens holes, too.
         """
         evidence = self._gather(cloud, dim, top, closed_dim)
         if self.trim != "auto":
@@ -219,13 +221,16 @@ class _Study:
             outliers=count,
         )
         trimmed = self._gather(clean, dim, top, closed_dim)
-        for p, numbers in evidence.betti.items():
-            for k, (b, t) in enumerate(zip(numbers, list(trimmed.betti[p]), strict=True)):
-                if b is not None and t is not None and b != t:
+        if homology_of(trimmed) is None:
+            return cloud, evidence
+        for p in self.fields:
+            for k in range(top + 1):
+                b, t = evidence.betti[p][k], trimmed.betti[p][k]
+                if t is not None and (b not in (None, t) or t < evidence.seen(p, k)):
                     trimmed.withdraw(
                         k,
-                        f"over Z/{p} degree {k} has Betti number {t} without {count} outliers and "
-                        f"{b} with them",
+                        f"degree {k} has Betti number {t} over Z/{p} without {count} outliers, "
+                        "and more or other with them",
                     )
         return clean, trimmed
 

@@ -28,7 +28,8 @@ class TopologyReport:
             class counted, or, where none is counted (the one first component aside), as the
             strongest bar.
         scale: :math:`\epsilon`, the covering radius of the landmarks in the units of the points:
-            holes, gaps and tears narrower than about :math:`2\epsilon` are not seen.
+            gaps and tears narrower than about :math:`2\epsilon`, and holes in a surface narrower
+            than :math:`4\epsilon`, are not seen.
         reason: one sentence.
         points_needed: an estimate of how many points of the same kind would settle what is
             undetermined; None where all is settled, or where nothing can be said.
@@ -107,8 +108,8 @@ class TopologyReport:
                 line += f"  expected {row(want)}"
             lines.append(line)
         lines.append(
-            f"  scale {self.scale:.3g}: narrower gaps and holes than {2 * self.scale:.3g} are not "
-            "seen"
+            f"  scale {self.scale:.3g}: gaps narrower than {2 * self.scale:.3g} and holes "
+            f"narrower than {4 * self.scale:.3g} are not seen"
         )
         if self.points_needed is not None:
             lines.append(f"  about {self.points_needed} points would settle it")

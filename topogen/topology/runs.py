@@ -16,7 +16,12 @@ from .persistence import Diagrams, collapsed_graph, distances, ratios, rips_diag
 # per intrinsic dimension (4 stands for more): edges up to KAPPA covering radii; a diagram cut
 # below LEAST_KAPPA of them cannot show a class of degree >= 1
 KAPPA = {1: 10.0, 2: 5.0, 3: 3.3, 4: 3.3}
-LEAST_KAPPA = {1: 4.0, 2: 3.3, 3: 2.95, 4: 2.95}
+LEAST_KAPPA = {1: 3.6, 2: 3.3, 3: 2.95, 4: 2.95}
+# by (dimension, degree): the scales by which a class of the reference spaces is born
+LATEST_BIRTH = {
+    **{(1, 1): 2.6, (2, 1): 1.9, (2, 2): 3.8},
+    **{(d, k): b for d in (3, 4) for k, b in ((1, 1.4), (2, 2.0), (3, 2.8))},
+}
 # a component of fewer points than this share of the cloud is a stray cluster, not a piece
 LEAST_SHARE = 0.005
 # cost of persistence in one field, measured: seconds per run, and seconds and bytes per simplex
@@ -96,6 +101,14 @@ class Run:
             length, share = self.merges.T
             return np.minimum(length[share >= LEAST_SHARE], self.threshold) / self.scale
         return ratios(self.diagrams[p][degree]) if degree < len(self.diagrams[p]) else np.empty(0)
+
+    def cut_short(self, p: int, degree: int, dim: int, cut: float) -> bool:
+        """Whether a bar that may be a class is alive at the longest edge, its ratio too small."""
+        if degree == 0 or (dim, degree) not in LATEST_BIRTH:
+            return False
+        birth, death = self.diagrams[p][degree].T
+        early = (birth > 0) & (birth <= LATEST_BIRTH[dim, degree] * self.scale)
+        return bool((early & (death >= 0.999 * self.threshold) & (death <= cut * birth)).any())
 
     @property
     def stray(self) -> float:
