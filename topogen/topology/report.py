@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -118,8 +118,11 @@ def check_topology(
                 sample = known_claim.sample(min(len(cloud.points), MOST_POINTS), seed)
                 if sample is None:
                     return None
-                dim = known_claim.dim or dims[0]
-                return study.look(prepare(sample), dim, top, closed_dim)[1]
+                # in the same metric, but with nothing to trim
+                clean = replace(study, trim=0.0)
+                drawn, seen = clean.read(sample, "sample")
+                dim = known_claim.dim if metric == "euclidean" else None
+                return clean.look(drawn, dim or seen.dim, top, closed_dim)[1]
 
             verdict, reason = judge(evidence, claim, reference)
         elif evidence.reasons:
@@ -183,14 +186,13 @@ class _Study:
             most = max(LEAST_POINTS, most)
         trim = 0.0 if self.trim == "auto" else self.trim
         cloud = prepare(points, trim=trim, seed=self.seed, name=name, most=most)
-        self.notify("dimension")
-        estimate = dimension_of(cloud, seed=self.seed)
         if self.metric == "diffusion":
             from .diffusion import diffusion_cloud
 
             self.notify("diffusion distances")
             cloud = diffusion_cloud(cloud, seed=self.seed)
-        return cloud, estimate
+        self.notify("dimension")
+        return cloud, dimension_of(cloud, seed=self.seed)
 
     def part(self, cloud: Cloud, n: int) -> Cloud | None:
         """A random part of n points; None where the cloud has no more than that."""
