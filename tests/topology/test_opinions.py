@@ -104,7 +104,7 @@ def test_open_degrees_of_a_closed_surface_are_settled(cloud, name):
 
 
 def test_settled_degrees_are_never_changed(cloud):
-    x = prepare(cloud("sphere", 600)).points
+    x = prepare(cloud("sphere", 1000)).points
     for two in ((1, 0, 1), (None, 0, 1), (1, 0, None), (1, None, 1), (None, None, None)):
         evidence = evidence_of(two)
         before = route(evidence, x)
