@@ -148,7 +148,8 @@ def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
     rows = [
         (
             "scale &epsilon;",
-            f"{report.scale:.3g}; holes and gaps below {2 * report.scale:.3g} are not seen",
+            f"{report.scale:.3g}; gaps below {2 * report.scale:.3g} and holes below "
+            f"{4 * report.scale:.3g} are not seen",
         ),
         ("computed", html.escape(report.strategy)),
         ("landmarks", f"{report.landmarks[0]} and {report.landmarks[1]}"),
