@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidPoints
-from ..points import as_array, diameter
+from ..points import as_array, diameter, first_rows
 
 LEAST_POINTS = 10
 MOST_POINTS = 50_000
+TREE_CONTRAST = 0.3  # k-th neighbour over median distance, below which a k-d tree is fast
 # squared distances below this share of the squared norms lose digits as differences of products
 ROUNDED = 1e-6
 
@@ -49,6 +50,20 @@ class Cloud:
             outliers=self.outliers + outliers,
         )
 
+    def spread(self, labels: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Labels of all rows given: a row that was left out takes that of the nearest one kept.
+
+        Args:
+            labels: of the points, shape (n,).
+            given: the array that the cloud was prepared from, shape (given, D).
+        """
+        every = np.empty(len(given), dtype=labels.dtype)
+        every[self.index] = labels
+        rest = np.setdiff1d(np.arange(len(given)), self.index)
+        if len(rest):
+            every[rest] = labels[nearest(given[self.index], given[rest], 1)[1][:, 0]]
+        return every
+
 
 def prepare(
     points: Any,
@@ -75,7 +90,6 @@ def prepare(
     if not 0 <= trim < 0.5:
         raise ValueError(f"expected 0 <= trim < 0.5, got {trim}")
     x = as_array(points, name=name)  # a copy, so all that follows may happen in place
-    x += 0.0  # -0.0 and 0.0 are the same point
     given = len(x)
     index = first_rows(x)
     if len(index) < LEAST_POINTS:
@@ -123,14 +137,6 @@ def prepare(
     kept = np.sort(order[: math.ceil(len(x) * (1 - trim))])
     count = len(x) - len(kept)
     return cloud.only(kept, f"{count} of {len(x)} points trimmed", outliers=count)
-
-
-def first_rows(x: np.ndarray) -> np.ndarray:
-    """Indices of the rows that repeat no earlier row, in order, by a hash of their 64 D bits."""
-    seen: dict[int, int] = {}
-    for i, row in enumerate(x):
-        seen.setdefault(hash(row.tobytes()), i)
-    return np.fromiter(seen.values(), np.int64, len(seen))
 
 
 def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
@@ -204,20 +210,28 @@ def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return distance[:, 1:], index[:, 1:]
 
 
+def neighbour_graph(x: np.ndarray, k: int) -> Any:
+    """1 where one of two points is among the k nearest of the other: a sparse (n, n) matrix."""
+    from scipy.sparse import csr_matrix
+
+    n, index = len(x), neighbours(x, k)[1]
+    rows = np.repeat(np.arange(n), index.shape[1])
+    A = csr_matrix((np.ones(index.size), (rows, index.ravel())), shape=(n, n))
+    return A.maximum(A.T).tocsr()
+
+
 def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances to, and indices of, the k nearest rows of x: by a tree, or products if D > 12."""
-    if x.shape[1] <= 12:
+    """Distances to, and indices of, the k nearest rows of x, both (queries, k), nearest first."""
+    if _tree_helps(x, queries, k):
         from scipy.spatial import KDTree
 
         distance, index = KDTree(x).query(queries, k=k)
         return distance.reshape(len(queries), k), index.reshape(len(queries), k)
-    squares = (x * x).sum(axis=1)
     distance = np.empty((len(queries), k))
     index = np.empty((len(queries), k), dtype=np.int64)
     chunk = max(1, 8_000_000 // len(x))
     for i in range(0, len(queries), chunk):
-        q = queries[i : i + chunk]
-        d2 = squares - 2 * (q @ x.T) + (q * q).sum(axis=1)[:, None]
+        d2 = _squares(x, queries[i : i + chunk])
         near = np.argpartition(d2, k - 1, axis=1)[:, :k] if k < len(x) else np.argsort(d2, axis=1)
         d2 = np.take_along_axis(d2, near, axis=1)
         order = np.argsort(d2, axis=1)
@@ -226,8 +240,37 @@ def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.
     return distance, index
 
 
-def spectrum(y: np.ndarray) -> np.ndarray:
-    """Eigenvalues of y^T y, largest first, the min(k, D) that can be nonzero; y is (..., k, D)."""
+def _tree_helps(x: np.ndarray, queries: np.ndarray, k: int) -> bool:
+    """Whether a k-d tree beats all products: few columns, or neighbours far nearer than others.
+
+    In many columns a tree is fast when the points have a low dimension of their own, and as slow
+    as a search of all pairs, but without fast products, when they fill the space.
+    """
+    if x.shape[1] <= 12:
+        return True
+    if k >= len(x):
+        return False
+    some = queries[np.linspace(0, len(queries) - 1, min(32, len(queries))).astype(int)]
+    d2 = np.sort(_squares(x, some), axis=1)
+    near, middle = np.maximum(d2[:, [k - 1, len(x) // 2]], 0).T
+    return bool(np.median(near) < TREE_CONTRAST**2 * np.median(middle))
+
+
+def _squares(x: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Squared distances from each query to each row of x, up to rounding of the products."""
+    return (x * x).sum(axis=1) - 2 * (queries @ x.T) + (queries * queries).sum(axis=1)[:, None]
+
+
+def spectrum(points: np.ndarray) -> np.ndarray:
+    """Eigenvalues of the scatter of each set of k points about its mean, largest first.
+
+    Args:
+        points: shape (..., k, D).
+
+    Returns:
+        of y^T y, y the centred points, the min(k, D) that can be nonzero, shape (..., min(k, D)).
+    """
+    y = points - points.mean(axis=-2, keepdims=True)
     transposed = np.swapaxes(y, -1, -2)
     gram = y @ transposed if y.shape[-2] < y.shape[-1] else transposed @ y
     return np.maximum(np.linalg.eigvalsh(gram)[..., ::-1], 0.0)
