@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from topogen.errors import InvalidPoints
-from topogen.points import as_array, as_tensor, diameter
+from topogen.points import as_array, as_tensor, diameter, distinct, first_rows
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,20 @@ def test_counts_and_columns() -> None:
         as_array(np.ones((2, 2)), ambient_dim=3)
     with pytest.raises(InvalidPoints, match=r"^cloud: "):
         as_array([1.0], name="cloud")
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("D", [1, 2, 3])
+def test_first_rows_are_the_first_of_each_kind_in_order(seed: int, D: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-1, 2, (rng.integers(1, 40), D)) * rng.choice([1.0, -1.0])  # zeros of a sign
+    expected = sorted(np.unique(x, axis=0, return_index=True)[1])
+    assert first_rows(x).tolist() == expected
+    assert bool((distinct(torch.from_numpy(x)).numpy() == x[expected]).all())
+
+
+def test_minus_zero_is_zero() -> None:
+    assert first_rows(np.array([[0.0, 1.0], [-0.0, 1.0]])).tolist() == [0]
 
 
 def test_diameter() -> None:

@@ -87,10 +87,17 @@ def _squares_from(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return np.concatenate([np.einsum("ij,ij->i", part, part) for part in parts])
 
 
+def first_rows(x: np.ndarray) -> np.ndarray:
+    """Indices of the rows that repeat no earlier row, in order, by a hash of all their bits."""
+    seen: dict[int, int] = {}
+    for i, row in enumerate(x):
+        seen.setdefault(hash((row + 0.0).tobytes()), i)  # -0.0 and 0.0 are the same point
+    return np.fromiter(seen.values(), np.int64, len(seen))
+
+
 def distinct(points: torch.Tensor) -> torch.Tensor:
     """The rows without repetitions, each at its first place: the order does not change."""
-    first = np.unique(points.numpy(), axis=0, return_index=True)[1]
-    return points[torch.from_numpy(np.sort(first))]
+    return points[torch.from_numpy(first_rows(points.numpy()))]
 
 
 def uniform_sample(manifold: Any, n: int, seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from topogen.topology.nulls import (
     cut_off,
     gumbel_cut_off,
     gumbel_p_value,
+    gumbel_quantile,
     p_value,
 )
 
@@ -38,6 +39,17 @@ def test_p_value_and_cut_off_invert_each_other(median, rise, level):
     ratio = gumbel_cut_off(level, median, median * rise)
     if ratio > 1:  # smaller ratios do not exist, and count as 1
         assert gumbel_p_value(ratio, median, median * rise) == pytest.approx(level, rel=1e-6)
+
+
+@law
+@given(medians, rises)
+def test_the_quantile_is_the_cut_off_of_what_is_not_a_ratio(median, rise):
+    high = median * rise
+    assert gumbel_quantile(0.5, median, high) == pytest.approx(median)
+    assert gumbel_quantile(0.01, median, high) == pytest.approx(high)
+    assert math.exp(gumbel_quantile(0.2, math.log(median), math.log(high))) == pytest.approx(
+        gumbel_cut_off(0.2, median, high)
+    )
 
 
 @law

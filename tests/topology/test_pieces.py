@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from topogen.errors import InvalidPoints
-from topogen.topology import pieces
+from topogen.topology import components, pieces
 
 
 def _pad(x, dim):
@@ -57,6 +57,13 @@ def test_duplicates_go_with_their_piece(cloud):
     hopf = cloud("hopf", 1200)
     found = pieces(np.concatenate([hopf, hopf[:100]]), fields=(2,))
     assert sum(len(p.index) for p in found) == 1300
+
+
+def test_components_are_counted(cloud):
+    torus = cloud("torus", 2500)
+    assert components(torus) == 1
+    assert components(np.concatenate([torus, torus + 4.0])) == 2
+    assert components(cloud("hopf", 2500)) == 2
 
 
 def test_bad_arguments():

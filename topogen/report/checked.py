@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import plotting
 from .._version import versions
-from .page import betti_table, diagrams, how_checked, notes, page, png, row, table, write_text
+from ..topology.result import row
+from .page import betti_table, diagrams, how_checked, notes, page, png, table, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .. import plotting
+from ..topology.result import row
 from .page import (
     betti_table,
     diagrams,
@@ -18,7 +19,6 @@ from .page import (
     number,
     page,
     png,
-    row,
     table,
     write_figure,
     write_text,

@@ -85,11 +85,6 @@ def number(value: Any) -> str:
     return html.escape(str(value))
 
 
-def row(numbers: Sequence[int | None]) -> str:
-    """Numbers by degree; ? where undetermined."""
-    return "(" + ", ".join("?" if n is None else str(n) for n in numbers) + ")"
-
-
 def table(rows: Iterable[tuple[str, str]], caption: str) -> str:
     """Names and values."""
     body = "".join(f"<tr><th scope=row>{name}</th><td>{value}</td></tr>" for name, value in rows)

@@ -9,7 +9,6 @@ from .cost import Cost as Cost
 from .cost import estimate_cost as estimate_cost
 from .dimension import DimensionEstimate as DimensionEstimate
 from .dimension import DimensionScales as DimensionScales
-from .dimension import components as components
 from .dimension import dimension_across_scales as dimension_across_scales
 from .dimension import duplicates as duplicates
 from .dimension import intrinsic_dimension as intrinsic_dimension
@@ -19,6 +18,7 @@ from .local import manifold_check as manifold_check
 from .orientation import Orientability as Orientability
 from .orientation import orientability as orientability
 from .pieces import Piece as Piece
+from .pieces import components as components
 from .pieces import pieces as pieces
 from .report import TopologyReport as TopologyReport
 from .report import check_topology as check_topology

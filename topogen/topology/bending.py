@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from .landmarks import nearest, spectrum
+from .local import manifold_check
 
-# bending of the cloud within two covering radii from which handles may hide below the scale
+# bending of the cloud within two covering radii from which handles may hide below the scale, by
+# intrinsic dimension (4 stands for more)
 MOST_BENDING = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
-
-LEAST_SHEET = 0.42
+LEAST_SHEET = 0.42  # lambda_d / lambda_1 where sheets meet
 
 
 def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int) -> float:
@@ -23,7 +24,17 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
     largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat piece; a tube
     whose loop is as short as the scale, which no diagram shows, has B > 0.4. Homology at a scale
     is that of the manifold when the scale is small against its reach (Niyogi, Smale, Weinberger,
-    2008).
+    2008, https://doi.org/10.1007/s00454-008-9053-2).
+
+    Args:
+        x: points, shape (n, D).
+        landmarks: farthest points of x, shape (m, D).
+        scale: their covering radius.
+        dim: intrinsic dimension d.
+        seed: of the points and the centres that stand for more.
+
+    Returns:
+        B; infinite where no ball holds enough points to tell.
     """
     rng = np.random.default_rng(seed)
     size = min(len(x), len(landmarks) * {1: 12, 2: 8, 3: 3}.get(dim, 2))
@@ -38,7 +49,6 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
             y = sample[near[row <= factor * scale]]
             if len(y) < dim + 3:
                 continue
-            y = y - y.mean(axis=0)
             spread = spectrum(y)
             parts.append(float(spread[dim:].sum()) / (len(y) - 1 - dim))
             if factor == 2.0:
@@ -55,15 +65,16 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
 def away_from_singular(
     x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
 ) -> np.ndarray | None:
-    r"""Which landmarks are further than 3 `scale` from where sheets meet; None if none do.
+    r"""Which landmarks are farther than 3 `scale` from where sheets meet; None if none do.
 
     Where sheets cross, the cloud leaves every plane however fine the scale is. A strand thinner
     than the scale, whose links are no spheres either, is told from that by its covariance:
     :math:`\lambda_d \ge 0.42 \lambda_1` where sheets meet (1/2 at right angles), less on a tube of
-    radius below the scale.
-    """
-    from .local import manifold_check
+    radius below the scale. Arguments as in :func:`bending`.
 
+    Returns:
+        a mask of the landmarks, shape (m,), or None where no sheets meet.
+    """
     check = manifold_check(x, dim=dim, seed=seed)
     if check.is_manifold is not False:
         return None
@@ -72,7 +83,7 @@ def away_from_singular(
     distance, index = nearest(x, singular[:: 1 + len(singular) // 200], min(400, len(x)))
     for row, near in zip(distance, index, strict=True):
         y = x[near[row <= 2 * scale]]
-        spread = spectrum(y - y.mean(axis=0))
+        spread = spectrum(y)
         ratios.append(spread[dim - 1] / max(spread[0], 1e-300) if len(y) > dim else 0.0)
     if np.median(ratios) < LEAST_SHEET:
         return None

@@ -28,10 +28,10 @@ from jaxtyping import Float
 
 from ..errors import InvalidPoints, TopogenError
 from ..homology import DEFAULT_FIELDS
-from ..points import as_array
+from ..points import as_array, first_rows
 from .claims import Betti
 from .landmarks import LEAST_POINTS, count_for_radius, farthest_points, prepare
-from .persistence import Diagrams, collapsed_graph, distances, rips_diagrams
+from .persistence import Diagrams, distances, truncated_rips
 from .report import TopologyReport, check_topology
 
 MOST_LANDMARKS = 200
@@ -139,14 +139,10 @@ def resample(points: Any, seed: int, size: int | None = None) -> Points:
         InvalidPoints: not a finite (n, D) array.
         ValueError: `size` is not between 1 and the number of distinct points.
     """
-    x = _distinct(as_array(points))
+    x = as_array(points)
+    x = x[first_rows(x)]
     _check_size(size, 1, len(x))
     return x[_draw(len(x), seed, size)]
-
-
-def _distinct(x: Points) -> Points:
-    first = np.unique(x + 0.0, axis=0, return_index=True)[1]  # -0.0 and 0.0 are the same
-    return x[np.sort(first)]
 
 
 def _draw(n: int, seed: int, size: int | None) -> np.ndarray:
@@ -241,7 +237,8 @@ def bootstrap(
         )
         statistic = _Topology.of(x, size, estimate)
     else:
-        x, unit = _distinct(as_array(points)), 1.0
+        x, unit = as_array(points), 1.0
+        x = x[first_rows(x)]
         _check_size(size, 1, len(x))
         estimate = statistic(x)
     task = partial(_evaluate, x, statistic, size)
@@ -348,8 +345,7 @@ class _Topology:
 
 
 def _diagrams(D: np.ndarray, threshold: float, fields: Sequence[int], max_dim: int) -> Diagrams:
-    top = min(max_dim, MOST_DEGREE)
-    return rips_diagrams(collapsed_graph(D, threshold, top), threshold, fields, top)
+    return truncated_rips(D, threshold, fields, min(max_dim, MOST_DEGREE))
 
 
 def _summary(

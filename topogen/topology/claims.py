@@ -15,6 +15,13 @@ from ..points import uniform_sample
 Betti = dict[int, tuple[int | None, ...]]
 
 
+def homology_of(betti: Mapping[int, Sequence[int | None]]) -> Homology | None:
+    """The homology with these Betti numbers {p: per degree}; None where one is undetermined."""
+    known = {p: tuple(b for b in numbers if b is not None) for p, numbers in betti.items()}
+    whole = all(len(known[p]) == len(numbers) for p, numbers in betti.items())
+    return Homology(known) if whole else None
+
+
 @dataclass(frozen=True)
 class Claim:
     """The homology expected of a cloud.

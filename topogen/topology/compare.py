@@ -11,8 +11,9 @@ import numpy as np
 from ..homology import DEFAULT_FIELDS
 from ..points import as_array
 from .landmarks import count_for_radius, farthest_points, prepare, principal_coordinates
-from .persistence import Diagrams, collapsed_graph, distances, rips_diagrams
-from .report import TopologyReport, Verdict, check_topology
+from .persistence import Diagrams, distances, truncated_rips
+from .report import check_topology
+from .result import TopologyReport, Verdict, row
 from .scores import SCORES, Score
 from .scores.floors import one_frame
 
@@ -66,9 +67,6 @@ class Comparison:
     scores: dict[str, Score]
 
     def __str__(self) -> str:
-        def row(values: Sequence[Any], form: str = "") -> str:
-            return "(" + ", ".join("?" if v is None else format(v, form) for v in values) + ")"
-
         lines = [f"comparison  {self.verdict}"]
         for p in self.bottleneck:
             line = (
@@ -238,10 +236,7 @@ def diagrams_at_one_scale(
     scale = max(float(radius[-1]) for _, _, radius in chosen)
     D = [distances(z[index[: count_for_radius(radius, scale)]]) for z, index, radius in chosen]
     threshold = min(KAPPA[max_dim] * scale, max(float(np.median(d)) for d in D))
-    first, second = (
-        rips_diagrams(collapsed_graph(d, threshold, max_dim), threshold, fields, max_dim)
-        for d in D
-    )
+    first, second = (truncated_rips(d, threshold, fields, max_dim) for d in D)
     for diagrams in (first, second):  # the cut leaves bars of length 0
         for p, bars in diagrams.items():
             diagrams[p] = [b[b[:, 1] > b[:, 0]] for b in bars]

@@ -23,7 +23,7 @@ from .dimension import dimension_of
 from .inference import RESOLUTIONS, STARTS
 from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap, nearest, prepare
 from .nulls import cut_off
-from .persistence import collapsed_graph, distances, ratios, rips_diagrams
+from .persistence import by_rank, distances, ratios, truncated_rips
 
 MOST_LANDMARKS = 400
 EDGES_PER_LANDMARK = 40  # the Rips filtration stops there, at 6 (d = 2) or 3 (d = 3) radii
@@ -297,15 +297,8 @@ def _median_strengths(
     starts: list[np.ndarray], threshold: float, fields: tuple[int, ...]
 ) -> dict[int, np.ndarray]:
     """Over each field, median over starts of the j-th largest death/birth, for each j, and a 1."""
-    graphs = [collapsed_graph(distances(landmarks), threshold, 1) for landmarks in starts]
-    diagrams = [rips_diagrams(graph, threshold, fields, 1) for graph in graphs]
-    medians = {}
-    for p in fields:
-        rows = [ratios(diagram[p][1]) for diagram in diagrams]
-        width = max(map(len, rows)) + 1
-        padded = [np.pad(r, (0, width - len(r)), constant_values=1.0) for r in rows]
-        medians[p] = np.median(padded, axis=0)
-    return medians
+    diagrams = [truncated_rips(distances(x), threshold, fields, 1) for x in starts]
+    return {p: np.median(by_rank([ratios(d[p][1]) for d in diagrams]), axis=0) for p in fields}
 
 
 def _frame(given: np.ndarray, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

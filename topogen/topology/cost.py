@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from .dimension import dimension_of
 from .inference import STARTS, landmark_counts, most_landmarks
 from .landmarks import farthest_points, holdout_gap, prepare
 from .persistence import distances
+from .report import check_degree, check_fields, top_degree
 from .runs import (
     BYTES_PER_SIMPLEX,
     NO_BUDGET,
@@ -28,7 +30,7 @@ class Cost:
 
     Attributes:
         seconds: wall time on this machine, within a factor of about 3.
-        megabytes: peak memory beside the given array, likewise.
+        megabytes: peak memory beside the given array, likewise, in units of 2^20 bytes.
         dim: estimated dimension of the cloud.
         max_dim: the largest degree the prediction is for.
         landmarks: numbers of landmarks at the fine and the coarse resolution.
@@ -51,7 +53,11 @@ class Cost:
 
 
 def estimate_cost(
-    points: Any, *, max_dim: int | None = None, fields: int = len(DEFAULT_FIELDS), seed: int = 0
+    points: Any,
+    *,
+    max_dim: int | None = None,
+    fields: Sequence[int] = DEFAULT_FIELDS,
+    seed: int = 0,
 ) -> Cost:
     """Predict the cost of a topology check from one set of landmarks and the size of its complex.
 
@@ -61,24 +67,24 @@ def estimate_cost(
     Args:
         points: array-like, shape (n, D).
         max_dim: the largest degree; by default the dimension of the cloud, at most 3.
-        fields: how many fields.
+        fields: primes p, as in the check.
         seed: of the landmarks.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
-        ValueError: max_dim is not in 0..3.
+        ValueError: max_dim is not in 0..3, or fields are not primes.
 
     Example:
         >>> x = np.random.default_rng(0).random((500, 2))
         >>> estimate_cost(x).max_dim
         2
     """
-    if max_dim is not None and not 0 <= max_dim <= 3:
-        raise ValueError(f"expected 0 <= max_dim <= 3, got {max_dim}")
+    primes = check_fields(fields)
+    check_degree(max_dim)
     begin = time.monotonic()
     cloud = prepare(points, seed=seed)
     dim = dimension_of(cloud, seed=seed).dim
-    top = (2 if dim > 3 else dim) if max_dim is None else max_dim
+    top = top_degree([dim], None) if max_dim is None else max_dim
     rng = np.random.default_rng(seed)
     x, d = cloud.points, min(dim, 4)
     gap = holdout_gap(x, rng)
@@ -92,7 +98,7 @@ def estimate_cost(
     ]
     one_start = time.monotonic() - start
     persistence = sum(SECONDS_PER_RUN + SECONDS_PER_SIMPLEX * g.simplices for g in graphs)
-    seconds = 2 * (start - begin) + STARTS * (2 * one_start + fields * persistence)
+    seconds = 2 * (start - begin) + STARTS * (2 * one_start + len(primes) * persistence)
     size = max(g.simplices for g in graphs)
     columns = np.shape(points)[1]
     memory = 8 * cloud.given * columns * 2 + 8 * 6 * counts[0] ** 2 + BYTES_PER_SIMPLEX * size

@@ -25,6 +25,7 @@ from ..errors import InvalidPoints
 from ..homology import Homology, is_prime
 from ..points import as_array
 from .landmarks import farthest_points
+from .persistence import PRIMES_BELOW
 
 MOST_LANDMARKS = (500, 128, 64, 40)  # per max_dim: the whole Rips filtration takes about 0.1 s
 KAPPA = 5.0
@@ -102,8 +103,8 @@ def _check_arguments(
 ) -> None:
     if not 0 <= max_dim < len(MOST_LANDMARKS):
         raise ValueError(f"expected 0 <= max_dim < {len(MOST_LANDMARKS)}, got {max_dim}")
-    if not (is_prime(field) and field < 46337):
-        raise ValueError(f"expected a prime below 46337 as field, got {field}")
+    if not (is_prime(field) and field < PRIMES_BELOW):
+        raise ValueError(f"expected a prime below {PRIMES_BELOW} as field, got {field}")
     if landmarks is not None and not 2 <= landmarks <= 5000:
         raise ValueError(f"expected 2 <= landmarks <= 5000, got {landmarks}")
     if threshold is not None and not 0 < threshold < math.inf:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InvalidPoints
 from ..points import diameter
-from .landmarks import Cloud, neighbours
+from .landmarks import Cloud, neighbour_graph
 from .runs import LEAST_SHARE
 
 LEAST_POINTS = 50
@@ -36,7 +36,7 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
     Raises:
         InvalidPoints: the graph is not connected but for stray points, or too small.
     """
-    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse import diags
     from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import eigsh
 
@@ -47,10 +47,7 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
             f"expected at least {LEAST_POINTS} distinct points for diffusion distances, got {n}; "
             "use metric='euclidean'"
         )
-    k = math.isqrt(n)
-    near = neighbours(x, k)[1]
-    A = csr_array((np.ones(n * k), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
-    A = A.maximum(A.T).tocsr()
+    A = neighbour_graph(x, math.isqrt(n))
     label = connected_components(A, directed=False)[1]
     size = np.bincount(label)
     rows = np.flatnonzero(label == size.argmax())
@@ -64,7 +61,7 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
         cloud = cloud.only(rows, f"{n - len(rows)} stray points left out")
         A, n = A[rows][:, rows], len(rows)
     D = np.asarray(A.sum(axis=1)).ravel()
-    root = diags_array(D**-0.5)
+    root = diags(D**-0.5)
     start = np.random.default_rng(seed).standard_normal(n)
     mu, u = eigsh(root @ A @ root, k=min(COORDINATES + 1, n - 2), which="LA", v0=start)
     order = np.argsort(-mu)[1:]

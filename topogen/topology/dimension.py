@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .inference import gather
-from .landmarks import Cloud, nearest, neighbours, prepare, spectrum
+from ..points import as_array, first_rows
+from .landmarks import Cloud, nearest, prepare, spectrum
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,8 +205,7 @@ def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarra
     count = index.shape[1]
     rows = max(1, 2**21 // (count * x.shape[1]))  # a few MB at a time
     parts = (x[index[i : i + rows]] for i in range(0, len(index), rows))
-    values = [spectrum(y - y.mean(axis=1, keepdims=True)) for y in parts]
-    return np.concatenate(values) / count, distance[:, -1] ** 2
+    return np.concatenate([spectrum(y) for y in parts]) / count, distance[:, -1] ** 2
 
 
 def _widest_gap(values: np.ndarray, k: int) -> tuple[int, float]:
@@ -293,8 +292,7 @@ def scales_of(cloud: Cloud, *, seed: int = 0) -> DimensionScales:
     table = []
     for k in ks:
         y = x[index[:200, : k + 1]][:, :: 1 + k // 256]  # enough for a covariance
-        values = spectrum(y - y.mean(axis=1, keepdims=True))
-        pca = 1 if x.shape[1] == 1 else _widest_gap(values, k)[0]
+        pca = 1 if x.shape[1] == 1 else _widest_gap(spectrum(y), k)[0]
         r = distance[:, 1 : k + 1]
         bickel = _levina_bickel(r[r[:, 0] > 0])
         table.append(
@@ -361,33 +359,13 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
 
 
 def duplicates(points: Any) -> int:
-    """The number of rows that repeat an earlier row."""
-    from ..points import as_array
-
-    x = as_array(points) + 0.0
-    return len(x) - len(np.unique(x, axis=0))
-
-
-def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
-    r"""The number of connected components that the cloud shows at its scale; None if unclear.
-
-    A gap counts when it is wider than what uniform samples of one piece show between
-    farthest-point landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+    """The number of rows that repeat an earlier row.
 
     Args:
         points: array-like, shape (n, D).
-        alpha: bound on the probability to report a component that is not there.
-        seed: of the landmarks.
 
     Raises:
-        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        InvalidPoints: not a finite (n, D) array.
     """
-    cloud = prepare(points, seed=seed)
-    dim = dimension_of(cloud, seed=seed).dim
-    return gather(cloud, dim, 0, (2,), alpha=alpha, seed=seed).betti[2][0]
-
-
-def isolated(points: np.ndarray, k: int = 5) -> float:
-    """The fraction of points whose k-th neighbour is over 4 times as far as is usual: outliers."""
-    distance = neighbours(points, k)[0][:, -1]
-    return float((distance > 4 * np.quantile(distance, 0.9)).mean())
+    x = as_array(points)
+    return len(x) - len(first_rows(x))

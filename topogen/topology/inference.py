@@ -18,6 +18,7 @@ from .evidence import Evidence
 from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap
 from .nulls import cut_off, p_value
 from .opinions import alpha_route, second_opinion
+from .persistence import by_rank
 from .runs import LEAST_KAPPA, Budget, rips_run
 from .witness import MOST_DEGREE, RELAXATION, landmark_count, witness_betti
 
@@ -44,8 +45,8 @@ def gather(
     """Betti numbers of a prepared cloud, by the complexes that suit its size and dimension.
 
     Truncated Rips of landmarks at 2 resolutions from 3 random starts; a witness complex from each
-    start as a second opinion; for few points in R^2..R^4 the alpha complex of all of them where
-    Rips leaves a degree open.
+    start as a second opinion; for few points on a surface or a 3-manifold in R^3 or R^4 the alpha
+    complex of all of them where Rips leaves a degree open.
 
     Args:
         cloud: from :func:`topogen.topology.landmarks.prepare`.
@@ -232,11 +233,7 @@ def _settle(evidence: Evidence, dim: int, degree: int) -> None:
                     "from noise; give more points",
                     2.0,
                 )
-            strengths = [r.strengths(p, degree) for r in here]
-            width = max(map(len, strengths)) + 1
-            table = np.array(
-                [np.pad(s, (0, width - len(s)), constant_values=1.0) for s in strengths]
-            )
+            table = by_rank([r.strengths(p, degree) for r in here])
             middle = np.median(table, axis=0)  # over starts, j-th strongest bar by j-th strongest
             n = int((middle > cut[resolution]).sum())
             weakest = float(table[:, n - 1].min()) if n else math.inf

@@ -17,6 +17,7 @@ import numpy as np
 from ..points import as_array
 from .dimension import dimension_of, scales_of
 from .landmarks import Cloud, farthest_points, nearest, prepare, spectrum
+from .nulls import gumbel_quantile
 from .persistence import distances
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ NULL = {
     (3, 1): ((0.36, 0.54), (0.33, 0.54)),
     (3, 2): ((0.01, 0.06), (0.02, 0.09)),
 }
-LEAST_SHARE = 3  # a link has at most this part of the points
+POINTS_PER_LINK = 3  # a cloud has at least so many times the points of a link
 # distance off the best d-plane over radius: links of more are widened to the thinnest; where
 # that comes from curvature, which grows with the radius, they cannot be
 THICK, THIN = 0.16, 0.14
@@ -47,12 +48,11 @@ FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
 STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
 # bending(k/3) / bending(k) at a singular point; about 3^(-1/d), the ratio of radii, where curved
 LEAST_PERSISTENT = {1: 0.4, 2: 0.66, 3: 0.75}
-BENT = 0.35
-VOTERS = 8
+BENT = 0.35  # bending below which nothing stands out
+VOTERS = 8  # tested points around each that must support its label, at least half of them
 MOST_UNDECIDED = 0.05  # share of the landmarks, for a manifold
 MOST_UNDECIDED_SINGULAR = 0.5  # and for a singular set among them
 REGULAR, BOUNDARY, SINGULAR, UNDECIDED = range(4)
-LN2, LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 NAMES = np.array(["regular", "boundary", "singular", "undecided"])
 COLOURS = dict(zip(NAMES.tolist(), ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b"), strict=True))
 
@@ -204,10 +204,10 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     x = cloud.points
     rng = np.random.default_rng(seed)
     fine, coarse = _sizes(x, d, rng)
-    if len(x) < LEAST_SHARE * coarse:
+    if len(x) < POINTS_PER_LINK * coarse:
         return _unsettled(
             given, cloud, d, alpha,
-            f"links of {coarse} points need {LEAST_SHARE * coarse} points, got {len(x)}",
+            f"links of {coarse} points need {POINTS_PER_LINK * coarse} points, got {len(x)}",
         )  # fmt: skip
     links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:MOST_SPECTRA])
     marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
@@ -230,7 +230,7 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
     order = np.argsort(tested)
     return ManifoldCheck(
-        verdict, d, NAMES[_spread(given, cloud, of_cloud)], cloud.index[tested[order]],
+        verdict, d, NAMES[cloud.spread(of_cloud, given)], cloud.index[tested[order]],
         links.spectra[0][links.near(tested[order])].mean(axis=1),
         links.scale(marks) * cloud.unit,
         alpha, reason, cloud.remarks, given,
@@ -241,12 +241,12 @@ def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
     """Numbers of neighbours of the two links, larger where noise is as wide as the usual ones."""
     fine, coarse = LINKS[d]
     probes = x[rng.permutation(len(x))[:200]]
-    most = int(len(x) / (LEAST_SHARE * 1.3))
+    most = int(len(x) / (POINTS_PER_LINK * 1.3))
     distance, index = nearest(x, probes, max(most, min(fine, len(x) - 1)) + 1)
     k, best, thinnest = fine, fine, THIN
     while k <= most:
         y = x[index[:, : k + 1 : 1 + k // 256]]
-        values = spectrum(y - y.mean(axis=1, keepdims=True)) / y.shape[1]
+        values = spectrum(y) / y.shape[1]
         thickness = np.median(np.sqrt(values[:, d:].sum(axis=1)) / distance[:, k])
         if k == fine and thickness <= THICK:
             return fine, coarse
@@ -282,16 +282,6 @@ def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) 
     )
 
 
-def _spread(given: np.ndarray, cloud: Cloud, label: np.ndarray) -> np.ndarray:
-    """Labels of all given rows: those left out of the cloud take that of the nearest row."""
-    every = np.empty(len(given), dtype=int)
-    every[cloud.index] = label
-    rest = np.setdiff1d(np.arange(len(given)), cloud.index)
-    if len(rest):
-        every[rest] = label[nearest(given[cloud.index], given[rest], 1)[1][:, 0]]
-    return every
-
-
 @dataclass(frozen=True)
 class _Links:
     """Links of points of a prepared cloud, at two numbers of neighbours."""
@@ -313,8 +303,7 @@ class _Links:
         for rows in np.array_split(self.some, 1 + len(self.some) // 500):
             y = self.x[nearest(self.x, self.x[rows], k + 1)[1]]
             for part, z in zip(values, (y, y[:, : k // 3 + 1]), strict=True):
-                s = spectrum(z - z.mean(axis=1, keepdims=True))
-                part.append(np.pad(s, ((0, 0), (0, 1))) + 1e-300)
+                part.append(np.pad(spectrum(z), ((0, 0), (0, 1))) + 1e-300)
         wide, narrow = (np.concatenate(part) for part in values)
         bends = [np.sqrt(s[:, d:].sum(axis=1) / s[:, d - 1]) for s in (wide, narrow)]
         return bends[0], bends[1], wide[:, d] / wide[:, d - 1], wide[:, d - 1] / wide[:, 0]
@@ -345,11 +334,9 @@ class _Links:
         label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
         curved = (narrow < LEAST_PERSISTENT[self.d] * wide) & (tangent > STRAND)
         label[(label == SINGULAR) & curved] = UNDECIDED
-        one, no = (
-            (fine == SINGULAR) | (coarse == SINGULAR),
-            (fine == REGULAR) | (coarse == REGULAR),
-        )
-        return label, one & ~no & ~curved
+        singular = (fine == SINGULAR) | (coarse == SINGULAR)
+        regular = (fine == REGULAR) | (coarse == REGULAR)
+        return label, singular & ~regular & ~curved
 
     def _shape(self, at: np.ndarray, resolution: int) -> np.ndarray:
         """Sphere, half sphere, neither, or unclear: the reduced homology of the directions."""
@@ -373,7 +360,8 @@ class _Links:
                 bars = np.minimum(np.asarray(diagrams[j]).reshape(-1, 2), top)
                 length = np.sort(bars[:, 1] - bars[:, 0])[::-1][int(j == 0) :]
                 length = np.append(length, (0.0, 0.0))
-                noise, cut = (_cut_off(q, d, j, resolution) for q in (0.05, level))
+                law = NULL[d, j][resolution]
+                noise, cut = gumbel_quantile(0.05, *law), gumbel_quantile(level, *law)
                 if j == d - 1:
                     strong[i], weak[i] = length[0] > cut, length[0] <= noise
                     length = length[1:]
@@ -383,6 +371,7 @@ class _Links:
         return np.where(singular, SINGULAR, np.where(unclear, UNDECIDED, sphere))
 
     def _directions(self, at: np.ndarray, k: int, most: int) -> list[np.ndarray]:
+        """The links, unit vectors of shape (at most `most`, D) each."""
         distance, index = nearest(self.x, self.x[at], k + 1)
         links = []
         for i, r, near in zip(at, distance, index, strict=True):
@@ -390,10 +379,3 @@ class _Links:
             v = v / np.linalg.norm(v, axis=1, keepdims=True)
             links.append(v[farthest_points(v, most, 0)[0]] if len(v) > most else v)
         return links
-
-
-def _cut_off(level: float, d: int, degree: int, resolution: int) -> float:
-    """The persistence that noise exceeds with probability `level`: Gumbel law through NULL."""
-    median, high = NULL[d, degree][resolution]
-    b = (high - median) / (LN99 - LN2)
-    return median - b * LN2 - b * math.log(-math.log1p(-level))

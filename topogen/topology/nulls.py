@@ -31,9 +31,15 @@ _LN2, _LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 
 
 def _location_scale(median: float, high: float) -> tuple[float, float]:
-    """Mu and b of the log ratio."""
-    b = (math.log(high) - math.log(median)) / (_LN99 - _LN2)
-    return math.log(median) - b * _LN2, b
+    """Mu and b of the Gumbel law with this median and 99 % quantile."""
+    b = (high - median) / (_LN99 - _LN2)
+    return median - b * _LN2, b
+
+
+def gumbel_quantile(level: float, median: float, high: float) -> float:
+    """What a Gumbel law with this median and 99 % quantile exceeds with probability `level`."""
+    mu, b = _location_scale(median, high)
+    return mu - b * math.log(-math.log1p(-level))
 
 
 def gumbel_p_value(ratio: float, median: float, high: float) -> float:
@@ -44,15 +50,14 @@ def gumbel_p_value(ratio: float, median: float, high: float) -> float:
         median: median of the largest noise ratio.
         high: its 99 % quantile.
     """
-    mu, b = _location_scale(median, high)
+    mu, b = _location_scale(math.log(median), math.log(high))
     p = -math.expm1(-math.exp(-(math.log(max(ratio, 1.0)) - mu) / b))
     return min(1.0, max(1e-6, p))
 
 
 def gumbel_cut_off(level: float, median: float, high: float) -> float:
     """The ratio that noise exceeds with probability `level`; arguments as in `gumbel_p_value`."""
-    mu, b = _location_scale(median, high)
-    return math.exp(mu - b * math.log(-math.log1p(-level)))
+    return math.exp(gumbel_quantile(level, math.log(median), math.log(high)))
 
 
 def cut_off(level: float, dim: int, degree: int, resolution: int = 0) -> float:

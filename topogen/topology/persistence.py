@@ -11,6 +11,8 @@ from .landmarks import ROUNDED
 
 Diagrams = dict[int, list[np.ndarray]]
 
+PRIMES_BELOW = 46337  # gudhi multiplies two residues in 32 bits
+
 
 def distances(x: np.ndarray) -> np.ndarray:
     """All pairwise distances, shape (m, m)."""
@@ -77,7 +79,24 @@ def rips_diagrams(graph: Any, threshold: float, fields: Sequence[int], max_dim: 
     return result
 
 
+def truncated_rips(
+    distance: np.ndarray, threshold: float, fields: Sequence[int], max_dim: int
+) -> Diagrams:
+    """:func:`rips_diagrams` of the :func:`collapsed_graph` of pairwise distances."""
+    graph = collapsed_graph(distance, threshold, max_dim)
+    return rips_diagrams(graph, threshold, fields, max_dim)
+
+
 def ratios(diagram: np.ndarray) -> np.ndarray:
     """death/birth of the bars of one degree >= 1, largest first."""
     positive = diagram[diagram[:, 0] > 0]
     return np.sort(positive[:, 1] / positive[:, 0])[::-1]
+
+
+def by_rank(strengths: Sequence[np.ndarray]) -> np.ndarray:
+    """Strengths of bars, largest first, one row per diagram; 1 where a diagram has no more bars.
+
+    The shape is (number of diagrams, 1 + most bars): the last column is 1.
+    """
+    width = max(map(len, strengths)) + 1
+    return np.array([np.pad(s, (0, width - len(s)), constant_values=1.0) for s in strengths])

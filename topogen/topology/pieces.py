@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..homology import DEFAULT_FIELDS
-from ..points import as_array
-from .dimension import intrinsic_dimension
+from ..points import as_array, first_rows
+from .dimension import dimension_of, intrinsic_dimension
+from .inference import RESOLUTIONS, gather
 from .landmarks import (
     LEAST_POINTS,
     count_for_radius,
@@ -20,14 +20,12 @@ from .landmarks import (
     nearest,
     prepare,
 )
+from .nulls import cut_off
 from .orientation import Orientability, orientability
 from .persistence import distances
-from .report import TopologyReport, check_topology
+from .report import check_topology
+from .result import TopologyReport, row
 
-# landmarks of a curve, the hardest case: their covering radius in hold-out gaps, and the median
-# and the 99 % quantile of their longest edge of a minimum spanning tree in covering radii
-RESOLUTION = 1.6
-LONGEST = (2.23, 2.62)
 MOST_LANDMARKS = 1600
 FEWEST = 3 * LEAST_POINTS
 
@@ -66,9 +64,9 @@ def pieces(
     r"""Split a cloud into its connected components and describe each at its own scale.
 
     Two sets of points are apart when the edge between them in the minimum spanning tree of
-    farthest-point landmarks is longer than what samples of one piece show, a Gumbel quantile at
-    `alpha` of the longest edge over the covering radius, calibrated on curves (in other
-    dimensions it is shorter). Each part is split again at its own, finer, scale.
+    farthest-point landmarks is longer than what samples of one piece show at level `alpha`: the
+    law of the longest edge over the covering radius is that of curves, the hardest case. Each part
+    is split again at its own, finer, scale.
 
     Args:
         points: array-like, shape (n, D).
@@ -88,14 +86,29 @@ def pieces(
     given = as_array(points)
     cloud = prepare(given, seed=seed)
     part = _split(cloud.points, alpha, np.random.default_rng(seed))
-    label = np.empty(len(given), dtype=int)
-    label[cloud.index] = part
-    rest = np.setdiff1d(np.arange(len(given)), cloud.index)
-    if len(rest):
-        label[rest] = part[nearest(given[cloud.index], given[rest], 1)[1][:, 0]]
+    label = cloud.spread(part, given)
     rows = [np.flatnonzero(label == c) for c in range(part.max() + 1)]
     rows.sort(key=len, reverse=True)
     return tuple(_describe(given, r, fields, alpha, seed) for r in rows)
+
+
+def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
+    r"""The number of connected components that the cloud shows at its scale; None if unclear.
+
+    A gap counts when it is wider than what uniform samples of one piece show between
+    farthest-point landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+
+    Args:
+        points: array-like, shape (n, D).
+        alpha: bound on the probability to report a component that is not there.
+        seed: of the landmarks.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+    """
+    cloud = prepare(points, seed=seed)
+    dim = dimension_of(cloud, seed=seed).dim
+    return gather(cloud, dim, 0, (2,), alpha=alpha, seed=seed).betti[2][0]
 
 
 def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
@@ -107,15 +120,11 @@ def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
         return label
     most = min(MOST_LANDMARKS, len(x) // 2)
     index, radius = farthest_points(x, most, int(rng.integers(len(x))))
-    m = min(count_for_radius(radius, RESOLUTION * holdout_gap(x, rng)), most)
+    m = min(count_for_radius(radius, RESOLUTIONS[1][0] * holdout_gap(x, rng)), most)
     if m < 2:
         return label
     tree = minimum_spanning_tree(distances(x[index[:m]])).tocsr()
-    median, high = LONGEST
-    ln2, ln99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
-    b = (high - median) / (ln99 - ln2)
-    longest = median - b * (ln2 + math.log(-math.log1p(-alpha)))
-    tree.data[tree.data > longest * radius[m - 1]] = 0
+    tree.data[tree.data > cut_off(alpha, 1, 0) * radius[m - 1]] = 0
     tree.eliminate_zeros()
     count, of_mark = connected_components(tree, directed=False)
     if count == 1:
@@ -133,7 +142,7 @@ def _describe(
     given: np.ndarray, rows: np.ndarray, fields: Sequence[int], alpha: float, seed: int
 ) -> Piece:
     x = given[rows]
-    distinct = len(np.unique(x, axis=0))
+    distinct = len(first_rows(x))
     if distinct < FEWEST:
         return Piece(
             rows, None, None, None,
@@ -142,10 +151,7 @@ def _describe(
     dim = intrinsic_dimension(x, seed=seed).dim
     topology = check_topology(x, fields=fields, alpha=alpha, seed=seed)
     signs = orientability(x, dim=dim, seed=seed)
-    numbers = "; ".join(
-        f"Z/{p} ({', '.join('?' if b is None else str(b) for b in betti)})"
-        for p, betti in topology.betti.items()
-    )
+    numbers = "; ".join(f"Z/{p} {row(betti)}" for p, betti in topology.betti.items())
     word = {True: "orientable", False: "non-orientable", None: "of unknown orientability"}
     consistent, why = signs.consistent_with(topology)
     reason = f"dimension {dim}, Betti {numbers}, {word[signs.orientable]}"

@@ -11,17 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from ..homology import DEFAULT_FIELDS, is_prime
-from .claims import Claim, read_claim
+from .claims import Claim, homology_of, read_claim
 from .dimension import DimensionEstimate, dimension_of
 from .evidence import Evidence, check_consistency
 from .inference import gather
 from .landmarks import LEAST_POINTS, MOST_POINTS, Cloud, prepare
 from .outliers import trim_outliers
+from .persistence import PRIMES_BELOW
 from .progress import Notify, progress_line
 from .result import TopologyReport as TopologyReport
 from .result import Verdict as Verdict
 from .runs import Budget
-from .verdict import homology_of, judge
+from .verdict import judge
 
 MOST_DIM = 3
 # arrays of the size of the cloud that are held at once, and numbers per point of neighbours
@@ -49,8 +50,9 @@ def check_topology(
     diagrams; a bar is a class when its ratio death/birth is beyond what noise gives. A degree is
     determined when all of them say so clearly, when the witness complexes of all points do not
     contradict with one voice, when the cloud is flat at the scale, and when the numbers could be
-    those of a space (for a claimed closed manifold: of one such). A degree that few points in
-    R^2..R^4 leave open may be settled by the alpha complex of all of them. Otherwise it is None.
+    those of a space (for a claimed closed manifold: of one such). A degree that up to 2500 points
+    on a surface or a 3-manifold in R^3 or R^4 leave open may be settled by the alpha complex of
+    all of them. Otherwise it is None.
     "agrees" needs every degree determined and equal over every field, "disagrees" one determined
     degree that differs; a missing class counts only if a sample of the claim, of the same size,
     does show it.
@@ -70,16 +72,20 @@ def check_topology(
             "auto" finds those that do not continue the set of their neighbours, and leaves them
             out where that makes the landmarks finer.
         metric: "diffusion" measures distances along the cloud, by a random walk on its nearest
-            neighbours: for noise that fills many dimensions. Scales are then no lengths.
+            neighbours: for noise that fills many dimensions, and connected clouds only. Scales are
+            then no lengths.
         extras: also report what the tests of Bobrowski and Skraba and of Fasy et al. say.
         progress: a line on standard error that says what is done; by default on a terminal.
 
     Raises:
-        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points; with diffusion
+            also fewer than 50, or a cloud of several parts.
         UnsupportedError: the homology of the claimed manifold is not known.
         ValueError: an argument out of range, or a claim over none of the fields.
     """
-    primes = _check_arguments(fields, max_dim, alpha, max_seconds, max_memory, metric)
+    primes = check_fields(fields)
+    check_degree(max_dim)
+    _check_arguments(alpha, max_seconds, max_memory, metric)
     budget = Budget(max_seconds, max_memory)
     claim = read_claim(expected, primes)
     with progress_line(progress) as notify:
@@ -90,7 +96,7 @@ def check_topology(
         if claim is not None and claim.points is not None:
             other, other_estimate = study.read(claim.points, "expected")
             dims.append(other_estimate.dim)
-        top = _top_degree(dims, claim) if max_dim is None else max_dim
+        top = top_degree(dims, claim) if max_dim is None else max_dim
         closed_dim = claim.dim if claim is not None and claim.closed else None
         cloud, evidence = study.look(cloud, estimate.dim, top, closed_dim)
         known = claim.homology if claim is not None else None
@@ -98,7 +104,7 @@ def check_topology(
         if claim is not None and other is not None:
             notify("the other cloud")
             theirs = study.look(other, dims[1], top, None)[1]
-            known = homology_of(theirs)
+            known = homology_of(theirs.betti)
             if known is None:
                 verdict = "undetermined"
                 reason = f"the homology of the other cloud is undetermined: {theirs.first_reason}"
@@ -223,7 +229,7 @@ class _Study:
             outliers=count,
         )
         trimmed = self._gather(clean, dim, top, closed_dim)
-        if homology_of(trimmed) is None:
+        if homology_of(trimmed.betti) is None:
             return cloud, evidence
         for p in self.fields:
             for k in range(top + 1):
@@ -251,19 +257,23 @@ class _Study:
         return evidence
 
 
-def _check_arguments(
-    fields: Sequence[int],
-    max_dim: int | None,
-    alpha: float,
-    max_seconds: float | None,
-    max_memory: int | None,
-    metric: str,
-) -> tuple[int, ...]:
+def check_fields(fields: Sequence[int]) -> tuple[int, ...]:
+    """The fields, or ValueError where they are not primes that gudhi can compute with."""
     primes = tuple(int(p) for p in fields)
-    if not primes or not all(is_prime(p) and p < 46337 for p in primes):
-        raise ValueError(f"expected primes below 46337 as fields, got {tuple(fields)}")
+    if not primes or not all(is_prime(p) and p < PRIMES_BELOW for p in primes):
+        raise ValueError(f"expected primes below {PRIMES_BELOW} as fields, got {tuple(fields)}")
+    return primes
+
+
+def check_degree(max_dim: int | None) -> None:
+    """ValueError where the largest degree is out of range; None stands for a default."""
     if max_dim is not None and not 0 <= max_dim <= MOST_DIM:
         raise ValueError(f"expected 0 <= max_dim <= {MOST_DIM}, got {max_dim}")
+
+
+def _check_arguments(
+    alpha: float, max_seconds: float | None, max_memory: int | None, metric: str
+) -> None:
     if not 0 < alpha <= 0.1:
         raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
     if max_seconds is not None and not max_seconds > 0:
@@ -272,10 +282,9 @@ def _check_arguments(
         raise ValueError(f"expected max_memory >= 2**20 bytes, got {max_memory}")
     if metric not in ("euclidean", "diffusion"):
         raise ValueError(f"expected metric 'euclidean' or 'diffusion', got {metric!r}")
-    return primes
 
 
-def _top_degree(dims: Sequence[int], claim: Claim | None) -> int:
+def top_degree(dims: Sequence[int], claim: Claim | None) -> int:
     """The dimension of the claim or the cloud; in more than 3 dimensions what is affordable."""
     known = claim.homology.top_degree if claim is not None and claim.homology is not None else 0
     if claim is not None and claim.dim is not None:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..homology import Homology
-from .claims import Betti
+from .claims import Betti, homology_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Verdict = Literal["agrees", "disagrees", "undetermined"]
+
+
+def row(values: Sequence[Any], form: str = "") -> str:
+    """Numbers by degree in brackets; ? where undetermined."""
+    return "(" + ", ".join("?" if v is None else format(v, form) for v in values) + ")"
 
 
 @dataclass(frozen=True)
@@ -92,14 +97,9 @@ class TopologyReport:
     @property
     def homology(self) -> Homology | None:
         """The homology, where it is determined in every degree."""
-        if not self.determined:
-            return None
-        return Homology({p: tuple(b or 0 for b in numbers) for p, numbers in self.betti.items()})
+        return homology_of(self.betti)
 
     def __str__(self) -> str:
-        def row(values: Sequence[Any], form: str = "") -> str:
-            return "(" + ", ".join("?" if v is None else format(v, form) for v in values) + ")"
-
         lines = [f"topology  {self.verdict or 'no claim'}: {self.reason}"]
         for p, numbers in self.betti.items():
             line = f"  Z/{p}  Betti {row(numbers)}  p {row(self.p_values[p], '.1g')}"

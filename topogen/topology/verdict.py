@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..homology import Homology
 from .claims import Claim
 from .evidence import Evidence
 from .result import Verdict
-
-
-def homology_of(evidence: Evidence) -> Homology | None:
-    """The homology, where every degree is determined."""
-    if any(b is None for numbers in evidence.betti.values() for b in numbers):
-        return None
-    return Homology({p: tuple(b or 0 for b in numbers) for p, numbers in evidence.betti.items()})
 
 
 def judge(

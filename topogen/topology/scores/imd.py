@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidPoints
-from ..landmarks import neighbours, prepare
+from ..landmarks import neighbour_graph, prepare
 from .floors import Score, with_floor
 
 TIMES = np.logspace(-1, 1, 256)
@@ -23,13 +23,9 @@ def graph_laplacian(x: np.ndarray, k: int = 5) -> Any:
     """
     from scipy.sparse import csr_matrix, diags, identity
 
-    n = len(x)
-    index = neighbours(x, k)[1]
-    rows = np.repeat(np.arange(n), index.shape[1])
-    A = csr_matrix((np.ones(index.size), (rows, index.ravel())), shape=(n, n))
-    A = A.maximum(A.T)
+    A = neighbour_graph(x, k)
     scale = diags(1 / np.sqrt(np.asarray(A.sum(axis=1)).ravel()))
-    return csr_matrix(identity(n) - scale @ A @ scale)
+    return csr_matrix(identity(len(x)) - scale @ A @ scale)
 
 
 def heat_trace(
