@@ -182,12 +182,20 @@ def comparison_figure(
     return figure
 
 
-def clouds_figure(clouds: Mapping[str, Any], *, colours: Any = None, seed: int = 0) -> Figure:
+def clouds_figure(
+    clouds: Mapping[str, Any],
+    *,
+    colours: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    seed: int = 0,
+) -> Figure:
     """Clouds side by side in one view without axes; arguments as in :func:`draw_clouds`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * len(clouds), 4.6))
-    draw_clouds(figure, clouds, colours=colours, seed=seed)
+    draw_clouds(figure, clouds, colours=colours, top=0.94 if title else 1.0, seed=seed)
+    if title:
+        figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -207,7 +215,7 @@ def draw_clouds(
     Args:
         figure: what is drawn on.
         clouds: per name, points of shape (n, D); at most 4000 are drawn.
-        colours: per name, a colour or one per point; by depth when left out.
+        colours: per name, a colour or one per point; by depth where left out.
         bottom: lower edge of the strip, as a share of the figure.
         top: upper edge.
         seed: for the choice of the points drawn.
@@ -225,7 +233,7 @@ def draw_clouds(
         half = (high - low) / 2
         half = np.maximum(half, 0.25 * half.max() or 1.0)
         flat = len(half) == 2
-        colour = None if colours is None else colours[name]
+        colour = None if colours is None else colours.get(name)
         if colour is None:
             colour = PLAIN_COLOUR if flat else _ramp(x[:, 2], low[2], high[2])
         if len(x) > MOST_POINTS:
@@ -287,54 +295,23 @@ def scatter_figure(
     title: str | None = None,
     seed: int = 0,
 ) -> Figure:
-    """Clouds side by side in the plane or in space, with one scale for all of them.
-
-    Clouds of more than three columns are shown in the leading three principal axes of the first.
+    """Clouds side by side in one view, coloured by a value of each point.
 
     Args:
-        clouds: per panel, points of shape (n, D); D is the same for all.
+        clouds: per panel, points of shape (n, D), as in :func:`draw_clouds`.
         labels: per panel, one value per point: integers pick colours from a cycle, real numbers
             a place on a colour map.
         title: above all panels.
-        seed: chooses the points that are shown where there are more than 4000.
+        seed: for the choice of the points drawn.
     """
-    from matplotlib.figure import Figure
-
-    arrays = {name: np.asarray(x, dtype=float) for name, x in clouds.items()}
-    view = principal_view(next(iter(arrays.values())))[0]
-    arrays = {name: view(x) for name, x in arrays.items()}
-    solid = next(iter(arrays.values())).shape[1] == 3
-    everything = np.concatenate(list(arrays.values()))
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    half = 0.53 * float((high - low).max()) or 1.0
-    figure = Figure(figsize=(4.4 * len(arrays), 4.4), layout="constrained")
-    for i, (name, x) in enumerate(arrays.items()):
-        shown = np.arange(len(x))
-        if len(x) > MOST_POINTS:
-            shown = np.random.default_rng(seed).choice(len(x), MOST_POINTS, replace=False)
-        colour = _colours(None if labels is None else labels.get(name), x)[shown]
-        ax: Any = figure.add_subplot(1, len(arrays), i + 1, projection="3d" if solid else None)
-        ax.scatter(*x[shown].T, c=colour, s=4, lw=0, alpha=0.8)
-        middle = (low + high) / 2
-        for axis, c in zip("xyz", middle, strict=False):
-            ax.set(**{f"{axis}lim": (c - half, c + half)})
-        if solid:
-            ax.set_box_aspect((1, 1, 1))
-            for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
-                axis.set_ticklabels([])
-        else:
-            ax.set_aspect("equal")
-        ax.set_title(name)
-    if title:
-        figure.suptitle(title, fontsize=10)
-    return figure
+    colours = {name: _colours(np.asarray(values)) for name, values in (labels or {}).items()}
+    return clouds_figure(clouds, colours=colours, title=title, seed=seed)
 
 
-def _colours(labels: Any, x: np.ndarray) -> np.ndarray:
-    """One RGBA row per point; without labels, by height along the last axis."""
+def _colours(values: np.ndarray) -> np.ndarray:
+    """One RGBA row per point."""
     from matplotlib import colormaps
 
-    values = x[:, -1] if labels is None else np.asarray(labels)
-    if labels is not None and values.dtype.kind in "iub":
+    if values.dtype.kind in "iub":
         return colormaps["tab20"](values.astype(int) % 20)
     return _ramp(values, float(values.min()), float(values.max()))

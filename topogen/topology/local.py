@@ -119,33 +119,26 @@ class ManifoldCheck:
     def plot(self) -> Figure:
         """The cloud in its leading axes, coloured by label; beside it where it is not regular."""
         from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
 
-        x = self.points - self.points.mean(axis=0)
-        if x.shape[1] > 3:
-            x = x @ np.linalg.svd(x, full_matrices=False)[2][:3].T
-        x = np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))
-        solid = x.shape[1] == 3
-        low, high = x.min(axis=0), x.max(axis=0)
-        half = 0.53 * float((high - low).max())
-        figure = Figure(figsize=(9.6, 4.8), layout="constrained")
-        panels = {"all points": NAMES, "singular and boundary": ("boundary", "singular")}
-        for i, (title, names) in enumerate(panels.items()):
-            ax: Any = figure.add_subplot(1, 2, i + 1, projection="3d" if solid else None)
-            for name in names:
-                y = x[self.labels == name]
-                size = 3 if name in ("regular", "undecided") else 8
-                ax.scatter(*y.T, s=size, c=COLOURS[name], lw=0, alpha=0.7, label=name)
-            for axis, c in zip("xyz", (low + high) / 2, strict=False):
-                ax.set(**{f"{axis}lim": (c - half, c + half)})
-            if solid:
-                for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
-                    axis.set_ticklabels([])
-            ax.set_aspect("equal")
-            ax.set_title(title, fontsize=10)
-        ax = figure.axes[0]
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                      frameon=False, markerscale=2)  # fmt: skip
-        figure.suptitle(self.reason, fontsize=9)
+        from ..plotting import draw_clouds
+
+        rows = {
+            "all points": np.arange(len(self.points)),
+            "singular and boundary": np.union1d(self.singular, self.boundary),
+        }
+        colour = np.array([COLOURS[label] for label in self.labels])
+        figure = Figure(figsize=(9.6, 5.4))
+        draw_clouds(
+            figure,
+            {name: self.points[i] for name, i in rows.items()},
+            colours={name: colour[i] for name, i in rows.items()},
+            bottom=0.07,
+            top=0.94,
+        )
+        marks = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in COLOURS.items()]
+        figure.legend(handles=marks, loc="lower center", ncols=4, frameon=False)
+        figure.suptitle(self.reason, fontsize=10)
         return figure
 
 
