@@ -12,7 +12,7 @@ from dask.distributed import Client, LocalCluster
 from matplotlib.figure import Figure
 
 import topogen as tg
-from topogen.topology.bootstrap import bootstrap
+from topogen.topology import bootstrap
 
 sphere = tg.Sphere()
 x = sphere.sample_uniform(1200, generator=torch.Generator().manual_seed(0)).numpy()
