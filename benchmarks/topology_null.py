@@ -24,7 +24,7 @@ import torch
 import topogen as tg
 from topogen.topology.inference import RESOLUTIONS
 from topogen.topology.landmarks import count_for_radius, farthest_points, holdout_gap
-from topogen.topology.persistence import collapsed_graph, distances, ratios, rips_diagrams
+from topogen.topology.persistence import distances, ratios, truncated_rips
 
 POINTS = {1: (1000, 4000), 2: (1000, 5000), 3: (3000, 10000), 4: (5000, 20000)}
 KAPPA = {1: 5.0, 2: 3.5, 3: 3.0, 4: 2.6}
@@ -72,8 +72,7 @@ def largest(
         epsilon = radius[m - 1]
         D = distances(x[index[:m]])
         threshold = KAPPA[dim] * epsilon
-        graph = collapsed_graph(D, threshold, min(dim, 3))
-        bars = rips_diagrams(graph, threshold, (3,), min(dim, 3))[3]
+        bars = truncated_rips(D, threshold, (3,), min(dim, 3))[3]
         finite = np.sort(bars[0][:, 1])[:-1]
         tops = [float(finite.max() / epsilon)]
         tops += [

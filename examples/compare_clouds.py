@@ -9,10 +9,10 @@ something else, and each stands beside the value that real data get against real
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 
 import topogen as tg
 from topogen.plotting import scatter_figure
-from topogen.topology.landmarks import nearest
 from topogen.topology.scores import SCORES
 
 
@@ -53,7 +53,7 @@ for key in SCORES:
 
 # %%
 # Data against the torn samples; colour is the distance to the nearest point of the other cloud.
-gaps = [nearest(torn, data, 1)[0].ravel(), nearest(data, torn, 1)[0].ravel()]
+gaps = [KDTree(torn).query(data)[0], KDTree(data).query(torn)[0]]
 figure = scatter_figure(
     {"data": data, "samples": torn},
     labels={"data": gaps[0], "samples": gaps[1]},

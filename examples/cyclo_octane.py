@@ -13,8 +13,7 @@ The data, 6040 conformations in R^24, are not part of topogen: they come with Ja
 
 import sys
 
-import numpy as np
-
+from topogen import load_points
 from topogen.topology import (
     check_topology,
     dimension_across_scales,
@@ -24,8 +23,7 @@ from topogen.topology import (
 
 
 def main(data, picture=None):
-    loaded = np.load(data)
-    points = loaded["points"] if hasattr(loaded, "files") else loaded
+    points = load_points(data)
     # two-dimensional, over a range of radii
     print(dimension_across_scales(points))
     # away from two circles the links are circles; on them four half-sheets meet

@@ -12,6 +12,7 @@ from .local import manifold_check
 # bending of the cloud within two covering radii from which handles may hide below the scale, by
 # intrinsic dimension (4 stands for more)
 MOST_BENDING = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
+POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}  # that are looked at
 LEAST_SHEET = 0.42  # lambda_d / lambda_1 where sheets meet
 
 
@@ -37,7 +38,7 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
         B; infinite where no ball holds enough points to tell.
     """
     rng = np.random.default_rng(seed)
-    size = min(len(x), len(landmarks) * {1: 12, 2: 8, 3: 3}.get(dim, 2))
+    size = min(len(x), len(landmarks) * POINTS_PER_LANDMARK[min(max(dim, 1), 4)])
     sample = x[rng.choice(len(x), size, replace=False)] if size < len(x) else x
     centres = landmarks[rng.permutation(len(landmarks))[:600]]
     distance, index = nearest(sample, centres, min(80, size))

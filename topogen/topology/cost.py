@@ -46,7 +46,7 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"about {self.seconds:.1g} s and {self.megabytes:.0f} MB: dimension {self.dim}, "
+            f"about {self.seconds:.1g} s and {self.megabytes:.0f} MiB: dimension {self.dim}, "
             f"degrees up to {self.max_dim}, {self.landmarks[0]} and {self.landmarks[1]} "
             f"landmarks, {self.simplices:.0e} simplices"
         )

@@ -24,10 +24,11 @@ from .witness import MOST_DEGREE, RELAXATION, landmark_count, witness_betti
 
 STARTS = 3
 # per intrinsic dimension (4 stands for more): landmarks have covering radius c times the hold-out
-# gap, c = (fine, coarse); at most MOST of them, and MOST_FLAT where no degree above 2 is asked
+# gap, c = (fine, coarse); at most MOST_LANDMARKS of them, or MOST_LANDMARKS_TO_2 where no degree
+# above 2 is asked for
 RESOLUTIONS = {1: (1.6, 2.2), 2: (0.65, 0.75), 3: (0.8, 0.96), 4: (0.8, 0.96)}
-MOST = {1: 600, 2: 1600, 3: 1000, 4: 1000}
-MOST_FLAT = {1: 600, 2: 1600, 3: 1600, 4: 1600}
+MOST_LANDMARKS = {1: 600, 2: 1600, 3: 1000, 4: 1000}
+MOST_LANDMARKS_TO_2 = {1: 600, 2: 1600, 3: 1600, 4: 1600}
 LEAST_LANDMARKS = 12
 
 
@@ -69,7 +70,7 @@ def gather(
         0.0,
         [[cut_off(level, d, k, r) for r in (0, 1)] for k in range(max_dim + 1)],
     )
-    opinions = _look(evidence, cloud, d, max_dim, fields, rng, budget, notify)
+    opinions = _run_complexes(evidence, cloud, d, max_dim, fields, rng, budget, notify)
     if evidence.runs:
         evidence.scale = float(np.median([r.scale for r in evidence.runs if r.resolution == 0]))
     if evidence.runs and max_dim > 0:
@@ -106,7 +107,7 @@ def gather(
 
 def most_landmarks(n: int, dim: int, max_dim: int) -> int:
     """The largest number of Rips landmarks for n points of dimension `dim` (1 to 4)."""
-    return min((MOST_FLAT if max_dim <= 2 else MOST)[dim], max(4, n // 2))
+    return min((MOST_LANDMARKS_TO_2 if max_dim <= 2 else MOST_LANDMARKS)[dim], max(4, n // 2))
 
 
 def landmark_counts(radius: np.ndarray, gap: float, dim: int, most: int) -> tuple[int, int]:
@@ -116,7 +117,7 @@ def landmark_counts(radius: np.ndarray, gap: float, dim: int, most: int) -> tupl
     return m, count_for_radius(radius, radius[m - 1] * coarse / fine)
 
 
-def _look(
+def _run_complexes(
     evidence: Evidence,
     cloud: Cloud,
     d: int,

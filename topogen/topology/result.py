@@ -151,7 +151,13 @@ class TopologyReport:
         }
 
     def plot(self, kind: Literal["diagram", "barcode"] = "diagram") -> Figure:
-        """Persistence diagrams or barcodes, one panel per field, with the cut-offs drawn."""
+        """Persistence diagrams or barcodes, one panel per field, with the cut-offs drawn.
+
+        Raises:
+            ValueError: another kind.
+        """
+        if kind not in ("diagram", "barcode"):
+            raise ValueError(f'expected kind "diagram" or "barcode", got {kind!r}')
         from ..plotting import barcode_figure, persistence_figure
 
         panels = {f"Z/{p}": bars for p, bars in self.diagrams.items()}
