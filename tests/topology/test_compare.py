@@ -163,3 +163,11 @@ def test_bad_arguments(cloud, b, options, match):
     x = cloud("circle", 100, 0)
     with pytest.raises(ValueError, match=match):
         compare(x, x if b is None else b, **options)
+
+
+def test_a_sphere_against_a_sphere_and_a_torus(cloud):
+    same = compare(cloud("sphere", 1500, 1), cloud("sphere", 1500, 2))
+    other = compare(cloud("sphere", 1500, 1), cloud("torus", 2500, 2))
+    assert (same.verdict, other.verdict) == ("agrees", "disagrees")
+    assert len(same.bottleneck[2]) == 3
+    assert compare(cloud("sphere", 1500), cloud("torus", 50)).verdict == "undetermined"

@@ -108,3 +108,20 @@ def test_settling_takes_the_reason_away():
     assert evidence.p_values[3][1] == 0.2
     assert not evidence.reasons
     assert not evidence.needed
+
+
+@pytest.mark.parametrize(
+    ("two", "three", "closed", "kept"),
+    [
+        ((1, 2, 1), (1, 1, 0), True, True),  # Klein bottle
+        ((1, 1, 1, 1), (1, 0, 0, 1), True, True),  # SO(3)
+        ((1, 1, 0), (1, 0, 0), False, False),  # 2-torsion in H_1 shows in degree 2 as well
+        ((1, 2, 0), (1, 2, 0), True, False),  # no top class: not closed, or not resolved
+        ((1, 2, 0), (1, 2, 0), False, True),  # a torus with a hole would do
+    ],
+)
+def test_impossible_numbers_are_withdrawn(two, three, closed, kept):
+    evidence = evidence_of({2: two, 3: three})
+    check_consistency(evidence, len(two) - 1, closed)
+    assert (evidence.betti == {2: list(two), 3: list(three)}) is kept
+    assert bool(evidence.reasons) is not kept

@@ -200,3 +200,44 @@ def test_most_is_drawn_by_the_seed():
     assert one.tolist() == same.tolist() == sorted(set(one.tolist()))
     assert one.tolist() != other.tolist()
     assert prepare(x, most=500).remarks == ()
+
+
+@pytest.mark.parametrize("D", [2, 30])
+def test_nearest_is_nearest(D):
+    rng = np.random.default_rng(0)
+    x, q = rng.random((300, D)), rng.random((40, D))
+    distance, index = nearest(x, q, 5)
+    everything = np.sort(np.linalg.norm(q[:, None] - x, axis=2), axis=1)
+    assert distance == pytest.approx(everything[:, :5])
+    assert np.linalg.norm(q[:, None] - x[index], axis=2) == pytest.approx(distance)
+
+
+def test_preparation_keeps_distances_and_says_what_it_did():
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.random((60, 40)), 2, axis=0)  # D > 20 and n < D: an exact rotation
+    cloud = prepare(x)
+    assert cloud.duplicates == 60
+    assert "60 duplicate" in cloud.remarks[0]
+    assert distances(cloud.points) * cloud.unit == pytest.approx(distances(x[cloud.index]))
+
+
+def test_noise_axes_are_cut_and_signal_is_kept():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2000, 60)) * 0.01
+    x[:, :3] += rng.standard_normal((2000, 3))
+    kept, words = principal_coordinates(x - x.mean(axis=0))
+    assert kept.shape == (2000, 3)
+    assert "3 of 60" in words
+    decaying = rng.standard_normal((2000, 60)) * 0.85 ** np.arange(60)  # no noise floor
+    decaying -= decaying.mean(axis=0)
+    kept, words = principal_coordinates(decaying)
+    assert words == ""
+    # what is dropped is below 1 % of the spacing: distances stay
+    pairs = rng.integers(2000, size=(500, 2))
+    before, after = (
+        np.linalg.norm(y[pairs[:, 0]] - y[pairs[:, 1]], axis=1) for y in (decaying, kept)
+    )
+    assert np.abs(before - after).max() < 0.02 * neighbour_distance(decaying, 1).max()
+    pure, words = principal_coordinates(rng.standard_normal((2000, 60)))
+    assert pure.shape == (2000, 60)
+    assert not words

@@ -99,3 +99,12 @@ def test_dimensions_beyond_the_table_use_its_ends(resolution):
     # a degree above the dimension is noise of a thickened set
     assert cut_off(0.01, 1, 3, resolution) == cut_off(0.01, 3, 3, resolution)
     assert math.isclose(p_value(1.5, 1, 2, resolution), p_value(1.5, 2, 2, resolution))
+
+
+def test_p_values_fall_and_invert_the_cut_off():
+    for d in (1, 2, 3, 4, 9):
+        for k in range(4):
+            for level in (0.1, 0.01, 0.001):
+                assert p_value(cut_off(level, d, k), d, k) == pytest.approx(level, rel=1e-6)
+            p = [p_value(r, d, k) for r in (1.0, 1.2, 1.5, 2.0, 3.0)]
+            assert p == sorted(p, reverse=True)

@@ -71,3 +71,5 @@ def test_bad_arguments():
         pieces(np.ones((50, 2)))
     with pytest.raises(ValueError, match="alpha"):
         pieces(np.random.default_rng(0).random((50, 2)), alpha=0.0)
+    with pytest.raises(ValueError, match="alpha"):
+        components(np.random.default_rng(0).random((50, 2)), alpha=2.0)

@@ -17,7 +17,7 @@ import numpy as np
 from ..points import as_array
 from .dimension import dimension_of, scales_of
 from .landmarks import Cloud, farthest_points, nearest, prepare, spectrum
-from .nulls import gumbel_quantile
+from .nulls import check_alpha, gumbel_quantile
 from .persistence import distances
 
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ def manifold_check(
     """
     if dim is not None and dim < 1:
         raise ValueError(f"expected dim >= 1, got {dim}")
-    if not 0 < alpha <= 0.1:
-        raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
+    check_alpha(alpha)
     given = as_array(points)
     cloud = prepare(given, seed=seed)
     if dim is not None:

@@ -30,6 +30,12 @@ RIPS_NULL: dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]
 _LN2, _LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 
 
+def check_alpha(alpha: float) -> None:
+    """ValueError where a level is out of the range in which the simulated laws are trusted."""
+    if not 0 < alpha <= 0.1:
+        raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
+
+
 def _location_scale(median: float, high: float) -> tuple[float, float]:
     """Mu and b of the Gumbel law with this median and 99 % quantile."""
     b = (high - median) / (_LN99 - _LN2)

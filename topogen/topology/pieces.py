@@ -20,7 +20,7 @@ from .landmarks import (
     nearest,
     prepare,
 )
-from .nulls import cut_off
+from .nulls import check_alpha, cut_off
 from .orientation import Orientability, orientability
 from .persistence import distances
 from .report import check_topology
@@ -81,8 +81,7 @@ def pieces(
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
         ValueError: an argument out of range.
     """
-    if not 0 < alpha <= 0.1:
-        raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
+    check_alpha(alpha)
     given = as_array(points)
     cloud = prepare(given, seed=seed)
     part = _split(cloud.points, alpha, np.random.default_rng(seed))
@@ -105,7 +104,9 @@ def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: alpha not in (0, 0.1].
     """
+    check_alpha(alpha)
     cloud = prepare(points, seed=seed)
     dim = dimension_of(cloud, seed=seed).dim
     return gather(cloud, dim, 0, (2,), alpha=alpha, seed=seed).betti[2][0]

@@ -16,6 +16,7 @@ from .dimension import DimensionEstimate, dimension_of
 from .evidence import Evidence, check_consistency
 from .inference import gather
 from .landmarks import LEAST_POINTS, MOST_POINTS, Cloud, prepare
+from .nulls import check_alpha
 from .outliers import trim_outliers
 from .persistence import PRIMES_BELOW
 from .progress import Notify, progress_line
@@ -274,8 +275,7 @@ def check_degree(max_dim: int | None) -> None:
 def _check_arguments(
     alpha: float, max_seconds: float | None, max_memory: int | None, metric: str
 ) -> None:
-    if not 0 < alpha <= 0.1:
-        raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
+    check_alpha(alpha)
     if max_seconds is not None and not max_seconds > 0:
         raise ValueError(f"expected max_seconds > 0, got {max_seconds}")
     if max_memory is not None and not max_memory >= 2**20:
