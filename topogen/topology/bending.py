@@ -22,10 +22,11 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
     In each ball :math:`B = \sqrt{(\sum_{i>d} \lambda_i - \sigma^2) / \lambda_d}` with the
     eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the covariance; :math:`\sigma^2`, the
     noise, is the median of the same normal part in balls of radius `scale`. The result is the
-    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat piece; a tube
-    whose loop is as short as the scale, which no diagram shows, has B > 0.4. Homology at a scale
-    is that of the manifold when the scale is small against its reach (Niyogi, Smale, Weinberger,
-    2008, https://doi.org/10.1007/s00454-008-9053-2).
+    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat piece; a handle
+    whose loop is as short as the scale, which no diagram shows, has B > 0.4 (a cloud that is as
+    thin all over counts as noisy). Homology at a scale is that of the manifold when the scale is
+    small against its reach (Niyogi, Smale and Weinberger, 2008,
+    https://doi.org/10.1007/s00454-008-9053-2).
 
     Args:
         x: points, shape (n, D).
