@@ -25,9 +25,9 @@ import topogen as tg
 from topogen.topology.inference import RESOLUTIONS
 from topogen.topology.landmarks import count_for_radius, farthest_points, holdout_gap
 from topogen.topology.persistence import distances, ratios, truncated_rips
+from topogen.topology.runs import KAPPA
 
 POINTS = {1: (1000, 4000), 2: (1000, 5000), 3: (3000, 10000), 4: (5000, 20000)}
-KAPPA = {1: 5.0, 2: 3.5, 3: 3.0, 4: 2.6}
 MOST = {1: 1200, 2: 1600, 3: 1200, 4: 700}
 LEVELS = (0.5, 0.9, 0.95, 0.99)
 

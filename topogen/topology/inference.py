@@ -90,10 +90,11 @@ def gather(
         evidence.bending = bend
     _settle_all(evidence, d)
     second_opinion(evidence, opinions)
-    if any(k in evidence.reasons for k in range(1, max_dim + 1)):
+    flat = evidence.bending <= MOST_BENDING[d]
+    if flat and any(k in evidence.reasons for k in range(1, max_dim + 1)):
         notify("alpha complexes")
         alpha_route(evidence, cloud.points, d, level, rng, budget)
-    if evidence.bending > MOST_BENDING[d]:
+    if not flat:
         times = (evidence.bending / MOST_BENDING[d]) ** d
         for k in range(1, max_dim + 1):
             evidence.withdraw(
