@@ -2,7 +2,7 @@
 A law on the circle
 ===================
 
-Two thousand points of a von Mises law: learn the circle and the density, and compare with the
+Eight thousand points of a von Mises law: learn the circle and the density, and compare with the
 truth.
 """
 
@@ -10,8 +10,8 @@ import torch
 
 import topogen as tg
 
-truth = tg.VonMises(torch.tensor([1.0, 0.0], dtype=torch.float64), 2.0)
-x = truth.sample((2000,), generator=torch.Generator().manual_seed(0))
+truth = tg.VonMises(0.0, 2.0)
+x = truth.sample((8000,), generator=torch.Generator().manual_seed(0))
 
 r = tg.learn(x, seed=0)
 print(r)

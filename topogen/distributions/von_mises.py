@@ -149,7 +149,7 @@ class VonMises(ManifoldDistribution):
         validate_args: raise on points off the circle instead of giving them -inf.
 
     Raises:
-        ValueError: mean is not finite; concentration is negative or not finite.
+        ValueError: mean is not one finite number; concentration is negative or not finite.
 
     Example:
         >>> q = VonMises(0.0, 2.0)
@@ -162,10 +162,17 @@ class VonMises(ManifoldDistribution):
     def __init__(
         self, mean: float, concentration: float, *, validate_args: bool | None = None
     ) -> None:
-        if not math.isfinite(mean):
-            raise ValueError(f"expected a finite mean angle in radians, got {mean}")
-        self.mean_angle = float(mean)
-        self.vmf = VonMisesFisher([math.cos(mean), math.sin(mean)], concentration)
+        try:
+            mu = float(mean)
+        except (TypeError, ValueError, RuntimeError):
+            mu = math.nan
+        if not math.isfinite(mu):
+            raise ValueError(
+                f"expected a finite mean angle in radians, got {mean}; for a mean vector use "
+                "VonMisesFisher"
+            )
+        self.mean_angle = mu
+        self.vmf = VonMisesFisher([math.cos(mu), math.sin(mu)], concentration)
         self.concentration = self.vmf.concentration
         super().__init__(self.vmf.manifold, validate_args=validate_args)
 

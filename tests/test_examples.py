@@ -1,0 +1,54 @@
+"""The example scripts run and say what they are there to show.
+
+Not here: `alanine`, which is `topogen demo alanine` of tests/test_cli.py; `sphere` and `torus`,
+which the documentation runs; `topology_loss` and `bootstrap_dask`, tested in tests/topology.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SAYS = {
+    "circle": ["topology of samples against data: agrees", "NLL gap"],
+    "circular_coordinates": [],
+    "check_alanine": ["agrees", "disagrees"],
+    "polynomial_patches": ["those of KleinBottle"],
+    "rotating_digit": ["those of Circle"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAYS)
+def test_example(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py")],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in SAYS[name]:
+        assert words in done.stdout
+
+
+def test_scripts_that_need_a_file_say_where_to_get_it(tmp_path: Path) -> None:
+    for name in ("natural_patches", "cyclo_octane"):
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / f"{name}.py")],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "where to get it" in done.stdout + done.stderr
