@@ -6,7 +6,8 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,9 @@ def write_text(path: str | Path, text: str) -> Path:
     Raises:
         SaveError: the place cannot be written.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _no_place(path, error) from None
-    return path
+    with _place(path) as place:
+        place.write_text(text, encoding="utf-8")
+    return place
 
 
 def write_figure(path: str | Path, figure: Figure) -> Path:
@@ -41,17 +38,22 @@ def write_figure(path: str | Path, figure: Figure) -> Path:
     Raises:
         SaveError: the place cannot be written.
     """
+    with _place(path) as place:
+        figure.savefig(place, dpi=160, facecolor="white")
+    return place
+
+
+@contextmanager
+def _place(path: str | Path) -> Iterator[Path]:
+    """A path in a folder that exists; SaveError where it cannot be written."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=160, facecolor="white")
+        yield path
     except OSError as error:
-        raise _no_place(path, error) from None
-    return path
-
-
-def _no_place(path: Path, error: OSError) -> SaveError:
-    return SaveError(f"{path}: expected a place to write to, got {error.strerror}; choose another")
+        raise SaveError(
+            f"{path}: expected a place to write to, got {error.strerror}; choose another"
+        ) from None
 
 
 def svg(figure: Figure) -> str:

@@ -75,8 +75,7 @@ def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
 
     By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the alternating
     sum of beta_k(p) over all degrees, the Euler characteristic, does not depend on p. On a closed
-    manifold :math:`\beta_k(2) = \beta_{d-k}(2)` (Poincare duality), and beta_0 <= beta_d over no
-    other field.
+    manifold :math:`\beta_k(2) = \beta_{d-k}(2)` (Poincare duality).
 
     Args:
         evidence: changed in place.
