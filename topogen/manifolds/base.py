@@ -182,6 +182,43 @@ class Manifold(nn.Module, ABC):
         """The residual at x, and where one step of :meth:`project` takes it, for solvers on M."""
         return self.residual(x), self.project(x, max_steps=1).value
 
+    @property
+    def defining(self) -> calculus.RowMap | None:
+        r"""A row-wise F: R^D -> R^(D-d) with M = {F = 0} and DF of full rank on M, or None.
+
+        Such an F trivialises the normal bundle, so M is orientable where there is one.
+        """
+        return None
+
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        r"""E(x), row-wise and differentiable: near M it vanishes on M only, with rank DE = D - d.
+
+        The defining function where there is one; else E(x) = x - S(x), S one step of
+        :meth:`project`. Solvers, tangent spaces and curvature on M follow from E: the second
+        fundamental form is :math:`-DE^+\, D^2 E` on tangent vectors.
+        """
+        F = self.defining
+        return x - self.step(x)[1] if F is None else F(x)
+
+    def linearize(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
+        """E(x) and its Jacobian DE(x), in one pass; see :meth:`equations`."""
+        reverse = self.defining is not None
+        mode = "reverse" if reverse else "forward"
+        return calculus.value_and_jacobian(self.equations, x, mode=mode)
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the region in which M is stated: everywhere, unless M says otherwise.
+
+        Learned sets are stated near their data, restricted ones where their inequalities hold.
+        """
+        return x.isfinite().all(-1)
+
+    def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
+        """Orthonormal basis of the normal space at points x of M, shape (..., D, D - d)."""
+        return calculus.complement(self.tangent_basis(x))
+
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         r"""Orthonormal basis of T_xM at points x of M, shape (..., D, d).
 

@@ -111,6 +111,16 @@ class ImplicitManifold(Manifold):
         """F."""
         return self.F
 
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch k"]:
+        """F(x), in the dtype of x."""
+        return self._call(x)
+
+    def linearize(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k D"]]:
+        """F(x) and DF(x)."""
+        return calculus.value_and_jacobian(self._call, x, mode=self._mode)
+
     def _step(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
         """J^+ F, shape (n, D), and the residual, shape (n,); infinite where the rank drops."""
         f, J = calculus.value_and_jacobian(self._call, x, mode=self._mode)

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...calculus import RowMap
 from ..base import Manifold, Projection, projection_tolerance
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class ReferenceSpace(Manifold):
     - ``atlas()``: charts in closed form that cover M.
 
     Attributes:
-        why_no_defining: where `defining` is None, the reason.
+        why_no_defining: the reason where `defining` is None.
     """
 
     why_no_defining: str | None = None
@@ -51,15 +50,6 @@ class ReferenceSpace(Manifold):
     @abstractmethod
     def atlas(self) -> Atlas:
         """Exact charts that cover M; each point of M lies well inside one of them."""
-
-    @property
-    def defining(self) -> RowMap | None:
-        r"""A row-wise F: R^D -> R^(D-d) with M = {F = 0} and DF of full rank on M, or None.
-
-        Such an F trivialises the normal bundle, so M is orientable where there is one; where there
-        is none, `why_no_defining` says why.
-        """
-        return None
 
     def project(
         self,
