@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topogen import Homology
-from topogen.topology.evidence import Evidence, check_consistency
+from topogen.topology.evidence import Count, Evidence, check_consistency
 
 SPHERE, TORUS, CIRCLE = Homology((1, 0, 1)), Homology((1, 2, 1)), Homology((1, 1))
 KLEIN, PLANE = Homology({2: (1, 2, 1), 3: (1, 1, 0)}), Homology({2: (1, 1, 1), 3: (1, 0, 0)})
@@ -103,7 +103,7 @@ def test_the_first_reason_and_its_factor_stay():
 def test_settling_takes_the_reason_away():
     evidence = evidence_of({2: [1, 2], 3: [1, 2]})
     evidence.withdraw(1, "too coarse", 3.0)
-    evidence.settle(1, {2: 2, 3: 1}, {2: 0.1, 3: 0.2})
+    evidence.settle(1, {2: Count(2, 0.1), 3: Count(1, 0.2)})
     assert evidence.betti == {2: [1, 2], 3: [1, 1]}
     assert evidence.p_values[3][1] == 0.2
     assert not evidence.reasons

@@ -10,10 +10,16 @@ import torch
 
 import topogen as tg
 from topogen import check_topology
-from topogen.topology.evidence import Evidence
+from topogen.topology.evidence import Count, Doubt, Evidence
 from topogen.topology.landmarks import prepare
 from topogen.topology.nulls import cut_off
-from topogen.topology.opinions import MOST_ALPHA_POINTS, OPINIONS, alpha_route, second_opinion
+from topogen.topology.opinions import (
+    MOST_ALPHA_POINTS,
+    OPINIONS,
+    alpha_route,
+    second_opinion,
+    settle_by_characteristic,
+)
 from topogen.topology.runs import Budget
 
 LEVEL = 0.01 / 3
@@ -54,6 +60,57 @@ def test_only_more_classes_in_all_opinions_withdraw(two, withdrawn):
             assert (evidence.p_values[p][k] is None) == (k in withdrawn)
     assert evidence.witness == {2: list(two), 3: list(two)}
     assert evidence.strategy.endswith("3 witness complexes")
+
+
+def torsion_in_doubt(two=(1, None, 1), three=(1, None, 0), clear=2, between=0.02):
+    """Degree 1 clear over Z/2, with `clear` classes, and between noise and a class over Z/3."""
+    evidence = evidence_of(two, three)
+    doubt = Doubt("a bar lies between noise and a class", 1.5, between)
+    evidence.readings[1] = {2: Count(clear, 1e-6), 3: doubt}
+    return evidence
+
+
+def test_the_euler_characteristic_and_the_witnesses_settle_a_torsion_class():
+    evidence = torsion_in_doubt()
+    second_opinion(evidence, votes((1, 2, 1), (1, 1, 0)))
+    settle_by_characteristic(evidence, 2)
+    assert evidence.betti == {2: [1, 2, 1], 3: [1, 1, 0]}
+    assert evidence.p_values == {2: [0.5, 1e-6, 0.5], 3: [0.5, 0.02, 0.5]}
+    assert not evidence.reasons
+    assert "over Z/3 settled by the Euler characteristic" in evidence.remarks[-1]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "two", "three"),
+    [
+        # the witness complexes see another number, or do not say it
+        (torsion_in_doubt(), (1, 2, 1), (1, 2, 0)),
+        (torsion_in_doubt(), (1, 2, 1), (1, 0, 0)),
+        # they see the number, but fewer classes elsewhere
+        (torsion_in_doubt(), (1, 2, 0), (1, 1, 0)),
+        (torsion_in_doubt(), (1, 1, 1), (1, 1, 0)),
+        # the doubt is not about one bar
+        (torsion_in_doubt(between=None), (1, 2, 1), (1, 1, 0)),
+        # a degree of the other field is open as well
+        (torsion_in_doubt((1, None, None), (1, None, None)), (1, 2, 1), (1, 1, 0)),
+        # the Euler characteristic asks for a number that is not seen
+        (torsion_in_doubt(clear=3), (1, 3, 1), (1, 1, 0)),
+    ],
+)
+def test_what_does_not_agree_stays_open(evidence, two, three):
+    second_opinion(evidence, votes(two, three))
+    settle_by_characteristic(evidence, 2)
+    assert 1 in evidence.reasons
+    assert evidence.betti[2][1] is None
+    assert evidence.betti[3][1] is None
+
+
+def test_without_all_degrees_or_witnesses_nothing_is_settled():
+    settle_by_characteristic(evidence := torsion_in_doubt(), 2)
+    assert 1 in evidence.reasons
+    second_opinion(evidence, votes((1, 2, 1), (1, 1, 0)))
+    settle_by_characteristic(evidence, 3)  # degree 3 was not computed
+    assert 1 in evidence.reasons
 
 
 def test_a_class_over_one_field_withdraws_the_degree_over_all():

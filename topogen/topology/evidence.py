@@ -8,6 +8,29 @@ from dataclasses import dataclass, field
 from .runs import Run
 
 
+@dataclass(frozen=True)
+class Count:
+    """A Betti number, and the p-value of its weakest class (of the strongest noise, if none)."""
+
+    betti: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a Betti number is open.
+
+    Attributes:
+        reason: in words.
+        needed: how many times as many points would settle it.
+        p_value: of the bar between noise and a class, where that is the reason.
+    """
+
+    reason: str
+    needed: float
+    p_value: float | None = None
+
+
 @dataclass
 class Evidence:
     """What the runs say, degree by degree; None where they do not settle it, with the reason.
@@ -23,6 +46,8 @@ class Evidence:
         remarks: what a reader should know.
         bending: of the cloud within two scales.
         witness: Betti numbers that all starts of the witness complex give, None where they differ.
+        readings: per degree and field p what the Rips runs say, also where another field leaves
+            the degree open.
         strategy: what was computed, in words.
     """
 
@@ -36,6 +61,7 @@ class Evidence:
     remarks: list[str] = field(default_factory=list)
     bending: float = 0.0
     witness: dict[int, list[int | None]] = field(default_factory=dict)
+    readings: dict[int, dict[int, Count | Doubt]] = field(default_factory=dict)
     strategy: str = ""
 
     @property
@@ -62,10 +88,10 @@ class Evidence:
             if needed is not None and math.isfinite(needed):
                 self.needed[degree] = needed
 
-    def settle(self, degree: int, betti: dict[int, int], p_values: dict[int, float]) -> None:
+    def settle(self, degree: int, counts: dict[int, Count]) -> None:
         """Write the Betti numbers of a degree."""
-        for p in self.betti:
-            self.betti[p][degree], self.p_values[p][degree] = betti[p], p_values[p]
+        for p, count in counts.items():
+            self.betti[p][degree], self.p_values[p][degree] = count.betti, count.p_value
         self.reasons.pop(degree, None)
         self.needed.pop(degree, None)
 

@@ -16,10 +16,10 @@ import numpy as np
 from .bending import MOST_BENDING, away_from_singular, bending
 from .evidence import Evidence
 from .landmarks import Cloud, count_for_radius, farthest_points, holdout_gap
-from .nulls import cut_off, p_value
-from .opinions import alpha_route, second_opinion
-from .persistence import by_rank
-from .runs import LEAST_KAPPA, Budget, rips_run
+from .nulls import cut_off
+from .opinions import alpha_route, second_opinion, settle_by_characteristic
+from .runs import Budget, rips_run
+from .settling import LEAST_LANDMARKS, settle
 from .witness import MOST_DEGREE, RELAXATION, landmark_count, witness_betti
 
 STARTS = 3
@@ -29,7 +29,6 @@ STARTS = 3
 RESOLUTIONS = {1: (1.6, 2.2), 2: (0.65, 0.75), 3: (0.8, 0.96), 4: (0.8, 0.96)}
 MOST_LANDMARKS = {1: 600, 2: 1600, 3: 1000, 4: 1000}
 MOST_LANDMARKS_TO_2 = {1: 600, 2: 1600, 3: 1600, 4: 1600}
-LEAST_LANDMARKS = 12
 
 
 def gather(
@@ -77,7 +76,7 @@ def gather(
         first = evidence.runs[0]
         bend = bending(cloud.points, first.landmarks, first.scale, dim, seed)
         if bend > MOST_BENDING[d]:
-            _settle_all(evidence, d)
+            settle(evidence, d)
             if not evidence.reasons:
                 notify("where it is no manifold")
                 away = away_from_singular(cloud.points, first.landmarks, first.scale, dim, seed)
@@ -88,9 +87,11 @@ def gather(
                         "not judged"
                     )
         evidence.bending = bend
-    _settle_all(evidence, d)
+    settle(evidence, d)
     second_opinion(evidence, opinions)
     flat = evidence.bending <= MOST_BENDING[d]
+    if flat:
+        settle_by_characteristic(evidence, d)
     if flat and any(k in evidence.reasons for k in range(1, max_dim + 1)):
         notify("alpha complexes")
         alpha_route(evidence, cloud.points, d, level, rng, budget)
@@ -183,98 +184,3 @@ def _run_complexes(
     if stray > 0:
         evidence.remarks.append(f"{stray:.2%} of the points stand apart, too few for a component")
     return opinions
-
-
-def _settle_all(evidence: Evidence, dim: int) -> None:
-    """Settle every degree afresh."""
-    evidence.reasons.clear()
-    evidence.needed.clear()
-    for degree in range(len(evidence.cuts)):
-        _settle(evidence, dim, degree)
-
-
-def _settle(evidence: Evidence, dim: int, degree: int) -> None:
-    """Write the Betti number of one degree where both resolutions and all starts clearly give it.
-
-    A class has a median ratio (over starts) beyond the cut-off and stays above the noise's 95 %
-    quantile in every start; noise has a median below its 99 % quantile (95 % where the cloud bends
-    much) and never far exceeds the cut-off.
-    """
-    runs, cut = evidence.runs, evidence.cuts[degree]
-    strict = evidence.bending > 0.8 * MOST_BENDING[dim]
-    if len(runs) < 2:
-        return evidence.withdraw(degree, "the time limit left no run")
-    fewest = min(len(r.landmarks) for r in runs)
-    if fewest < LEAST_LANDMARKS:
-        return evidence.withdraw(
-            degree,
-            f"the widest gap of the cloud leaves only {fewest} landmarks, {LEAST_LANDMARKS} are "
-            "needed; give more points, or trim outliers",
-            2 * LEAST_LANDMARKS / fewest,
-        )
-    if any(len(diagram) <= degree for r in runs for diagram in r.diagrams.values()):
-        worst = min(r.threshold / r.scale for r in runs)
-        return evidence.withdraw(
-            degree,
-            f"the landmarks are too coarse for degree {degree} (edges up to {worst:.1f} scales); "
-            "give more points",
-            max(1.5, (LEAST_KAPPA[dim] / worst) ** dim),
-        )
-    found: dict[int, int] = {}
-    p_values: dict[int, float] = {}
-    for p in evidence.betti:
-        counts: list[int] = []
-        values: list[float] = []
-        for resolution in (0, 1):
-            here = [r for r in runs if r.resolution == resolution]
-            if any(r.cut_short(p, degree, dim, cut[resolution]) for r in here):
-                return evidence.withdraw(
-                    degree,
-                    f"over Z/{p} a bar of degree {degree} outlives the longest edge (of "
-                    f"{min(r.threshold / r.scale for r in here):.1f} scales) too early to be told "
-                    "from noise; give more points",
-                    2.0,
-                )
-            table = by_rank([r.strengths(p, degree) for r in here])
-            middle = np.median(table, axis=0)  # over starts, j-th strongest bar by j-th strongest
-            n = int((middle > cut[resolution]).sum())
-            weakest = float(table[:, n - 1].min()) if n else math.inf
-            strongest = float(table[:, n].max())
-            maybe = cut_off(0.05, dim, degree, resolution)
-            doubt = maybe if strict else cut_off(0.01, dim, degree, resolution)
-            if middle[n] > doubt or weakest < maybe:
-                ratio = min(weakest, middle[n])
-                return evidence.withdraw(
-                    degree,
-                    f"over Z/{p} a bar of degree {degree} lies between noise and a class "
-                    f"(ratio {ratio:.2f}, class from {cut[resolution]:.2f})",
-                    # ratios grow as 1/scale
-                    max(1.5, (1.2 * cut[resolution] / ratio) ** dim),
-                )
-            if strongest > 1.15 * cut[resolution]:
-                return evidence.withdraw(
-                    degree,
-                    f"over Z/{p} one start sees a class of degree {degree} (ratio {strongest:.2f})"
-                    " that the others do not",
-                    2.0,
-                )
-            counts.append(n)
-            chosen = middle[n - 1] if n else middle[0]
-            values.append(p_value(float(chosen), dim, degree, resolution))
-        if counts[0] != counts[1]:
-            return evidence.withdraw(
-                degree,
-                f"over Z/{p} the two resolutions see {counts[0]} and {counts[1]} classes "
-                f"of degree {degree}",
-                2.0,
-            )
-        found[p], p_values[p] = counts[0] + (degree == 0), max(values)
-    # a top class is born at the same scale over every field that has it
-    if strict and degree >= max(dim, 1) and not any(found.values()):
-        return evidence.withdraw(
-            degree,
-            f"the cloud bends by {evidence.bending:.2f} within the scale, so a class of "
-            f"degree {degree} could be born too late to be seen; give more points",
-            (evidence.bending / (0.8 * MOST_BENDING[dim])) ** dim,
-        )
-    return evidence.settle(degree, found, p_values)

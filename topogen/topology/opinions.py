@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .alpha import MOST_AMBIENT, alpha_cut_off, alpha_diagrams, alpha_p_value
-from .evidence import Evidence
+from .evidence import Count, Doubt, Evidence
 from .persistence import ratios
 from .runs import Budget
 
@@ -39,6 +39,49 @@ def second_opinion(evidence: Evidence, opinions: list[dict[int, tuple[int, ...]]
                     2.0,
                 )
     evidence.strategy += f" and {len(opinions)} witness complexes"
+
+
+def settle_by_characteristic(evidence: Evidence, dim: int) -> None:
+    r"""Settle a degree that is in doubt over one field, from the Euler characteristic of another.
+
+    A class of p-torsion makes a bar over Z/p alone, weaker than the others. Over the field q all
+    degrees must be clear; :math:`\sum_k (-1)^k \beta_k(p) = \sum_k (-1)^k \beta_k(q)` then gives
+    the one number that p lacks. The witness complexes must say it too, with one voice, and
+    contradict no other number.
+
+    Args:
+        evidence: changed in place.
+        dim: intrinsic dimension of the cloud; degrees above it have no homology.
+    """
+    degrees = range(len(evidence.cuts))
+    if len(evidence.reasons) != 1 or len(degrees) <= dim or len(evidence.witness) < 2:
+        return
+    (k,) = evidence.reasons
+    readings = evidence.readings.get(k, {})
+    clear = {p: r for p, r in readings.items() if isinstance(r, Count)}
+    between = {p: r.p_value for p, r in readings.items() if isinstance(r, Doubt) and r.p_value}
+    if not clear or not between or len(clear) + len(between) < len(evidence.betti):
+        return
+
+    def characteristic(p: int) -> int:
+        return sum((-1) ** j * b for j, b in enumerate(evidence.betti[p]) if b is not None)
+
+    chi = {characteristic(p) + (-1) ** k * count.betti for p, count in clear.items()}
+    if len(chi) > 1:
+        return
+    counts = clear | {
+        p: Count((-1) ** k * (min(chi) - characteristic(p)), value) for p, value in between.items()
+    }
+    for p, numbers in evidence.betti.items():
+        expected = [*numbers[:k], counts[p].betti, *numbers[k + 1 :]]
+        heard = [b if w is None else w for b, w in zip(numbers, evidence.witness[p], strict=True)]
+        if heard != expected:
+            return
+    evidence.settle(k, counts)
+    evidence.remarks.append(
+        f"degree {k} over Z/{', Z/'.join(str(p) for p in between)} settled by the Euler "
+        "characteristic and the witness complexes"
+    )
 
 
 def alpha_route(
@@ -88,10 +131,10 @@ def alpha_route(
                 return
     for k in range(1, top + 1):
         if k in evidence.reasons:
-            values = {
-                p: alpha_p_value(float(s[k - 1][max(found[0][p][k - 1] - 1, 0)]), dim, k, n)
-                for p, s in strengths.items()
-            }
-            evidence.settle(k, {p: found[0][p][k - 1] for p in fields}, values)
+            counts = {p: found[0][p][k - 1] for p in fields}
+            weakest = {p: float(s[k - 1][max(counts[p] - 1, 0)]) for p, s in strengths.items()}
+            evidence.settle(
+                k, {p: Count(b, alpha_p_value(weakest[p], dim, k, n)) for p, b in counts.items()}
+            )
             evidence.remarks.append(f"degree {k} settled by alpha complexes of all points")
     evidence.strategy += ", alpha complexes"
