@@ -102,6 +102,10 @@ def check_topology(
         cloud, evidence = study.look(cloud, estimate.dim, top, closed_dim)
         known = claim.homology if claim is not None else None
         verdict: Verdict | None = None
+        reason = "every degree is determined at this scale"
+        if evidence.reasons:
+            reason = f"undetermined in part: {evidence.first_reason}"
+        n = len(cloud.points)
         if claim is not None and other is not None:
             notify("the other cloud")
             theirs = study.look(other, dims[1], top, None)[1]
@@ -111,31 +115,11 @@ def check_topology(
                 reason = f"the homology of the other cloud is undetermined: {theirs.first_reason}"
             else:
                 claim = Claim(claim.name, known)
-                part = study.part(other, len(cloud.points))
                 verdict, reason = judge(
-                    evidence,
-                    claim,
-                    lambda: theirs if part is None else study.look(part, dims[1], top, None)[1],
+                    evidence, claim, lambda: study.look_at_part(other, n, dims[1], top) or theirs
                 )
-        elif claim is not None:
-            known_claim = claim
-
-            def reference() -> Evidence | None:
-                notify("a sample of the claim")
-                sample = known_claim.sample(min(len(cloud.points), MOST_POINTS), seed)
-                if sample is None:
-                    return None
-                # in the same metric, but with nothing to trim
-                clean = replace(study, trim=0.0)
-                drawn, seen = clean.read(sample, "sample")
-                dim = known_claim.dim if metric == "euclidean" else None
-                return clean.look(drawn, dim or seen.dim, top, closed_dim)[1]
-
-            verdict, reason = judge(evidence, claim, reference)
-        elif evidence.reasons:
-            reason = f"undetermined in part: {evidence.first_reason}"
-        else:
-            reason = "every degree is determined at this scale"
+        elif (space := claim) is not None:
+            verdict, reason = judge(evidence, space, lambda: study.look_at_sample(space, n, top))
         numbers: dict[str, Any] = {}
         if extras:
             from .extras import published_numbers
@@ -201,12 +185,24 @@ class _Study:
         self.notify("dimension")
         return cloud, dimension_of(cloud, seed=self.seed)
 
-    def part(self, cloud: Cloud, n: int) -> Cloud | None:
-        """A random part of n points; None where the cloud has no more than that."""
+    def look_at_part(self, cloud: Cloud, n: int, dim: int, top: int) -> Evidence | None:
+        """The evidence of a random part of n points; None where there are no more."""
         if len(cloud.points) <= n:
             return None
         rows = np.random.default_rng(self.seed).choice(len(cloud.points), n, replace=False)
-        return cloud.only(np.sort(rows), f"{n} of {len(cloud.points)} points drawn at random")
+        remark = f"{n} of {len(cloud.points)} points drawn at random"
+        return self.look(cloud.only(np.sort(rows), remark), dim, top, None)[1]
+
+    def look_at_sample(self, claim: Claim, n: int, top: int) -> Evidence | None:
+        """The evidence of n points of the claimed space, in the same metric, with none to trim."""
+        self.notify("a sample of the claim")
+        sample = claim.sample(min(n, MOST_POINTS), self.seed)
+        if sample is None:
+            return None
+        study = replace(self, trim=0.0)
+        drawn, seen = study.read(sample, "sample")
+        dim = claim.dim if self.metric == "euclidean" else None
+        return study.look(drawn, dim or seen.dim, top, claim.dim if claim.closed else None)[1]
 
     def look(
         self, cloud: Cloud, dim: int, top: int, closed_dim: int | None
