@@ -10,7 +10,7 @@ Letters: J = Dg(z), shape (..., D, d); Q an orthonormal basis of the column spac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.func
@@ -101,6 +101,95 @@ def vjp(
     """g(z) and the pulled-back covectors Dg(z)^T c."""
     x, pull = _vjp(g, z)
     return x, pull(c)[0]
+
+
+def second_derivative(
+    g: RowMap, x: Float[Tensor, "*batch d"], V: Float[Tensor, "*batch d p"]
+) -> Float[Tensor, "*batch D p p"]:
+    r"""The second derivatives :math:`D^2 g(x)[v_i, v_j]` along the p columns of V.
+
+    Forward mode twice, one pass for each of the p (p + 1) / 2 pairs.
+
+    Example:
+        >>> x, V = torch.tensor([2.0, 3.0]), torch.eye(2)
+        >>> second_derivative(lambda x: x[..., :1] ** 2 * x[..., 1:], x, V)
+        tensor([[[6., 4.],
+                 [4., 0.]]])
+    """
+    p = V.shape[-1]
+    i, j = torch.triu_indices(p, p, device=x.device).unbind(0)
+    columns = V.movedim(-1, 0).contiguous()
+
+    def pair(u: Tensor, v: Tensor) -> Tensor:
+        return _jvp(lambda y: _jvp(g, (y,), (u,))[1].to(x.dtype), (x,), (v,))[1]
+
+    pairs = vmap(pair)(columns[i], columns[j]).to(x.dtype)
+    number = torch.zeros(p, p, dtype=torch.int64, device=x.device)
+    number[i, j] = number[j, i] = torch.arange(i.numel(), device=x.device)
+    return pairs[number].movedim((0, 1), (-2, -1))
+
+
+class Split(NamedTuple):
+    r"""The k leading singular triples of J, and an orthonormal basis of what they leave.
+
+    Attributes:
+        U: left singular vectors, shape (..., m, k).
+        s: singular values, decreasing, shape (..., k).
+        N: right singular vectors, shape (..., D, k); normals of {F = 0} where J = DF.
+        T: basis of the complement of N, shape (..., D, D - k); tangents there.
+    """
+
+    U: Float[Tensor, "*batch m k"]
+    s: Float[Tensor, "*batch k"]
+    N: Float[Tensor, "*batch D k"]
+    T: Float[Tensor, "*batch D d"]
+
+    def solve(self, f: Float[Tensor, "*batch m p"]) -> Float[Tensor, "*batch D p"]:
+        """J^+ f, with the pseudo-inverse of rank k."""
+        return self.N @ ((self.U.mT @ f) / self.s.unsqueeze(-1))
+
+
+def split(J: Float[Tensor, "*batch m D"], rank: int) -> Split:
+    """The singular triples of J that count when its rank is `rank`; not differentiable.
+
+    Rows where J is not finite get an arbitrary basis, and s of NaN.
+    """
+    finite = J.isfinite().flatten(-2).all(-1)
+    U, s, Vh = torch.linalg.svd(
+        torch.where(finite[..., None, None], J.detach(), 0.0), full_matrices=True
+    )
+    s = torch.where(finite.unsqueeze(-1), s, torch.nan)
+    return Split(U[..., :rank], s[..., :rank], Vh[..., :rank, :].mT, Vh[..., rank:, :].mT)
+
+
+def kernel(J: Float[Tensor, "*batch m D"], rank: int) -> Float[Tensor, "*batch D d"]:
+    r"""Orthonormal basis T of the kernel of J, of rank `rank`: the tangents of {F = 0}, J = DF.
+
+    Its first derivative is :math:`dT = -J^+\, dJ\, T`: that of a basis that does not spin.
+    """
+    parts = split(J, rank)
+    return parts.T - parts.solve((J - J.detach()) @ parts.T)
+
+
+def leading_range(J: Float[Tensor, "*batch m D"], rank: int) -> Float[Tensor, "*batch m k"]:
+    r"""Orthonormal basis U of the span of the `rank` leading left singular vectors of J.
+
+    Its first derivative is right where the span is determined, :math:`s_k > s_{k+1}`, however many
+    of the leading singular values tie (the derivative of an SVD is NaN there):
+
+    .. math:: dU = W X, \quad X_{ij} = (W^\top d(J J^\top)\, U)_{ij} / (s_j^2 - s_i^2),
+
+    W the other left singular vectors.
+    """
+    finite = J.isfinite().flatten(-2).all(-1)[..., None, None]
+    J = torch.where(finite, J, 0.0)
+    U, s, _ = torch.linalg.svd(J.detach(), full_matrices=True)
+    U, W = U[..., :rank], U[..., rank:]
+    squares = torch.nn.functional.pad(s * s, (0, J.shape[-2] - s.shape[-1]))
+    gap = squares[..., None, :rank] - squares[..., rank:, None]
+    mixed = (W.mT @ J) @ (J.mT @ U)
+    # zero but for rounding: only its derivative counts
+    return U + W @ ((mixed - mixed.detach()) / gap.clamp_min(torch.finfo(J.dtype).tiny))
 
 
 def orthonormalize(

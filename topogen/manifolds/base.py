@@ -2,105 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .. import calculus
-from ..errors import ProjectionError
+from . import solvers
+from .solvers import Projection as Projection
+from .solvers import iterate as iterate
+from .solvers import membership_tolerance as membership_tolerance
+from .solvers import projection_tolerance as projection_tolerance
 
 if TYPE_CHECKING:
     from ..homology import Homology
-
-
-def projection_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
-    """Default residual at which a projection has converged: eps^(3/4) times the size of M."""
-    return torch.finfo(dtype).eps ** 0.75 * scale
-
-
-def membership_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
-    """Default residual up to which a point belongs to M: sqrt(eps) times the size of M."""
-    return torch.finfo(dtype).eps ** 0.5 * scale
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Where a retraction took each point, and whether it arrived.
-
-    Attributes:
-        value: the points on M, shape (..., D); where not converged, the last iterate.
-        residual: the residual of M at `value`, shape (...).
-        converged: residual <= tol, shape (...); NaN input never converges.
-        steps: steps taken, shape (...).
-    """
-
-    value: Float[Tensor, "*batch D"]
-    residual: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
-
-    def require(self, tol: float) -> Projection:
-        """Return self, or raise.
-
-        Raises:
-            ProjectionError: some point did not converge.
-        """
-        if not bool(self.converged.all()):
-            failed = ~self.converged
-            worst = self.residual[failed].abs().nan_to_num(nan=math.inf).max()
-            raise ProjectionError(
-                f"{int(failed.sum())} of {failed.numel()} points did not reach residual {tol:.1e} "
-                f"(worst {float(worst):.1e} after {int(self.steps.max())} steps); "
-                "raise max_steps, or start nearer to the manifold"
-            )
-        return self
-
-
-def iterate(
-    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
-    x: Float[Tensor, "*batch D"],
-    *,
-    tol: float,
-    max_steps: int,
-    throw: bool = False,
-) -> Projection:
-    """Repeat a row-wise step until each row's residual is <= tol; rows never affect one another.
-
-    A row stops moving once it has converged, so its result does not depend on its company.
-
-    Args:
-        evaluate: points (n, D) to their residuals (n,) and to where a step takes them (n, D); one
-            function, since both often come from one evaluation.
-        x: start, shape (..., D).
-        tol: residual at which a row counts as converged.
-        max_steps: most steps of a row.
-        throw: raise where a row does not converge.
-    """
-    shape = x.shape[:-1]
-    value = x.reshape(-1, x.shape[-1]).clone()
-    r = value.new_full(value.shape[:1], math.inf)
-    steps = torch.zeros(value.shape[0], dtype=torch.int64, device=x.device)
-    active = torch.arange(value.shape[0], device=x.device)
-    for step in range(max_steps + 1):
-        now, moved = evaluate(value[active])
-        r = r.index_put((active,), now)
-        going = (now > tol) & now.isfinite()
-        if step == max_steps or not bool(going.any()):
-            break
-        active = active[going]
-        value = value.index_put((active,), moved[going])
-        steps[active] += 1
-    projection = Projection(
-        value.reshape(x.shape), r.reshape(shape), (r <= tol).reshape(shape), steps.reshape(shape)
-    )
-    return projection.require(tol) if throw else projection
 
 
 class Manifold(nn.Module, ABC):
@@ -228,51 +146,54 @@ class Manifold(nn.Module, ABC):
         P = calculus.jacobian(lambda y: self.project(y).value, x)
         return torch.linalg.svd(P)[0][..., : self.dim]
 
+    def solver_tolerance(self, tol: float | None, dtype: torch.dtype) -> float:
+        """The tolerance of a solver in float64 for points of this dtype: `tol`, or the default.
+
+        Raises:
+            ValueError: `tol` is below the rounding of the points, or of the parameters of M.
+        """
+        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
+        parameters = next(floats, torch.float64)
+        if tol is None:
+            return projection_tolerance(parameters, self.scale)
+        for kind in (dtype, parameters):
+            solvers.check_tolerance(tol, kind, self.scale)
+        return tol
+
     def nearest(
         self,
         x: Float[Tensor, "*batch D"],
         *,
         tol: float | None = None,
-        max_steps: int = 200,
+        max_steps: int = 50,
         throw: bool = False,
     ) -> Projection:
-        r"""A point y of M at which the distance to x is stationary: x - y is normal to M at y.
+        r"""A point y of M at which the distance to x is least among its neighbours on M.
 
-        The iteration y <- project(y + Q Q^T (x - y)), Q = tangent basis at y, started at
-        project(x). It contracts by (distance to M) / (reach) per step, so it needs x closer to M
-        than the reach. The residual of the result is the length of the tangential part of x - y.
+        Newton on :math:`y + DE^\top \lambda = x`, E(y) = 0, from project(x): quadratic, with the
+        second derivatives of :meth:`equations`. The residual is how far this still is from being
+        solved, in units of length: the tangential part of x - y, and the distance of y to M.
+
+        The value is differentiable once, exactly, with respect to x and to the parameters of M,
+        by the implicit function theorem:
+
+        .. math:: dy = T (T^\top (I + \lambda \cdot D^2 E) T)^{-1} T^\top dx \quad (= P\, dx
+                  \text{ for x on M}), \qquad N N^\top dy = -DE^+\, \partial_\theta E\, d\theta.
+
+        Args:
+            x: points closer to M than its reach, shape (..., D).
+            tol: residual at which a point counts as converged.
+            max_steps: most Newton steps per point.
+            throw: raise where a point does not converge.
+
+        Raises:
+            ProjectionError: `throw` is set and some point did not converge.
+            ValueError: `tol` is below the rounding of the dtype.
         """
-        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
-        shape = x.shape[:-1]
-        target = x.reshape(-1, x.shape[-1])
-        start = self.project(target)
-        y, ok = start.value, start.converged
-
-        def tangential(y: Tensor, x: Tensor) -> Tensor:
-            Q = self.tangent_basis(y)
-            return (Q @ (Q.mT @ (x - y).unsqueeze(-1))).squeeze(-1)
-
-        shift = tangential(y, target)
-        r = shift.norm(dim=-1)
-        steps = start.steps.clone()
-        for _ in range(max_steps):
-            active = (ok & (r > tol)).nonzero().squeeze(-1)
-            if active.numel() == 0:
-                break
-            moved = self.project(y[active] + shift[active])
-            y = y.index_put((active,), moved.value)
-            ok = ok.index_put((active,), moved.converged)
-            new = tangential(moved.value, target[active])
-            shift = shift.index_put((active,), new)
-            r = r.index_put((active,), new.norm(dim=-1))
-            steps[active] += 1
-        result = Projection(
-            y.reshape(x.shape),
-            r.reshape(shape),
-            (ok & (r <= tol)).reshape(shape),
-            steps.reshape(shape),
-        )
-        return result.require(tol) if throw else result
+        tol = self.solver_tolerance(tol, x.dtype)
+        p = solvers.nearest(self, x.to(torch.float64), tol=tol, max_steps=max_steps)
+        p = Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+        return p.require(tol) if throw else p
 
 
 class OnManifold(constraints.Constraint):

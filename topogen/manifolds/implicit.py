@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from .. import calculus
 from ..homology import Homology
-from .base import Manifold, Projection, iterate, projection_tolerance
+from . import solvers
+from .base import Manifold, Projection
 
 
 class ImplicitManifold(Manifold):
@@ -19,8 +20,9 @@ class ImplicitManifold(Manifold):
 
     One Gauss-Newton step is :math:`x \leftarrow x - J^+ F(x)`, J = DF(x), J^+ the pseudo-inverse
     of rank D - d; `project` repeats it to the residual :math:`|J^+ F(x)|`, which is the distance
-    to M up to second order. A step is never longer than `scale`. The result is a point of M near
-    x, in general not the nearest one (:meth:`nearest` finds a stationary one).
+    to M up to second order, and tries damped steps where that fails. A step is never longer than
+    `scale`. The result is a point of M near x, in general not the nearest one (see
+    :meth:`nearest`).
 
     k = D - d is the regular case: M is then orientable. k > D - d equations are allowed where DF
     has constant rank D - d on M (a Klein bottle needs that); what F has outside the range of J
@@ -121,30 +123,12 @@ class ImplicitManifold(Manifold):
         """F(x) and DF(x)."""
         return calculus.value_and_jacobian(self._call, x, mode=self._mode)
 
-    def _step(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
-        """J^+ F, shape (n, D), and the residual, shape (n,); infinite where the rank drops."""
-        f, J = calculus.value_and_jacobian(self._call, x, mode=self._mode)
-        if J.shape[-2] == 1:
-            length = J.squeeze(-2).norm(dim=-1)
-            r = f.squeeze(-1).abs() / length
-            # 0/0: a zero of F, though a singular one
-            r = torch.where((f.squeeze(-1) == 0) & (length == 0), 0.0, r)
-            return f * J.squeeze(-2) / length.unsqueeze(-1) ** 2, r
-        finite = (f.isfinite().all(-1) & J.isfinite().flatten(-2).all(-1)).unsqueeze(-1)
-        U, s, Vh = torch.linalg.svd(torch.where(finite.unsqueeze(-1), J, 0.0), full_matrices=False)
-        c = (U.mT @ f.unsqueeze(-1)).squeeze(-1)
-        r = self.codim
-        lead = torch.where(c[..., :r] == 0, 0.0, c[..., :r] / s[..., :r])
-        rest = (f * f).sum(-1) - (c[..., :r] ** 2).sum(-1)
-        size = ((lead * lead).sum(-1) + rest.clamp_min(0) / s[..., 0] ** 2).sqrt()
-        size = torch.where((f == 0).all(-1), 0.0, size)
-        step = (Vh[..., :r, :].mT @ lead.unsqueeze(-1)).squeeze(-1)
-        return step, torch.where(finite.squeeze(-1), size, torch.nan)
-
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The length of J^+ F(x): the distance to M up to second order; inf if J loses rank."""
         y = x.reshape(-1, self.ambient_dim).to(torch.float64)
-        return self._step(y)[1].reshape(x.shape[:-1]).to(x.dtype)
+        f, J = self.linearize(y)
+        r = solvers.gauss_newton_step(f, J, self.codim)[1]
+        return r.reshape(x.shape[:-1]).to(x.dtype)
 
     def project(
         self,
@@ -153,28 +137,42 @@ class ImplicitManifold(Manifold):
         tol: float | None = None,
         max_steps: int = 50,
         throw: bool = False,
+        method: solvers.Method = "auto",
     ) -> Projection:
-        """Gauss-Newton steps; arguments as in :meth:`Manifold.project`."""
-        if tol is None:
-            tol = projection_tolerance(torch.float64, self.scale)
-            floor = next((p.dtype for p in self.parameters()), torch.float64)
-            # a network's own rounding is the limit
-            tol = max(tol, projection_tolerance(floor, self.scale))
+        r"""Gauss-Newton or Levenberg-Marquardt steps to the residual :math:`|J^+ F|` <= tol.
 
-        def evaluate(y: Tensor) -> tuple[Tensor, Tensor]:
-            v, r = self._step(y)
-            return r, y - v * (self.scale / r.clamp_min(self.scale)).unsqueeze(-1)
+        Every step is differentiated, so the derivatives of the value with respect to x and to the
+        parameters of F are exact; those of :meth:`nearest` are too, and cost one step only.
 
-        y = x.to(torch.float64)
-        p = iterate(evaluate, y, tol=tol, max_steps=max_steps, throw=throw)
-        return Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+        Args:
+            x: points near M, shape (..., D).
+            tol: residual at which a point counts as converged.
+            max_steps: most steps per point and method.
+            throw: raise where a point does not converge, instead of saying so.
+            method: "gauss_newton", "levenberg_marquardt", or "auto": the first, and the second
+                from the start again for the points where the first fails.
+
+        Raises:
+            ProjectionError: `throw` is set and some point did not converge.
+            ValueError: `tol` is below the rounding of the dtype of x or of the parameters.
+        """
+        tol = self.solver_tolerance(tol, x.dtype)
+        p = solvers.project(
+            self.linearize,
+            x.to(torch.float64),
+            rank=self.codim,
+            scale=self.scale,
+            tol=tol,
+            max_steps=max_steps,
+            method=method,
+        )
+        p = Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+        return p.require(tol) if throw else p
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of DF(x), shape (..., D, d), at points x of M."""
-        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
-        J = calculus.jacobian(self._call, y, mode=self._mode)
-        Q = torch.linalg.svd(J, full_matrices=True)[2][..., self.codim :, :].mT
-        return Q.reshape(*x.shape, self.dim).to(x.dtype)
+        J = self.linearize(x.to(torch.float64))[1]
+        return calculus.kernel(J, self.codim).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -100,6 +100,22 @@ class ReferenceSpace(Manifold):
         y = x.to(torch.float64)
         return (y - self.project(y).value).norm(dim=-1).to(x.dtype)
 
+    def nearest(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        """What :meth:`project` gives: a nearest point is known."""
+        return self.project(x, tol=tol, max_steps=max_steps, throw=throw)
+
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        """The defining function, else x - y, y the nearest point that `project` finds."""
+        F = self.defining
+        return x - self.project(x).value if F is None else F(x)
+
     def _check(self, x: Tensor) -> None:
         if x.shape[-1:] != (self.ambient_dim,) or not x.is_floating_point():
             raise ValueError(

@@ -146,6 +146,16 @@ class Product(ReferenceSpace):
         z, s, m = self.second._nearest(b, half, max_steps)
         return torch.cat([y, z], -1), torch.hypot(r, s), torch.maximum(k, m)
 
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        """E(x, y) = (E_A(x), E_B(y))."""
+        a, b = self._split(x)
+        return torch.cat([self.first.equations(a), self.second.equations(b)], -1)
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether both parts lie where their factor is stated."""
+        a, b = self._split(x)
+        return self.first.guard(a) & self.second.guard(b)
+
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The bases of both factors, as diagonal blocks."""
         self._check(x)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...homology import Homology
@@ -239,6 +239,11 @@ class MobiusBand(ParametrizedSpace):
     ) -> Float[Tensor, "*batch 2"]:
         """(u, s) ~ (u + 2 pi, -s)."""
         return twisted(t, centre)
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether |s| <= width/2: `equations` hold on the band without end."""
+        s = self.coordinates(x)[..., 1]
+        return x.isfinite().all(-1) & (s.abs() <= self._half + self.atol(x.dtype))
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         """The nearer of the stationary points inside the band and on its boundary circle."""

@@ -71,6 +71,15 @@ class ParametrizedSpace(ReferenceSpace):
         self._check(x)
         return calculus.tangent_basis(calculus.jacobian(self.parametrize, self.coordinates(x)))
 
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        r"""The defining function, else :math:`E(x) = x - \psi(\varphi(x))`, phi = `coordinates`.
+
+        psi o phi is a retraction near M, so E vanishes on M only, DE has rank D - d there, and
+        its kernel is the tangent space.
+        """
+        F = self.defining
+        return x - self.parametrize(self.coordinates(x)) if F is None else F(x)
+
     def chart(self, centre: Float[Tensor, " d"], domain: Domain) -> Chart:
         """The chart z -> psi(centre + z) on `domain`."""
 

@@ -1,0 +1,8 @@
+"""New sets from old ones: unions, intersections, restrictions by inequalities, similar copies."""
+
+from .homology import mayer_vietoris as mayer_vietoris
+from .intersection import Intersection as Intersection
+from .intersection import TransversalityError as TransversalityError
+from .moved import Moved as Moved
+from .restriction import Restriction as Restriction
+from .union import Union as Union

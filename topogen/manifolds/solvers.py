@@ -1,0 +1,350 @@
+r"""Iterations on a set M = {E = 0}: retraction, nearest point, return along a fixed frame.
+
+E: R^D -> R^m has rank k = D - d on M, m >= k. With J = DE, its pseudo-inverse :math:`J^+` of rank
+k, an orthonormal basis T of what is left by the k leading right singular vectors of J, and
+:math:`D^2 E` contracted with multipliers :math:`\lambda`:
+
+- Gauss-Newton: :math:`x \leftarrow x - J^+ E`;
+- Levenberg-Marquardt: :math:`x \leftarrow x - J^\top (J J^\top + \mu I_k)^{-1} E`, with the small
+  Gram matrix, mu smaller where |E| falls and larger where it does not;
+- nearest point to x: Newton on :math:`y + J^\top \lambda = x`, E(y) = 0, in the null-space form
+
+  .. math:: y \leftarrow y + n + T t, \quad n = -J^+ E, \quad
+            T^\top (I + \lambda \cdot D^2 E) T\, t
+            = T^\top (x - y) - T^\top (\lambda \cdot D^2 E)\, n, \quad
+            \lambda = J^{+\top} (x - y);
+
+- return along a fixed normal frame N: :math:`a \leftarrow a - (J N)^+ E`, at y + N a.
+
+K. Levenberg (1944), D. Marquardt (1963); J. Nocedal and S. Wright, Numerical Optimization (2006),
+chapters 10 and 18.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .. import calculus
+from ..errors import ProjectionError
+
+if TYPE_CHECKING:
+    from .base import Manifold
+
+Linearize = Callable[[Tensor], tuple[Tensor, Tensor]]
+Method = Literal["auto", "gauss_newton", "levenberg_marquardt"]
+METHODS = ("auto", "gauss_newton", "levenberg_marquardt")
+
+# of mu over the mean square singular value of J: at the start, after a step that is taken, after
+# one that is not
+_DAMPING, _LOWER, _RAISE = 1e-2, 0.1, 5.0
+# a residual that is infinite because J loses rank does not end a damped iteration
+_FINITE = 1e300
+# of the nearest point: a curvature of the distance below this is taken as this, and a step is at
+# most this share of the size of M
+_LEAST_CURVATURE = 1e-3
+_LONGEST = 0.25
+
+
+def projection_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
+    """Default residual at which a projection has converged: eps^(3/4) times the size of M."""
+    return torch.finfo(dtype).eps ** 0.75 * scale
+
+
+def membership_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
+    """Default residual up to which a point belongs to M: sqrt(eps) times the size of M."""
+    return torch.finfo(dtype).eps ** 0.5 * scale
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Where a retraction took each point, and whether it arrived.
+
+    Attributes:
+        value: the points on M, shape (..., D); where not converged, the last iterate.
+        residual: the residual of M at `value`, shape (...).
+        converged: residual <= tol, shape (...); NaN input never converges.
+        steps: steps taken, shape (...).
+    """
+
+    value: Float[Tensor, "*batch D"]
+    residual: Float[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
+
+    def require(self, tol: float) -> Projection:
+        """Return self, or raise.
+
+        Raises:
+            ProjectionError: some point did not converge.
+        """
+        if not bool(self.converged.all()):
+            failed = ~self.converged
+            worst = self.residual[failed].abs().nan_to_num(nan=math.inf).max()
+            raise ProjectionError(
+                f"{int(failed.sum())} of {failed.numel()} points did not reach residual {tol:.1e} "
+                f"(worst {float(worst):.1e} after {int(self.steps.max())} steps); "
+                "raise max_steps, or start nearer to the manifold"
+            )
+        return self
+
+
+def iterate(
+    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
+    x: Float[Tensor, "*batch D"],
+    *,
+    tol: float,
+    max_steps: int,
+    throw: bool = False,
+) -> Projection:
+    """Repeat a row-wise step until each row's residual is <= tol; rows never affect one another.
+
+    A row stops moving once it has converged, so its result does not depend on its company.
+
+    Args:
+        evaluate: points (n, D) to their residuals (n,) and to where a step takes them (n, D); one
+            function, since both often come from one evaluation.
+        x: start, shape (..., D).
+        tol: residual at which a row counts as converged.
+        max_steps: most steps of a row.
+        throw: raise where a row does not converge.
+    """
+    shape = x.shape[:-1]
+    value = x.reshape(-1, x.shape[-1]).clone()
+    r = value.new_full(value.shape[:1], math.inf)
+    steps = torch.zeros(value.shape[0], dtype=torch.int64, device=x.device)
+    active = torch.arange(value.shape[0], device=x.device)
+    for step in range(max_steps + 1):
+        now, moved = evaluate(value[active])
+        r = r.index_put((active,), now)
+        going = (now > tol) & now.isfinite()
+        if step == max_steps or not bool(going.any()):
+            break
+        active = active[going]
+        value = value.index_put((active,), moved[going])
+        steps[active] += 1
+    projection = Projection(
+        value.reshape(x.shape), r.reshape(shape), (r <= tol).reshape(shape), steps.reshape(shape)
+    )
+    return projection.require(tol) if throw else projection
+
+
+def check_tolerance(tol: float | None, dtype: torch.dtype, scale: float) -> None:
+    """Refuse a tolerance that points of this dtype cannot meet.
+
+    Raises:
+        ValueError: tol is not positive, or below the rounding of points of size `scale`.
+    """
+    if tol is None:
+        return
+    least = torch.finfo(dtype).eps * scale
+    if not tol >= least:
+        raise ValueError(
+            f"expected tol >= {least:.1e}, the rounding of {dtype} at this scale, got {tol:.1e}; "
+            "raise tol, or give float64 points"
+        )
+
+
+def _reduced(f: Tensor, J: Tensor, rank: int) -> tuple[Tensor | None, Tensor, Tensor]:
+    """U, U^T f and U^T J, where U spans the range of J of this rank; None for the unit matrix."""
+    if f.shape[-1] == rank:
+        return None, f, J
+    U = calculus.leading_range(J, rank)
+    return U, _project_to(U, f), U.mT @ J
+
+
+def _project_to(U: Tensor | None, f: Tensor) -> Tensor:
+    return f if U is None else (U.mT @ f.unsqueeze(-1)).squeeze(-1)
+
+
+def _least_norm(g: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """K^+ g, K of full row rank, and its length; 0 and infinity where K loses rank, g not 0."""
+    Q, R = calculus.orthonormalize(K.mT)
+    zero = (g == 0).all(-1)
+    singular = (R <= 0).any(-1)
+    L = (K @ Q).tril()
+    identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
+    L = torch.where((singular | zero)[..., None, None], identity, L)
+    w = torch.linalg.solve_triangular(L, g.unsqueeze(-1), upper=False)
+    v = (Q @ w).squeeze(-1)
+    v = torch.where((singular | zero).unsqueeze(-1), 0.0, v)
+    # double where: a norm has no derivative at 0
+    length = torch.where(zero.unsqueeze(-1), 1.0, v).norm(dim=-1)
+    return v, torch.where(zero, 0.0, torch.where(singular, math.inf, length))
+
+
+def gauss_newton_step(
+    f: Float[Tensor, "*batch m"], J: Float[Tensor, "*batch m D"], rank: int
+) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
+    """J^+ f, and the residual |J^+ f|; what f has outside the range of J counts in it too.
+
+    Both are differentiable. The residual is infinite, and the step 0, where J loses rank.
+    """
+    U, g, K = _reduced(f, J, rank)
+    v, length = _least_norm(g, K)
+    if U is None:
+        return v, length
+    # no derivative: it is no part of the step
+    rest = (f.square().sum(-1) - g.square().sum(-1)).detach().clamp_min(0).sqrt()
+    size = torch.linalg.matrix_norm(K.detach(), ord=2) if rank else torch.ones_like(rest)
+    return v, torch.where(rest > 0, torch.hypot(length, rest / size), length)
+
+
+def _capped(v: Tensor, longest: float) -> Tensor:
+    # the cap itself is no part of the derivative where it does not act
+    length = v.detach().norm(dim=-1, keepdim=True)
+    return torch.where(length > longest, v * (longest / v.norm(dim=-1, keepdim=True)), v)
+
+
+def project(
+    linearize: Linearize,
+    x: Float[Tensor, "*batch D"],
+    *,
+    rank: int,
+    scale: float,
+    tol: float,
+    max_steps: int,
+    method: Method = "auto",
+) -> Projection:
+    """Retract x onto {E = 0}.
+
+    The first derivative of the value, with respect to x and to whatever E depends on, is exact:
+    every step is differentiated.
+
+    Args:
+        linearize: points (n, D) to E, shape (n, m), and J, shape (n, m, D).
+        x: start, shape (..., D).
+        rank: k, the rank of J on M.
+        scale: longest step.
+        tol: residual :math:`|J^+ E|` at which a row has converged.
+        max_steps: most steps of a row and a method.
+        method: "gauss_newton", "levenberg_marquardt", or "auto": the first, and the second from
+            the start again for the rows where the first fails.
+    """
+    if method not in METHODS:
+        raise ValueError(f"expected a method out of {METHODS}, got {method!r}")
+
+    def gauss_newton(y: Tensor) -> tuple[Tensor, Tensor]:
+        v, r = gauss_newton_step(*linearize(y), rank)
+        return r, y - _capped(v, scale)
+
+    if method == "levenberg_marquardt":
+        return _levenberg_marquardt(linearize, x, rank, scale, tol, max_steps)
+    p = iterate(gauss_newton, x, tol=tol, max_steps=max_steps)
+    rows = ~p.converged & x.isfinite().all(-1)
+    if method == "gauss_newton" or not bool(rows.any()):
+        return p
+    q = _levenberg_marquardt(linearize, x[rows], rank, scale, tol, max_steps)
+    better = rows.masked_scatter(rows, q.converged)
+    return Projection(
+        p.value.index_put((better,), q.value[q.converged]),
+        p.residual.index_put((better,), q.residual[q.converged]),
+        p.converged | better,
+        p.steps.index_put((rows,), p.steps[rows] + q.steps),
+    )
+
+
+def _levenberg_marquardt(
+    linearize: Linearize, x: Tensor, rank: int, scale: float, tol: float, max_steps: int
+) -> Projection:
+    """The damping travels with its row, as a last column."""
+
+    def step(state: Tensor) -> tuple[Tensor, Tensor]:
+        y, damping = state[:, :-1], state[:, -1]
+        f, J = linearize(y)
+        U, g, K = _reduced(f, J, rank)
+        _, r = gauss_newton_step(f.detach(), J.detach(), rank)
+        G = K @ K.mT
+        mu = damping * G.diagonal(dim1=-2, dim2=-1).mean(-1)
+        G = G + mu[:, None, None] * torch.eye(rank, dtype=y.dtype, device=y.device)
+        w = torch.linalg.solve_ex(G, g.unsqueeze(-1))[0]
+        moved = y - _capped((K.mT @ w).squeeze(-1), scale)
+        # with one U before and after; False where E is NaN there
+        taken = _project_to(U, linearize(moved.detach())[0]).norm(dim=-1) < g.norm(dim=-1)
+        damping = torch.where(taken, _LOWER * damping, _RAISE * damping).clamp(1e-14, 1e14)
+        value = torch.where(taken.unsqueeze(-1), moved, y)
+        return r.clamp_max(_FINITE), torch.cat([value, damping.unsqueeze(-1)], -1)
+
+    start = torch.cat([x, torch.full_like(x[..., :1], _DAMPING)], -1)
+    p = iterate(step, start, tol=tol, max_steps=max_steps)
+    r = torch.where(p.residual >= _FINITE, math.inf, p.residual)
+    return Projection(p.value[..., :-1], r, p.converged, p.steps)
+
+
+def nearest(
+    M: Manifold,
+    x: Float[Tensor, "*batch D"],
+    *,
+    tol: float,
+    max_steps: int,
+) -> Projection:
+    r"""A point y of M nearest to x among those around project(x); see :meth:`Manifold.nearest`."""
+    shape, target = x.shape, x.reshape(-1, x.shape[-1])
+    k, D = M.ambient_dim - M.dim, M.ambient_dim
+    fixed = target.detach()
+    with torch.no_grad():
+        start = M.project(fixed)
+
+        def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
+            y, z = state[:, :D], state[:, D:]
+            f, J = M.linearize(y)
+            J = calculus.split(J, k)
+            n = -J.solve(f.unsqueeze(-1))
+            g = J.T.mT @ (z - y).unsqueeze(-1)
+            r = torch.hypot(g.flatten(-2).norm(dim=-1), n.flatten(-2).norm(dim=-1))
+            A, h = _stationarity(M, y, z, J, n)
+            # |eigenvalues|: downhill for |x - y| also where A is not positive
+            w, V = torch.linalg.eigh(torch.where(A.isfinite(), A, 0.0))
+            w = w.abs().clamp_min(_LEAST_CURVATURE).unsqueeze(-1)
+            step = n + J.T @ (V @ ((V.mT @ (g - h)) / w))
+            return r, torch.cat([y + _capped(step.squeeze(-1), _LONGEST * M.scale), z], -1)
+
+        state = torch.cat([start.value, fixed], -1)
+        p = iterate(evaluate, state, tol=tol, max_steps=max_steps)
+    y = p.value[:, :D]
+    value = torch.where(p.converged.unsqueeze(-1), _implicit(M, y, target), y)
+    ok = p.converged & start.converged & M.guard(y)
+    steps = start.steps + p.steps
+    return Projection(
+        value.reshape(shape),
+        p.residual.reshape(shape[:-1]),
+        ok.reshape(shape[:-1]),
+        steps.reshape(shape[:-1]),
+    )
+
+
+def _stationarity(
+    M: Manifold, y: Tensor, x: Tensor, J: calculus.Split, n: Tensor
+) -> tuple[Tensor, Tensor]:
+    """T^T (I + lambda . D^2 E) T, shape (n, d, d), and T^T (lambda . D^2 E) n, shape (n, d, 1)."""
+    d = J.T.shape[-1]
+    H = calculus.second_derivative(M.equations, y, torch.cat([J.T, n], -1))
+    lam = J.U @ ((J.N.mT @ (x - y).unsqueeze(-1)) / J.s.unsqueeze(-1))
+    H = (lam.unsqueeze(-1) * H).sum(-3)
+    identity = torch.eye(d, dtype=y.dtype, device=y.device)
+    return identity + (H[..., :d, :d] + H[..., :d, :d].mT) / 2, H[..., :d, d:]
+
+
+def _implicit(
+    M: Manifold, y: Float[Tensor, "n D"], x: Float[Tensor, "n D"]
+) -> Float[Tensor, "n D"]:
+    """One more step from y, of which only x and the parameters of E are differentiated."""
+    y, fixed = y.detach(), x.detach()
+    with torch.no_grad():
+        J = calculus.split(M.linearize(y)[1], M.ambient_dim - M.dim)
+        lam = J.U @ ((J.N.mT @ (fixed - y).unsqueeze(-1)) / J.s.unsqueeze(-1))
+    f, JT = calculus.value_and_jacobian(
+        lambda t: M.equations(y + (J.T @ t.unsqueeze(-1)).squeeze(-1)),
+        y.new_zeros(y.shape[0], M.dim),
+    )
+    n = -J.solve(f.unsqueeze(-1))
+    A, h = _stationarity(M, y, fixed, J, n)
+    g = J.T.mT @ (x - y).unsqueeze(-1) - JT.mT @ lam - h
+    move = J.T @ torch.linalg.solve_ex(A.detach(), g)[0]
+    return y + (n + move).squeeze(-1)
