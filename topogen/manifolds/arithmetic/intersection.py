@@ -80,8 +80,8 @@ class Intersection(Manifold):
         >>> M = Intersection(A, B)
         >>> M.dim, round(M.transversality, 4), round(M.volume, 4), str(M.homology)
         (1, 0.7071, 5.4414, 'Z/2: (1, 1), Z/3: (1, 1)')
-        >>> M.project(torch.tensor([[0.1, 0.0, 1.0]], dtype=torch.float64)).value
-        tensor([[0.0000, 0.0000, 0.8660]], dtype=torch.float64)
+        >>> bool(M.project(torch.tensor([[0.1, 0.2, 1.0]])).value[0, 0].abs() < 1e-7)
+        True
     """
 
     def __init__(

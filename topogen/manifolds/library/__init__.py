@@ -2,7 +2,6 @@
 
 from .base import ReferenceSpace as ReferenceSpace
 from .combine import DisjointUnion as DisjointUnion
-from .combine import Product as Product
 from .flat import Euclidean as Euclidean
 from .flat import Interval as Interval
 from .genus import Genus as Genus
@@ -10,6 +9,7 @@ from .klein import KleinBottle as KleinBottle
 from .klein import MobiusBand as MobiusBand
 from .knots import HopfLink as HopfLink
 from .knots import TorusKnot as TorusKnot
+from .product import Product as Product
 from .projective import ProjectivePlane as ProjectivePlane
 from .projective import RotationGroup as RotationGroup
 from .spheres import Circle as Circle
