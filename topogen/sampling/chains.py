@@ -1,0 +1,305 @@
+"""Chains on M side by side: options, the loop, and what comes out of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import TopogenError, UnsupportedError
+from ..manifolds.base import Manifold
+from .alarms import find_alarms
+from .diagnostics import Diagnostics, diagnose
+from .kernel import ACCEPTED, METROPOLIS, OUTSIDE, PROJECTION, REVERSE, Kernel, Trajectories
+from .moves import Mover, NormalSolver
+from .regions import reach_bound
+from .starts import Starts, starting_points
+from .target import LogDensity, Target
+from .warmup import SAFE, warm_up
+
+_WARMUP = 200
+_REACH_POINTS = 512
+# draws of each statistic that R-hat and ESS are taken from
+_DIAGNOSED = 2**18
+
+
+class SamplingError(TopogenError, ArithmeticError):
+    """Chains raise an alarm, and `throw` was set."""
+
+
+class Mean(NamedTuple):
+    """An expectation, with its standard error from the scatter of the chains."""
+
+    value: Float[Tensor, "*q"]
+    error: Float[Tensor, "*q"]
+
+
+@dataclass(frozen=True)
+class ChainResult:
+    r"""Draws of many chains on M, and what is known of their worth.
+
+    Attributes:
+        samples: points of M, shape (chains, draws, D).
+        log_density: the unnormalised log density at them, shape (chains, draws).
+        acceptance: share of the transitions that were taken, in kept and thinned draws.
+        projection_failures: share refused because a return to M did not converge.
+        reverse_failures: share refused because the way back did not end at its start.
+        outside: share refused because the guard of M was left.
+        metropolis_rejections: share refused by the Metropolis test.
+        step: the step h, frozen after warm-up.
+        reach: reach of M, given, or estimated from pairs of starting points (from above).
+        rhat: the largest rank-normalised split R-hat of the coordinates and the log density;
+            within components, where these are known.
+        ess_bulk: their smallest bulk effective sample size, over all chains.
+        ess_tail: their smallest tail effective sample size.
+        chain_acceptance: the share of each chain, shape (chains,).
+        components: the component that each chain started in, where that is known.
+        alarm: why the draws may be of another law; None where nothing was noticed.
+        status: "ok", "alarm", or "uncorrected" for chains without a Metropolis test.
+    """
+
+    samples: Float[Tensor, "chains draws D"]
+    log_density: Float[Tensor, "chains draws"]
+    acceptance: float
+    projection_failures: float
+    reverse_failures: float
+    outside: float
+    metropolis_rejections: float
+    step: float
+    reach: float
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+    chain_acceptance: Float[Tensor, " chains"] = field(repr=False)
+    components: Int[Tensor, " chains"] | None = field(repr=False)
+    alarm: str | None
+    status: Literal["ok", "alarm", "uncorrected"]
+
+    @property
+    def points(self) -> Float[Tensor, "n D"]:
+        """All draws, one a row."""
+        return self.samples.flatten(0, 1)
+
+    def diagnose(self, g: Callable[[Tensor], Tensor] | None = None) -> Diagnostics:
+        """R-hat and effective sample sizes of g(x), shape (..., q); None takes the coordinates."""
+        return diagnose(self.samples if g is None else g(self.samples))
+
+    def mean(self, g: Callable[[Tensor], Tensor]) -> Mean:
+        """E g(x), for g that takes (..., D) to (...) or (..., q), with its standard error.
+
+        The error is that of a mean of independent chains, which needs no autocorrelation times.
+        """
+        per_chain = g(self.samples).to(torch.float64).mean(1)
+        n = per_chain.shape[0]
+        if n < 2:
+            raise UnsupportedError("expected two chains or more for an error, got 1; run more")
+        return Mean(per_chain.mean(0), per_chain.std(0) / math.sqrt(n))
+
+    def __str__(self) -> str:
+        chains, draws, _ = self.samples.shape
+        refused = (
+            f"projection {self.projection_failures:.1%}, reverse {self.reverse_failures:.1%}, "
+            f"outside {self.outside:.1%}, Metropolis {self.metropolis_rejections:.1%}"
+        )
+        lines = [
+            f"{chains} chains of {draws} draws, step {self.step:.3g}, reach {self.reach:.3g}",
+            f"accepted {self.acceptance:.1%}; refused: {refused}",
+            f"R-hat {self.rhat:.3f}, effective draws {self.ess_bulk:.0f} (tails "
+            f"{self.ess_tail:.0f})",
+        ]
+        return "\n".join([*lines, f"{self.status}" + (f": {self.alarm}" if self.alarm else "")])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all samplers are told; see :func:`topogen.sampling.random_walk`."""
+
+    n: int
+    step: float | None
+    chains: int
+    start: Any
+    weights: Any
+    components: Any
+    warmup: int | None
+    thin: int
+    accept: float
+    reach: float | None
+    solver: NormalSolver
+    throw: bool
+    generator: torch.Generator | None
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        for name, least in (("n", 1), ("chains", 1), ("thin", 1), ("warmup", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"expected {name} >= {least}, got {value}")
+        for name in ("step", "reach"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"expected {name} > 0, got {value}")
+        if not 0 < self.accept < 1:
+            raise ValueError(f"expected accept between 0 and 1, got {self.accept}")
+        if self.generator is not None and self.seed is not None:
+            raise ValueError("expected a generator or a seed, got both")
+
+
+def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> ChainResult:
+    """Start, warm up, run, judge."""
+    if not 0 < M.dim < M.ambient_dim:
+        raise UnsupportedError(
+            f"expected a set with 0 < dim < ambient_dim, got {type(M).__name__} of dimension "
+            f"{M.dim} in R^{M.ambient_dim}; it has no tangential, or no normal, direction"
+        )
+    generator = plan.generator
+    if plan.seed is not None:
+        generator = torch.Generator().manual_seed(plan.seed)
+    mover = Mover(M, plan.solver)
+    start = starting_points(
+        M, plan.chains, plan.start, plan.weights, plan.components, generator
+    )
+    target = Target(log_density, start.x)
+    trajectories = Trajectories(mover, target, kernel)
+    at = mover.frames(start.x)
+    state = trajectories.state(at)
+    reach = plan.reach
+    if reach is None:
+        some = torch.linspace(0, plan.chains - 1, min(plan.chains, _REACH_POINTS)).long()
+        reach = float(reach_bound(at.x[some], at.N[some], M.scale))
+    first = SAFE * min(reach, M.scale) / math.sqrt(M.dim)
+    warm = warm_up(
+        trajectories,
+        state,
+        first if plan.step is None else plan.step,
+        iterations=plan.warmup if plan.warmup is not None else _WARMUP,
+        adapt=plan.step is None,
+        target=plan.accept,
+        reach=reach,
+        uniform=start.uniform,
+        given=start.given,
+        generator=generator,
+    )
+    if not bool(warm.state.log_f.isfinite().all()):
+        bad = int((~warm.state.log_f.isfinite()).sum())
+        raise ValueError(
+            f"expected starts of finite log density, got -inf or NaN at {bad} of {plan.chains}; "
+            "give starts where the density is positive"
+        )
+    target.nan = 0
+    records = _record(trajectories, warm.state, warm.step, plan, generator)
+    return _judge(M, records, kernel, plan, warm.step, reach, warm.exact, start, target)
+
+
+@dataclass(frozen=True)
+class Records:
+    """What was seen along the chains; draws come first, transitions are draws times `thin`.
+
+    Attributes:
+        x: kept points, shape (draws, chains, D).
+        log_f: log density at them, (draws, chains).
+        before: log density at the start of each transition, (transitions, chains).
+        outcome: what became of it, (transitions, chains).
+        longest: its longest tangential step, (transitions, chains).
+    """
+
+    x: Tensor
+    log_f: Tensor
+    before: Tensor
+    outcome: Tensor
+    longest: Tensor
+
+
+def _record(
+    trajectories: Trajectories,
+    state: Any,
+    step: float,
+    plan: Plan,
+    generator: torch.Generator | None,
+) -> Records:
+    chains, D = state.at.x.shape
+    total = plan.n * plan.thin
+    x = state.at.x.new_empty(plan.n, chains, D)
+    log_f = x.new_empty(plan.n, chains)
+    before = torch.empty(total, chains, dtype=torch.float32)
+    longest = torch.empty_like(before)
+    outcome = torch.empty(total, chains, dtype=torch.uint8)
+    for i in range(total):
+        before[i] = state.log_f
+        result = trajectories.transition(state, step, generator)
+        state, outcome[i], longest[i] = result.state, result.outcome, result.longest
+        if (i + 1) % plan.thin == 0:
+            x[i // plan.thin], log_f[i // plan.thin] = state.at.x, state.log_f
+    return Records(x, log_f, before, outcome, longest)
+
+
+def _judge(
+    M: Manifold,
+    records: Records,
+    kernel: Kernel,
+    plan: Plan,
+    step: float,
+    reach: float,
+    exact: bool,
+    start: Starts,
+    target: Target,
+) -> ChainResult:
+    samples, log_f = records.x.movedim(0, 1), records.log_f.T
+    rhat, bulk, tail = _convergence(samples, log_f, start.components)
+    alarm = find_alarms(
+        M, records, kernel, reach=reach, rhat=rhat, exact=exact, weighted=start.weighted,
+        nan=target.nan, given=plan.reach is not None,
+    )
+    rate = [float((records.outcome == code).to(torch.float64).mean()) for code in range(5)]
+    status = "uncorrected" if not kernel.metropolis else "ok" if alarm is None else "alarm"
+    result = ChainResult(
+        samples=samples,
+        log_density=log_f,
+        acceptance=rate[ACCEPTED],
+        projection_failures=rate[PROJECTION],
+        reverse_failures=rate[REVERSE],
+        outside=rate[OUTSIDE],
+        metropolis_rejections=rate[METROPOLIS],
+        step=step,
+        reach=reach,
+        rhat=rhat,
+        ess_bulk=bulk,
+        ess_tail=tail,
+        chain_acceptance=(records.outcome == ACCEPTED).to(torch.float64).mean(0),
+        components=start.components,
+        alarm=alarm,
+        status=status,
+    )
+    if plan.throw and status == "alarm":
+        raise SamplingError(f"{alarm}\n{result}")
+    return result
+
+
+def _convergence(
+    samples: Tensor, log_f: Tensor, components: Tensor | None
+) -> tuple[float, float, float]:
+    """Worst R-hat, bulk and tail effective sample sizes of coordinates and log density."""
+    chains, n = log_f.shape
+    labels = torch.zeros(chains, dtype=torch.int64) if components is None else components
+    statistics = torch.cat([samples, log_f.unsqueeze(-1)], -1)
+    worst, bulk, tail = math.nan, 0.0, 0.0
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(-1)
+        # every so many chains, so that starts of all parts are seen
+        stride = max(1, -(-members.numel() * n // _DIAGNOSED))
+        some = members[::stride]
+        found = diagnose(statistics[some])
+        varies = ~found.rhat.isnan()
+        if bool(varies.any()):
+            worst = max(worst, float(found.rhat[varies].max())) if worst == worst else float(
+                found.rhat[varies].max())
+            share = members.numel() / some.numel()
+            bulk += share * float(found.ess_bulk[varies].min())
+            tail += share * float(found.ess_tail[varies].min())
+        else:
+            bulk = tail = math.nan
+    return worst, bulk, tail

@@ -1,0 +1,262 @@
+r"""One reversible move along M: a tangential step, and a return along the fixed normal frame.
+
+Zappa, Holmes-Cerfon and Goodman, "Monte Carlo on manifolds: sampling densities and integrating
+functions", 2018, https://doi.org/10.1002/cpa.21783; Lelievre, Rousset and Stoltz, "Hybrid Monte
+Carlo methods for sampling probability measures on submanifolds", 2019,
+https://doi.org/10.1007/s00211-019-01056-4.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .. import calculus
+from ..manifolds.base import Manifold, projection_tolerance
+
+# up to this many equations, one backward pass for each is faster than a vectorised one
+_FEW_EQUATIONS = 3
+
+
+@dataclass(frozen=True)
+class NormalSolver:
+    r"""How E(x + v + N_x a) = 0 is solved for a: R^k, from a = 0, in float64.
+
+    A step is :math:`a \leftarrow a - (DE(y) N_x)^+ E(y)` at y = x + v + N_x a, or with DE(x) in
+    place of DE(y) when `quasi` is set; by least squares where there are more than k equations. The
+    way back is solved with the same budget and start, since a move counts only if it returns.
+
+    Attributes:
+        tol: length of a step at which a row has converged; None takes eps^(3/4) times the size of
+            M, eps being that of the precision in which E is computed.
+        reverse_tol: how near to x the way back must end; None takes sqrt(eps) times the size.
+        max_steps: most steps of a row.
+        quasi: keep the matrix of the start: a step is cheaper, convergence is linear.
+        reverse_check: False accepts moves that do not return, and gives a wrong law; for
+            comparison only.
+    """
+
+    tol: float | None = None
+    reverse_tol: float | None = None
+    max_steps: int = 10
+    quasi: bool = False
+    reverse_check: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise ValueError(f"expected max_steps >= 1, got {self.max_steps}")
+        for name, value in (("tol", self.tol), ("reverse_tol", self.reverse_tol)):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"expected {name} > 0, got {value}")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Points x of M, shape (n, D), with orthonormal bases N of their normal spaces, (n, D, k)."""
+
+    x: Float[Tensor, "n D"]
+    N: Float[Tensor, "n D k"]
+
+    def coefficients(self, p: Float[Tensor, "n D"]) -> Float[Tensor, "n k"]:
+        """N^T p."""
+        if self.N.shape[-1] == 1:
+            return (self.N[..., 0] * p).sum(-1, keepdim=True)
+        return (self.N.mT @ p.unsqueeze(-1)).squeeze(-1)
+
+    def normal(self, a: Float[Tensor, "n k"]) -> Float[Tensor, "n D"]:
+        """N a."""
+        if self.N.shape[-1] == 1:
+            return self.N[..., 0] * a
+        return (self.N @ a.unsqueeze(-1)).squeeze(-1)
+
+    def tangential(self, p: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """P p = p - N N^T p."""
+        return p - self.normal(self.coefficients(p))
+
+    def __getitem__(self, rows: Tensor) -> Frames:
+        return Frames(self.x[rows], self.N[rows])
+
+    def put(self, rows: Int[Tensor, " m"], other: Frames) -> Frames:
+        """These, with the given rows replaced."""
+        return Frames(self.x.index_copy(0, rows, other.x), self.N.index_copy(0, rows, other.N))
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where a tangential step took each row.
+
+    Attributes:
+        at: the points reached, with frames; at rows that did not `arrive`, the starting ones.
+        v: the tangential part of y - x at y; reversed, it leads back.
+        arrived: whether the return to M converged.
+        inside: whether y lies in the guard.
+        returned: whether the move from y along -v ends at x.
+    """
+
+    at: Frames
+    v: Float[Tensor, "n D"]
+    arrived: Bool[Tensor, " n"]
+    inside: Bool[Tensor, " n"]
+    returned: Bool[Tensor, " n"]
+
+    @property
+    def ok(self) -> Bool[Tensor, " n"]:
+        """Whether the move may be taken."""
+        return self.arrived & self.inside & self.returned
+
+
+class Mover:
+    """Moves along one M with one solver.
+
+    Args:
+        M: the set.
+        solver: tolerances and budget.
+
+    Raises:
+        ValueError: a tolerance is finer than the precision in which M is computed.
+    """
+
+    def __init__(self, M: Manifold, solver: NormalSolver) -> None:
+        self.M, self.solver = M, solver
+        self.codim = M.ambient_dim - M.dim
+        floor = torch.float64
+        for parameter in M.parameters():
+            if torch.finfo(parameter.dtype).eps > torch.finfo(floor).eps:
+                floor = parameter.dtype
+        least = projection_tolerance(floor, M.scale)
+        self.tol = least if solver.tol is None else solver.tol
+        # rounding of E is about eps times the size of M
+        if self.tol < 8 * torch.finfo(floor).eps * M.scale:
+            raise ValueError(
+                f"expected tol >= {8 * torch.finfo(floor).eps * M.scale:.1e}, since "
+                f"{type(M).__name__} is computed in {floor}, got {self.tol:.1e}; no row would "
+                "ever converge: raise tol, or call M.double()"
+            )
+        default = torch.finfo(floor).eps ** 0.5 * M.scale
+        self.reverse_tol = default if solver.reverse_tol is None else solver.reverse_tol
+
+    def linearize(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
+        """E(x), shape (n, m), and DE(x), shape (n, m, D)."""
+        if self.codim > _FEW_EQUATIONS:
+            return self.M.linearize(x)
+        with torch.enable_grad():
+            y = x.detach().requires_grad_()
+            E = self.M.equations(y)
+            if E.shape[-1] > _FEW_EQUATIONS:
+                return self.M.linearize(x)
+            parts = [
+                torch.autograd.grad(e.sum(), y, retain_graph=True, materialize_grads=True)[0]
+                for e in E.unbind(-1)
+            ]
+        return E.detach(), torch.stack(parts, -2)
+
+    def frames(self, x: Float[Tensor, "n D"], J: Tensor | None = None) -> Frames:
+        """Normal frames at points x of M; J = DE(x), where it is known."""
+        J = self.linearize(x)[1] if J is None else J
+        if J.shape[-2] == self.codim == 1:
+            return Frames(x, (J / J.norm(dim=-1, keepdim=True)).mT)
+        if J.shape[-2] == self.codim:
+            return Frames(x, calculus.normal_basis(J))
+        return Frames(x, self.M.normal_basis(x))
+
+    def solve(
+        self, at: Frames, v: Float[Tensor, "n D"]
+    ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n m D"] | None, Bool[Tensor, " n"]]:
+        """Solve E(x + v + N_x a) = 0: the points, DE there if at hand, and who converged."""
+        y = at.x + v
+        n = y.shape[0]
+        kept = _apply(self.linearize(at.x)[1], at.N) if self.solver.quasi else None
+        active = torch.arange(n, device=y.device)
+        converged = torch.zeros(n, dtype=torch.bool, device=y.device)
+        N, J_all = at.N, None
+        for step in range(self.solver.max_steps + 1):
+            here = y if active.numel() == n else y[active]
+            if kept is None:
+                E, J = self.linearize(here)
+                a, rest = least_squares(_apply(J, N), E)
+            else:
+                with torch.no_grad():
+                    E, J = self.M.equations(here), None
+                a, rest = least_squares(kept, E)
+            size = a.norm(dim=-1)
+            done = (size <= self.tol) & (rest <= self.reverse_tol)
+            if J is not None:
+                rows = active[done]
+                J_all = J if J_all is None else J_all.index_copy(0, rows, J[done])
+            converged = converged.index_put((active,), done)
+            going = size.isfinite() & ~done
+            if step == self.solver.max_steps or not bool(going.any()):
+                break
+            if not bool(going.all()):
+                active, N, a = active[going], N[going], a[going]
+                kept = None if kept is None else kept[going]
+            moved = -Frames(a, N).normal(a)
+            y = y + moved if active.numel() == n else y.index_add(0, active, moved)
+        return y, J_all, converged
+
+    def move(self, at: Frames, v: Float[Tensor, "n D"]) -> Move:
+        """Step along the tangential vectors v and return to M; check the way back."""
+        y, J, arrived = self.solve(at, v)
+        inside = torch.zeros_like(arrived)
+        returned = torch.zeros_like(arrived)
+        rows = arrived.nonzero().squeeze(-1)
+        if rows.numel() < arrived.numel():
+            y, J = y[rows], None if J is None else J[rows]
+        if rows.numel() == 0:
+            return Move(at, torch.zeros_like(v), arrived, inside, returned)
+        there, x = self.frames(y, J), at.x[rows]
+        ok = self.M.guard(y) & there.N.isfinite().flatten(1).all(-1)
+        inside[rows] = ok
+        w = there.tangential(y - x)
+        if self.solver.reverse_check:
+            z, _, back = self.solve(there, -w)
+            returned[rows] = back & ((z - x).norm(dim=-1) <= self.reverse_tol)
+        else:
+            returned[rows] = True
+        if rows.numel() == arrived.numel():
+            return Move(there, w, arrived, inside, returned)
+        return Move(
+            at.put(rows, there), torch.zeros_like(v).index_copy(0, rows, w), arrived, inside,
+            returned,
+        )
+
+
+def _apply(J: Float[Tensor, "n m D"], N: Float[Tensor, "n D k"]) -> Float[Tensor, "n m k"]:
+    """J N."""
+    if N.shape[-1] == 1:
+        return (J * N.mT).sum(-1, keepdim=True)
+    return J @ N
+
+
+def least_squares(
+    A: Float[Tensor, "n m k"], E: Float[Tensor, "n m"]
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
+    """The a that minimises |A a - E|, and what is left, relative to the size of A.
+
+    Rows with a singular A give NaN or infinity, never an error.
+    """
+    m, k = A.shape[-2:]
+    if m == k:
+        if k == 1:
+            a = E / A[..., 0]
+        elif k == 2:
+            det = A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
+            first = A[..., 1, 1] * E[..., 0] - A[..., 0, 1] * E[..., 1]
+            second = A[..., 0, 0] * E[..., 1] - A[..., 1, 0] * E[..., 0]
+            a = torch.stack([first, second], -1) / det.unsqueeze(-1)
+        else:
+            a = torch.linalg.solve_ex(A, E.unsqueeze(-1))[0].squeeze(-1)
+        return a, torch.zeros_like(a[..., 0])
+    right = (A.mT @ E.unsqueeze(-1)).squeeze(-1)
+    if k == 1:
+        a = right / A.square().sum(-2)
+    else:
+        L, failed = torch.linalg.cholesky_ex(A.mT @ A)
+        a = torch.cholesky_solve(right.unsqueeze(-1), L).squeeze(-1)
+        a = torch.where((failed > 0).unsqueeze(-1), math.nan, a)
+    rest = (E - (A @ a.unsqueeze(-1)).squeeze(-1)).norm(dim=-1)
+    return a, rest * (k / A.square().sum((-2, -1))).sqrt()

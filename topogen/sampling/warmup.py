@@ -1,0 +1,165 @@
+r"""What happens before draws are kept: the step is chosen, and the target is approached."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .kernel import ACCEPTED, State, Trajectories
+from .starts import systematic
+
+# the share of effectively independent rows that one annealing step keeps
+_KEPT = 0.8
+_LEAST_ANCESTORS = 0.1
+# h max |p| <= reach / 2, the maximum taken over all but 1 % of the trajectories
+SAFE = 0.5
+MOST = 0.99
+_WINDOW = 20
+
+
+class DualAveraging:
+    r"""Step size such that the mean acceptance probability is `target`.
+
+    Nesterov's dual averaging as in Hoffman and Gelman, "The No-U-turn sampler", 2014, section
+    3.2.1, https://jmlr.org/papers/v15/hoffman14a.html; all chains share one step.
+
+    Example:
+        >>> adaptation = DualAveraging(1.0, target=0.8)
+        >>> for _ in range(500):
+        ...     adaptation.update(math.exp(-adaptation.step))  # acceptance falls with the step
+        >>> round(adaptation.final, 2)
+        0.22
+    """
+
+    _gamma, _t0, _kappa = 0.05, 10.0, 0.75
+
+    def __init__(self, step: float, target: float) -> None:
+        self.target, self.step = target, step
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all but the present step."""
+        self._mu, self._t, self._sum = math.log(10 * self.step), 0, 0.0
+        self._mean = math.log(self.step)
+
+    def update(self, acceptance: float, bound: float = math.inf) -> None:
+        """Take in one mean acceptance probability; no step exceeds `bound`."""
+        self._t += 1
+        weight = 1 / (self._t + self._t0)
+        self._sum = (1 - weight) * self._sum + weight * (self.target - acceptance)
+        log_step = self._mu - math.sqrt(self._t) / self._gamma * self._sum
+        log_step = min(log_step, math.log(bound))
+        decay = self._t**-self._kappa
+        self._mean = min(decay * log_step + (1 - decay) * self._mean, math.log(bound))
+        self.step = math.exp(log_step)
+
+    @property
+    def final(self) -> float:
+        """The averaged step, to be kept from here on."""
+        return math.exp(self._mean)
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Where warm-up ended.
+
+    Attributes:
+        state: the chains.
+        step: the step from here on.
+        exact: whether the rows are draws of the target, but for the error of resampling.
+    """
+
+    state: State
+    step: float
+    exact: bool
+
+
+def warm_up(
+    trajectories: Trajectories,
+    state: State,
+    step: float,
+    *,
+    iterations: int,
+    adapt: bool,
+    target: float,
+    reach: float,
+    uniform: bool,
+    given: bool,
+    generator: torch.Generator | None,
+) -> Warm:
+    r"""Run `iterations` transitions, whose first half anneals from the uniform law to the target.
+
+    The exponent beta rises from 0 to 1 in steps that keep 80 % of the rows effectively independent
+    under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws are resampled
+    by these weights, so components that no chain can leave get their share; others are only
+    moved. Rows given by the user without weights are not annealed.
+
+    Args:
+        trajectories: the kernel on M.
+        state: the chains at their starts.
+        step: the first step.
+        iterations: how many.
+        adapt: whether the step is adapted, to the acceptance `target` and the bound by `reach`.
+        target: mean acceptance probability.
+        reach: of M, or an estimate.
+        uniform: whether the starts are draws of the uniform law of M.
+        given: whether the user gave them.
+        generator: source of randomness.
+    """
+    density = trajectories.target
+    anneal = density.f is not None and iterations > 1 and (uniform or not given)
+    ancestors = torch.arange(state.log_f.shape[0])
+    adaptation = DualAveraging(step, target)
+    longest: list[float] = []
+    if anneal:
+        density.beta = 0.0
+    half = iterations // 2
+    for i in range(iterations):
+        if density.beta < 1:
+            raw = density.raw(state.at.x)
+            density.beta, weights = _anneal(raw, density.beta, last=i >= half)
+            if uniform:
+                index = systematic(weights, weights.shape[0], generator)
+                state, ancestors = state[index], ancestors[index]
+            state = trajectories.state(state.at)
+            if density.beta == 1 and adapt:
+                adaptation.restart()
+        result = trajectories.transition(state, adaptation.step, generator)
+        state = result.state
+        if adapt:
+            moved = result.longest / adaptation.step * trajectories.kernel.inner
+            longest.append(float(moved.quantile(MOST)))
+            bound = reach
+            if trajectories.kernel.gradient:
+                bound = SAFE * reach * trajectories.kernel.inner / max(longest[-_WINDOW:])
+            adaptation.update(float(result.probability.mean()), bound)
+    kept = ancestors.unique().numel() >= _LEAST_ANCESTORS * ancestors.numel()
+    exact = uniform and (density.f is None or (anneal and kept))
+    return Warm(state, adaptation.final if adapt else step, exact)
+
+
+def _anneal(raw: Tensor, beta: float, last: bool) -> tuple[float, Tensor]:
+    """The next exponent, and the weights that lead to it."""
+    if not bool(raw.isfinite().any()):
+        raise ValueError(
+            "expected a log_density that is finite somewhere, got -inf or NaN at every start; "
+            "give starts where the density is positive"
+        )
+
+    def weights(delta: float) -> Tensor:
+        return torch.softmax(delta * raw, 0) if delta else (raw > -math.inf).to(raw.dtype)
+
+    def enough(delta: float) -> bool:
+        return float(1 / weights(delta).square().sum()) >= _KEPT * positive
+
+    positive = int((raw > -math.inf).sum())
+    low, high = 0.0, 1.0 - beta
+    if last or enough(high):
+        return 1.0, weights(high)
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if enough(middle) else (low, middle)
+    return beta + low, weights(low)
