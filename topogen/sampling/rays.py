@@ -1,0 +1,346 @@
+r"""Uniform points and the area of a hypersurface from random lines.
+
+Isotropic random lines meet a hypersurface M of R^D in proportion to its area, wherever it is and
+however it is turned (Cauchy, Crofton). With lines through a ball of radius B around M,
+
+.. math:: H^{D-1}(M) = E[\#(line \cap M)]\, \frac{vol_{D-1}(B)}{E|u_1|},
+          \qquad E|u_1| = \frac{\Gamma(D/2)}{\sqrt\pi\, \Gamma((D+1)/2)},
+
+and the intersections, all of them, are uniform on M (Palais, Palais, Karcher, "Point clouds:
+distributing points uniformly on a surface", 2016, https://arxiv.org/abs/1611.04690; Ling, Madan,
+Sharp, Jacobson, "Uniform sampling of surfaces by casting rays", 2025,
+https://arxiv.org/abs/2506.05268).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import UnsupportedError
+from ..manifolds.base import Manifold
+from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
+from .regions import BallAround, known_points
+
+_FIRST = 16  # intervals per line on the coarsest grid
+_CHUNK = 8192
+_PILOT = 2048
+_STEEPER = 1.5  # the slope of F is bounded by this many times the largest one seen
+_MOST_GROWTHS = 12
+_MOST_ROUNDS = 2000
+_ITERATIONS = 80
+
+Scalar = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RaySample:
+    """What random lines met.
+
+    Attributes:
+        points: on M, shape (n, D).
+        line: the line of each point, shape (n,); points of one line are not independent.
+        hits: how many points of M each line met, shape (lines,).
+        late: roots that only the finest grid separated, as a share of all; about as many again
+            are missed at the most.
+        jumps: sign changes of F that are no zeros.
+        radius: of the ball.
+    """
+
+    points: Float[Tensor, "n D"]
+    line: Int[Tensor, " n"]
+    hits: Int[Tensor, " lines"]
+    late: float
+    jumps: int
+    radius: float
+
+
+class Rays:
+    r"""Isotropic random lines through a ball around M = {F = 0}, F: R^D -> R, and all their hits.
+
+    F is known on a line at 16 intervals; those that may hold a zero, :math:`|F(a)| + |F(b)| \le L
+    (b - a)` with L a bound of the slope, are halved down to `resolution` intervals per line. Every
+    sign change is then solved by Chandrupatla's method. Hits outside `M.guard` do not count.
+
+    Args:
+        M: a set of codimension 1 whose `equations` are one function that changes sign on it.
+        points: points near M, for example the data; None looks for some.
+        resolution: the finest number of intervals per line.
+        generator: source of randomness.
+
+    Raises:
+        UnsupportedError: M is not told by one function that changes sign.
+
+    Example:
+        >>> rays = Rays(tg.Torus(1.0, 0.5), generator=torch.Generator().manual_seed(0))
+        >>> v = rays.volume(20_000)
+        >>> abs(v.value - 4 * torch.pi**2 * 0.5) < v.error
+        True
+    """
+
+    def __init__(
+        self,
+        M: Manifold,
+        points: Any = None,
+        *,
+        resolution: int = 256,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if resolution < _FIRST:
+            raise ValueError(f"expected resolution >= {_FIRST}, got {resolution}")
+        self.M, self.generator = M, generator
+        self.F = signed_equation(M)
+        self.levels = math.ceil(math.log2(resolution / _FIRST))
+        x = known_points(M, points, generator)
+        self._require_sign_change(x)
+        self.ball = BallAround.of(x)
+        for _ in range(_MOST_GROWTHS):
+            self.slope = self._largest_slope()
+            wider = BallAround(self.ball.centre, 1.3 * self.ball.radius)
+            found = self._cast(_PILOT, wider).points
+            out = found[~self.ball.contains(found)]
+            if out.shape[0] == 0:
+                return
+            self.ball = self.ball.grown(M, out)
+        raise UnsupportedError(
+            f"expected a bounded set, but hits keep turning up to radius {self.ball.radius:.1e}; "
+            "restrict M, or give it a guard"
+        )
+
+    def _require_sign_change(self, x: Tensor) -> None:
+        n = self.M.normal_basis(x).squeeze(-1)
+        h = 1e-3 * self.M.scale
+        share = ((self.F(x + h * n) < 0) != (self.F(x - h * n) < 0)).double().mean().item()
+        if share < 0.95:
+            raise UnsupportedError(
+                f"expected a function that changes sign on {type(self.M).__name__}, but it does "
+                f"at {share:.0%} of its points only (a distance, or a square?); use "
+                "method='tube' or 'atlas'"
+            )
+
+    def _largest_slope(self) -> float:
+        x = self.ball.draw(_PILOT, self.generator)
+        J = self.M.linearize(x)[1]
+        slopes = J.flatten(-2).norm(dim=-1)
+        return _STEEPER * float(slopes[slopes.isfinite()].max())
+
+    # -- lines ------------------------------------------------------------------------------------
+
+    def _cast(self, lines: int, ball: BallAround | None = None) -> RaySample:
+        """All points of M on random lines."""
+        ball = self.ball if ball is None else ball
+        parts: list[RaySample] = []
+        late = total = done = 0
+        for start in range(0, lines, _CHUNK):
+            m = min(_CHUNK, lines - start)
+            with torch.no_grad():
+                part, new, all_roots = self._cast_chunk(m, ball)
+            parts.append(part)
+            late, total, done = late + new, total + all_roots, start + m
+        offset = torch.arange(len(parts)) * _CHUNK
+        return RaySample(
+            torch.cat([p.points for p in parts]),
+            torch.cat([p.line + o for p, o in zip(parts, offset, strict=True)]),
+            torch.cat([p.hits for p in parts]) if done else torch.zeros(0, dtype=torch.int64),
+            late / max(total, 1),
+            sum(p.jumps for p in parts),
+            ball.radius,
+        )
+
+    def _cast_chunk(self, m: int, ball: BallAround) -> tuple[RaySample, int, int]:
+        origin, u, half = _lines(m, ball, self.generator)
+
+        def along(t: Tensor, line: Tensor) -> Tensor:
+            return self.F(origin[line] + t.unsqueeze(-1) * u[line])
+
+        line, a, b, fa, fb, late = self._brackets(along, half)
+        total = line.shape[0]
+        t, residual = chandrupatla(lambda t, rows: along(t, line[rows]), a, b, fa, fb)
+        # the slope across a zero is bounded; across a jump the value stays where it was
+        zero = residual.abs() <= 1e-6 * self.slope * ball.radius
+        x = origin[line] + t.unsqueeze(-1) * u[line]
+        kept = zero & self.M.guard(x)
+        hits = torch.bincount(line[kept], minlength=m)
+        sample = RaySample(x[kept], line[kept], hits, 0.0, int((~zero).sum()), ball.radius)
+        return sample, late, total
+
+    def _brackets(
+        self, along: Callable[[Tensor, Tensor], Tensor], half: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]:
+        """Intervals of the finest grid with a sign change; how many only the last level saw."""
+        m = half.shape[0]
+        grid = torch.linspace(-1, 1, _FIRST + 1, dtype=torch.float64) * half.unsqueeze(-1)
+        line = torch.arange(m).unsqueeze(-1).expand_as(grid)
+        f = along(grid.reshape(-1), line.reshape(-1)).reshape(grid.shape)
+        a, b = grid[:, :-1].reshape(-1), grid[:, 1:].reshape(-1)
+        fa, fb = f[:, :-1].reshape(-1), f[:, 1:].reshape(-1)
+        line = line[:, :-1].reshape(-1)
+        before = 0
+        for level in range(self.levels + 1):
+            active = (fa.abs() + fb.abs() <= self.slope * (b - a)) | ((fa < 0) != (fb < 0))
+            a, b, fa, fb, line = (v[active] for v in (a, b, fa, fb, line))
+            if level == self.levels:
+                break
+            before = int(((fa < 0) != (fb < 0)).sum())
+            c = (a + b) / 2
+            fc = along(c, line)
+            a, b = torch.cat([a, c]), torch.cat([c, b])
+            fa, fb, line = torch.cat([fa, fc]), torch.cat([fc, fb]), line.repeat(2)
+        change = (fa < 0) != (fb < 0)
+        change &= fa.isfinite() & fb.isfinite()
+        late = max(int(change.sum()) - before, 0)
+        return line[change], a[change], b[change], fa[change], fb[change], late
+
+    # -- what they give ---------------------------------------------------------------------------
+
+    def cast(self, lines: int) -> RaySample:
+        """All points of M on so many random lines; uniform on M, dependent within a line."""
+        if lines < 1:
+            raise ValueError(f"expected lines >= 1, got {lines}")
+        return self._cast(lines)
+
+    def volume(self, lines: int = 50_000) -> VolumeEstimate:
+        """The area of M. The standard error is over lines; the bias is what the grid missed."""
+        found = self.cast(max(lines, 2))
+        hits = found.hits.double()
+        D = self.M.ambient_dim
+        factor = ball_volume(D - 1, found.radius) / mean_cosine(D)
+        mean, error = mean_of(float(hits.sum()), float(hits.square().sum()), hits.numel())
+        return VolumeEstimate(
+            factor * mean,
+            factor * error,
+            factor * mean * (found.late + found.jumps / max(found.points.shape[0], 1)),
+            "rays",
+            draws=hits.numel(),
+            found=found.points.shape[0],
+            failed=found.jumps,
+        )
+
+    def sample(self, n: int) -> Float[Tensor, "n D"]:
+        """N independent uniform points of M.
+
+        At most one point is taken of each line: the j-th hit, j uniform in 1..J, where there is
+        one; J is the largest number of hits seen. A line with more makes the draw start again.
+        """
+        if n < 0:
+            raise ValueError(f"expected n >= 0, got {n}")
+        most = int(self.cast(_PILOT).hits.max())
+        if most == 0:
+            raise UnsupportedError("expected lines that meet the set, but none of 2048 did")
+        taken: list[Tensor] = []
+        count = 0
+        for _ in range(_MOST_ROUNDS):
+            if count >= n:
+                break
+            found = self.cast(min(max(256, most * (n - count)), 8 * _CHUNK))
+            largest = int(found.hits.max())
+            if largest > most:
+                most, count, taken = largest, 0, []
+                continue
+            j = torch.randint(most, (found.hits.shape[0],), generator=self.generator)
+            order = found.line.argsort(stable=True)
+            first = found.hits.cumsum(0) - found.hits
+            chosen = (first + j)[j < found.hits]
+            taken.append(found.points[order[chosen]])
+            count += chosen.shape[0]
+        else:
+            raise UnsupportedError(f"expected {n} hits, got {count}: the lines seldom meet M")
+        return torch.cat([*taken, self.ball.centre.new_zeros(0, self.M.ambient_dim)])[:n]
+
+
+def signed_equation(M: Manifold) -> Scalar:
+    """F with M = {F = 0}, as (n, D) to (n,).
+
+    Raises:
+        UnsupportedError: M has another codimension, or more equations than one.
+    """
+    D = M.ambient_dim
+    k = D - M.dim
+    with torch.no_grad():
+        m = M.equations(torch.zeros(1, D, dtype=torch.float64)).shape[-1] if k == 1 else 0
+    if k != 1 or m != 1:
+        raise UnsupportedError(
+            f"expected a hypersurface told by one function, got {type(M).__name__} of codimension "
+            f"{k}" + (f" with {m} equations" if m else "") + "; use method='tube' or 'atlas'"
+        )
+    return lambda x: M.equations(x).squeeze(-1)
+
+
+def mean_cosine(D: int) -> float:
+    r"""E|u_1| of a uniform unit vector of R^D."""
+    return math.exp(math.lgamma(D / 2) - math.lgamma((D + 1) / 2)) / math.sqrt(math.pi)
+
+
+def _lines(
+    m: int, ball: BallAround, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Midpoints in the ball, directions, and half-lengths of the chords of m isotropic lines."""
+    D = ball.centre.numel()
+    u = torch.randn(m, D, generator=generator, dtype=torch.float64)
+    u = u / u.norm(dim=-1, keepdim=True)
+    e = torch.randn(m, D, generator=generator, dtype=torch.float64)
+    e = e - (e * u).sum(-1, keepdim=True) * u
+    r = in_ball(m, D - 1, generator).norm(dim=-1, keepdim=True)
+    offset = r * e / e.norm(dim=-1, keepdim=True)
+    half = ball.radius * (1 - r.squeeze(-1).square()).clamp_min(0).sqrt()
+    return ball.centre + ball.radius * offset, u, half
+
+
+def chandrupatla(
+    f: Callable[[Tensor, Tensor], Tensor],
+    a: Float[Tensor, " n"],
+    b: Float[Tensor, " n"],
+    fa: Float[Tensor, " n"],
+    fb: Float[Tensor, " n"],
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Zeros of f between a and b, where its signs differ, and the values there.
+
+    Inverse quadratic interpolation where it is safe, else bisection (Chandrupatla, "A new hybrid
+    quadratic/bisection algorithm for finding the zero of a nonlinear function without using
+    derivatives", 1997, https://doi.org/10.1016/S0965-9978(96)00051-8). Rows do not couple.
+
+    Args:
+        f: values at t, shape (m,), for the rows in an index of shape (m,).
+        a: one end.
+        b: the other.
+        fa: f at a.
+        fb: f at b.
+    """
+    a, b, fa, fb = (v.clone() for v in (a, b, fa, fb))
+    rounding = 4 * torch.finfo(a.dtype).eps
+    floor = rounding * torch.maximum(a.abs(), b.abs())
+    c, fc = a.clone(), fa.clone()
+    share = torch.full_like(a, 0.5)
+    rows = torch.arange(a.shape[0])
+    best, value = torch.where(fa.abs() < fb.abs(), a, b), torch.minimum(fa.abs(), fb.abs())
+    for _ in range(_ITERATIONS):
+        if rows.numel() == 0:
+            break
+        # b is the newest end, a the one across the zero, c the one before
+        t = a[rows] + share[rows] * (b[rows] - a[rows])
+        ft = f(t, rows)
+        same = (ft < 0) == (fa[rows] < 0)
+        A, FA, B, FB = a[rows], fa[rows], b[rows], fb[rows]
+        c[rows], fc[rows] = torch.where(same, A, B), torch.where(same, FA, FB)
+        b[rows], fb[rows] = torch.where(same, B, A), torch.where(same, FB, FA)
+        a[rows], fa[rows] = t, ft
+        A, FA, B, FB, C, FC = (v[rows] for v in (a, fa, b, fb, c, fc))
+        small = FA.abs() < FB.abs()
+        best[rows], value[rows] = torch.where(small, A, B), torch.where(small, FA, FB)
+        width = (B - A).abs()
+        tol = (rounding * best[rows].abs() + floor[rows]) / width
+        done = (tol > 0.5) | (value[rows] == 0)
+        xi, phi = (A - B) / (C - B), (FA - FB) / (FC - FB)
+        inverse = (phi.square() < xi) & ((1 - phi).square() < 1 - xi)
+        step = FA / (FB - FA) * FC / (FB - FC)
+        step = step + (C - A) / (B - A) * FA / (FC - FA) * FB / (FC - FB)
+        step = torch.where(inverse & step.isfinite(), step, 0.5)
+        share[rows] = torch.minimum(torch.maximum(step, tol), 1 - tol).clamp(0, 1)
+        rows = rows[~done]
+    return best, value

@@ -1,0 +1,278 @@
+"""Where in R^D a set is: points of it, a ball around it, and a cover of a tube about it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..errors import InvalidPoints, UnsupportedError
+from ..manifolds.base import Manifold
+from ..points import as_tensor
+from ..topology.landmarks import farthest_points
+from .estimate import ball_volume, in_ball
+
+_KNOWN = 2000
+_LEAST = 20
+_MARGIN = 1.1
+_MOST_PIECES = 20_000
+_ENTRIES = 4_000_000
+# distance between the pieces of a cover, over the radius of the tube
+_SPACING = 1.0
+# steps from each new point of a net, by dimension
+_STEPS = {1: 3, 2: 8}
+_STEPS_ABOVE = 16
+_WALKERS = 2000
+_MOST_ROUNDS = 100
+# pairs nearer than this share of `scale` say more of rounding than of M
+_CLOSE = 1e-3
+
+
+def known_points(
+    M: Manifold, points: Any = None, generator: torch.Generator | None = None
+) -> Float[Tensor, "n D"]:
+    """Points of M, inside its guard: those given, projected; else some that are found.
+
+    Without `points`, an exact sampler of M is used where it has one, else points of normal clouds
+    about the origin, a quarter, once and four times as wide as `scale`, are projected.
+
+    Raises:
+        InvalidPoints: fewer than 20 points are found.
+    """
+    if points is not None:
+        start = as_tensor(points, ambient_dim=M.ambient_dim)
+        if start.shape[0] > _KNOWN:
+            start = start[torch.randperm(start.shape[0], generator=generator)[:_KNOWN]]
+    else:
+        sampler: Any = getattr(M, "sample_uniform", None)
+        if sampler is not None:
+            with suppress(UnsupportedError):  # sets made of others have one if those have
+                return sampler(_KNOWN, generator=generator)
+        g = torch.randn(3, _KNOWN, M.ambient_dim, generator=generator, dtype=torch.float64)
+        width = M.scale * torch.tensor([0.25, 1.0, 4.0], dtype=torch.float64)
+        start = (width[:, None, None] * g).flatten(0, 1)
+    with torch.no_grad():
+        p = M.project(start)
+        x = p.value[p.converged & M.guard(p.value)]
+    if x.shape[0] < _LEAST:
+        raise InvalidPoints(
+            f"expected at least {_LEAST} points near {type(M).__name__}, got {x.shape[0]} of "
+            f"{start.shape[0]} that project onto it; pass points=, for example the data"
+        )
+    return x
+
+
+def reach_bound(
+    x: Float[Tensor, "n D"], N: Float[Tensor, "n D k"], scale: float
+) -> Float[Tensor, ""]:
+    r"""The least :math:`|y - x|^2 / (2 |N_x^\top (y - x)|)` over pairs of points of M.
+
+    The infimum over all pairs is the reach of M (Federer, "Curvature measures", 1959, Theorem
+    4.18, https://doi.org/10.2307/1993504); over a sample it is larger.
+    """
+    least = x.new_tensor(math.inf)
+    own = (x.unsqueeze(-2) @ N).squeeze(-2)
+    rows = max(1, _ENTRIES // N[..., 0, :].numel())
+    for i in range(0, x.shape[0], rows):
+        square = torch.cdist(x[i : i + rows], x).square()
+        off = torch.einsum("jd,idk->ijk", x, N[i : i + rows]) - own[i : i + rows].unsqueeze(1)
+        ratio = square / (2 * off.norm(dim=-1)).clamp_min(1e-300)
+        least = torch.minimum(least, ratio[square > (_CLOSE * scale) ** 2].min())
+    return least
+
+
+class Region(ABC):
+    r"""A bounded part of R^D with a sampler: :math:`\int_A f\,dx = mass \cdot E[\sum f(x)] / n`.
+
+    The sum runs over the points that `draw(n)` returns.
+
+    Attributes:
+        mass: see above; the volume of the region for a ball.
+    """
+
+    mass: float
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "m D"]:
+        """At most n independent points, uniform in the region."""
+
+    @abstractmethod
+    def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
+        """Whether x lies in the region."""
+
+    @abstractmethod
+    def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> Region:
+        """A larger region, that holds the tube about the points p of M too."""
+
+
+class BallAround(Region):
+    """The ball about `centre`; `margin` is what it leaves around the points it is made from."""
+
+    def __init__(self, centre: Float[Tensor, " D"], radius: float, margin: float = 0.0) -> None:
+        self.centre, self.radius, self.margin = centre, radius, margin
+        self.mass = ball_volume(centre.numel(), radius)
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "n D"], margin: float = 0.0) -> BallAround:
+        """A ball that holds x and a tenth more, and a tube of radius `margin`."""
+        centre = (x.amax(0) + x.amin(0)) / 2
+        return cls(centre, _MARGIN * float((x - centre).norm(dim=-1).max()) + margin, margin)
+
+    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """N points, uniform in the ball."""
+        return self.centre + self.radius * in_ball(n, self.centre.numel(), generator)
+
+    def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
+        """Whether |x - centre| <= radius."""
+        return (x - self.centre).norm(dim=-1) <= self.radius
+
+    def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> BallAround:
+        """The ball of a radius that reaches p."""
+        r = float((p - self.centre).norm(dim=-1).max())
+        return BallAround(self.centre, max(self.radius, _MARGIN * r + self.margin), self.margin)
+
+
+class Cylinders(Region):
+    r"""The union of :math:`\{|T_i^\top (x - c_i)| < a,\ |N_i^\top (x - c_i)| < b\}`.
+
+    T_i, N_i are orthonormal bases of the tangent and the normal space of M at c_i. A point drawn
+    in one cylinder is kept with probability one over the number of those that hold it, so what is
+    left is uniform on the union. In high codimension this wastes far less than balls about the
+    c_i: of a ball of radius 2 tau in R^9 one part in 13 lies within tau of a 3-plane through its
+    centre.
+
+    Args:
+        M: the set.
+        c: points of M, shape (m, D).
+        a: tangential radius.
+        b: normal radius.
+    """
+
+    def __init__(self, M: Manifold, c: Float[Tensor, "m D"], a: float, b: float) -> None:
+        _check_count(c, a)
+        self.c, self.a, self.b = c, a, b
+        with torch.no_grad():
+            self.T = M.tangent_basis(c)
+            self.N = M.normal_basis(c)
+        k, d = M.ambient_dim - M.dim, M.dim
+        self.mass = c.shape[0] * ball_volume(d, a) * ball_volume(k, b)
+
+    @classmethod
+    def of(
+        cls,
+        M: Manifold,
+        x: Float[Tensor, "n D"],
+        tube: float,
+        reach: float,
+        generator: torch.Generator | None,
+    ) -> Cylinders:
+        r"""Cylinders that hold the tube of radius `tube` about the components of M that x meets.
+
+        The foot of a point of the tube lies within h of some c_i. The tangent plane turns by at
+        most h / reach on the way, and M leaves it by at most h^2 / (2 reach).
+        """
+        h = _SPACING * tube
+        a, b = h * (1 + tube / reach), tube + h**2 / (2 * reach)
+        return cls(M, net(M, x, h, generator), a, b)
+
+    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "m D"]:
+        """At most n points, uniform in the union."""
+        i = torch.randint(self.c.shape[0], (n,), generator=generator)
+        s = self.a * in_ball(n, self.T.shape[-1], generator)
+        v = self.b * in_ball(n, self.N.shape[-1], generator)
+        x = self.c[i] + (self.T[i] @ s.unsqueeze(-1) + self.N[i] @ v.unsqueeze(-1)).squeeze(-1)
+        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        return x[u * self.count(x) < 1]
+
+    def count(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        """How many cylinders hold x."""
+        count = torch.zeros(x.shape[0], dtype=x.dtype)
+        for rows in torch.arange(x.shape[0]).split(max(1, _ENTRIES // self.c.shape[0])):
+            near = _squares(x[rows], self.c) < self.a**2 + self.b**2
+            i, j = near.nonzero(as_tuple=True)
+            off = x[rows[i]] - self.c[j]
+            s = (self.T[j].mT @ off.unsqueeze(-1)).squeeze(-1).square().sum(-1)
+            held = (s < self.a**2) & (off.square().sum(-1) - s < self.b**2)
+            count.index_add_(0, rows[i], held.to(x.dtype))
+        return count
+
+    def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
+        """Whether some cylinder holds x."""
+        return self.count(x) > 0
+
+    def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> Cylinders:
+        """More cylinders, about a spread-out part of p."""
+        return Cylinders(M, torch.cat([self.c, _spread(p, self.a / 2)]), self.a, self.b)
+
+
+def net(
+    M: Manifold, x: Float[Tensor, "n D"], h: float, generator: torch.Generator | None = None
+) -> Float[Tensor, "m D"]:
+    """Points of M so dense that next to no point of the components that x meets is h from them.
+
+    It grows by random tangent steps of length 1.2 h from every new point, and ends when at most a
+    thousandth of the steps from random ones leaves what is covered.
+    """
+    c = frontier = _spread(x, h)
+    for _ in range(_MOST_ROUNDS):
+        every = torch.randint(c.shape[0], (_WALKERS,), generator=generator)
+        last = frontier.shape[0] == 0
+        start = c[every] if last else frontier.repeat(_STEPS.get(M.dim, _STEPS_ABOVE), 1)
+        parts = [_walk(M, part, h, generator) for part in start.split(_WALKERS)]
+        y = torch.cat(parts)
+        out = y[_nearest(y, c) > h]
+        if last and out.shape[0] <= 1e-3 * _WALKERS:
+            return c
+        frontier = _spread(out, h) if out.shape[0] else out
+        c = torch.cat([c, frontier])
+        _check_count(c, h)
+    raise UnsupportedError(
+        f"expected {_MOST_ROUNDS} rounds of tangent steps to cover {type(M).__name__} by balls of "
+        f"radius {h:.1e}, but new parts keep turning up; it may be unbounded: restrict it"
+    )
+
+
+def _walk(M: Manifold, x: Tensor, h: float, generator: torch.Generator | None) -> Tensor:
+    """Where tangent steps of length 1.2 h from x land on M; those that go astray are left out."""
+    with torch.no_grad():
+        T = M.tangent_basis(x)
+        s = torch.randn(x.shape[0], M.dim, 1, generator=generator, dtype=torch.float64)
+        p = M.project(x + 1.2 * h * (T @ (s / s.norm(dim=-2, keepdim=True))).squeeze(-1))
+        kept = p.converged & M.guard(p.value) & ((p.value - x).norm(dim=-1) < 1.5 * h)
+    return p.value[kept]
+
+
+def _squares(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, "n m"]:
+    """Squared distances, as accurate as their size: where they are near 0 they are not."""
+    half = (c.square().sum(-1) - 2 * x @ c.mT).add_(x.square().sum(-1, keepdim=True))
+    return half.clamp_min_(0)
+
+
+def _nearest(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, " n"]:
+    """The distance from each x to the nearest of the points c."""
+    rows = max(1, _ENTRIES // max(c.shape[0], 1))
+    parts = [_squares(part, c).amin(-1).sqrt() for part in x.split(rows)]
+    return torch.cat(parts) if parts else x.new_zeros(0)
+
+
+def _check_count(c: Tensor, h: float) -> None:
+    if c.shape[0] > _MOST_PIECES:
+        raise UnsupportedError(
+            f"expected at most {_MOST_PIECES} pieces of radius {h:.1e} to cover the set, but it "
+            "takes more; it is large, or its reach is small: use method='atlas', or a chain"
+        )
+
+
+def _spread(x: Float[Tensor, "n D"], h: float) -> Float[Tensor, "m D"]:
+    """Points of x at mutual distances above h, so many that every x is within h of one."""
+    count = 64
+    while True:
+        index, radius = farthest_points(x.numpy(), min(count, x.shape[0]), 0)
+        if radius[-1] <= h or count >= x.shape[0]:
+            return x[torch.from_numpy(index[: 1 + int((radius > h).sum())])]
+        count *= 4

@@ -1,0 +1,261 @@
+r"""Uniform points and the volume of M from the tube of points within tau of it.
+
+The normal bundle maps onto the tube by (p, v) -> p + v; its Jacobian determinant is
+:math:`\det(I_d - S_v)`, :math:`S_v = \langle II_p, v\rangle` the shape operator of the normal
+vector v = x - p (Weyl, "On the volume of tubes", 1939, https://doi.org/10.2307/2371513). So with
+:math:`w(x) = 1 / \det(I_d - S_{x - p})`, p the foot of x,
+
+.. math:: \int_{|x - p| < \tau} f(p)\, w(x)\, dx = vol_k(\tau) \int_M f\, dH^d,
+          \qquad \tau < reach(M).
+
+Without w, points are too dense where M bends towards x.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import calculus
+from ..errors import UnsupportedError
+from ..manifolds.base import Manifold
+from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
+from .regions import BallAround, Cylinders, Region, known_points, reach_bound
+
+# tau over the bound of the reach, which a sample gives from above
+_SHARE = 0.5
+_PILOT = 2000
+_CHUNK = 8192
+_MOST_GROWTHS = 20
+_MOST_ROUNDS = 2000
+_WIDER = 1.25
+# a ball around M is as good a region up to this dimension
+_MOST_BALL_DIM = 3
+# a solve that failed counts as lost where its last point is nearer than this many tau
+_NEAR = 1.5
+
+
+@dataclass(frozen=True)
+class TubeSample:
+    r"""Points of the tube, by their feet.
+
+    Attributes:
+        points: the feet p on M, shape (n, D).
+        normal: v = x - p, shape (n, D).
+        weights: :math:`1 / \det(I - S_v)`; the feet with these weights are uniform on M.
+        draws: proposals made, those left out included.
+        failed: solves that did not converge, though they ended near M.
+        folded: feet with :math:`\det(I - S_v) \le 0` or an eigenvalue of S_v above 1: tau exceeds
+            the reach there.
+    """
+
+    points: Float[Tensor, "n D"]
+    normal: Float[Tensor, "n D"]
+    weights: Float[Tensor, " n"]
+    draws: int
+    failed: int
+    folded: int
+
+
+class Tube:
+    r"""The tube of radius tau about M, and the uniform law that it gives.
+
+    Proposals are uniform in a ball around M (D <= 3) or in cylinders about points of M that cover
+    the tube (above, where a ball is almost empty). Points of the tube found outside the region
+    enlarge it until a pilot finds no more.
+
+    Args:
+        M: a set with `equations`; its codimension k should be at most about 6.
+        tau: radius, below the reach of M; None takes half of what a sample of pairs allows.
+        points: points near M, for example the data; None looks for some.
+        region: "ball", "cover", or "auto".
+        generator: source of randomness.
+
+    Raises:
+        UnsupportedError: tau exceeds the reach, or the region does not settle.
+
+    Attributes:
+        tau: the radius.
+        known: points of M that were found first, shape (m, D).
+        reach: least radius that pairs of points of M allow; the reach is smaller.
+
+    Example:
+        >>> tube = Tube(tg.Torus(1.0, 0.5), tau=0.3, generator=torch.Generator().manual_seed(0))
+        >>> v = tube.volume(4000)
+        >>> abs(v.value - 4 * torch.pi**2 * 0.5) < v.error
+        True
+    """
+
+    def __init__(
+        self,
+        M: Manifold,
+        tau: float | None = None,
+        points: Any = None,
+        *,
+        region: Literal["auto", "ball", "cover"] = "auto",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if region not in ("auto", "ball", "cover"):
+            raise ValueError(f"expected region 'auto', 'ball' or 'cover', got {region!r}")
+        if tau is not None and not tau > 0:
+            raise ValueError(f"expected tau > 0, got {tau}")
+        self.M, self.generator = M, generator
+        self.known = x = known_points(M, points, generator)
+        with torch.no_grad():
+            self.reach = float(reach_bound(x, M.normal_basis(x), M.scale))
+        self.tau = _SHARE * self.reach if tau is None else tau
+        if not self.tau < self.reach:
+            raise UnsupportedError(
+                f"expected tau below the reach of {type(M).__name__}, which is at most "
+                f"{self.reach:.3g}, got {self.tau:.3g}; take half of that"
+            )
+        ball = region == "ball" or (region == "auto" and M.ambient_dim <= _MOST_BALL_DIM)
+        self.region: Region = (
+            BallAround.of(x, self.tau)
+            if ball
+            else Cylinders.of(M, x, self.tau, self.reach, generator)
+        )
+        for _ in range(_MOST_GROWTHS):
+            found = self.cast(_PILOT)
+            out = self._uncovered(found)
+            if not bool(out.any()):
+                return
+            self.region = self.region.grown(M, found.points[out])
+        raise UnsupportedError(
+            f"expected a tube that {_MOST_GROWTHS} rounds cover, but new parts keep turning up: M "
+            "is large or unbounded; pass points= spread over all of it"
+        )
+
+    def _uncovered(self, found: TubeSample) -> Bool[Tensor, " n"]:
+        """Whether a random point of the fibre over a foot is outside the region."""
+        n = found.points.shape[0]
+        if n == 0:
+            raise UnsupportedError(
+                f"expected points of the tube, but none of {found.draws} proposals is within "
+                f"{self.tau:.3g} of {type(self.M).__name__}; pass points=, or region='cover'"
+            )
+        N = self.M.normal_basis(found.points)
+        v = self.tau * in_ball(n, N.shape[-1], self.generator)
+        return ~self.region.contains(found.points + (N @ v.unsqueeze(-1)).squeeze(-1))
+
+    def cast(self, draws: int) -> TubeSample:
+        """The feet of those of so many proposals that lie in the tube."""
+        parts = []
+        for start in range(0, draws, _CHUNK):
+            m = min(_CHUNK, draws - start)
+            parts.append(self._cast(self.region.draw(m, self.generator), m))
+        if not parts:
+            raise ValueError(f"expected draws >= 1, got {draws}")
+        return TubeSample(
+            torch.cat([p.points for p in parts]),
+            torch.cat([p.normal for p in parts]),
+            torch.cat([p.weights for p in parts]),
+            draws,
+            sum(p.failed for p in parts),
+            sum(p.folded for p in parts),
+        )
+
+    def _cast(self, x: Tensor, draws: int) -> TubeSample:
+        M = self.M
+        with torch.no_grad():
+            foot = M.nearest(x)
+            v = x - foot.value
+            near = v.norm(dim=-1)
+            failed = ~foot.converged & (near < _NEAR * self.tau)
+            kept = foot.converged & (near < self.tau)
+            kept = kept & M.guard(torch.where(kept.unsqueeze(-1), foot.value, 0.0))
+            p, v = foot.value[kept], v[kept]
+            S = shape_operator(M, p, v)
+            folded = torch.linalg.eigvalsh(S)[..., -1] >= 1
+            I = torch.eye(M.dim, dtype=S.dtype)
+            w = torch.where(folded, 0.0, 1 / torch.linalg.det(I - S))
+        return TubeSample(p, v, w, draws, int(failed.sum()), int(folded.sum()))
+
+    # -- what it gives ----------------------------------------------------------------------------
+
+    def volume(self, draws: int = 20_000) -> VolumeEstimate:
+        r""":math:`mass \cdot \sum w / (n\, vol_k(\tau))`, over n proposals.
+
+        The bias counts failed solves, folds, and the share of fibres that leave the region.
+        """
+        found = self.cast(max(draws, 2))
+        w = found.weights
+        out = float(self._uncovered(found).double().mean())
+        k = self.M.ambient_dim - self.M.dim
+        factor = self.region.mass / ball_volume(k, self.tau)
+        mean, error = mean_of(float(w.sum()), float(w.square().sum()), found.draws)
+        lost = out + (found.failed + found.folded) / w.shape[0]
+        return VolumeEstimate(
+            factor * mean,
+            factor * error,
+            factor * mean * lost,
+            "tube",
+            draws=found.draws,
+            found=w.shape[0],
+            failed=found.failed + found.folded,
+            remark=f"{found.folded} folds: tau is above the reach" if found.folded else "",
+        )
+
+    def sample(self, n: int) -> Float[Tensor, "n D"]:
+        """N independent uniform points of M: feet, kept with probability w / w_max.
+
+        A weight above w_max makes the draw start again.
+
+        Raises:
+            UnsupportedError: tau exceeds the reach, or hardly any proposal is kept.
+        """
+        if n < 0:
+            raise ValueError(f"expected n >= 0, got {n}")
+        pilot = self.cast(_PILOT)
+        bound = _WIDER * float(pilot.weights.max())
+        share = max(pilot.weights.shape[0], 1) / _PILOT / bound
+        taken: list[Tensor] = []
+        count = 0
+        for _ in range(_MOST_ROUNDS):
+            if count >= n:
+                break
+            found = self.cast(int(min(64 + 1.1 * (n - count) / share, 8 * _CHUNK)))
+            if found.folded:
+                raise UnsupportedError(
+                    f"expected tau below the reach, but the tube of radius {self.tau:.3g} folds "
+                    f"over itself at {found.folded} points; take a smaller tau"
+                )
+            if found.weights.numel() and float(found.weights.max()) > bound:
+                bound, count, taken = _WIDER * float(found.weights.max()), 0, []
+                continue
+            u = torch.rand(found.weights.shape, generator=self.generator, dtype=torch.float64)
+            taken.append(found.points[u * bound < found.weights])
+            count += taken[-1].shape[0]
+        else:
+            raise UnsupportedError(f"expected {n} points, got {count}: the region is mostly empty")
+        return torch.cat([*taken, pilot.points[:0]])[:n]
+
+
+def shape_operator(
+    M: Manifold, p: Float[Tensor, "n D"], v: Float[Tensor, "n D"]
+) -> Float[Tensor, "n d d"]:
+    r""":math:`S_v = \langle II_p, v\rangle` in an orthonormal tangent basis T, v normal to M at p.
+
+    With E the equations of M, :math:`S_v = -D^2 (\lambda^\top E)[T, T]`,
+    :math:`\lambda = (DE^+)^\top v`.
+    """
+    J = M.linearize(p)[1]
+    T = M.tangent_basis(p)
+    U, s, Vh = torch.linalg.svd(J, full_matrices=False)
+    k = M.ambient_dim - M.dim
+    c = (Vh[..., :k, :] @ v.unsqueeze(-1)).squeeze(-1) / s[..., :k]
+    multiplier = (U[..., :k] @ c.unsqueeze(-1)).squeeze(-1)
+
+    def along(t: Tensor) -> Tensor:
+        E = M.equations(p + (T @ t.unsqueeze(-1)).squeeze(-1))
+        return -(multiplier * E).sum(-1, keepdim=True)
+
+    def gradient(t: Tensor) -> Tensor:
+        return calculus.jacobian(along, t).squeeze(-2)
+
+    H = calculus.jacobian(gradient, p.new_zeros(p.shape[0], M.dim))
+    return (H + H.mT) / 2
