@@ -1,7 +1,8 @@
-"""Mixtures of laws on one manifold."""
+"""Mixtures of laws on one manifold, or on the parts of a union."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import MeasureError
+from ..manifolds.arithmetic import Union
+from ..manifolds.arithmetic.points import uniform_points
 from .base import Likelihood, ManifoldDistribution, require_comparable
 
 # from the most to the least that is known of a density
@@ -28,20 +31,29 @@ class Mixture(ManifoldDistribution):
     The sum is an exact log-sum-exp. It is exact where all components are; otherwise its likelihood
     is the least exact kind among them.
 
+    With `manifold` a union, each component lives on a part of it, and p_k counts at the points of
+    that part only: at all parts that share a piece of full dimension, at one of them elsewhere.
+
     Args:
         weights: pi, shape (K,), non-negative; normalised to sum 1.
-        components: K laws on one manifold.
+        components: K laws on one manifold, or on parts of the union.
+        manifold: the union; None where all components live on one set.
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
         ValueError: no components, or weights that do not fit them.
-        MeasureError: the components do not live on one set.
+        MeasureError: the components do not live on one set, or not on parts of the union.
 
     Example:
         >>> from topogen.distributions import VonMises
         >>> q = Mixture([1.0, 3.0], [VonMises(0.0, 5.0), VonMises(2.0, 0.0)])
         >>> q.log_prob(torch.tensor([[1.0, 0.0]]))
         tensor([-1.0902])
+        >>> from topogen.manifolds.arithmetic import Moved, Union
+        >>> M = Union(tg.Circle(), Moved(tg.Circle(), [3.0, 0.0]))
+        >>> q = Mixture([1.0, 3.0], [tg.Uniform(part) for part in M.parts], manifold=M)
+        >>> q.log_prob(torch.tensor([[1.0, 0.0], [4.0, 0.0]])).exp() * 2 * torch.pi
+        tensor([0.2500, 0.7500])
     """
 
     def __init__(
@@ -49,6 +61,7 @@ class Mixture(ManifoldDistribution):
         weights: Sequence[float] | Float[Tensor, " K"],
         components: Sequence[ManifoldDistribution],
         *,
+        manifold: Union | None = None,
         validate_args: bool | None = None,
     ) -> None:
         pi = torch.as_tensor(weights, dtype=torch.float64).detach()
@@ -64,11 +77,14 @@ class Mixture(ManifoldDistribution):
         first = components[0]
         for other in components[1:]:
             require_comparable(first, other)
-            self._require_same_set(first, other)
+            if manifold is None:
+                self._require_same_set(first, other)
+        # the part of the union that each component lives on
+        self._part = [] if manifold is None else [_part_of(c, manifold) for c in components]
         self.weights = pi / pi.sum()
         self.components = tuple(components)
         super().__init__(
-            first.manifold,
+            first.manifold if manifold is None else manifold,
             likelihood=_KINDS[max(_KINDS.index(c.likelihood) for c in components)],
             log_z_error=max(c.log_z_error for c in components),
             validate_args=validate_args,
@@ -88,11 +104,20 @@ class Mixture(ManifoldDistribution):
         if not same:
             raise MeasureError(
                 f"expected components on one manifold, got {p.manifold} and {q.manifold}; "
-                "a mixture of laws on different sets has no density w.r.t. either"
+                "a mixture of laws on different sets has no density w.r.t. either: pass "
+                "manifold=Union(...) of them"
             )
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        terms = torch.stack([c._log_prob(x) for c in self.components], -1)
+        if isinstance(self.manifold, Union):
+            held = self.manifold.members(x)[..., self._part]
+            terms = x.new_full(held.shape, -math.inf)
+            for k, component in enumerate(self.components):
+                mine = held[..., k]
+                values = component._log_prob(x[mine]).to(x.dtype)
+                terms[..., k] = terms[..., k].masked_scatter(mine, values)
+        else:
+            terms = torch.stack([c._log_prob(x) for c in self.components], -1)
         return (terms + self.weights.log().to(terms)).logsumexp(-1)
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
@@ -103,3 +128,22 @@ class Mixture(ManifoldDistribution):
             if mine.numel():
                 x[mine] = component._sample(mine.numel(), generator).to(x)
         return x
+
+
+def _part_of(p: ManifoldDistribution, union: Union) -> int:
+    """The index of the part that a law lives on: its own set, or one that samples do not tell."""
+    parts = union.listed()
+    for i, M in enumerate(parts):
+        if M is p.manifold:
+            return i
+    g = torch.Generator().manual_seed(0)
+    for i, M in enumerate(parts):
+        y = uniform_points(M, 8, g) if M.dim == p.dim else None
+        if y is None or M.ambient_dim != p.manifold.ambient_dim:
+            continue
+        if bool(M.contains(p.sample((8,), g)).all() and p.manifold.contains(y).all()):
+            return i
+    raise MeasureError(
+        f"expected components on parts of the union, got one on {p.manifold}; make it a law on "
+        "one of union.parts, or move it there with Pushforward"
+    )

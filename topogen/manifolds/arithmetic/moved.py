@@ -66,7 +66,8 @@ class Moved(Manifold):
         self.register_buffer("shift", b)
         self.register_buffer("rotation", rotation)
 
-    def _back(self, x: Tensor) -> Tensor:
+    def back(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """The point of M that x is a copy of: R^T (x - b) / c."""
         y = x - self.shift.to(x)
         return (y if self.rotation is None else y @ self.rotation.to(x)) / self.factor
 
@@ -74,12 +75,13 @@ class Moved(Manifold):
         """R v, v a row."""
         return v if self.rotation is None else v @ self.rotation.mT.to(v)
 
-    def _forth(self, y: Tensor) -> Tensor:
+    def forth(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """The copy of y: cRy + b."""
         return self.factor * self._turn(y) + self.shift.to(y)
 
     def _copy(self, p: Projection, x: Tensor, tol: float | None, throw: bool) -> Projection:
         p = Projection(
-            self._forth(p.value).to(x.dtype),
+            self.forth(p.value).to(x.dtype),
             (self.factor * p.residual).to(x.dtype),
             p.converged,
             p.steps,
@@ -97,7 +99,7 @@ class Moved(Manifold):
         """That of M, copied; arguments as in :meth:`Manifold.project`."""
         check_points(self, x)
         inner = None if tol is None else tol / self.factor
-        p = self.manifold.project(self._back(x.to(torch.float64)), tol=inner, max_steps=max_steps)
+        p = self.manifold.project(self.back(x.to(torch.float64)), tol=inner, max_steps=max_steps)
         return self._copy(p, x, tol, throw)
 
     def nearest(
@@ -111,19 +113,19 @@ class Moved(Manifold):
         """That of M, copied; arguments as in :meth:`Manifold.nearest`."""
         check_points(self, x)
         inner = None if tol is None else tol / self.factor
-        p = self.manifold.nearest(self._back(x.to(torch.float64)), tol=inner, max_steps=max_steps)
+        p = self.manifold.nearest(self.back(x.to(torch.float64)), tol=inner, max_steps=max_steps)
         return self._copy(p, x, tol, throw)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M, times c."""
-        return (self.factor * self.manifold.residual(self._back(x.to(torch.float64)))).to(x.dtype)
+        return (self.factor * self.manifold.residual(self.back(x.to(torch.float64)))).to(x.dtype)
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of the copy."""
         return self.manifold.contains(
-            self._back(x.to(torch.float64)),
+            self.back(x.to(torch.float64)),
             (self.atol(x.dtype) if atol is None else atol) / self.factor,
         )
 
@@ -131,37 +133,37 @@ class Moved(Manifold):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """That of M, copied."""
-        r, y = self.manifold.step(self._back(x.to(torch.float64)))
-        return (self.factor * r).to(x.dtype), self._forth(y).to(x.dtype)
+        r, y = self.manifold.step(self.back(x.to(torch.float64)))
+        return (self.factor * r).to(x.dtype), self.forth(y).to(x.dtype)
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the copy of the region in which M is stated."""
-        return self.manifold.guard(self._back(x))
+        return self.manifold.guard(self.back(x))
 
     @property
     def defining(self) -> RowMap | None:
         """Of M, times c, where there is one: unit speed stays unit speed."""
         F = self.manifold.defining
-        return None if F is None else lambda x: self.factor * F(self._back(x))
+        return None if F is None else lambda x: self.factor * F(self.back(x))
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """Those of M, times c."""
-        return self.factor * self.manifold.equations(self._back(x))
+        return self.factor * self.manifold.equations(self.back(x))
 
     def linearize(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """Those of M: c E and DE R^T."""
-        E, J = self.manifold.linearize(self._back(x))
+        E, J = self.manifold.linearize(self.back(x))
         return self.factor * E, self._turn(J)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """That of M, turned."""
-        return self._turn(self.manifold.tangent_basis(self._back(x)).mT).mT
+        return self._turn(self.manifold.tangent_basis(self.back(x)).mT).mT
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """That of M, turned."""
-        return self._turn(self.manifold.normal_basis(self._back(x)).mT).mT
+        return self._turn(self.manifold.normal_basis(self.back(x)).mT).mT
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
@@ -171,7 +173,7 @@ class Moved(Manifold):
         Raises:
             UnsupportedError: M has no sampler.
         """
-        return self._forth(sampler_of(self.manifold)(n, generator))
+        return self.forth(sampler_of(self.manifold)(n, generator))
 
     # properties: M may still be learned
     @property

@@ -1,0 +1,57 @@
+"""Laws on similar copies of a set."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import MeasureError
+from ..manifolds.arithmetic import Moved
+from .base import ManifoldDistribution
+
+
+class Pushforward(ManifoldDistribution):
+    r"""The law of y = cRx + b, x of a given law on M, on the copy cRM + b.
+
+    .. math:: \log q(y) = \log p(R^\top (y - b) / c) - d \log c.
+
+    Args:
+        law: the law p on M.
+        copy: the copy, `Moved(law.manifold, ...)`.
+        validate_args: raise on points off the copy instead of giving them -inf.
+
+    Raises:
+        MeasureError: the copy is one of another set.
+
+    Example:
+        >>> p = tg.VonMises(0.0, 2.0)
+        >>> q = Pushforward(p, Moved(p.manifold, [1.8, 0.0], factor=2.0))
+        >>> q.log_prob(torch.tensor([[3.8, 0.0]])) - p.log_prob(torch.tensor([[1.0, 0.0]]))
+        tensor([-0.6931])
+    """
+
+    def __init__(
+        self, law: ManifoldDistribution, copy: Moved, *, validate_args: bool | None = None
+    ) -> None:
+        if copy.manifold is not law.manifold:
+            raise MeasureError(
+                f"expected a copy of the set of the law, {law.manifold}, got one of "
+                f"{copy.manifold}; pass Moved(law.manifold, shift)"
+            )
+        self.law, self.copy = law, copy
+        super().__init__(
+            copy,
+            likelihood=law.likelihood,
+            log_z_error=law.log_z_error,
+            validate_args=validate_args,
+        )
+        self.measure = law.measure
+
+    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        return self.law._log_prob(self.copy.back(x)) - self.dim * math.log(self.copy.factor)
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        return self.copy.forth(self.law._sample(n, generator))
