@@ -1,0 +1,157 @@
+r"""What a trained zero set is measured by: its spectrum, its zeros far from data, its pieces."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..local import LocalPolynomials
+from .geometry import Geometry, box, nearest_feet
+
+if TYPE_CHECKING:
+    from .neural import NeuralImplicit
+
+_STARTS = 4000
+_STEPS = 30
+_CONVERGED = 1e-9
+# a zero farther from the feet than this share of the tube is none of theirs
+_AWAY = 0.25
+_MIN_SINGULAR = 0.25
+_MAX_GAP = 0.4
+_SPURIOUS = 1e-3
+
+
+@dataclass(frozen=True)
+class Checks:
+    r"""Numbers of a trained set; lengths are in units of the rms radius of the data.
+
+    Attributes:
+        smallest: least singular value of DF of rank k over the feet, at its 0.1 % quantile.
+        largest: largest singular value over the feet, at its 99.9 % quantile.
+        next: s_{k+1}, at its 99.9 % quantile (residual form; else 0).
+        median: of the distance of the feet to M.
+        p99: its 99 % quantile.
+        worst: its maximum.
+        far: share of uniform points of the box that converge outside the guard.
+        near: share that converge inside the guard, away from the feet.
+        tube: share of random points of the guard that do so.
+        components: connected pieces of M in the guard.
+        expected: connected pieces of the data.
+        problems: what is wrong, a sentence each.
+    """
+
+    smallest: float
+    largest: float
+    next: float
+    median: float
+    p99: float
+    worst: float
+    far: float
+    near: float
+    tube: float
+    components: int
+    expected: int
+    problems: tuple[str, ...]
+
+    def numbers(self) -> dict[str, float]:
+        """All but the problems."""
+        return {k: float(v) for k, v in asdict(self).items() if k != "problems"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "problems": list(self.problems)}
+
+    @staticmethod
+    def from_dict(state: dict[str, Any]) -> Checks:
+        """What :meth:`to_dict` gave."""
+        return Checks(**{**state, "problems": tuple(state["problems"])})
+
+
+def inspect_set(
+    M: NeuralImplicit, geometry: Geometry, local: LocalPolynomials, generator: torch.Generator
+) -> Checks:
+    """Measure a trained set against the feet it was trained on."""
+    p, k = geometry.p, M._k
+    spectrum = torch.cat([torch.linalg.svdvals(M.net.linearize(z)[1]) for z in p.split(4096)])
+    least = float(spectrum[:, k - 1].quantile(0.001))
+    most = float(spectrum[:, 0].quantile(0.999))
+    after = float(spectrum[:, k].quantile(0.999)) if spectrum.shape[1] > k else 0.0
+    on = _zeros(M, p)
+    distance = (on[0] - p).norm(dim=-1)[on[1]]
+    quantiles = distance.quantile(torch.tensor([0.5, 0.99, 1.0], dtype=p.dtype)).tolist()
+
+    def strays(start: Tensor) -> tuple[float, float]:
+        z, found = _zeros(M, start)
+        inside = M._near(z)[2] & M._solve(z)[2]
+        j, foot, _ = nearest_feet(geometry, z)
+        away = (z - local.project(foot).value).norm(dim=-1) > _AWAY * geometry.tau[j] + geometry.h[
+            j
+        ]
+        return float((found & ~inside).double().mean()), float(
+            (found & inside & away).double().mean()
+        )
+
+    far, near = strays(box(geometry, _STARTS, generator))
+    pick = torch.randint(M.c.shape[0], (_STARTS,), generator=generator)
+    ball = torch.randn(_STARTS, p.shape[1], generator=generator, dtype=p.dtype)
+    ball = torch.nn.functional.normalize(ball, dim=-1)
+    radius = torch.rand(_STARTS, 1, generator=generator, dtype=p.dtype).pow(1 / p.shape[1])
+    tube = strays(M.c[pick] + 0.99 * M.rho[pick].unsqueeze(-1) * radius * ball)[1]
+    pieces, expected = _pieces(on[0][on[1]], geometry.h[on[1]]), _pieces(p, geometry.h)
+    problems = []
+    if least < _MIN_SINGULAR:
+        problems.append(
+            f"DF almost loses rank on M (0.1 % quantile of s_{k}: {least:.3f}); give more points "
+            "or steps, or take constraints='residual'"
+        )
+    if after > _MAX_GAP:
+        problems.append(
+            f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {after:.3f}); give more "
+            "points or steps"
+        )
+    if max(near, tube) > _SPURIOUS:
+        problems.append(
+            f"spurious zeros inside the guard ({100 * near:.2f} % of the box, "
+            f"{100 * tube:.2f} % of the guard converge there)"
+        )
+    if pieces != expected:
+        problems.append(f"M has {pieces} pieces inside the guard, the data have {expected}")
+    median, p99, worst = quantiles
+    return Checks(
+        least, most, after, median, p99, worst, far, near, tube, pieces, expected, tuple(problems)
+    )
+
+
+def _zeros(M: NeuralImplicit, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Where plain Gauss-Newton steps end, without a guard, and whether they arrive."""
+    z = z.clone()
+    going = torch.arange(z.shape[0])
+    found = torch.zeros(z.shape[0], dtype=torch.bool)
+    for _ in range(_STEPS):
+        step, r, _ = M._solve(z[going])
+        found[going] = r < _CONVERGED
+        going, step, r = going[r >= _CONVERGED], step[r >= _CONVERGED], r[r >= _CONVERGED]
+        if going.numel() == 0:
+            break
+        z[going] -= step * (0.3 / r.clamp_min(0.3)).unsqueeze(-1)
+    return z, found
+
+
+def _pieces(p: Tensor, h: Tensor) -> int:
+    """Connected pieces of the graph that joins points closer than their spacing."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import KDTree
+
+    n = p.shape[0]
+    if n == 0:
+        return 0
+    distance, j = (np.asarray(a) for a in KDTree(p.numpy()).query(p.numpy(), min(13, n)))
+    i = np.arange(n)[:, None].repeat(j.shape[1], axis=1)
+    linked = distance <= 1.5 * h.numpy()[:, None]
+    graph = coo_array((np.ones(linked.sum()), (i[linked], j[linked])), shape=(n, n))
+    return int(connected_components(graph, directed=False)[0])

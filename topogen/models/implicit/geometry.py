@@ -1,0 +1,173 @@
+r"""Feet, tangents and tubes: what the points say of M before any network is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ... import calculus
+from ..local import LocalPolynomials
+
+# Directions in which the points spread less than this (rms, in units of the whole) are constants:
+# they become exact linear equations.
+_FLAT = 3e-4
+# the tube reaches this share of the way to the medial axis
+_TUBE = 0.6
+_REACH_SAMPLE = 1500
+_NEIGHBOURS = {1: 12, 2: 24}
+_BOX_MARGIN = 0.15
+
+
+@dataclass(frozen=True)
+class Frame:
+    r"""A similarity and a rotation: x = centre + unit (V z + W l), l = 0 on M."""
+
+    centre: Float[Tensor, " D"]
+    unit: float
+    V: Float[Tensor, "D m"]
+    W: Float[Tensor, "D l"]
+
+    def inner(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        """The coordinates z."""
+        return (x - self.centre) @ self.V / self.unit
+
+
+def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
+    """Centre, rms radius, and principal axes, parted into those that vary and those that do not.
+
+    As many of the last axes are held constant as leave the rms of what they drop below 3e-4 of the
+    rms radius; never so many that fewer than `dim` + 1 are left.
+    """
+    centre = x.mean(0)
+    unit = float((x - centre).square().sum(-1).mean().sqrt())
+    D = x.shape[-1]
+    values, axes = torch.linalg.eigh((x - centre).mT @ (x - centre) / (unit**2 * x.shape[0]))
+    values, axes = values.flip(-1).clamp_min(0), axes.flip(-1)
+    dropped = values.flip(-1).cumsum(-1).flip(-1).sqrt()  # rms of axes j, j + 1, ...
+    kept = max(int((dropped > _FLAT).sum()), dim + 1)
+    if kept == D:  # nothing to cut: the axes of the points themselves
+        axes = torch.eye(D, dtype=x.dtype)
+    return Frame(centre, unit, axes[:, :kept].contiguous(), axes[:, kept:].contiguous())
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Points of M near the data, in inner coordinates, with what a tube around them needs.
+
+    Attributes:
+        p: feet on M.
+        T: tangent bases.
+        N: normal bases.
+        tau: radii of the tube, a share of the reach near p.
+        h: how far apart the data lie near p.
+        data: which rows are the feet of the data; the others fill the gaps between them.
+        noise: rms distance of the data to their feet.
+    """
+
+    p: Float[Tensor, "n m"]
+    T: Float[Tensor, "n m d"]
+    N: Float[Tensor, "n m k"]
+    tau: Float[Tensor, " n"]
+    h: Float[Tensor, " n"]
+    data: int
+    noise: float
+
+
+def local_geometry(
+    local: LocalPolynomials, z: Float[Tensor, "n m"], generator: torch.Generator
+) -> Geometry:
+    """Feet of the data and of points between them on a set that was fitted to them.
+
+    The points between are drawn next to data in proportion to the free space around these, so that
+    uneven data get an even set of feet.
+    """
+    from scipy.spatial import KDTree
+
+    n = z.shape[0]
+    d = local.dim
+    K = min(_NEIGHBOURS.get(d, 40), n - 1)
+    h = torch.from_numpy(np.asarray(KDTree(z.numpy()).query(z.numpy(), K + 1)[0])[:, -1])
+    between = max(2000, n // 2)
+    weight = h.pow(d).clamp_max(8 * float(h.pow(d).median()))
+    chosen = torch.multinomial(weight, between, replacement=True, generator=generator)
+    base = local.project(z)
+    good = base.converged & local.guard(base.value)
+    T0 = local.tangent_basis(base.value[chosen])
+    s = torch.randn(between, d, generator=generator, dtype=z.dtype)
+    s = 0.6 * s * (h[chosen] / math.sqrt(d)).unsqueeze(-1)
+    moved = base.value[chosen] + (T0 @ s.unsqueeze(-1)).squeeze(-1)
+    filled = local.project(moved)
+    kept = filled.converged & local.guard(filled.value) & good[chosen]
+    p = torch.cat([base.value[good], filled.value[kept]])
+    h = torch.cat([h[good], h[chosen][kept]])
+    T = local.tangent_basis(p)
+    N = calculus.complement(T)
+    reach = _local_reach(p, T, h, generator)
+    # the least over the neighbourhood: the tube must not touch itself next door either
+    near = np.asarray(KDTree(p.numpy()).query(p.numpy(), K + 1)[1])
+    reach = reach[torch.from_numpy(near)].amin(-1).clamp_max(1.0)
+    noise = float((base.value - z)[good].square().sum(-1).mean().sqrt())
+    return Geometry(p, T, N, _TUBE * reach, h, int(good.sum()), noise)
+
+
+def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) -> Tensor:
+    r"""min_j |p_j - p_i|^2 / (2 |P_N (p_j - p_i)|) over random j farther than 2 h_i.
+
+    Federer, 1959, "Curvature measures" (https://doi.org/10.2307/1993504), Theorem 4.18.
+    """
+    n = p.shape[0]
+    j = torch.randperm(n, generator=generator)[:_REACH_SAMPLE]
+    q = p[j]
+    reach = []
+    for rows in torch.arange(n).split(2048):
+        x, Q = p[rows], T[rows]
+        square = x.square().sum(-1, keepdim=True) - 2 * x @ q.mT + q.square().sum(-1)
+        normal = square.clone()
+        for t in Q.unbind(-1):
+            normal -= (t @ q.mT - (t * x).sum(-1, keepdim=True)).square()
+        normal = normal.clamp_min(0).sqrt()
+        ratio = square / (2 * normal).clamp_min(1e-12)
+        ratio = torch.where(square > 4 * h[rows].square().unsqueeze(-1), ratio, torch.inf)
+        reach.append(ratio.amin(-1))
+    return torch.cat(reach)
+
+
+def box(geometry: Geometry, n: int, generator: torch.Generator) -> Tensor:
+    """Uniform points of the bounding box and 15 % more."""
+    low, high = geometry.p.amin(0), geometry.p.amax(0)
+    margin = _BOX_MARGIN * (high - low)
+    u = torch.rand(n, low.shape[0], generator=generator, dtype=low.dtype)
+    return low - margin + (high - low + 2 * margin) * u
+
+
+def nearest_feet(geometry: Geometry, x: Tensor) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
+    """Index of the nearest foot, the point below x in its tangent plane, and its distance."""
+    from scipy.spatial import KDTree
+
+    distance, found = KDTree(geometry.p.numpy()).query(x.numpy())
+    j = torch.from_numpy(np.asarray(found))
+    s = (geometry.T[j].mT @ (x - geometry.p[j]).unsqueeze(-1)).squeeze(-1)
+    s = s * (geometry.h[j] / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)
+    foot = geometry.p[j] + (geometry.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+    return j, foot, torch.from_numpy(np.asarray(distance))
+
+
+def cover(
+    p: Float[Tensor, "n m"], radius: Float[Tensor, " n"], generator: torch.Generator
+) -> Int[Tensor, " l"]:
+    """A greedy choice of rows such that every row lies within the radius of a chosen one."""
+    from scipy.spatial import KDTree
+
+    tree = KDTree(p.numpy())
+    covered = np.zeros(p.shape[0], dtype=bool)
+    chosen = []
+    for i in torch.randperm(p.shape[0], generator=generator).tolist():
+        if not covered[i]:
+            chosen.append(i)
+            covered[tree.query_ball_point(p[i].numpy(), float(radius[i]))] = True
+    return torch.tensor(chosen)

@@ -1,0 +1,372 @@
+r"""A set learned as the zero set of a network, regular or over-determined."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ... import calculus
+from ...manifolds.base import Manifold, Projection, iterate, projection_tolerance
+from ...points import as_tensor, distinct
+from ..base import Learned, Stage
+from ..local import LocalPolynomials
+from .checks import Checks, inspect_set
+from .frames import Form, choose_frames
+from .geometry import Frame, Geometry, cover, local_geometry, principal_frame
+from .network import SineNetwork
+from .sets import leading, linearize_leading, project_leading
+from .targets import Targets, descend, polish
+
+# the singular values of DF on M are 1 and 0, up to what was learned
+_GAP = 0.4
+# Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of data
+# that are sparser than that).
+_COVER, _COVER_SPACING = 0.3, 0.5
+_GUARD, _GUARD_SPACING = 0.7, 1.0
+_MIN_TOLERANCE = 1e-3
+_MAX_STEP = 0.3
+_ROWS = 2048
+
+
+class NeuralImplicit(Manifold, Learned):
+    r"""A d-dimensional set learned as :math:`M = \{x : F(x) = 0\}` near its data.
+
+    F is a network of sines. Two forms:
+
+    - *regular*: :math:`F: R^D \to R^{D-d}`, trained to measure the distance along a smooth
+      oriented normal frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are
+      close to 1 and |F| is close to the distance to M.
+    - *residual*: :math:`F(x) = x - r(x)`, r the foot of x on M, over-determined, DF of rank D - d:
+
+      .. math:: M = \{x : \Pi(x) F(x) = 0\},\quad \Pi = U_k U_k^\top,\ k = D - d,
+
+      where U_k are the k leading left singular vectors of DF(x). Equations, tangents and
+      curvature are those of :math:`\Pi F`, with the derivative of :math:`\Pi`.
+
+    A regular zero set has a trivial normal bundle and is therefore orientable: a Klein bottle or a
+    projective plane is none, whatever the network. Where the points say nothing else, the form is
+    chosen by the orientability of their normal spaces, and by whether these have a smooth frame.
+
+    M is stated inside the guarded region: near the data, and (residual form) where the spectrum
+    has its gap, :math:`s_k > 0.4 > s_{k+1}`. Points from elsewhere are first pulled to the
+    nearest landmark.
+
+    The feet, normals and tube radii that F learns from are those of :class:`LocalPolynomials`,
+    so noisy data are denoised first.
+
+    After Ross, Loaiza-Ganem, Caterini and Cresswell, 2024, "Neural implicit manifold learning for
+    topology-aware density estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances
+    from Sutanto et al., 2020, "Learning equality constraints for motion planning on manifolds"
+    (https://arxiv.org/abs/2009.11852).
+
+    Args:
+        dim: dimension d of the set.
+        ambient_dim: dimension D of the space.
+        constraints: None chooses the form; D - d asks for the regular form, "residual" for the
+            other one.
+        width: units of each of the two layers.
+        features: random sines beside them.
+        steps: of descent.
+
+    Attributes:
+        form: "regular" or "residual", after fitting.
+        reason: why, in one sentence.
+        checks: what was measured after training, see :class:`Checks`.
+        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
+            least one thousandth of the rms radius of the data.
+        noise: root mean square distance of the data to M.
+
+    Example:
+        >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
+        >>> circle = NeuralImplicit(1, 2, steps=200)
+        >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
+        >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
+        >>> circle.form, bool((x.norm() - 1).abs() < 1e-4)
+        ('regular', True)
+    """
+
+    centre: Tensor
+    unit: Tensor
+    V: Tensor
+    W: Tensor
+    c: Tensor
+    T: Tensor
+    rho: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        ambient_dim: int,
+        constraints: int | Literal["residual"] | None = None,
+        *,
+        width: int = 128,
+        features: int = 600,
+        steps: int = 2500,
+    ) -> None:
+        if not 1 <= dim < ambient_dim:
+            raise ValueError(
+                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}; "
+                "a set of full dimension has no equations"
+            )
+        if constraints not in (None, "residual", ambient_dim - dim):
+            raise ValueError(
+                f"expected constraints None, 'residual' or D - d = {ambient_dim - dim}, got "
+                f"{constraints!r}; fewer equations leave a larger set, more have a smaller one "
+                "unless they are dependent, which is the residual form"
+            )
+        super().__init__()
+        self.dim, self.ambient_dim, self.constraints = dim, ambient_dim, constraints
+        self.width, self.features, self.steps = width, features, steps
+        self.codim = ambient_dim - dim
+        self.form: Form = "regular"
+        self.reason = "not fitted yet"
+        self.noise = math.nan
+        self.checks: Checks | None = None
+        self.net = SineNetwork(ambient_dim, self.codim, width=width, features=features)
+        for name in ("centre", "unit", "V", "W", "c", "T", "rho"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+
+    # -- learning ---------------------------------------------------------------------------------
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """Local geometry and frames; descent; least squares; checks."""
+        if self.fitted:
+            return
+        work: dict[str, Any] = {}
+        yield Stage("local geometry", lambda generator: self._prepare(points, work, generator))
+        yield Stage(
+            "network",
+            lambda generator: descend(self.net, work["targets"], self.steps, generator),
+            steps=self.steps,
+        )
+        yield Stage("last layer", lambda generator: self._finish(work, generator))
+        yield Stage("checks", lambda generator: self._check(work, generator))
+
+    def _prepare(
+        self, points: Tensor, work: dict[str, Any], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        x = distinct(as_tensor(points, ambient_dim=self.ambient_dim))
+        frame = principal_frame(x, self.dim)
+        z = frame.inner(x)
+        local = LocalPolynomials(self.dim, z.shape[1])
+        for stage in local.stages(z):
+            yield from stage.run(generator)
+        with torch.no_grad():
+            geometry = local_geometry(local, z, generator)
+            self.form, self.reason, self.orientable, A = choose_frames(
+                geometry, self.constraints, generator
+            )
+            work.update(
+                x=x, z=z, local=local, geometry=geometry, frame=frame,
+                targets=Targets.of(geometry, A, generator),
+            )  # fmt: skip
+        self.net = SineNetwork(
+            z.shape[1], A.shape[-1], width=self.width, features=self.features
+        ).requires_grad_(False)
+        self.net.draw(generator)
+        yield {"loss": geometry.noise, "feet": float(geometry.p.shape[0])}
+        return True
+
+    def _finish(
+        self, work: dict[str, Any], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        geometry: Geometry = work["geometry"]
+        frame: Frame = work["frame"]
+        with torch.no_grad():
+            yield {"loss": polish(self.net, work["targets"], generator)}
+            self.centre, self.V, self.W = frame.centre, frame.V, frame.W
+            self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
+            apart = torch.maximum(_COVER * geometry.tau, _COVER_SPACING * geometry.h)
+            rows = cover(geometry.p, apart, generator)
+            self.c, self.T = geometry.p[rows], geometry.T[rows].contiguous()
+            guard = torch.maximum(_GUARD * geometry.tau, _GUARD_SPACING * geometry.h)
+            self.rho = guard[rows]
+            self.fitted = True
+            x = work["x"]
+            moved = self.project(x)
+            distance = (moved.value - x).norm(dim=-1)[moved.converged]
+            converged = moved.converged.to(torch.float64).mean().item()
+            self.noise = distance.square().mean().sqrt().item()
+            floor = _MIN_TOLERANCE * self.scale
+            self.tolerance = max(4 * distance.quantile(0.999).item(), floor)
+        yield {"loss": self.noise, "converged": converged}
+        return converged > 0.99
+
+    def _check(
+        self, work: dict[str, Any], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        with torch.no_grad():
+            self.checks = inspect_set(self, work["geometry"], work["local"], generator)
+        yield {k: v for k, v in self.checks.numbers().items() if math.isfinite(v)}
+        for problem in self.checks.problems:
+            warnings.warn(f"NeuralImplicit: {problem}", UserWarning, stacklevel=2)
+        return not self.checks.problems
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plain numbers of the fit."""
+        return {
+            **super().get_extra_state(),
+            "form": self.form,
+            "reason": self.reason,
+            "orientable": self.orientable,
+            "scale": self.scale,
+            "noise": self.noise,
+            "tolerance": self.tolerance,
+            "checks": None if self.checks is None else self.checks.to_dict(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        self.form, self.reason = state["form"], state["reason"]
+        self.orientable, self.scale = state["orientable"], float(state["scale"])
+        self.noise, self.tolerance = state["noise"], state["tolerance"]
+        checks = state["checks"]
+        self.checks = None if checks is None else Checks.from_dict(checks)
+
+    # -- the set ----------------------------------------------------------------------------------
+
+    @property
+    def defining(self) -> calculus.RowMap | None:
+        """F, where it is regular."""
+        return self.equations if self.fitted and self.form == "regular" else None
+
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        r"""F(x), or :math:`\Pi(x) F(x)`; then the linear equations. In the units of the points."""
+        self.require_fitted()
+        y = (x.to(torch.float64) - self.centre) / self.unit
+        z = y @ self.V
+        if self.form == "regular":
+            E = self.net(z)
+        else:
+            E = project_leading(*self.net.linearize(z), self._k)
+        return (self.unit * torch.cat([E, y @ self.W], -1)).to(x.dtype)
+
+    def linearize(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
+        """E(x) and DE(x), in closed form."""
+        y = self._inner(x).reshape(-1, self.ambient_dim)
+        E, DE = self._linearize(y @ self.V)
+        E = self.unit * torch.cat([E, y @ self.W], -1)
+        DE = torch.cat([DE @ self.V.mT, self.W.mT.expand(y.shape[0], -1, -1)], -2)
+        E, DE = E.reshape(*x.shape[:-1], -1), DE.reshape(*x.shape[:-1], -1, self.ambient_dim)
+        return E.to(x.dtype), DE.to(x.dtype)
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        r"""Gauss-Newton steps :math:`x - DF^+ F` of rank k; arguments as :meth:`Manifold.project`.
+
+        A point outside the guarded region is first pulled to the nearest landmark.
+        """
+        self.require_fitted()
+        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
+        z = self._inner(x) @ self.V
+        p = iterate(self._evaluate, z, tol=tol / float(self.unit), max_steps=max_steps)
+        value = (p.value @ self.V.mT * self.unit + self.centre).to(x.dtype)
+        result = Projection(value, (p.residual * self.unit).to(x.dtype), p.converged, p.steps)
+        return result.require(tol) if throw else result
+
+    def step(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
+        """The residual at x, and where one step of :meth:`project` takes it."""
+        self.require_fitted()
+        y = self._inner(x).reshape(-1, self.ambient_dim)
+        r, moved = self._evaluate(y @ self.V)
+        r = torch.hypot(r, (y @ self.W).norm(dim=-1))
+        moved = (moved @ self.V.mT * self.unit + self.centre).reshape(x.shape)
+        return (r * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
+
+    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        r"""The length of :math:`DF^+ F` in the guarded region, else the distance to a landmark."""
+        return self.step(x)[0]
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the region where M is stated: near data, and with a spectral gap."""
+        self.require_fitted()
+        z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
+        parts = [self._near(part)[2] & self._solve(part)[2] for part in z.split(_ROWS)]
+        return torch.cat(parts).reshape(x.shape[:-1])
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """Orthonormal basis of the kernel of DE(x), shape (..., D, d)."""
+        z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
+        parts = []
+        for part in z.split(_ROWS):
+            DE = self._linearize(part)[1]
+            DE = torch.where(DE.isfinite().flatten(-2).all(-1)[:, None, None], DE, 0.0)
+            parts.append(
+                self.V @ torch.linalg.svd(DE, full_matrices=True)[2][..., self._k :, :].mT
+            )
+        return torch.cat(parts).reshape(*x.shape, self.dim).to(x.dtype)
+
+    @property
+    def _k(self) -> int:
+        """Equations that are not linear: D - d less the constant directions."""
+        return self.V.shape[-1] - self.dim
+
+    def _inner(self, x: Tensor) -> Tensor:
+        self.require_fitted()
+        return (x.to(torch.float64) - self.centre) / self.unit
+
+    def _linearize(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
+        if self.form == "regular":
+            return self.net.linearize(z)
+        return linearize_leading(*self.net.second(z), self._k)
+
+    def _near(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The landmark whose ball z is deepest in, its distance, and whether z is in the ball."""
+        square = z.square().sum(-1, keepdim=True) - 2 * z @ self.c.mT + self.c.square().sum(-1)
+        depth, j = (square / self.rho.square()).min(-1)
+        return j, (z - self.c[j]).norm(dim=-1), depth < 1
+
+    def _solve(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The Gauss-Newton step, its length, and whether the spectrum of DF has its gap."""
+        F, J = self.net.linearize(z)
+        if self.form == "regular":
+            if F.shape[-1] == 1:
+                step = (F / J.square().sum(-1)) * J.squeeze(-2)
+            else:
+                gram = J @ J.mT
+                step = (J.mT @ torch.linalg.solve_ex(gram, F.unsqueeze(-1))[0]).squeeze(-1)
+            gap = step.isfinite().all(-1)
+        else:
+            _, s, _, step = leading(F, J, self._k)
+            gap = (s[..., self._k - 1] > _GAP) & (s[..., self._k] < _GAP)
+        return step, step.norm(dim=-1), gap
+
+    def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
+        """The residual at z and where a step goes; outside the guard, towards a landmark."""
+        residuals, moves = [], []
+        for part in z.split(_ROWS):
+            j, far, inside = self._near(part)
+            step, r, gap = self._solve(part)
+            ok = inside & gap
+            moved = part - step * (_MAX_STEP / r.clamp_min(_MAX_STEP)).unsqueeze(-1)
+            residuals.append(torch.where(ok, r, far))
+            moves.append(torch.where(ok.unsqueeze(-1), moved, self._foot(part, j)))
+        return torch.cat(residuals), torch.cat(moves)
+
+    def _foot(self, z: Tensor, j: Tensor) -> Tensor:
+        """The point below z in the tangent plane of landmark j, at most half its radius away."""
+        s = (self.T[j].mT @ (z - self.c[j]).unsqueeze(-1)).squeeze(-1)
+        limit = 0.5 * self.rho[j].unsqueeze(-1)
+        s = s * (limit / s.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
+        return self.c[j] + (self.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        return f"dim={self.dim}, ambient_dim={self.ambient_dim}, form={self.form!r}"

@@ -1,0 +1,82 @@
+r"""The set that a map F defines by its leading k singular directions, with exact derivatives."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Each round of the correction below makes one more derivative of the projector exact.
+_ROUNDS = 4
+
+
+def _spectrum(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors, largest first; NaN in a row stays in that row."""
+    finite = A.isfinite().flatten(-2).all(-1).unsqueeze(-1)
+    values, U = torch.linalg.eigh(torch.where(finite.unsqueeze(-1), A, 0.0))
+    return torch.where(finite, values, torch.nan).flip(-1), U.flip(-1)
+
+
+def leading(
+    F: Float[Tensor, "n q"], J: Float[Tensor, "n q m"], k: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r"""U_k, the singular values, U_k^T F and the step J^+ F of rank k.
+
+    From the eigenvectors of :math:`J J^\top`, whose gap is wide where it is used.
+    """
+    values, U = _spectrum(J @ J.mT)
+    Uk = U[..., :k]
+    c = (Uk.mT @ F.unsqueeze(-1)).squeeze(-1)
+    scaled = c / values[..., :k].clamp_min(1e-300)
+    step = (J.mT @ (Uk @ scaled.unsqueeze(-1))).squeeze(-1)
+    return U, values.clamp_min(0).sqrt(), c, step
+
+
+def project_leading(
+    F: Float[Tensor, "*batch q"], J: Float[Tensor, "*batch q m"], k: int
+) -> Float[Tensor, "*batch q"]:
+    r"""Pi F, where Pi projects onto the k leading left singular vectors of J; differentiable.
+
+    :math:`A = J J^\top` is written in its own eigenbasis U, held fixed. Its leading invariant
+    subspace is then the graph of an X with :math:`A_{21} + A_{22} X - X A_{11} - X A_{12} X = 0`,
+    and X = 0 here. Only the derivatives of X are wanted: every round of
+    :math:`X \leftarrow X - L^{-1}(\ldots)`, L the linear part at this point, gives one order more,
+    and equal eigenvalues within a group do no harm, as they do to the derivative of ``eigh``.
+    """
+    A = J @ J.mT
+    values, U = _spectrum(A.detach())
+    values, U = values.detach(), U.detach()
+    B = U.mT @ A @ U
+    B11, B12, B21, B22 = B[..., :k, :k], B[..., :k, k:], B[..., k:, :k], B[..., k:, k:]
+    gap = values[..., k:].unsqueeze(-1) - values[..., :k].unsqueeze(-2)
+    X = torch.zeros_like(B21)
+    for _ in range(_ROUNDS):
+        X = X - (B21 + B22 @ X - X @ B11 - X @ B12 @ X) / gap
+    # the complement is spanned by W = U (-X^T; 1)
+    one = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device).expand(*X.shape[:-1], -1)
+    W = U @ torch.cat([-X.mT, one], -2)
+    inner = torch.linalg.solve(W.mT @ W, W.mT @ F.unsqueeze(-1))
+    return F - (W @ inner).squeeze(-1)
+
+
+def linearize_leading(
+    F: Float[Tensor, "n q"], J: Float[Tensor, "n q m"], H: Float[Tensor, "n q m m"], k: int
+) -> tuple[Float[Tensor, "n q"], Float[Tensor, "n q m"]]:
+    r"""E = Pi F and DE = Pi J + (D Pi) F, from the Hessians H of F.
+
+    With eigenvectors u_i (leading) and u_j (others) of :math:`A = J J^\top`,
+    :math:`D\Pi[v] = \sum_{ij} (u_i u_j^\top + u_j u_i^\top)\,
+    u_i^\top DA[v]\, u_j / (\lambda_i - \lambda_j)`.
+    """
+    values, U = _spectrum(J @ J.mT)
+    top, rest = U[..., :k], U[..., k:]
+    inverse = 1 / (values[..., :k].unsqueeze(-1) - values[..., k:].unsqueeze(-2))
+    c, f = (top.mT @ F.unsqueeze(-1)).squeeze(-1), (rest.mT @ F.unsqueeze(-1)).squeeze(-1)
+    # DA[v] = H[v] J^T + J H[v]^T between u_i and u_j, as a covector in v
+    a = torch.einsum("nqi,nqvw,nrw,nrj->nijv", top, H, J, rest)
+    b = torch.einsum("nqj,nqvw,nrw,nri->nijv", rest, H, J, top)
+    DA = inverse.unsqueeze(-1) * (a + b)
+    DE = top @ (top.mT @ J)
+    DE = DE + top @ (f.unsqueeze(-2).unsqueeze(-2) @ DA).squeeze(-2)
+    DE = DE + rest @ torch.einsum("ni,nijv->njv", c, DA)
+    return (top @ c.unsqueeze(-1)).squeeze(-1), DE
