@@ -14,34 +14,14 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..manifolds.base import Manifold
 from .estimate import VolumeEstimate, ball_volume, mean_of
 from .tube import Tube
 
 _CHUNK = 8192
 # radius of the kernel, over that at which its level sets fill the tube
 _SHARE = 0.6
-
-
-def log_coarea_factor(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-    r""":math:`\tfrac12 \log\det J J^\top`, J = DE(x); -inf where the rank drops.
-
-    Of more equations than D - d the product of the D - d leading singular values is taken. A law
-    of R^D with density p, conditioned on E(x) = 0, has a density proportional to p over this
-    factor w.r.t. H^d; a density that is given w.r.t. H^d has no such factor.
-
-    Example:
-        >>> M = tg.ImplicitManifold(lambda x: (x * x).sum(-1, keepdim=True) - 1, 2, 3)
-        >>> log_coarea_factor(M, torch.tensor([[0.0, 0.6, 0.8]])).exp()
-        tensor([2.])
-    """
-    k = M.ambient_dim - M.dim
-    s = torch.linalg.svdvals(M.linearize(x)[1].to(torch.float64))
-    return s[..., :k].log().sum(-1).to(x.dtype)
 
 
 def coarea_volume(
@@ -92,14 +72,14 @@ def coarea_volume(
             values = torch.where(near, s.prod(-1), 0.0).unsqueeze(-1) * (K @ mix.mT)
         total, squares = total + values.sum(0), squares + values.square().sum(0)
         found += int(near.sum())
-    mass = tube.region.mass
+    size, its_error = tube.region.volume
     (value, error), (gap, noise) = (
         mean_of(float(a), float(b), draws) for a, b in zip(total, squares, strict=True)
     )
     return VolumeEstimate(
-        mass * value,
-        mass * error,
-        mass * max(abs(gap) - 2 * noise, 0.0) / 2 if math.isfinite(gap) else math.inf,
+        size * value,
+        math.hypot(size * error, its_error * value),
+        size * max(abs(gap) - 2 * noise, 0.0) / 2 if math.isfinite(gap) else math.inf,
         "coarea",
         draws=draws,
         found=found,

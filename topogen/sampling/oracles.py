@@ -62,7 +62,7 @@ def uniform(
     M, atlas = _parts(M, atlas)
     draw: dict[VolumeMethod, Callable[[], Tensor]] = {
         "own": lambda: Uniform(M).sample((n,), generator),
-        "atlas": lambda: _charts(M, atlas).sample_uniform(n, generator),
+        "atlas": lambda: Uniform(M, _charts(M, atlas)).sample((n,), generator),
         "rays": lambda: Rays(M, points, generator=generator).sample(n),
         "tube": lambda: Tube(M, points=points, generator=generator).sample(n),
     }

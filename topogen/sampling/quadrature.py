@@ -2,25 +2,26 @@ r"""Uniform points and the volume of M from charts: partition-of-unity quadratur
 
 .. math:: H^d(M) = \sum_k \int_{U_k} \rho_k(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
 
-:class:`~topogen.Atlas` integrates and draws; what is added here is what the difference of two
-levels does not see: points of M in no chart, and points that a chart holds but does not decode.
+:class:`~topogen.Uniform` of an atlas has the volume and draws the points; what is added here is
+what the difference of two levels does not see: points of M in no chart, and points that a chart
+holds but does not decode.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import UnsupportedError
+from ..distributions.uniform import Uniform
 from ..manifolds.atlas import Atlas
 from .estimate import VolumeEstimate
 from .regions import known_points
 
-_MOST_DIM = 3
-_TRIED = 2000
+_TRIED = 1000
 # of the size of M: a chart gives back its own points to this, or it has lost them
 _SAME = 1e-6
 
@@ -29,8 +30,7 @@ def atlas_volume(
     atlas: Atlas,
     points: Any = None,
     *,
-    tol: float | None = 1e-3,
-    per_axis: int | None = None,
+    tol: float = 1e-3,
     generator: torch.Generator | None = None,
 ) -> VolumeEstimate:
     """H^d(M) by quadrature on the charts of M.
@@ -42,37 +42,30 @@ def atlas_volume(
         atlas: charts of one manifold.
         points: points near M, for example the data; None looks for some. They tell what share of
             M no chart covers.
-        tol: refine until two levels agree to this share of the volume.
-        per_axis: nodes per axis of every chart on the first level.
+        tol: refine until two levels agree to this share of the volume, or 200 000 nodes are used.
         generator: source of randomness, for the two shares.
 
     Raises:
         UnsupportedError: the dimension is above 3.
     """
-    if atlas.dim > _MOST_DIM:
-        raise UnsupportedError(
-            f"expected dimension 1, 2 or 3 for quadrature, got {atlas.dim}; use method='rays' "
-            "(codimension 1), 'tube' (codimension up to 6), or a chain"
-        )
-    integral = atlas.volume(tol, per_axis=per_axis)
-    value = float(integral)
-    lost = undecoded(atlas, atlas.sample_uniform(_TRIED, generator))
-    bare = 0.0
-    if atlas.manifold is not None:
-        known = known_points(atlas.manifold, points, generator)[:_TRIED]
-        bare = float((atlas.multiplicity(known) == 0).double().mean())
+    law = Uniform(atlas, tol=tol)
+    value = math.exp(law.log_volume)
+    lost = undecoded(atlas, law.sample((_TRIED,), generator))
+    known = known_points(law.manifold, points, generator)[:_TRIED]
+    bare = float((atlas.multiplicity(known) == 0).double().mean())
     remarks = [
         f"{share:.1%} of the set {what}"
         for share, what in ((bare, "is in no chart"), (lost, "is held by a chart but not decoded"))
         if share > 0
     ]
+    nodes = 0 if law.charted is None else law.charted.levels.fine.weights.numel()
     return VolumeEstimate(
         value,
         0.0,
-        float(integral.error) + (bare + lost) * value,
+        (law.log_z_error + bare + lost) * value,
         "atlas",
-        draws=_TRIED,
-        found=_TRIED,
+        draws=nodes,
+        found=nodes,
         remark=", ".join(remarks),
     )
 

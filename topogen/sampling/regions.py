@@ -15,22 +15,24 @@ from ..errors import InvalidPoints, UnsupportedError
 from ..manifolds.base import Manifold
 from ..points import as_tensor
 from ..topology.landmarks import farthest_points
-from .estimate import ball_volume, in_ball
+from .estimate import ball_volume, in_ball, mean_of
 
 _KNOWN = 2000
 _LEAST = 20
 _MARGIN = 1.1
 _MOST_PIECES = 20_000
 _ENTRIES = 4_000_000
-# distance between the pieces of a cover, over the radius of the tube
-_SPACING = 1.0
+# distance between the pieces of a cover, over the radius of the tube, by dimension
+_SPACING = {1: 0.5, 2: 0.6}
+_SPACING_ABOVE = 1.0
 # steps from each new point of a net, by dimension
 _STEPS = {1: 3, 2: 8}
 _STEPS_ABOVE = 16
 _WALKERS = 2000
-_MOST_ROUNDS = 100
+_PROPOSALS = 100_000
 # pairs nearer than this share of `scale` say more of rounding than of M
 _CLOSE = 1e-3
+_MOST_ROUNDS = 100
 
 
 def known_points(
@@ -87,19 +89,16 @@ def reach_bound(
 
 
 class Region(ABC):
-    r"""A bounded part of R^D with a sampler: :math:`\int_A f\,dx = mass \cdot E[\sum f(x)] / n`.
+    """A bounded part of R^D of known volume, with a sampler."""
 
-    The sum runs over the points that `draw(n)` returns.
-
-    Attributes:
-        mass: see above; the volume of the region for a ball.
-    """
-
-    mass: float
+    @property
+    @abstractmethod
+    def volume(self) -> tuple[float, float]:
+        """The volume, and its standard error."""
 
     @abstractmethod
-    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "m D"]:
-        """At most n independent points, uniform in the region."""
+    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """N independent points, uniform in the region."""
 
     @abstractmethod
     def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
@@ -115,7 +114,6 @@ class BallAround(Region):
 
     def __init__(self, centre: Float[Tensor, " D"], radius: float, margin: float = 0.0) -> None:
         self.centre, self.radius, self.margin = centre, radius, margin
-        self.mass = ball_volume(centre.numel(), radius)
 
     @classmethod
     def of(cls, x: Float[Tensor, "n D"], margin: float = 0.0) -> BallAround:
@@ -123,8 +121,13 @@ class BallAround(Region):
         centre = (x.amax(0) + x.amin(0)) / 2
         return cls(centre, _MARGIN * float((x - centre).norm(dim=-1).max()) + margin, margin)
 
+    @property
+    def volume(self) -> tuple[float, float]:
+        """In closed form."""
+        return ball_volume(self.centre.numel(), self.radius), 0.0
+
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """N points, uniform in the ball."""
+        """Uniform in the ball."""
         return self.centre + self.radius * in_ball(n, self.centre.numel(), generator)
 
     def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
@@ -141,10 +144,10 @@ class Cylinders(Region):
     r"""The union of :math:`\{|T_i^\top (x - c_i)| < a,\ |N_i^\top (x - c_i)| < b\}`.
 
     T_i, N_i are orthonormal bases of the tangent and the normal space of M at c_i. A point drawn
-    in one cylinder is kept with probability one over the number of those that hold it, so what is
-    left is uniform on the union. In high codimension this wastes far less than balls about the
-    c_i: of a ball of radius 2 tau in R^9 one part in 13 lies within tau of a 3-plane through its
-    centre.
+    in one cylinder is kept with probability one over the number that hold it, so what is left is
+    uniform on the union; the mean of that probability gives the volume. In high codimension this
+    wastes far less than balls about the c_i: of a ball of radius 2 tau in R^9 one part in 13 lies
+    within tau of a 3-plane through its centre.
 
     Args:
         M: the set.
@@ -160,7 +163,9 @@ class Cylinders(Region):
             self.T = M.tangent_basis(c)
             self.N = M.normal_basis(c)
         k, d = M.ambient_dim - M.dim, M.dim
-        self.mass = c.shape[0] * ball_volume(d, a) * ball_volume(k, b)
+        self._mass = c.shape[0] * ball_volume(d, a) * ball_volume(k, b)
+        # proposals made, and the sums of 1 / count and of its square over them
+        self._proposed, self._sums = 0, (0.0, 0.0)
 
     @classmethod
     def of(
@@ -176,18 +181,40 @@ class Cylinders(Region):
         The foot of a point of the tube lies within h of some c_i. The tangent plane turns by at
         most h / reach on the way, and M leaves it by at most h^2 / (2 reach).
         """
-        h = _SPACING * tube
+        h = _SPACING.get(M.dim, _SPACING_ABOVE) * tube
         a, b = h * (1 + tube / reach), tube + h**2 / (2 * reach)
         return cls(M, net(M, x, h, generator), a, b)
 
-    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "m D"]:
-        """At most n points, uniform in the union."""
+    @property
+    def volume(self) -> tuple[float, float]:
+        """From all proposals made so far."""
+        mean, error = mean_of(*self._sums, max(self._proposed, 1))
+        return self._mass * mean, self._mass * error
+
+    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """Uniform in the union."""
+        parts, found = [self.c[:0]], 0
+        while found < n:
+            m = min(int(1.2 * (n - found) * self._crowd) + 64, _PROPOSALS)
+            parts.append(self._propose(m, generator))
+            found += parts[-1].shape[0]
+        return torch.cat(parts)[:n]
+
+    @property
+    def _crowd(self) -> float:
+        """Proposals for one point."""
+        return self._proposed / self._sums[0] if self._proposed else 4.0
+
+    def _propose(self, n: int, generator: torch.Generator | None) -> Tensor:
         i = torch.randint(self.c.shape[0], (n,), generator=generator)
         s = self.a * in_ball(n, self.T.shape[-1], generator)
         v = self.b * in_ball(n, self.N.shape[-1], generator)
         x = self.c[i] + (self.T[i] @ s.unsqueeze(-1) + self.N[i] @ v.unsqueeze(-1)).squeeze(-1)
-        u = torch.rand(n, generator=generator, dtype=torch.float64)
-        return x[u * self.count(x) < 1]
+        share = 1 / self.count(x).clamp_min(1)  # rounding may leave x outside its own
+        self._proposed += n
+        total, squares = self._sums
+        self._sums = (total + float(share.sum()), squares + float(share.square().sum()))
+        return x[torch.rand(n, generator=generator, dtype=torch.float64) < share]
 
     def count(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         """How many cylinders hold x."""

@@ -13,6 +13,7 @@ Without w, points are too dense where M bends towards x.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,21 +21,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .. import calculus
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
+from ..manifolds.curvature import reach, shape_operator
 from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
-from .regions import BallAround, Cylinders, Region, known_points, reach_bound
+from .regions import BallAround, Cylinders, Region, known_points
 
-# tau over the bound of the reach, which a sample gives from above
+# of the bound that a sample of M gives for the reach, from above
 _SHARE = 0.5
 _PILOT = 2000
+_PAIRED = 1000
 _CHUNK = 8192
 _MOST_GROWTHS = 20
 _MOST_ROUNDS = 2000
 _WIDER = 1.25
-# a ball around M is as good a region up to this dimension
+# a ball around M is not too empty up to this dimension
 _MOST_BALL_DIM = 3
+_STEPS = 30
 # a solve that failed counts as lost where its last point is nearer than this many tau
 _NEAR = 1.5
 
@@ -47,7 +50,7 @@ class TubeSample:
         points: the feet p on M, shape (n, D).
         normal: v = x - p, shape (n, D).
         weights: :math:`1 / \det(I - S_v)`; the feet with these weights are uniform on M.
-        draws: proposals made, those left out included.
+        draws: uniform points of the region, those outside the tube included.
         failed: solves that did not converge, though they ended near M.
         folded: feet with :math:`\det(I - S_v) \le 0` or an eigenvalue of S_v above 1: tau exceeds
             the reach there.
@@ -64,13 +67,13 @@ class TubeSample:
 class Tube:
     r"""The tube of radius tau about M, and the uniform law that it gives.
 
-    Proposals are uniform in a ball around M (D <= 3) or in cylinders about points of M that cover
-    the tube (above, where a ball is almost empty). Points of the tube found outside the region
-    enlarge it until a pilot finds no more.
+    Proposals are uniform in a ball around M, or in a union of small cylinders about points of M
+    that covers the tube ("auto": where points are given, or D > 3 and a ball is almost empty).
+    Fibres of the tube that leave the region enlarge it until a pilot finds no more.
 
     Args:
         M: a set with `equations`; its codimension k should be at most about 6.
-        tau: radius, below the reach of M; None takes half of what a sample of pairs allows.
+        tau: radius, below the reach of M; None takes half of what a sample of M allows.
         points: points near M, for example the data; None looks for some.
         region: "ball", "cover", or "auto".
         generator: source of randomness.
@@ -81,7 +84,7 @@ class Tube:
     Attributes:
         tau: the radius.
         known: points of M that were found first, shape (m, D).
-        reach: least radius that pairs of points of M allow; the reach is smaller.
+        reach: upper bound of the reach, from a sample of M.
 
     Example:
         >>> tube = Tube(tg.Torus(1.0, 0.5), tau=0.3, generator=torch.Generator().manual_seed(0))
@@ -106,14 +109,15 @@ class Tube:
         self.M, self.generator = M, generator
         self.known = x = known_points(M, points, generator)
         with torch.no_grad():
-            self.reach = float(reach_bound(x, M.normal_basis(x), M.scale))
+            self.reach = reach(M, x[:_PAIRED]).value
         self.tau = _SHARE * self.reach if tau is None else tau
         if not self.tau < self.reach:
             raise UnsupportedError(
                 f"expected tau below the reach of {type(M).__name__}, which is at most "
                 f"{self.reach:.3g}, got {self.tau:.3g}; take half of that"
             )
-        ball = region == "ball" or (region == "auto" and M.ambient_dim <= _MOST_BALL_DIM)
+        small = points is None and M.ambient_dim <= _MOST_BALL_DIM
+        ball = region == "ball" or (region == "auto" and small)
         self.region: Region = (
             BallAround.of(x, self.tau)
             if ball
@@ -146,8 +150,8 @@ class Tube:
         """The feet of those of so many proposals that lie in the tube."""
         parts = []
         for start in range(0, draws, _CHUNK):
-            m = min(_CHUNK, draws - start)
-            parts.append(self._cast(self.region.draw(m, self.generator), m))
+            x = self.region.draw(min(_CHUNK, draws - start), self.generator)
+            parts.append(self._cast(x))
         if not parts:
             raise ValueError(f"expected draws >= 1, got {draws}")
         return TubeSample(
@@ -159,10 +163,10 @@ class Tube:
             sum(p.folded for p in parts),
         )
 
-    def _cast(self, x: Tensor, draws: int) -> TubeSample:
+    def _cast(self, x: Tensor) -> TubeSample:
         M = self.M
         with torch.no_grad():
-            foot = M.nearest(x)
+            foot = M.nearest(x, max_steps=_STEPS)
             v = x - foot.value
             near = v.norm(dim=-1)
             failed = ~foot.converged & (near < _NEAR * self.tau)
@@ -173,12 +177,12 @@ class Tube:
             folded = torch.linalg.eigvalsh(S)[..., -1] >= 1
             I = torch.eye(M.dim, dtype=S.dtype)
             w = torch.where(folded, 0.0, 1 / torch.linalg.det(I - S))
-        return TubeSample(p, v, w, draws, int(failed.sum()), int(folded.sum()))
+        return TubeSample(p, v, w, x.shape[0], int(failed.sum()), int(folded.sum()))
 
     # -- what it gives ----------------------------------------------------------------------------
 
     def volume(self, draws: int = 20_000) -> VolumeEstimate:
-        r""":math:`mass \cdot \sum w / (n\, vol_k(\tau))`, over n proposals.
+        r"""The volume of the region times :math:`\sum w / (n\, vol_k(\tau))`, over n points of it.
 
         The bias counts failed solves, folds, and the share of fibres that leave the region.
         """
@@ -186,13 +190,14 @@ class Tube:
         w = found.weights
         out = float(self._uncovered(found).double().mean())
         k = self.M.ambient_dim - self.M.dim
-        factor = self.region.mass / ball_volume(k, self.tau)
         mean, error = mean_of(float(w.sum()), float(w.square().sum()), found.draws)
+        size, its_error = self.region.volume
+        value = size * mean / ball_volume(k, self.tau)
         lost = out + (found.failed + found.folded) / w.shape[0]
         return VolumeEstimate(
-            factor * mean,
-            factor * error,
-            factor * mean * lost,
+            value,
+            value * math.hypot(error / mean, its_error / size),
+            value * lost,
             "tube",
             draws=found.draws,
             found=w.shape[0],
@@ -233,29 +238,3 @@ class Tube:
         else:
             raise UnsupportedError(f"expected {n} points, got {count}: the region is mostly empty")
         return torch.cat([*taken, pilot.points[:0]])[:n]
-
-
-def shape_operator(
-    M: Manifold, p: Float[Tensor, "n D"], v: Float[Tensor, "n D"]
-) -> Float[Tensor, "n d d"]:
-    r""":math:`S_v = \langle II_p, v\rangle` in an orthonormal tangent basis T, v normal to M at p.
-
-    With E the equations of M, :math:`S_v = -D^2 (\lambda^\top E)[T, T]`,
-    :math:`\lambda = (DE^+)^\top v`.
-    """
-    J = M.linearize(p)[1]
-    T = M.tangent_basis(p)
-    U, s, Vh = torch.linalg.svd(J, full_matrices=False)
-    k = M.ambient_dim - M.dim
-    c = (Vh[..., :k, :] @ v.unsqueeze(-1)).squeeze(-1) / s[..., :k]
-    multiplier = (U[..., :k] @ c.unsqueeze(-1)).squeeze(-1)
-
-    def along(t: Tensor) -> Tensor:
-        E = M.equations(p + (T @ t.unsqueeze(-1)).squeeze(-1))
-        return -(multiplier * E).sum(-1, keepdim=True)
-
-    def gradient(t: Tensor) -> Tensor:
-        return calculus.jacobian(along, t).squeeze(-2)
-
-    H = calculus.jacobian(gradient, p.new_zeros(p.shape[0], M.dim))
-    return (H + H.mT) / 2
