@@ -3,11 +3,11 @@
 from .chains import ChainResult as ChainResult
 from .chains import SamplingError as SamplingError
 from .coarea import coarea_volume as coarea_volume
-from .coarea import log_coarea_factor as log_coarea_factor
 from .diagnostics import Diagnostics as Diagnostics
 from .diagnostics import diagnose as diagnose
 from .estimate import VolumeEstimate as VolumeEstimate
 from .hamiltonian import constrained_hmc as constrained_hmc
+from .exchange import replica_exchange as replica_exchange
 from .langevin import langevin as langevin
 from .moves import NormalSolver as NormalSolver
 from .oracles import VolumeComparison as VolumeComparison

@@ -15,7 +15,17 @@ from ..errors import TopogenError, UnsupportedError
 from ..manifolds.base import Manifold
 from .alarms import find_alarms
 from .diagnostics import Diagnostics, diagnose
-from .kernel import ACCEPTED, METROPOLIS, OUTSIDE, PROJECTION, REVERSE, Kernel, Trajectories
+from .kernel import (
+    ACCEPTED,
+    METROPOLIS,
+    OUTSIDE,
+    PROJECTION,
+    REVERSE,
+    Kernel,
+    State,
+    Trajectories,
+    Transition,
+)
 from .moves import Mover, NormalSolver
 from .regions import reach_bound
 from .starts import Starts, starting_points
@@ -58,6 +68,7 @@ class ChainResult:
         ess_bulk: their smallest bulk effective sample size, over all chains.
         ess_tail: their smallest tail effective sample size.
         chain_acceptance: the share of each chain, shape (chains,).
+        swaps: for replica exchange, the acceptance of swaps, that with M first.
         components: the component that each chain started in, where that is known.
         alarm: why the draws may be of another law; None where nothing was noticed.
         status: "ok", "alarm", or "uncorrected" for chains without a Metropolis test.
@@ -76,6 +87,7 @@ class ChainResult:
     ess_bulk: float
     ess_tail: float
     chain_acceptance: Float[Tensor, " chains"] = field(repr=False)
+    swaps: tuple[float, ...] | None
     components: Int[Tensor, " chains"] | None = field(repr=False)
     alarm: str | None
     status: Literal["ok", "alarm", "uncorrected"]
@@ -149,8 +161,20 @@ class Plan:
             raise ValueError("expected a generator or a seed, got both")
 
 
-def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> ChainResult:
-    """Start, warm up, run, judge."""
+@dataclass(frozen=True)
+class Ready:
+    """Chains at their starts: what moves them, the reach, and the source of randomness."""
+
+    trajectories: Trajectories
+    start: Starts
+    state: State
+    reach: float
+    step: float
+    generator: torch.Generator | None
+
+
+def prepare(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> Ready:
+    """Chains at their starts, and a first step."""
     if not 0 < M.dim < M.ambient_dim:
         raise UnsupportedError(
             f"expected a set with 0 < dim < ambient_dim, got {type(M).__name__} of dimension "
@@ -160,39 +184,41 @@ def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan)
     if plan.seed is not None:
         generator = torch.Generator().manual_seed(plan.seed)
     mover = Mover(M, plan.solver)
-    start = starting_points(
-        M, plan.chains, plan.start, plan.weights, plan.components, generator
-    )
-    target = Target(log_density, start.x)
-    trajectories = Trajectories(mover, target, kernel)
+    start = starting_points(M, plan.chains, plan.start, plan.weights, plan.components, generator)
+    trajectories = Trajectories(mover, Target(log_density, start.x), kernel)
     at = mover.frames(start.x)
-    state = trajectories.state(at)
     reach = plan.reach
     if reach is None:
         some = torch.linspace(0, plan.chains - 1, min(plan.chains, _REACH_POINTS)).long()
         reach = float(reach_bound(at.x[some], at.N[some], M.scale))
-    first = SAFE * min(reach, M.scale) / math.sqrt(M.dim)
+    step = SAFE * min(reach, M.scale) / math.sqrt(M.dim) if plan.step is None else plan.step
+    return Ready(trajectories, start, trajectories.state(at), reach, step, generator)
+
+
+def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> ChainResult:
+    """Start, warm up, run, judge."""
+    ready = prepare(M, log_density, kernel, plan)
     warm = warm_up(
-        trajectories,
-        state,
-        first if plan.step is None else plan.step,
-        iterations=plan.warmup if plan.warmup is not None else _WARMUP,
+        ready.trajectories,
+        ready.state,
+        ready.step,
+        iterations=_WARMUP if plan.warmup is None else plan.warmup,
         adapt=plan.step is None,
         target=plan.accept,
-        reach=reach,
-        uniform=start.uniform,
-        given=start.given,
-        generator=generator,
+        reach=ready.reach,
+        uniform=ready.start.uniform,
+        given=ready.start.given,
+        generator=ready.generator,
     )
-    if not bool(warm.state.log_f.isfinite().all()):
-        bad = int((~warm.state.log_f.isfinite()).sum())
+    finite = warm.state.log_f.isfinite()
+    if not bool(finite.all()):
         raise ValueError(
-            f"expected starts of finite log density, got -inf or NaN at {bad} of {plan.chains}; "
-            "give starts where the density is positive"
+            f"expected starts of finite log density, got -inf or NaN at {int((~finite).sum())} of "
+            f"{plan.chains}; give starts where the density is positive"
         )
-    target.nan = 0
-    records = _record(trajectories, warm.state, warm.step, plan, generator)
-    return _judge(M, records, kernel, plan, warm.step, reach, warm.exact, start, target)
+    ready.trajectories.target.nan = 0
+    records = _record(ready.trajectories, warm.state, warm.step, plan, ready.generator)
+    return judge(M, records, ready, plan, step=warm.step, exact=warm.exact)
 
 
 @dataclass(frozen=True)
@@ -205,6 +231,7 @@ class Records:
         before: log density at the start of each transition, (transitions, chains).
         outcome: what became of it, (transitions, chains).
         longest: its longest tangential step, (transitions, chains).
+        swaps: acceptance of swaps between replicas.
     """
 
     x: Tensor
@@ -212,47 +239,65 @@ class Records:
     before: Tensor
     outcome: Tensor
     longest: Tensor
+    swaps: list[float] | None = None
+
+    @classmethod
+    def empty(cls, plan: Plan, D: int) -> Records:
+        """Room for what a plan asks for."""
+        total, chains = plan.n * plan.thin, plan.chains
+        kept = torch.empty(plan.n, chains, D, dtype=torch.float64)
+        before = torch.empty(total, chains, dtype=torch.float32)
+        outcome = torch.empty(total, chains, dtype=torch.uint8)
+        return cls(kept, kept.new_empty(plan.n, chains), before, outcome, torch.empty_like(before))
+
+    def note(self, i: int, before: State, result: Transition) -> None:
+        """Take in transition i."""
+        self.before[i], self.outcome[i] = before.log_f, result.outcome
+        self.longest[i] = result.longest
+
+    def keep(self, i: int, state: State) -> None:
+        """Take in draw i."""
+        self.x[i], self.log_f[i] = state.at.x, state.log_f
 
 
 def _record(
     trajectories: Trajectories,
-    state: Any,
+    state: State,
     step: float,
     plan: Plan,
     generator: torch.Generator | None,
 ) -> Records:
-    chains, D = state.at.x.shape
-    total = plan.n * plan.thin
-    x = state.at.x.new_empty(plan.n, chains, D)
-    log_f = x.new_empty(plan.n, chains)
-    before = torch.empty(total, chains, dtype=torch.float32)
-    longest = torch.empty_like(before)
-    outcome = torch.empty(total, chains, dtype=torch.uint8)
-    for i in range(total):
-        before[i] = state.log_f
+    records = Records.empty(plan, state.at.x.shape[1])
+    for i in range(plan.n * plan.thin):
         result = trajectories.transition(state, step, generator)
-        state, outcome[i], longest[i] = result.state, result.outcome, result.longest
+        records.note(i, state, result)
+        state = result.state
         if (i + 1) % plan.thin == 0:
-            x[i // plan.thin], log_f[i // plan.thin] = state.at.x, state.log_f
-    return Records(x, log_f, before, outcome, longest)
+            records.keep(i // plan.thin, state)
+    return records
 
 
-def _judge(
-    M: Manifold,
-    records: Records,
-    kernel: Kernel,
-    plan: Plan,
-    step: float,
-    reach: float,
-    exact: bool,
-    start: Starts,
-    target: Target,
+def judge(
+    M: Manifold, records: Records, ready: Ready, plan: Plan, *, step: float, exact: bool
 ) -> ChainResult:
+    """The result of what was recorded.
+
+    Raises:
+        SamplingError: there is an alarm, and the plan says to throw.
+    """
+    kernel, start = ready.trajectories.kernel, ready.start
     samples, log_f = records.x.movedim(0, 1), records.log_f.T
     rhat, bulk, tail = _convergence(samples, log_f, start.components)
     alarm = find_alarms(
-        M, records, kernel, reach=reach, rhat=rhat, exact=exact, weighted=start.weighted,
-        nan=target.nan, given=plan.reach is not None,
+        M,
+        records,
+        kernel,
+        reach=ready.reach,
+        rhat=rhat,
+        exact=exact,
+        weighted=start.weighted,
+        nan=ready.trajectories.target.nan,
+        given=plan.reach is not None,
     )
     rate = [float((records.outcome == code).to(torch.float64).mean()) for code in range(5)]
     status = "uncorrected" if not kernel.metropolis else "ok" if alarm is None else "alarm"
@@ -265,11 +310,12 @@ def _judge(
         outside=rate[OUTSIDE],
         metropolis_rejections=rate[METROPOLIS],
         step=step,
-        reach=reach,
+        reach=ready.reach,
         rhat=rhat,
         ess_bulk=bulk,
         ess_tail=tail,
         chain_acceptance=(records.outcome == ACCEPTED).to(torch.float64).mean(0),
+        swaps=None if records.swaps is None else tuple(records.swaps),
         components=start.components,
         alarm=alarm,
         status=status,
@@ -286,20 +332,17 @@ def _convergence(
     chains, n = log_f.shape
     labels = torch.zeros(chains, dtype=torch.int64) if components is None else components
     statistics = torch.cat([samples, log_f.unsqueeze(-1)], -1)
-    worst, bulk, tail = math.nan, 0.0, 0.0
+    worst, bulk, tail = [], 0.0, 0.0
     for label in labels.unique():
         members = (labels == label).nonzero().squeeze(-1)
         # every so many chains, so that starts of all parts are seen
-        stride = max(1, -(-members.numel() * n // _DIAGNOSED))
-        some = members[::stride]
+        some = members[:: max(1, -(-members.numel() * n // _DIAGNOSED))]
         found = diagnose(statistics[some])
         varies = ~found.rhat.isnan()
-        if bool(varies.any()):
-            worst = max(worst, float(found.rhat[varies].max())) if worst == worst else float(
-                found.rhat[varies].max())
-            share = members.numel() / some.numel()
-            bulk += share * float(found.ess_bulk[varies].min())
-            tail += share * float(found.ess_tail[varies].min())
-        else:
-            bulk = tail = math.nan
-    return worst, bulk, tail
+        if not bool(varies.any()):
+            return math.nan, math.nan, math.nan
+        share = members.numel() / some.numel()
+        worst.append(float(found.rhat[varies].max()))
+        bulk += share * float(found.ess_bulk[varies].min())
+        tail += share * float(found.ess_tail[varies].min())
+    return max(worst), bulk, tail

@@ -94,7 +94,7 @@ def _rhat(x: Float[Tensor, "q chains draws"]) -> Float[Tensor, " q"]:
 
 def _effective(x: Float[Tensor, "q chains draws"]) -> Float[Tensor, " q"]:
     r""":math:`chains \cdot draws / (1 + 2 \sum_t \rho_t)` by Geyer's initial monotone sequence."""
-    q, chains, n = x.shape
+    _, chains, n = x.shape
     centred = x - x.mean(-1, keepdim=True)
     spectrum = torch.fft.rfft(centred, 2 * n)
     gamma = torch.fft.irfft(spectrum.abs().square().mean(1), 2 * n)[:, :n] / n

@@ -40,8 +40,9 @@ def constrained_hmc(
     Momenta p are normal in T_xM; one of L steps of RATTLE, in its geodesic form, is
 
     .. math:: p \leftarrow P_x(p + \tfrac h2 \nabla \log f), \quad
-              N \times \Bigl[y = x + \tfrac hN p + N_x a \in M,\; p \leftarrow \tfrac Nh P_y(y - x),
-              \; x \leftarrow y\Bigr], \quad p \leftarrow P_x(p + \tfrac h2 \nabla \log f).
+              N \times \Bigl[y = x + \tfrac hN p + N_x a \in M,\;
+              p \leftarrow \tfrac Nh P_y(y - x),\; x \leftarrow y\Bigr], \quad
+              p \leftarrow P_x(p + \tfrac h2 \nabla \log f).
 
     The trajectory is taken with probability :math:`\min(1, e^{H_0 - H_1})`,
     :math:`H = \tfrac12 |p|^2 - \log f`, and only if each of its moves ends in the guard of M and
@@ -94,8 +95,20 @@ def constrained_hmc(
     if not 0 <= jitter < 1:
         raise ValueError(f"expected jitter in [0, 1), got {jitter}")
     plan = Plan(
-        n, step, chains, start, weights, components, warmup, thin, accept, reach,
-        solver or NormalSolver(), throw, generator, seed,
+        n,
+        step,
+        chains,
+        start,
+        weights,
+        components,
+        warmup,
+        thin,
+        accept,
+        reach,
+        solver or NormalSolver(),
+        throw,
+        generator,
+        seed,
     )
     kernel = Kernel(steps, inner, gradient=True, jitter=jitter)
     return run(M, log_density, kernel, plan)

@@ -111,9 +111,7 @@ class Trajectories:
         drift = self.kernel.drift
         return p + (h / 2 if drift is None else drift / h) * g
 
-    def transition(
-        self, state: State, h: float, generator: torch.Generator | None
-    ) -> Transition:
+    def transition(self, state: State, h: float, generator: torch.Generator | None) -> Transition:
         """One transition of every row, with step h."""
         kernel = self.kernel
         x = state.at.x

@@ -220,7 +220,10 @@ class Mover:
         if rows.numel() == arrived.numel():
             return Move(there, w, arrived, inside, returned)
         return Move(
-            at.put(rows, there), torch.zeros_like(v).index_copy(0, rows, w), arrived, inside,
+            at.put(rows, there),
+            torch.zeros_like(v).index_copy(0, rows, w),
+            arrived,
+            inside,
             returned,
         )
 

@@ -86,7 +86,19 @@ def random_walk(
         True
     """
     plan = Plan(
-        n, step, chains, start, weights, components, warmup, thin, accept, reach,
-        solver or NormalSolver(), throw, generator, seed,
+        n,
+        step,
+        chains,
+        start,
+        weights,
+        components,
+        warmup,
+        thin,
+        accept,
+        reach,
+        solver or NormalSolver(),
+        throw,
+        generator,
+        seed,
     )
     return run(M, log_density, Kernel(), plan)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .kernel import ACCEPTED, State, Trajectories
+from .kernel import State, Trajectories
 from .starts import systematic
 
 # the share of effectively independent rows that one annealing step keeps
