@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import MeasureError
 from ..manifolds.arithmetic import Union
 from ..manifolds.arithmetic.points import uniform_points
+from ..manifolds.base import Manifold
 from .base import Likelihood, ManifoldDistribution, require_comparable
 
 # from the most to the least that is known of a density
@@ -130,18 +131,23 @@ class Mixture(ManifoldDistribution):
         return x
 
 
-def _part_of(p: ManifoldDistribution, union: Union) -> int:
-    """The index of the part that a law lives on: its own set, or one that samples do not tell."""
-    parts = union.listed()
-    for i, M in enumerate(parts):
-        if M is p.manifold:
-            return i
+def lives_on(p: ManifoldDistribution, M: Manifold) -> bool:
+    """Whether M is the set of the law p, or one that uniform points and samples do not tell."""
+    if M is p.manifold:
+        return True
+    if (M.dim, M.ambient_dim) != (p.dim, p.manifold.ambient_dim):
+        return False
     g = torch.Generator().manual_seed(0)
-    for i, M in enumerate(parts):
-        y = uniform_points(M, 8, g) if M.dim == p.dim else None
-        if y is None or M.ambient_dim != p.manifold.ambient_dim:
-            continue
-        if bool(M.contains(p.sample((8,), g)).all() and p.manifold.contains(y).all()):
+    y = uniform_points(M, 8, g)
+    if y is None:
+        return False
+    return bool(M.contains(p.sample((8,), g)).all() and p.manifold.contains(y).all())
+
+
+def _part_of(p: ManifoldDistribution, union: Union) -> int:
+    """The index of the part that a law lives on."""
+    for i, M in enumerate(union.listed()):
+        if lives_on(p, M):
             return i
     raise MeasureError(
         f"expected components on parts of the union, got one on {p.manifold}; make it a law on "

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import MeasureError
 from ..manifolds.arithmetic import Moved
 from .base import ManifoldDistribution
+from .mixture import lives_on
 
 
 class Pushforward(ManifoldDistribution):
@@ -20,7 +21,7 @@ class Pushforward(ManifoldDistribution):
 
     Args:
         law: the law p on M.
-        copy: the copy, `Moved(law.manifold, ...)`.
+        copy: the copy of the set of the law.
         validate_args: raise on points off the copy instead of giving them -inf.
 
     Raises:
@@ -28,7 +29,7 @@ class Pushforward(ManifoldDistribution):
 
     Example:
         >>> p = tg.VonMises(0.0, 2.0)
-        >>> q = Pushforward(p, Moved(p.manifold, [1.8, 0.0], factor=2.0))
+        >>> q = Pushforward(p, Moved(tg.Circle(), [1.8, 0.0], factor=2.0))
         >>> q.log_prob(torch.tensor([[3.8, 0.0]])) - p.log_prob(torch.tensor([[1.0, 0.0]]))
         tensor([-0.6931])
     """
@@ -36,7 +37,7 @@ class Pushforward(ManifoldDistribution):
     def __init__(
         self, law: ManifoldDistribution, copy: Moved, *, validate_args: bool | None = None
     ) -> None:
-        if copy.manifold is not law.manifold:
+        if not lives_on(law, copy.manifold):
             raise MeasureError(
                 f"expected a copy of the set of the law, {law.manifold}, got one of "
                 f"{copy.manifold}; pass Moved(law.manifold, shift)"

@@ -20,11 +20,12 @@ from .points import check_points, distinct, gap, some_points
 
 _COUNT = 1024
 # of those, the ones closest to all parts
-_STARTS = 512
+_STARTS = 256
 # sine of the least angle at which normals count as independent
 _TRANSVERSAL = 1e-3
 _REFINEMENTS = 12
 _LOWEST = 8
+_PATIENCE = 4
 
 
 class TransversalityError(TopogenError, ValueError):
@@ -156,13 +157,17 @@ class Intersection(Manifold):
         with torch.no_grad():
             x = self.found
             sigma = self.sigma_min(x)
-            radius = 0.1 * self.scale
+            radius, lowest = 0.1 * self.scale, [float(sigma.min())]
             for _ in range(_REFINEMENTS if self.dim else 0):
                 x = x[sigma.argsort()[:_LOWEST]]
-                noise = torch.randn(8, *x.shape, generator=generator, dtype=x.dtype)
+                noise = torch.randn(4, *x.shape, generator=generator, dtype=x.dtype)
                 p = self.project((x + radius * noise).reshape(-1, self.ambient_dim))
                 x = torch.cat([x, p.value[p.converged]])
                 sigma = self.sigma_min(x)
+                lowest.append(float(sigma.min()))
+                # next to a point of contact it halves with the radius
+                if len(lowest) > _PATIENCE and lowest[-1] > 0.8 * lowest[-1 - _PATIENCE]:
+                    break
                 radius /= 2
         least = float(sigma.min())
         if not least > _TRANSVERSAL:
@@ -327,11 +332,11 @@ class Intersection(Manifold):
         """Number of components, H^d and its error, in dimensions 0 and 1; None where not found."""
         if self.dim == 0:
             return self.found.shape[0], float(self.found.shape[0]), 0.0
-        curves = trace(self, self.found) if self.dim == 1 and self.closed else None
-        if curves is None:
+        if self.dim > 1 or not self.closed:
             return None
-        lengths = [c.length for c in curves]
-        return len(curves), math.fsum(lengths), math.fsum(c.error for c in curves)
+        with torch.no_grad():
+            curves = trace(self, self.found)
+        return None if curves is None else (curves.count, curves.length, curves.error)
 
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -14,6 +14,7 @@ from ..base import Manifold
 
 # rounds that move a cloud of starting points to where the set is
 _ROUNDS = 3
+_MOST_PROJECTED = 1024
 _BOUNCES = 100
 _CLOSEST = 16
 
@@ -85,7 +86,9 @@ def some_points(
     if parts and parts[0].shape[0]:
         centre = parts[0].mean(0)
     for _ in range(_ROUNDS):
-        noise = torch.randn(-(-n // _ROUNDS), D, generator=generator, dtype=torch.float64)
+        noise = torch.randn(
+            -(-min(n, _MOST_PROJECTED) // _ROUNDS), D, generator=generator, dtype=torch.float64
+        )
         found = _arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D)))
         parts.append(found)
         centre = found.mean(0) if found.shape[0] else centre
