@@ -110,7 +110,7 @@ def test_bounds_that_are_too_small_are_raised():
 
 def test_what_quadrature_cannot_resolve_is_estimated():
     levels = Levels.of(tg.Sphere().atlas(), 8)
-    q = EnergyOn(levels.atlas, tilt(60.0), levels=levels)
+    q = EnergyOn(levels.atlas, tilt(60.0), levels=levels, max_nodes=100)
     assert q.likelihood == "estimated"
     assert q.log_z_error > 1e-3
     refined = EnergyOn(levels.atlas, tilt(60.0), per_axis=8)

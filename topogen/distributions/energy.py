@@ -196,7 +196,7 @@ class EnergyOn(ManifoldDistribution):
         per_axis: nodes per axis of every chart on the first level; None takes about 400, 4000 or
             12000 nodes in all in dimension 1, 2 or 3.
         max_nodes: no level takes more.
-        levels: nodes at hand already; they are not refined.
+        levels: the first two levels, where they are at hand already.
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
@@ -227,12 +227,11 @@ class EnergyOn(ManifoldDistribution):
     ) -> None:
         if not tol > 0:
             raise ValueError(f"expected tol > 0, in nats, got {tol}")
-        fixed = levels is not None
         levels = Levels.of(atlas, per_axis) if levels is None else levels
         if levels.atlas is not atlas:
             raise AtlasError("expected levels of the atlas itself; take Levels.of(atlas)")
         log_z = levels.log_integral(log_density)
-        while not fixed and not log_z.error <= tol:
+        while not log_z.error <= tol:
             if len(atlas) * math.ceil(1.5 * levels.per_axis) ** atlas.dim > max_nodes:
                 break
             levels = levels.refined()

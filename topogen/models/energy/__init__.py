@@ -1,0 +1,8 @@
+"""Laws learned as energies, and their normalisers."""
+
+from .chained import ChainedEnergy as ChainedEnergy
+from .chained import estimate_log_z as estimate_log_z
+from .density import ImplicitDensity as ImplicitDensity
+from .partition import bridge as bridge
+from .partition import importance as importance
+from .partition import thermodynamic as thermodynamic

@@ -1,0 +1,172 @@
+"""The law of an energy on a set without quadrature: log Z from samples, points from chains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...distributions.base import Likelihood, ManifoldDistribution
+from ...distributions.energy import LogZ, evaluate
+from ...errors import UnsupportedError
+from ...manifolds.base import Manifold
+from ...sampling.chains import ChainResult, SamplingError
+from ...sampling.random_walk import random_walk
+from . import partition
+
+_EXACT = 1e-3
+_CHAINS = 200
+# draws kept of every chain, and steps between them
+_DRAWS = 100
+_THIN = 5
+
+Method = Literal["bridge", "importance", "thermodynamic"]
+
+
+class ChainedEnergy(ManifoldDistribution):
+    r"""The law :math:`p = e^f / Z` on a set of any dimension, drawn by the tangent random walk.
+
+    log Z is an estimate from samples, and `log_z_error` its standard error. Where the volume of
+    M is not known, V = 1 stands for it and the likelihood is "unnormalized"; else it is "exact"
+    where the error is at most 1e-3 nats, and "estimated" above.
+
+    Args:
+        manifold: M.
+        log_density: f, points (n, D) to values (n,), in nats; row-wise.
+        start: points near M from which the chains start, all over where p has its mass.
+        method: how log Z is estimated.
+        seed: of the draws that log Z is estimated from.
+        validate_args: raise on points off M instead of giving them -inf.
+
+    Raises:
+        SamplingError: the chains raise an alarm: the law cannot be trusted.
+    """
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        log_density: Callable[[Tensor], Tensor],
+        start: Float[Tensor, "n D"],
+        *,
+        method: Method = "bridge",
+        seed: int = 0,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.log_density, self.start = log_density, start
+        self.log_z = estimate_log_z(manifold, log_density, start, method=method, seed=seed)
+        kind: Likelihood = "exact" if self.log_z.error <= _EXACT else "estimated"
+        super().__init__(
+            manifold,
+            likelihood="unnormalized" if manifold.volume is None else kind,
+            log_z_error=self.log_z.error,
+            validate_args=validate_args,
+        )
+
+    def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        return evaluate(self.log_density, x.to(torch.float64)) - self.log_z.value
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        # one draw of each chain: draws of different chains are independent
+        walk = _walk(self.manifold, self.log_density, self.start, max(n, 2), 1, generator)
+        return walk.samples[:n, -1]
+
+
+def estimate_log_z(
+    M: Manifold,
+    log_density: Callable[[Tensor], Tensor],
+    start: Float[Tensor, "n D"],
+    *,
+    method: Method = "bridge",
+    seed: int = 0,
+) -> LogZ:
+    """Log Z of a log density on M by sampling; V = 1 where the volume of M is not known.
+
+    Args:
+        M: the set.
+        log_density: f, points (n, D) to values (n,).
+        start: points near M from which chains start.
+        method: "importance" (uniform draws alone), "bridge" (these and draws of the law), or
+            "thermodynamic" (draws of the laws in between).
+        seed: of the draws.
+
+    Raises:
+        SamplingError: the chains raise an alarm.
+        UnsupportedError: the volume of M is infinite.
+    """
+    volume, volume_error = (1.0, 0.0) if M.volume is None else (M.volume, M.volume_error or 0.0)
+    if not 0 < volume < math.inf:
+        raise UnsupportedError(f"expected a set of finite volume, got volume {volume}")
+    generator = torch.Generator().manual_seed(seed)
+    if method == "thermodynamic":
+
+        def mean_f(t: float) -> tuple[float, float]:
+            walk = _walk(M, lambda x: t * log_density(x), start, _CHAINS, _DRAWS, generator)
+            mean = walk.mean(lambda x: log_density(x.flatten(0, 1)).reshape(x.shape[:-1]))
+            return float(mean.value), float(mean.error)
+
+        return partition.thermodynamic(mean_f, volume, volume_error=volume_error)
+    u = uniform_draws(M, _CHAINS * _DRAWS, start, generator)
+    with torch.no_grad():
+        f_uniform = evaluate(log_density, u)
+    if method == "importance":
+        return partition.importance(f_uniform, volume, volume_error=volume_error)
+    if method != "bridge":
+        raise ValueError(
+            f"expected method 'bridge', 'importance' or 'thermodynamic', got {method!r}"
+        )
+    walk = _walk(M, log_density, start, _CHAINS, _DRAWS, generator)
+    effective = min(
+        float(
+            walk.diagnose(
+                lambda x: log_density(x.flatten(0, 1)).reshape(*x.shape[:-1], 1)
+            ).ess_bulk.min()
+        ),
+        float(_CHAINS * _DRAWS),
+    )
+    return partition.bridge(
+        f_uniform,
+        evaluate(log_density, walk.points).detach(),
+        volume,
+        volume_error=volume_error,
+        effective=effective,
+    )
+
+
+def uniform_draws(
+    M: Manifold, n: int, start: Float[Tensor, "m D"], generator: torch.Generator
+) -> Float[Tensor, "n D"]:
+    """Uniform draws of M: by its exact sampler where it has one, else by chains."""
+    sampler: Callable[..., Tensor] | None = getattr(M, "sample_uniform", None)
+    if sampler is not None:
+        return sampler(n, generator)
+    chains = -(-n // _DRAWS)
+    return _walk(M, None, start, max(chains, 2), _DRAWS, generator).points[:n]
+
+
+def _walk(
+    M: Manifold,
+    log_density: Callable[[Tensor], Tensor] | None,
+    start: Float[Tensor, "m D"],
+    chains: int,
+    draws: int,
+    generator: torch.Generator | None,
+) -> ChainResult:
+    """Chains from random points of `start`; an alarm is an error.
+
+    Raises:
+        SamplingError: there is an alarm.
+    """
+    index = torch.randint(start.shape[0], (chains,), generator=generator)
+    walk = random_walk(
+        M, log_density, draws, chains=chains, start=start[index], thin=_THIN, generator=generator
+    )
+    if walk.alarm is not None:
+        raise SamplingError(
+            f"expected chains that can be trusted, got an alarm: {walk.alarm}; give starts all "
+            "over the set"
+        )
+    return walk

@@ -1,0 +1,82 @@
+"""Contrastive divergence with chains that keep the law of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...manifolds.base import Manifold
+from ...sampling.random_walk import random_walk
+from .network import Energies
+
+_STEPS = 300
+_RATE = 0.01
+_BATCH = 500
+_CHAINS = 200
+# transitions of the chains between two steps
+_MOVES = 4
+# the step of the chains is adapted again every so often
+_ADAPT = 50
+_RIDGE = 1e-3
+
+
+def contrast(
+    E: Energies, x: Float[Tensor, "n D"], M: Manifold, generator: torch.Generator
+) -> Generator[Mapping[str, float], None, bool]:
+    r"""Adam on :math:`\mathrm{E}_x[E] - \mathrm{E}_y[E]`, y from chains on M that go on.
+
+    The chains follow :math:`e^{-E}` by the tangent random walk, with its Metropolis test and its
+    way back, so no bias of the chain is learned. Energies stay small by a ridge of 1e-3 on their
+    squares. The weights returned are the mean over the second half of the steps.
+
+    Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
+    gradient", 2008, https://doi.org/10.1145/1390156.1390290.
+
+    Returns:
+        True: the number of steps is fixed.
+    """
+    parameters = list(E.parameters())
+    mean = [torch.zeros_like(p) for p in parameters]
+    optimiser = torch.optim.Adam(parameters, lr=_RATE, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 2 * _STEPS)
+    y = x[torch.randint(x.shape[0], (_CHAINS,), generator=generator)]
+    step: float | None = None
+    reach: float | None = None
+
+    def log_density(z: Tensor) -> Tensor:
+        return -E(z)
+
+    for t in range(_STEPS):
+        walk = random_walk(
+            M,
+            log_density,
+            1,
+            chains=_CHAINS,
+            start=y,
+            step=None if t % _ADAPT == 0 else step,
+            warmup=_ADAPT if t % _ADAPT == 0 else 0,
+            thin=_MOVES,
+            reach=reach,
+            generator=generator,
+        )
+        y, step, reach = walk.samples[:, -1], walk.step, walk.reach
+        i = torch.randint(x.shape[0], (_BATCH,), generator=generator)
+        at_data, at_chain = E.each(x[i]), E.each(y)
+        gap = (at_data.mean(-1) - at_chain.mean(-1)).mean()
+        ridge = (at_data.square().mean(-1) + at_chain.square().mean(-1)).mean()
+        optimiser.zero_grad()
+        (gap + _RIDGE * ridge).backward()
+        optimiser.step()
+        schedule.step()
+        if 2 * t >= _STEPS:
+            for m, p in zip(mean, parameters, strict=True):
+                m += p.detach() / (_STEPS - _STEPS // 2)
+        # not a loss: the gap of a good fit is noise about 0
+        yield {"gap": float(gap.detach()), "acceptance": walk.acceptance}
+    with torch.no_grad():
+        for m, p in zip(mean, parameters, strict=True):
+            p.copy_(m)
+    return True

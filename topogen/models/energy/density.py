@@ -1,0 +1,270 @@
+"""A law on a set, learned as an energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from ...distributions.base import ManifoldDistribution
+from ...distributions.energy import EnergyOn, Levels, LogZ
+from ...errors import InvalidPoints, UnsupportedError
+from ...manifolds.atlas import Atlas
+from ...manifolds.base import Manifold
+from ...points import as_tensor
+from ..base import Learnable, Model, Stage
+from ..projected import ProjectedAtlas
+from . import chained
+from .contrastive import contrast
+from .descent import descend
+from .network import Energies
+from .objectives import MaximumLikelihood, NoiseContrast, Objective, Reference, ScoreMatching
+
+_MAX_QUADRATURE_DIM = 3
+# draws that stand for the uniform law where there is no quadrature
+_DRAWS = 20_000
+# starts of chains that are kept with the model
+_STARTS = 500
+_LEAST = 20
+
+Kind = Literal["nce", "maximum_likelihood", "score", "contrastive_divergence"]
+_KINDS: tuple[Kind, ...] = ("nce", "maximum_likelihood", "score", "contrastive_divergence")
+
+
+class ImplicitDensity(Model):
+    r"""The law :math:`p = e^{-E} / Z` on M, with E a learned function of the ambient coordinates.
+
+    E is the mean of a few small networks. Each is trained with another fold of the data held out,
+    and keeps the weights that do best there; the geometric mean of their laws is better than the
+    average of them. Objectives:
+
+    - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
+    - ``"maximum_likelihood"``: with the expectation under p by quadrature, or by uniform draws.
+    - ``"score"``: score matching on M; needs M closed, sees no masses of components.
+    - ``"contrastive_divergence"``: chains of the model against data, one network.
+
+    With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyOn`: log Z by
+    quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is a bridge
+    estimate and samples come from chains; see
+    :class:`~topogen.models.energy.chained.ChainedEnergy`.
+
+    The weights are frozen but during the fit; ``model.requires_grad_()`` lets gradients of log p
+    flow into them, those of log Z included.
+
+    Args:
+        manifold: the set M; fitted first if it has not been.
+        atlas: its charts; None takes those of a reference space, else puts a
+            :class:`ProjectedAtlas` on M where d <= 3.
+        objective: see above.
+        width: units of a hidden layer of E.
+        depth: its hidden layers.
+        networks: how many networks, and folds.
+        noise_ratio: of noise to data, for "nce".
+
+    Raises:
+        ValueError: an unknown objective, or an atlas without a manifold.
+
+    Attributes:
+        constant: "nce" alone: the mean of the free constants of the networks, -log Z of each.
+        constant_error: the largest distance of one of them to -log Z by quadrature.
+        lost: share of the data that did not project onto M.
+
+    Example:
+        >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
+        >>> model = ImplicitDensity(tg.Circle())
+        >>> tg.fit(model, x).status
+        'converged'
+        >>> law = model()
+        >>> law.likelihood, law.sample((100,)).shape
+        ('exact', torch.Size([100, 2]))
+    """
+
+    manifold: Manifold
+    starts: Tensor
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        atlas: Atlas | None = None,
+        objective: Kind = "nce",
+        *,
+        width: int = 32,
+        depth: int = 2,
+        networks: int = 5,
+        noise_ratio: float = 5.0,
+    ) -> None:
+        super().__init__()
+        if objective not in _KINDS:
+            raise ValueError(f"expected objective in {_KINDS}, got {objective!r}")
+        if min(width, depth, networks) < 1 or not noise_ratio > 0:
+            raise ValueError(
+                f"expected width, depth, networks >= 1 and noise_ratio > 0, got {width}, {depth}, "
+                f"{networks}, {noise_ratio}"
+            )
+        if atlas is not None and atlas.manifold is None:
+            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+        own = getattr(manifold, "atlas", None)
+        if atlas is None and own is None and manifold.dim <= _MAX_QUADRATURE_DIM:
+            atlas = ProjectedAtlas(manifold)
+        self.atlas = atlas
+        if atlas is None:
+            self.manifold = manifold
+        else:
+            # in the atlas: its state is saved once
+            object.__setattr__(self, "manifold", atlas.manifold)
+        self.objective: Kind = objective
+        self.width, self.depth, self.networks = width, depth, networks
+        self.noise_ratio = noise_ratio
+        count = 1 if objective == "contrastive_divergence" else networks
+        self.energy = Energies(count, manifold.ambient_dim, width=width, depth=depth)
+        self.energy.requires_grad_(False)
+        self.constant = self.constant_error = math.nan
+        self.lost = 0.0
+        self.register_buffer("starts", torch.empty(0, dtype=torch.float64))
+        self._levels: Levels | None = None
+
+    def forward(self, *, temperature: float = 1.0) -> ManifoldDistribution:
+        r"""The law at the current energy; points off M get -inf, not an error.
+
+        Args:
+            temperature: T; the law is :math:`\propto e^{-E / T}`. Any other than 1 is not the
+                law that was learned.
+        """
+        self.require_fitted()
+        if not temperature > 0:
+            raise ValueError(f"expected temperature > 0, got {temperature}")
+
+        def log_density(x: Tensor) -> Tensor:
+            return -self.energy(x) / temperature
+
+        charts = self._charts()
+        if charts is None:
+            return chained.ChainedEnergy(
+                self.manifold, log_density, self.starts, validate_args=False
+            )
+        levels = Levels.of(charts) if self._levels is None else self._levels
+        law = EnergyOn(charts, log_density, tol=5e-4, levels=levels, validate_args=False)
+        self._levels = law.levels
+        return law
+
+    def log_z(
+        self,
+        method: Literal["quadrature", "bridge", "importance", "thermodynamic"] = "quadrature",
+        *,
+        seed: int = 0,
+    ) -> LogZ:
+        """Log of the integral of e^(-E) over M, by one method; they are independent of each other.
+
+        Raises:
+            UnsupportedError: quadrature without charts.
+            SamplingError: chains raise an alarm.
+        """
+        self.require_fitted()
+        if method != "quadrature":
+            return chained.estimate_log_z(
+                self.manifold, lambda x: -self.energy(x), self.starts, method=method, seed=seed
+            )
+        law = self.forward()
+        if not isinstance(law, EnergyOn):
+            raise UnsupportedError(
+                f"expected dimension <= 3 for quadrature, got {self.manifold.dim}; take 'bridge'"
+            )
+        return law.log_z
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """The stages of an unfitted manifold, of its charts, then the energy."""
+        for part in (self.manifold, self.atlas):
+            if isinstance(part, Learnable):
+                yield from part.stages(points)
+        if not self.fitted:
+            yield Stage("energy", lambda generator: self._fit(points, generator))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plain numbers of the fit."""
+        numbers = {k: getattr(self, k) for k in ("constant", "constant_error", "lost")}
+        return {**super().get_extra_state(), **numbers}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        self.constant, self.constant_error = state["constant"], state["constant_error"]
+        self.lost = state["lost"]
+
+    def _charts(self) -> Atlas | None:
+        """The charts that carry the quadrature; None above dimension 3."""
+        if self._levels is not None:
+            return self._levels.atlas
+        if self.manifold.dim > _MAX_QUADRATURE_DIM:
+            return None
+        if self.atlas is not None:
+            return self.atlas
+        return cast("Callable[[], Atlas]", self.manifold.atlas)()
+
+    def _fit(
+        self, points: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        M = self.manifold
+        x = as_tensor(points, ambient_dim=M.ambient_dim)
+        moved = M.project(x)
+        kept = moved.converged & M.guard(moved.value)
+        x, self.lost = moved.value[kept], float((~kept).double().mean())
+        if x.shape[0] < _LEAST:
+            raise InvalidPoints(
+                f"expected at least {_LEAST} points on the manifold, got {x.shape[0]} that "
+                "project onto it; give more points"
+            )
+        self.starts = x[torch.randperm(x.shape[0], generator=generator)[:_STARTS]]
+        charts = self._charts()
+        self._levels = None if charts is None else Levels.of(charts)
+        yield {"points": x.shape[0], "lost": self.lost}
+        E = self.energy.requires_grad_(True)
+        E.start(x, generator)
+        if self.objective == "contrastive_divergence":
+            done = yield from contrast(E, x, M, generator)
+        else:
+            E.precision(torch.float32)
+            objective = self._objective(x, generator)
+            done = yield from descend(E, objective, generator)
+            E.precision(torch.float64)
+            if isinstance(objective, NoiseContrast):
+                self._check(objective.constant)
+        E.requires_grad_(False)
+        self.fitted = True
+        return done
+
+    def _objective(self, x: Tensor, generator: torch.Generator) -> Objective:
+        M, E = self.manifold, self.energy
+        if self.objective == "score":
+            if not M.closed:
+                raise UnsupportedError(
+                    "expected a closed set for score matching, got one with a boundary, at which "
+                    "its identity fails; take objective='nce'"
+                )
+            return ScoreMatching(E, x, M)
+        reference = self._reference(generator)
+        if self.objective == "nce":
+            return NoiseContrast(E, x, reference, self.noise_ratio)
+        return MaximumLikelihood(E, x, reference)
+
+    def _reference(self, generator: torch.Generator) -> Reference:
+        """What stands for the uniform law of M: quadrature nodes, or draws."""
+        if self._levels is not None:
+            q = self._levels.fine
+            total = q.weights.sum()
+            return Reference(q.points, (q.weights / total).log(), float(total.log()))
+        M = self.manifold
+        u = chained.uniform_draws(M, _DRAWS, self.starts, generator)
+        share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
+        return Reference(u, share, math.log(M.volume) if M.volume is not None else 0.0)
+
+    @torch.no_grad()
+    def _check(self, constant: Tensor) -> None:
+        """Compare the free constants of the networks with quadrature."""
+        self.constant = float(constant.mean())
+        if self._levels is not None:
+            q = self._levels.fine
+            log_z = (q.weights.log() - self.energy.each(q.points)).logsumexp(-1)
+            self.constant_error = float((constant + log_z).abs().max())

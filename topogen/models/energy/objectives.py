@@ -1,0 +1,228 @@
+r"""Objectives that fit energies to points of M.
+
+Every objective holds the data and what stands for the uniform law of M, and gives one number for
+each of K networks. Row i of the data counts :math:`w_{ki}` for network k, so the same code is a
+training loss and a score on held-out rows.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...manifolds.base import Manifold
+from .network import Energies
+
+
+@dataclass(frozen=True)
+class Reference:
+    r"""Points u_j of M with shares :math:`v_j`, :math:`\sum_j v_j = 1`: the uniform law of M.
+
+    Attributes:
+        points: u_j, shape (N, D); quadrature nodes, or draws.
+        log_share: log v_j, shape (N,).
+        log_volume: log H^d(M); 0 where the volume is not known.
+    """
+
+    points: Float[Tensor, "N D"]
+    log_share: Float[Tensor, " N"]
+    log_volume: float
+
+
+class Objective(nn.Module, ABC):
+    """What to minimise; one value for each network.
+
+    Attributes:
+        rows: how many data there are.
+        nodes: how many reference points there are; 0 where none are used.
+        rate: of the descent.
+    """
+
+    rows: int
+    nodes: int
+    rate: float = 0.02
+
+    @abstractmethod
+    def forward(
+        self,
+        E: Energies,
+        i: Int[Tensor, " b"],
+        w: Float[Tensor, "K b"],
+        j: Int[Tensor, " c"],
+    ) -> Float[Tensor, " K"]:
+        """The objective from data rows i of weights w, and reference points j."""
+
+
+class _Compared(Objective):
+    """Data, standardised, and the reference they are compared with."""
+
+    x: Tensor
+    u: Tensor
+    log_share: Tensor
+
+    def __init__(self, E: Energies, x: Float[Tensor, "n D"], reference: Reference) -> None:
+        super().__init__()
+        self.register_buffer("x", E.standardise(x))
+        self.register_buffer("u", E.standardise(reference.points))
+        self.register_buffer("log_share", reference.log_share.to(self.x.dtype))
+        self.rows, self.nodes = self.x.shape[0], self.u.shape[0]
+
+    def energies(self, E: Energies, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """E_k at data rows i and at reference points j, and the shares of these."""
+        both = E.units(torch.cat([self.x[i], self.u[j]]))
+        share = self.log_share[j]
+        return both[:, : i.numel()], both[:, i.numel() :], share - share.logsumexp(0)
+
+
+class MaximumLikelihood(_Compared):
+    r""":math:`\sum_i w_i E(x_i) + \log \sum_j v_j e^{-E(u_j)}`.
+
+    The mean negative log likelihood w.r.t. the uniform law, and its exact gradient
+    :math:`\mathrm{E}_w[\partial E] - \mathrm{E}_p[\partial E]` up to the quadrature.
+    """
+
+    def forward(
+        self,
+        E: Energies,
+        i: Int[Tensor, " b"],
+        w: Float[Tensor, "K b"],
+        j: Int[Tensor, " c"],
+    ) -> Float[Tensor, " K"]:
+        """The objective; arguments as in :class:`Objective`."""
+        at_data, at_nodes, share = self.energies(E, i, j)
+        return (w * at_data).sum(-1) + (share - at_nodes).logsumexp(-1)
+
+
+class NoiseContrast(_Compared):
+    r"""Logistic loss of data against :math:`\nu` times as much uniform noise.
+
+    .. math:: -\sum_i w_i \log \sigma(h(x_i)) - \nu \sum_j v_j \log \sigma(-h(u_j)), \qquad
+              h = -E + c + \log H^d(M) - \log \nu .
+
+    The constant c is free, and estimates -log Z. As :math:`\nu` grows the estimate becomes that of
+    maximum likelihood. With quadrature nodes as noise nothing is lost to chance in the noise.
+
+    Gutmann and Hyvaerinen, "Noise-contrastive estimation of unnormalized statistical models",
+    2012, https://jmlr.org/papers/v13/gutmann12a.html.
+    """
+
+    def __init__(
+        self, E: Energies, x: Float[Tensor, "n D"], reference: Reference, ratio: float = 5.0
+    ) -> None:
+        super().__init__(E, x, reference)
+        self.ratio, self.log_volume = ratio, reference.log_volume
+        # c + log H^d(M): 0 for the uniform law, whatever the units
+        self.shift = nn.Parameter(torch.zeros(E.W[0].shape[0]))
+
+    @property
+    def constant(self) -> Float[Tensor, " K"]:
+        """C of every network."""
+        return self.shift.detach().to(torch.float64) - self.log_volume
+
+    def forward(
+        self,
+        E: Energies,
+        i: Int[Tensor, " b"],
+        w: Float[Tensor, "K b"],
+        j: Int[Tensor, " c"],
+    ) -> Float[Tensor, " K"]:
+        """The objective; arguments as in :class:`Objective`."""
+        at_data, at_nodes, share = self.energies(E, i, j)
+        offset = self.shift.unsqueeze(-1) - math.log(self.ratio)
+        data = (w * functional.softplus(at_data - offset)).sum(-1)
+        return data + self.ratio * (share.exp() * functional.softplus(offset - at_nodes)).sum(-1)
+
+
+class ScoreMatching(Objective):
+    r""":math:`\sum_i w_i [\tfrac12 |P \nabla E|^2 - \Delta_M E](x_i)`, P the tangent projector.
+
+    For M closed this is the squared distance of :math:`\nabla_M \log p` to that of the data, up to
+    a constant: no normaliser, no noise. With orthonormal tangents :math:`t_a`
+
+    .. math:: \Delta_M E = \sum_a t_a^\top D^2 E\, t_a + H \cdot \nabla E,
+
+    H the sum of the second fundamental form over :math:`t_a, t_a`. The masses of different
+    components of M leave no trace in it.
+
+    Hyvaerinen, "Estimation of non-normalized statistical models by score matching", 2005,
+    https://jmlr.org/papers/v6/hyvarinen05a.html; Mardia, Kent and Laha, "Score matching estimators
+    for directional distributions", 2016, https://arxiv.org/abs/1604.08470.
+    """
+
+    # its sampling noise grows with the curvature of E: it must be stopped before that does
+    rate = 0.002
+    x: Tensor
+    Q: Tensor
+    H: Tensor
+
+    def __init__(self, E: Energies, x: Float[Tensor, "n D"], M: Manifold) -> None:
+        super().__init__()
+        self.register_buffer("x", E.standardise(x))
+        Q = M.tangent_basis(x)
+        self.register_buffer("Q", Q.to(self.x.dtype))
+        H = mean_curvature(M, x, Q) * E.unit
+        self.register_buffer("H", H.to(self.x.dtype))
+        self.rows, self.nodes = self.x.shape[0], 0
+
+    def forward(
+        self,
+        E: Energies,
+        i: Int[Tensor, " b"],
+        w: Float[Tensor, "K b"],
+        j: Int[Tensor, " c"],
+    ) -> Float[Tensor, " K"]:
+        """The objective; arguments as in :class:`Objective`."""
+        K = w.shape[0]
+        with torch.enable_grad():
+            y = self.x[i].expand(K, -1, -1).clone().requires_grad_()
+            gradient, laplacian = laplace(E.units, y, self.Q[i], self.H[i])
+        return (w * (0.5 * gradient.square().sum(-1) - laplacian)).sum(-1)
+
+
+def laplace(
+    E: Callable[[Tensor], Tensor],
+    y: Float[Tensor, "*K n D"],
+    Q: Float[Tensor, "n D d"],
+    H: Float[Tensor, "n D"],
+) -> tuple[Float[Tensor, "*K n d"], Float[Tensor, "*K n"]]:
+    r"""Q^T grad E and :math:`\Delta_M E` at points y of M that require gradients.
+
+    Args:
+        E: row-wise and smooth, (..., n, D) to (..., n).
+        y: points of M; one cloud for each network, or one.
+        Q: orthonormal tangent bases there.
+        H: the sum of the second fundamental form over each basis.
+    """
+    (g,) = torch.autograd.grad(E(y).sum(), y, create_graph=True)
+    along = (g.unsqueeze(-2) @ Q).squeeze(-2)
+    total = (g * H).sum(-1)
+    for a in range(Q.shape[-1]):
+        (second,) = torch.autograd.grad(along[..., a].sum(), y, create_graph=True)
+        total = total + (second * Q[..., a]).sum(-1)
+    return along, total
+
+
+@torch.no_grad()
+def mean_curvature(
+    M: Manifold, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
+) -> Float[Tensor, "n D"]:
+    r"""The sum over a of the second fundamental form II(t_a, t_a), t_a the columns of Q.
+
+    From the retraction alone: the normal part of :math:`[\pi(x + h t) - 2 x + \pi(x - h t)] / h^2`
+    is II(t, t) up to O(h^2).
+    """
+    x, Q = x.to(torch.float64), Q.to(torch.float64)
+    h = 1e-3 * M.scale
+    total = torch.zeros_like(x)
+    for a in range(Q.shape[-1]):
+        t = h * Q[..., a]
+        ends = [M.project(x + s * t, throw=True).value for s in (1.0, -1.0)]
+        total = total + (ends[0] - 2 * x + ends[1]) / h**2
+    return total - (Q @ (Q.mT @ total.unsqueeze(-1))).squeeze(-1)
