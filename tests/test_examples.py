@@ -18,6 +18,7 @@ SAYS = {
     "circle": ["topology of samples against data: agrees", "NLL gap"],
     "circular_coordinates": [],
     "check_alanine": ["agrees", "disagrees"],
+    "manifold_arithmetic": ["(1, 0, 3)", "length 5.44140", "tangent at", "at distance 0.5"],
     "polynomial_patches": ["those of KleinBottle"],
     "rotating_digit": ["those of Circle"],
 }

@@ -171,7 +171,7 @@ class Intersection(Manifold):
                 radius /= 2
         least = float(sigma.min())
         if not least > _TRANSVERSAL:
-            where = [round(v, 4) for v in x[sigma.argmin()].tolist()]
+            where = [round(v, 4) + 0.0 for v in x[sigma.argmin()].tolist()]
             raise TransversalityError(
                 f"expected sets that cross, got sets tangent at {where}: the least singular value "
                 f"of their normals is {least:.1e} there, below {_TRANSVERSAL:.0e}; move one",
