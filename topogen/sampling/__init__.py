@@ -6,8 +6,8 @@ from .coarea import coarea_volume as coarea_volume
 from .diagnostics import Diagnostics as Diagnostics
 from .diagnostics import diagnose as diagnose
 from .estimate import VolumeEstimate as VolumeEstimate
-from .hamiltonian import constrained_hmc as constrained_hmc
 from .exchange import replica_exchange as replica_exchange
+from .hamiltonian import constrained_hmc as constrained_hmc
 from .langevin import langevin as langevin
 from .moves import NormalSolver as NormalSolver
 from .oracles import VolumeComparison as VolumeComparison

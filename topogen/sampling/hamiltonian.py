@@ -83,7 +83,7 @@ def constrained_hmc(
         ValueError: an option, or log_density, is not of the stated form.
 
     Example:
-        >>> result = constrained_hmc(tg.Sphere(), n=100, step=0.1, seed=0)
+        >>> result = constrained_hmc(tg.Sphere(), n=20, step=0.1, warmup=0, seed=0)
         >>> result.status, result.acceptance > 0.98
         ('ok', True)
         >>> square = result.mean(lambda x: x[..., 2] ** 2)

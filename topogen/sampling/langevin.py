@@ -79,10 +79,10 @@ def langevin(
     Example:
         >>> law = lambda x: 5 * x[:, 2]
         >>> z = lambda x: x[..., 2]  # exactly .8001
-        >>> fair = langevin(tg.Sphere(), law, 300, seed=0).mean(z)
+        >>> fair = langevin(tg.Sphere(), law, 100, warmup=60, seed=0).mean(z)
         >>> bool((fair.value - 0.8001).abs() < 4 * fair.error)
         True
-        >>> published = langevin(tg.Sphere(), law, 300, step=0.5, corrected=False, seed=0)
+        >>> published = langevin(tg.Sphere(), law, 50, step=0.5, corrected=False, seed=0)
         >>> published.status, bool((published.mean(z).value - 0.8001).abs() > 0.01)
         ('uncorrected', True)
     """

@@ -69,9 +69,7 @@ class Frames:
 
     def normal(self, a: Float[Tensor, "n k"]) -> Float[Tensor, "n D"]:
         """N a."""
-        if self.N.shape[-1] == 1:
-            return self.N[..., 0] * a
-        return (self.N @ a.unsqueeze(-1)).squeeze(-1)
+        return _combine(self.N, a)
 
     def tangential(self, p: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """P p = p - N N^T p."""
@@ -177,11 +175,11 @@ class Mover:
             here = y if active.numel() == n else y[active]
             if kept is None:
                 E, J = self.linearize(here)
-                a, rest = least_squares(_apply(J, N), E)
+                a, rest = _least_squares(_apply(J, N), E)
             else:
                 with torch.no_grad():
                     E, J = self.M.equations(here), None
-                a, rest = least_squares(kept, E)
+                a, rest = _least_squares(kept, E)
             size = a.norm(dim=-1)
             done = (size <= self.tol) & (rest <= self.reverse_tol)
             if J is not None:
@@ -194,7 +192,7 @@ class Mover:
             if not bool(going.all()):
                 active, N, a = active[going], N[going], a[going]
                 kept = None if kept is None else kept[going]
-            moved = -Frames(a, N).normal(a)
+            moved = -_combine(N, a)
             y = y + moved if active.numel() == n else y.index_add(0, active, moved)
         return y, J_all, converged
 
@@ -228,16 +226,21 @@ class Mover:
         )
 
 
-def _apply(J: Float[Tensor, "n m D"], N: Float[Tensor, "n D k"]) -> Float[Tensor, "n m k"]:
+def _combine(N: Tensor, a: Tensor) -> Tensor:
+    """N a."""
+    if N.shape[-1] == 1:
+        return N[..., 0] * a
+    return (N @ a.unsqueeze(-1)).squeeze(-1)
+
+
+def _apply(J: Tensor, N: Tensor) -> Tensor:
     """J N."""
     if N.shape[-1] == 1:
         return (J * N.mT).sum(-1, keepdim=True)
     return J @ N
 
 
-def least_squares(
-    A: Float[Tensor, "n m k"], E: Float[Tensor, "n m"]
-) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
+def _least_squares(A: Tensor, E: Tensor) -> tuple[Tensor, Tensor]:
     """The a that minimises |A a - E|, and what is left, relative to the size of A.
 
     Rows with a singular A give NaN or infinity, never an error.

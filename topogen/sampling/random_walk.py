@@ -78,9 +78,9 @@ def random_walk(
         ValueError: an option, or log_density, is not of the stated form.
 
     Example:
-        >>> result = random_walk(tg.Sphere(), lambda x: 5 * x[:, 2], 200, seed=0)
+        >>> result = random_walk(tg.Sphere(), lambda x: 5 * x[:, 2], 100, warmup=60, seed=0)
         >>> result.status, result.samples.shape
-        ('ok', torch.Size([256, 200, 3]))
+        ('ok', torch.Size([256, 100, 3]))
         >>> z = result.mean(lambda x: x[..., 2])  # exactly 1 / tanh(5) - 1 / 5 = .8001
         >>> bool((z.value - 0.8001).abs() < 4 * z.error)
         True

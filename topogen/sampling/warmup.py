@@ -30,8 +30,8 @@ class DualAveraging:
         >>> adaptation = DualAveraging(1.0, target=0.8)
         >>> for _ in range(500):
         ...     adaptation.update(math.exp(-adaptation.step))  # acceptance falls with the step
-        >>> round(adaptation.final, 2)
-        0.22
+        >>> abs(adaptation.final - math.log(1 / 0.8)) < 0.02
+        True
     """
 
     _gamma, _t0, _kappa = 0.05, 10.0, 0.75
