@@ -7,17 +7,24 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from .geometry import Geometry
+from ...errors import UnsupportedError
+from .framing import smooth_frames, untwist
+from .geometry import Geometry, cover
 
 Form = Literal["regular", "residual"]
 
 _LANDMARKS = 1500
-_NEIGHBOURS = {1: 6, 2: 10}
+_NEIGHBOURS = {1: 4, 2: 10}
 # An edge whose frames match this well has a sign that counts.
 _STRONG = 0.5
+# Starts of the search for smooth frames, and the least singular values at which one will do, and
+# at which the search ends.
+_STARTS, _MARGIN, _GOOD_MARGIN = 12, 0.6, 0.8
+_FRAME_ROWS = 300
+_MAX_CODIM = 8
 # Share of strong edges that contradict the signs of a spanning tree, up to which they are noise.
 _INCONSISTENT = 2e-3
 
@@ -29,14 +36,14 @@ class Orientation:
     Attributes:
         rows: which feet.
         signs: +1 or -1 for the basis N of each.
+        piece: the connected piece that each belongs to.
         inconsistent: share of strong edges that contradict the signs.
-        edges: pairs of places in `rows`.
     """
 
     rows: Tensor
     signs: Tensor
+    piece: Tensor
     inconsistent: float
-    edges: Tensor
 
     @property
     def orientable(self) -> bool:
@@ -59,7 +66,7 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
     from scipy.spatial import KDTree
 
     p, d = geometry.p, geometry.T.shape[-1]
-    rows = torch.randperm(p.shape[0], generator=generator)[:_LANDMARKS]
+    rows = landmarks(geometry, _LANDMARKS, generator)
     K = _NEIGHBOURS.get(d, 14)
     near = np.asarray(KDTree(p[rows].numpy()).query(p[rows].numpy(), K + 1)[1])[:, 1:]
     i = torch.arange(rows.shape[0]).repeat_interleave(K)
@@ -81,10 +88,43 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
         for node in order[1:]:
             signs[node] = signs[parent[node]] * sign_of[int(node), int(parent[node])]
     s = torch.from_numpy(signs)
+    if N.shape[-1] == 1:
+        s = _face(p[rows], N.squeeze(-1), s, torch.from_numpy(label))
     strong = det.abs() > _STRONG
     wrong = strong & (s[i] * s[j] * det < 0)
     share = float(wrong.sum()) / max(int(strong.sum()), 1)
-    return Orientation(rows, s, share, torch.stack([i, j], -1))
+    return Orientation(rows, s, torch.from_numpy(label).to(torch.int64), share)
+
+
+def landmarks(geometry: Geometry, most: int, generator: torch.Generator) -> Int[Tensor, " l"]:
+    """Evenly spread feet, at most so many: a random choice would leave gaps in a curve."""
+    apart = 0.5 * geometry.h
+    while True:
+        rows = cover(geometry.p, apart, generator)
+        if rows.shape[0] <= most:
+            return rows
+        apart = 1.3 * apart
+
+
+def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
+    """Signs of hypersurface pieces such that F has one sign between neighbouring pieces.
+
+    A piece is turned where, at the nearest pair of points, it and the pieces before it would see
+    F with different signs: there would be one more zero between them.
+    """
+    s = s.clone()
+    done = label == label[0]
+    while not bool(done.all()):
+        inside, outside = done.nonzero().squeeze(-1), (~done).nonzero().squeeze(-1)
+        distance = torch.cdist(p[inside], p[outside])
+        flat = int(distance.argmin())
+        a, b = inside[flat // len(outside)], outside[flat % len(outside)]
+        v = p[b] - p[a]
+        piece = label == label[b]
+        if float((s[a] * N[a] @ v) * (s[b] * N[b] @ v)) > 0:
+            s[piece] = -s[piece]
+        done = done | piece
+    return s
 
 
 def oriented_normals(geometry: Geometry, orientation: Orientation) -> Float[Tensor, "n m k"]:
@@ -104,17 +144,44 @@ def oriented_normals(geometry: Geometry, orientation: Orientation) -> Float[Tens
 def choose_frames(
     geometry: Geometry, constraints: int | str | None, generator: torch.Generator
 ) -> tuple[Form, str, bool, Float[Tensor, "n m q"]]:
-    """The form, why, whether M is orientable, and the frames A that F measures along."""
-    p, N = geometry.p, geometry.N
+    """The form, why, whether M is orientable, and the frames A that F measures along.
+
+    Raises:
+        UnsupportedError: the regular form is asked for, and the data are not orientable.
+    """
+    p = geometry.p
     orientation = orient(geometry, generator)
-    share = f"{100 * orientation.inconsistent:.2f} % of the signs between normal frames disagree"
+    share = f"{100 * orientation.inconsistent:.2f} % of the signs between normal spaces disagree"
     identity = torch.eye(p.shape[1], dtype=p.dtype).expand(p.shape[0], -1, -1)
     if constraints == "residual":
-        return "residual", "asked for", orientation.orientable, identity
-    if not orientation.orientable and constraints is None:
+        return "residual", "it was asked for", orientation.orientable, identity
+    if not orientation.orientable:
+        if constraints is not None:
+            raise UnsupportedError(
+                "expected orientable data for D - d equations of full rank: their gradients "
+                f"would be a frame of the normal bundle; {share}, so there is none; "
+                "pass constraints='residual' or leave the choice to None"
+            )
         reason = f"the data are not orientable ({share}), and a regular zero set is"
         return "residual", reason, False, identity
-    A = oriented_normals(geometry, orientation)
-    if N.shape[-1] == 1:
-        return "regular", f"orientable ({share})", orientation.orientable, A
-    return "residual", "the normal frames were not made smooth", True, identity
+    N, k = oriented_normals(geometry, orientation), geometry.N.shape[-1]
+    if k == 1:
+        return "regular", f"the data are orientable ({share})", True, N
+    if k > _MAX_CODIM and constraints is None:
+        return "residual", f"{k} equations are many to find a smooth frame for", True, identity
+    pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:_FRAME_ROWS]
+    best = None
+    for _ in range(_STARTS):
+        framing = smooth_frames(geometry, N, orientation.rows[pick], generator)
+        if best is None or framing.margin > best.margin:
+            best = framing
+        if best.margin > _GOOD_MARGIN:
+            break
+    assert best is not None
+    found = f"the best of its smooth normal frames has margin {best.margin:.2f}"
+    if best.margin < _MARGIN and constraints is None:
+        return "residual", f"{found}, less than {_MARGIN}", True, identity
+    A = best.A
+    if N.shape[-2:] == (3, 2):
+        A = untwist(geometry, A, orientation.rows, orientation.piece)
+    return "regular", f"the data are orientable ({share}) and {found}", True, A

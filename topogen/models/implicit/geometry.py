@@ -20,6 +20,8 @@ _FLAT = 3e-4
 _TUBE = 0.6
 _REACH_SAMPLE = 1500
 _NEIGHBOURS = {1: 12, 2: 24}
+# feet of data, and feet between them
+_FEET = {1: (8000, 2000), 2: (8000, 4000)}
 _BOX_MARGIN = 0.15
 
 
@@ -92,26 +94,29 @@ def local_geometry(
     d = local.dim
     K = min(_NEIGHBOURS.get(d, 40), n - 1)
     h = torch.from_numpy(np.asarray(KDTree(z.numpy()).query(z.numpy(), K + 1)[0])[:, -1])
-    between = max(2000, n // 2)
-    weight = h.pow(d).clamp_max(8 * float(h.pow(d).median()))
-    chosen = torch.multinomial(weight, between, replacement=True, generator=generator)
+    most, between = _FEET.get(d, (4500, 1500))
+    rows = torch.randperm(n, generator=generator)[:most]
+    z, h = z[rows], h[rows]
     base = local.project(z)
     good = base.converged & local.guard(base.value)
-    T0 = local.tangent_basis(base.value[chosen])
-    s = torch.randn(between, d, generator=generator, dtype=z.dtype)
-    s = 0.6 * s * (h[chosen] / math.sqrt(d)).unsqueeze(-1)
-    moved = base.value[chosen] + (T0 @ s.unsqueeze(-1)).squeeze(-1)
-    filled = local.project(moved)
-    kept = filled.converged & local.guard(filled.value) & good[chosen]
-    p = torch.cat([base.value[good], filled.value[kept]])
-    h = torch.cat([h[good], h[chosen][kept]])
+    noise = float((base.value - z)[good].square().sum(-1).mean().sqrt())
+    p, h = base.value[good], h[good]
     T = local.tangent_basis(p)
+    free = h.pow(d)
+    free = free.clamp_max(8 * float(free.median()))
+    i = torch.multinomial(free, between, replacement=True, generator=generator)
+    s = torch.randn(between, d, 1, generator=generator, dtype=z.dtype)
+    s = 0.6 * s * (h[i] / math.sqrt(d))[:, None, None]
+    filled = local.project(p[i] + (T[i] @ s).squeeze(-1))
+    kept = filled.converged & local.guard(filled.value)
+    more = filled.value[kept]
+    p, h = torch.cat([p, more]), torch.cat([h, h[i][kept]])
+    T = torch.cat([T, local.tangent_basis(more)])
     N = calculus.complement(T)
     reach = _local_reach(p, T, h, generator)
     # the least over the neighbourhood: the tube must not touch itself next door either
     near = np.asarray(KDTree(p.numpy()).query(p.numpy(), K + 1)[1])
     reach = reach[torch.from_numpy(near)].amin(-1).clamp_max(1.0)
-    noise = float((base.value - z)[good].square().sum(-1).mean().sqrt())
     return Geometry(p, T, N, _TUBE * reach, h, int(good.sum()), noise)
 
 

@@ -33,7 +33,7 @@ class SineNetwork(nn.Module):
 
     Example:
         >>> net = SineNetwork(2, 1, width=8, features=4)
-        >>> value, J = net.linearize(torch.zeros(5, 2))
+        >>> value, J = net.linearize(torch.zeros(5, 2, dtype=torch.float64))
         >>> value.shape, J.shape
         (torch.Size([5, 1]), torch.Size([5, 1, 2]))
     """
