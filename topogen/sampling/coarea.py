@@ -72,10 +72,10 @@ def coarea_volume(
             values = torch.where(near, s.prod(-1), 0.0).unsqueeze(-1) * (K @ mix.mT)
         total, squares = total + values.sum(0), squares + values.square().sum(0)
         found += int(near.sum())
-    size, its_error = tube.region.volume
     (value, error), (gap, noise) = (
         mean_of(float(a), float(b), draws) for a, b in zip(total, squares, strict=True)
     )
+    size, its_error = tube.region.refined(error / max(value, 1e-300) / 3, tube.generator)
     return VolumeEstimate(
         size * value,
         math.hypot(size * error, its_error * value),

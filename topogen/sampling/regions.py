@@ -22,14 +22,16 @@ _LEAST = 20
 _MARGIN = 1.1
 _MOST_PIECES = 20_000
 _ENTRIES = 4_000_000
-# distance between the pieces of a cover, over the radius of the tube, by dimension
-_SPACING = {1: 0.5, 2: 0.6}
-_SPACING_ABOVE = 1.0
+# the cylinders of a cover are higher than the tube by this share, by dimension
+_EXCESS = {1: 0.1, 2: 0.1}
+_EXCESS_ABOVE = 0.25
 # steps from each new point of a net, by dimension
 _STEPS = {1: 3, 2: 8}
 _STEPS_ABOVE = 16
 _WALKERS = 2000
 _PROPOSALS = 100_000
+_ROUNDING = 1e-9
+_MOST_PROPOSALS = 400_000
 # pairs nearer than this share of `scale` say more of rounding than of M
 _CLOSE = 1e-3
 _MOST_ROUNDS = 100
@@ -91,10 +93,9 @@ def reach_bound(
 class Region(ABC):
     """A bounded part of R^D of known volume, with a sampler."""
 
-    @property
     @abstractmethod
-    def volume(self) -> tuple[float, float]:
-        """The volume, and its standard error."""
+    def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
+        """The volume and its standard error, brought near `relative` times the volume."""
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
@@ -121,8 +122,7 @@ class BallAround(Region):
         centre = (x.amax(0) + x.amin(0)) / 2
         return cls(centre, _MARGIN * float((x - centre).norm(dim=-1).max()) + margin, margin)
 
-    @property
-    def volume(self) -> tuple[float, float]:
+    def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
         """In closed form."""
         return ball_volume(self.centre.numel(), self.radius), 0.0
 
@@ -181,15 +181,19 @@ class Cylinders(Region):
         The foot of a point of the tube lies within h of some c_i. The tangent plane turns by at
         most h / reach on the way, and M leaves it by at most h^2 / (2 reach).
         """
-        h = _SPACING.get(M.dim, _SPACING_ABOVE) * tube
-        a, b = h * (1 + tube / reach), tube + h**2 / (2 * reach)
-        return cls(M, net(M, x, h, generator), a, b)
+        excess = _EXCESS.get(M.dim, _EXCESS_ABOVE)
+        h = (2 * excess * tube * reach) ** 0.5
+        return cls(M, net(M, x, h, generator), h * (1 + tube / reach), (1 + excess) * tube)
 
-    @property
-    def volume(self) -> tuple[float, float]:
-        """From all proposals made so far."""
-        mean, error = mean_of(*self._sums, max(self._proposed, 1))
-        return self._mass * mean, self._mass * error
+    def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
+        """From all proposals made so far, and up to 400 000 more."""
+        while True:
+            mean, error = mean_of(*self._sums, max(self._proposed, 1))
+            if self._proposed > 0 and (
+                error <= relative * mean or self._proposed >= _MOST_PROPOSALS
+            ):
+                return self._mass * mean, self._mass * error
+            self._propose(_PROPOSALS // 4, generator)
 
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         """Uniform in the union."""
@@ -220,7 +224,8 @@ class Cylinders(Region):
         """How many cylinders hold x."""
         count = torch.zeros(x.shape[0], dtype=x.dtype)
         for rows in torch.arange(x.shape[0]).split(max(1, _ENTRIES // self.c.shape[0])):
-            near = _squares(x[rows], self.c) < self.a**2 + self.b**2
+            limit = self.a**2 + self.b**2 - x[rows].square().sum(-1, keepdim=True)
+            near = _relative(x[rows], self.c) < limit * (1 + _ROUNDING)
             i, j = near.nonzero(as_tuple=True)
             off = x[rows[i]] - self.c[j]
             s = (self.T[j].mT @ off.unsqueeze(-1)).squeeze(-1).square().sum(-1)
@@ -252,7 +257,7 @@ def net(
         start = c[every] if last else frontier.repeat(_STEPS.get(M.dim, _STEPS_ABOVE), 1)
         parts = [_walk(M, part, h, generator) for part in start.split(_WALKERS)]
         y = torch.cat(parts)
-        out = y[_nearest(y, c) > h]
+        out = y[nearest_distance(y, c) > h]
         if last and out.shape[0] <= 1e-3 * _WALKERS:
             return c
         frontier = _spread(out, h) if out.shape[0] else out
@@ -274,16 +279,15 @@ def _walk(M: Manifold, x: Tensor, h: float, generator: torch.Generator | None) -
     return p.value[kept]
 
 
-def _squares(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, "n m"]:
-    """Squared distances, as accurate as their size: where they are near 0 they are not."""
-    half = (c.square().sum(-1) - 2 * x @ c.mT).add_(x.square().sum(-1, keepdim=True))
-    return half.clamp_min_(0)
+def _relative(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, "n m"]:
+    """|x - c|^2 - |x|^2, in one pass over the pairs."""
+    return torch.addmm(c.square().sum(-1), x, c.mT, alpha=-2)
 
 
-def _nearest(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, " n"]:
+def nearest_distance(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, " n"]:
     """The distance from each x to the nearest of the points c."""
     rows = max(1, _ENTRIES // max(c.shape[0], 1))
-    parts = [_squares(part, c).amin(-1).sqrt() for part in x.split(rows)]
+    parts = [(part - c[_relative(part, c).argmin(-1)]).norm(dim=-1) for part in x.split(rows)]
     return torch.cat(parts) if parts else x.new_zeros(0)
 
 

@@ -2,13 +2,15 @@ r"""Uniform points and the volume of M from the tube of points within tau of it.
 
 The normal bundle maps onto the tube by (p, v) -> p + v; its Jacobian determinant is
 :math:`\det(I_d - S_v)`, :math:`S_v = \langle II_p, v\rangle` the shape operator of the normal
-vector v = x - p (Weyl, "On the volume of tubes", 1939, https://doi.org/10.2307/2371513). So with
-:math:`w(x) = 1 / \det(I_d - S_{x - p})`, p the foot of x,
+vector v = x - p (Weyl, "On the volume of tubes", 1939, https://doi.org/10.2307/2371513). So with p
+the foot of x
 
 .. math:: \int_{|x - p| < \tau} f(p)\, w(x)\, dx = vol_k(\tau) \int_M f\, dH^d,
-          \qquad \tau < reach(M).
+          \quad w(x) = \frac{1}{\det(I_d - S_{x - p})}, \quad \tau < reach(M).
 
-Without w, points are too dense where M bends towards x.
+The tube holds p - v with p + v, so :math:`2 / (\det(I - S_v) + \det(I + S_v))` serves as w too.
+The terms odd in v, the largest ones, cancel in it: it is used here. It is 1 on curves. Without a
+weight there are too many points where M bends most.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.curvature import reach, shape_operator
 from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
-from .regions import BallAround, Cylinders, Region, known_points
+from .regions import BallAround, Cylinders, Region, known_points, nearest_distance
 
 # of the bound that a sample of M gives for the reach, from above
 _SHARE = 0.5
@@ -35,11 +37,10 @@ _CHUNK = 8192
 _MOST_GROWTHS = 20
 _MOST_ROUNDS = 2000
 _WIDER = 1.25
-# a ball around M is not too empty up to this dimension
-_MOST_BALL_DIM = 3
 _STEPS = 30
 # a solve that failed counts as lost where its last point is nearer than this many tau
 _NEAR = 1.5
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class TubeSample:
     Attributes:
         points: the feet p on M, shape (n, D).
         normal: v = x - p, shape (n, D).
-        weights: :math:`1 / \det(I - S_v)`; the feet with these weights are uniform on M.
+        weights: :math:`2 / (\det(I - S_v) + \det(I + S_v))`; with them the feet are uniform.
         draws: uniform points of the region, those outside the tube included.
         failed: solves that did not converge, though they ended near M.
-        folded: feet with :math:`\det(I - S_v) \le 0` or an eigenvalue of S_v above 1: tau exceeds
-            the reach there.
+        folded: feet at which :math:`\pm S_v` has an eigenvalue of 1 or more: tau is not below the
+            reach there.
     """
 
     points: Float[Tensor, "n D"]
@@ -67,15 +68,16 @@ class TubeSample:
 class Tube:
     r"""The tube of radius tau about M, and the uniform law that it gives.
 
-    Proposals are uniform in a ball around M, or in a union of small cylinders about points of M
-    that covers the tube ("auto": where points are given, or D > 3 and a ball is almost empty).
-    Fibres of the tube that leave the region enlarge it until a pilot finds no more.
+    Proposals are uniform in a union of small cylinders about points of M, that covers the tube; it
+    grows along M from the points that are known, so components of M without one are not seen. In a
+    ball they are, but above D = 3 a ball is almost empty. Fibres of the tube that leave the region
+    enlarge it until a pilot finds no more.
 
     Args:
         M: a set with `equations`; its codimension k should be at most about 6.
         tau: radius, below the reach of M; None takes half of what a sample of M allows.
         points: points near M, for example the data; None looks for some.
-        region: "ball", "cover", or "auto".
+        region: "cover" or "ball".
         generator: source of randomness.
 
     Raises:
@@ -99,11 +101,11 @@ class Tube:
         tau: float | None = None,
         points: Any = None,
         *,
-        region: Literal["auto", "ball", "cover"] = "auto",
+        region: Literal["cover", "ball"] = "cover",
         generator: torch.Generator | None = None,
     ) -> None:
-        if region not in ("auto", "ball", "cover"):
-            raise ValueError(f"expected region 'auto', 'ball' or 'cover', got {region!r}")
+        if region not in ("cover", "ball"):
+            raise ValueError(f"expected region 'cover' or 'ball', got {region!r}")
         if tau is not None and not tau > 0:
             raise ValueError(f"expected tau > 0, got {tau}")
         self.M, self.generator = M, generator
@@ -116,16 +118,14 @@ class Tube:
                 f"expected tau below the reach of {type(M).__name__}, which is at most "
                 f"{self.reach:.3g}, got {self.tau:.3g}; take half of that"
             )
-        small = points is None and M.ambient_dim <= _MOST_BALL_DIM
-        ball = region == "ball" or (region == "auto" and small)
         self.region: Region = (
             BallAround.of(x, self.tau)
-            if ball
+            if region == "ball"
             else Cylinders.of(M, x, self.tau, self.reach, generator)
         )
         for _ in range(_MOST_GROWTHS):
             found = self.cast(_PILOT)
-            out = self._uncovered(found)
+            out = self._fibres(found)[0]
             if not bool(out.any()):
                 return
             self.region = self.region.grown(M, found.points[out])
@@ -134,8 +134,11 @@ class Tube:
             "is large or unbounded; pass points= spread over all of it"
         )
 
-    def _uncovered(self, found: TubeSample) -> Bool[Tensor, " n"]:
-        """Whether a random point of the fibre over a foot is outside the region."""
+    def _fibres(self, found: TubeSample) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+        """Whether a random point of each foot's fibre is outside the region; nearer to M elsewhere.
+
+        The second means that tau exceeds the reach.
+        """
         n = found.points.shape[0]
         if n == 0:
             raise UnsupportedError(
@@ -144,7 +147,10 @@ class Tube:
             )
         N = self.M.normal_basis(found.points)
         v = self.tau * in_ball(n, N.shape[-1], self.generator)
-        return ~self.region.contains(found.points + (N @ v.unsqueeze(-1)).squeeze(-1))
+        x = found.points + (N @ v.unsqueeze(-1)).squeeze(-1)
+        others = torch.cat([self.known, found.points[:_PILOT]])
+        crossed = nearest_distance(x, others) < (1 - _ROUNDING) * v.norm(dim=-1)
+        return ~self.region.contains(x), crossed
 
     def cast(self, draws: int) -> TubeSample:
         """The feet of those of so many proposals that lie in the tube."""
@@ -169,14 +175,15 @@ class Tube:
             foot = M.nearest(x, max_steps=_STEPS)
             v = x - foot.value
             near = v.norm(dim=-1)
-            failed = ~foot.converged & (near < _NEAR * self.tau)
-            kept = foot.converged & (near < self.tau)
-            kept = kept & M.guard(torch.where(kept.unsqueeze(-1), foot.value, 0.0))
+            inside = M.guard(foot.value)
+            failed = ~foot.converged & inside & (near < _NEAR * self.tau)
+            kept = foot.converged & inside & (near < self.tau)
             p, v = foot.value[kept], v[kept]
             S = shape_operator(M, p, v)
-            folded = torch.linalg.eigvalsh(S)[..., -1] >= 1
-            I = torch.eye(M.dim, dtype=S.dtype)
-            w = torch.where(folded, 0.0, 1 / torch.linalg.det(I - S))
+            curvatures = torch.linalg.eigvalsh(S)
+            folded = (curvatures.abs() >= 1).any(-1)
+            both = (1 - curvatures).prod(-1) + (1 + curvatures).prod(-1)
+            w = torch.where(folded, 0.0, 2 / both)
         return TubeSample(p, v, w, x.shape[0], int(failed.sum()), int(folded.sum()))
 
     # -- what it gives ----------------------------------------------------------------------------
@@ -184,16 +191,17 @@ class Tube:
     def volume(self, draws: int = 20_000) -> VolumeEstimate:
         r"""The volume of the region times :math:`\sum w / (n\, vol_k(\tau))`, over n points of it.
 
-        The bias counts failed solves, folds, and the share of fibres that leave the region.
+        The bias counts failed solves, folds, and the share of fibres that leave the region, or
+        come nearer to another part of M.
         """
         found = self.cast(max(draws, 2))
         w = found.weights
-        out = float(self._uncovered(found).double().mean())
+        out, crossed = (float(bad.double().mean()) for bad in self._fibres(found))
         k = self.M.ambient_dim - self.M.dim
         mean, error = mean_of(float(w.sum()), float(w.square().sum()), found.draws)
-        size, its_error = self.region.volume
+        size, its_error = self.region.refined(error / mean / 3, self.generator)
         value = size * mean / ball_volume(k, self.tau)
-        lost = out + (found.failed + found.folded) / w.shape[0]
+        lost = out + crossed + (found.failed + found.folded) / w.shape[0]
         return VolumeEstimate(
             value,
             value * math.hypot(error / mean, its_error / size),
@@ -202,7 +210,7 @@ class Tube:
             draws=found.draws,
             found=w.shape[0],
             failed=found.failed + found.folded,
-            remark=f"{found.folded} folds: tau is above the reach" if found.folded else "",
+            remark="tau is above the reach" if found.folded or crossed else "",
         )
 
     def sample(self, n: int) -> Float[Tensor, "n D"]:
@@ -216,6 +224,7 @@ class Tube:
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")
         pilot = self.cast(_PILOT)
+        self._require_no_folds(pilot)
         bound = _WIDER * float(pilot.weights.max())
         share = max(pilot.weights.shape[0], 1) / _PILOT / bound
         taken: list[Tensor] = []
@@ -224,11 +233,7 @@ class Tube:
             if count >= n:
                 break
             found = self.cast(int(min(64 + 1.1 * (n - count) / share, 8 * _CHUNK)))
-            if found.folded:
-                raise UnsupportedError(
-                    f"expected tau below the reach, but the tube of radius {self.tau:.3g} folds "
-                    f"over itself at {found.folded} points; take a smaller tau"
-                )
+            self._require_no_folds(found)
             if found.weights.numel() and float(found.weights.max()) > bound:
                 bound, count, taken = _WIDER * float(found.weights.max()), 0, []
                 continue
@@ -238,3 +243,11 @@ class Tube:
         else:
             raise UnsupportedError(f"expected {n} points, got {count}: the region is mostly empty")
         return torch.cat([*taken, pilot.points[:0]])[:n]
+
+    def _require_no_folds(self, found: TubeSample) -> None:
+        crossed = int(self._fibres(found)[1].sum()) if found.points.shape[0] else 0
+        if found.folded or crossed:
+            raise UnsupportedError(
+                f"expected tau below the reach, but the tube of radius {self.tau:.3g} folds over "
+                f"itself at {found.folded + crossed} points; take a smaller tau"
+            )
