@@ -79,7 +79,7 @@ def _normal_scores(x: Float[Tensor, "q chains draws"], ordered: Tensor | None = 
     ordered = flat.sort(-1).values if ordered is None else ordered
     below = torch.searchsorted(ordered, flat)
     upto = torch.searchsorted(ordered, flat, right=True)
-    rank = (below + upto + 1) / 2
+    rank = (below + upto + 1).to(x.dtype) / 2
     z = torch.special.ndtri((rank - 0.375) / (flat.shape[-1] + 0.25))
     bad = ~flat.isfinite().all(-1, keepdim=True)
     return torch.where(bad, math.nan, z).reshape(x.shape)

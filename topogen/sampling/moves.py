@@ -20,6 +20,7 @@ from ..manifolds.base import Manifold, projection_tolerance
 
 # up to this many equations, one backward pass for each is faster than a vectorised one
 _FEW_EQUATIONS = 3
+_RANK_GAP = 1e-8
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,12 @@ class Mover:
             return Frames(x, (J / J.norm(dim=-1, keepdim=True)).mT)
         if J.shape[-2] == self.codim:
             return Frames(x, calculus.normal_basis(J))
-        return Frames(x, self.M.normal_basis(x))
+        N, rest = _row_space(J, self.codim)
+        # E has rank k on M; where it has not to this precision, M says what is normal
+        rows = (~(rest <= _RANK_GAP)).nonzero().squeeze(-1)
+        if rows.numel():
+            N = N.index_copy(0, rows, self.M.normal_basis(x[rows]))
+        return Frames(x, N)
 
     def solve(
         self, at: Frames, v: Float[Tensor, "n D"]
@@ -238,6 +244,20 @@ def _apply(J: Tensor, N: Tensor) -> Tensor:
     if N.shape[-1] == 1:
         return (J * N.mT).sum(-1, keepdim=True)
     return J @ N
+
+
+def _row_space(J: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Orthonormal basis of the span of k pivot rows of J, and what others have outside it."""
+    left, chosen = J, []
+    for _ in range(k):
+        length = left.square().sum(-1)
+        pivot = length.argmax(-1)[:, None, None].expand(-1, 1, J.shape[-1])
+        row = left.gather(-2, pivot)
+        row = row / row.norm(dim=-1, keepdim=True)
+        chosen.append(J.gather(-2, pivot))
+        left = left - (left @ row.mT) * row
+    N = calculus.normal_basis(torch.cat(chosen, -2))
+    return N, left.flatten(1).norm(dim=-1) / J.flatten(1).norm(dim=-1)
 
 
 def _least_squares(A: Tensor, E: Tensor) -> tuple[Tensor, Tensor]:
