@@ -46,3 +46,7 @@ class SaveError(TopogenError, OSError):
 
 class UnsupportedError(TopogenError, NotImplementedError):
     """The mathematics asked for is not determined, or not known, for this object."""
+
+
+class GeodesicError(TopogenError, ArithmeticError):
+    """A geodesic was not found to its tolerance; the message carries the numbers."""

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .. import calculus
-from . import solvers
+from . import components, curvature, geodesics, shooting, solvers
+from .curvature import Reach
+from .geodesics import Geodesic
 from .solvers import Projection as Projection
 from .solvers import iterate as iterate
 from .solvers import membership_tolerance as membership_tolerance
@@ -194,6 +196,114 @@ class Manifold(nn.Module, ABC):
         p = solvers.nearest(self, x.to(torch.float64), tol=tol, max_steps=max_steps)
         p = Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
         return p.require(tol) if throw else p
+
+    # -- what follows from the above, each written out in its own module -------------------------
+
+    def second_fundamental_form(
+        self, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
+    ) -> Float[Tensor, "*batch d d D"]:
+        r"""II(t_i, t_j) :math:`= -DE^+ D^2 E[t_i, t_j]` at points x of M, in `tangent_basis`."""
+        return curvature.second_fundamental_form(self, x, frame)
+
+    def mean_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        r"""The vector :math:`\tfrac1d \sum_i II(t_i, t_i)`; of length 1/r on a sphere."""
+        return curvature.mean_curvature(self, x)
+
+    def gauss_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """The Gauss curvature of a surface in any codimension; see also `scalar_curvature`."""
+        return curvature.gauss_curvature(self, x)
+
+    def scalar_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        r"""The sum of the sectional curvatures of all ordered pairs of axes; 2 on S^2."""
+        return curvature.scalar_curvature(self, x)
+
+    def reach(self, points: Float[Tensor, "n D"]) -> Reach:
+        """Upper bounds on the reach of M from points of it; see :func:`~.curvature.reach`."""
+        return curvature.reach(self, points)
+
+    def exp(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        v: Float[Tensor, "*#batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 1024,
+        throw: bool = False,
+    ) -> Geodesic:
+        """The geodesic with c(0) = x and c'(0) = v; exp_x(v) is its `end`, with an error.
+
+        Args:
+            x: points of M.
+            v: tangent vectors there; a normal part that is no rounding is refused.
+            tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`.
+            max_steps: most steps of the finest subdivision.
+            throw: raise GeodesicError where one is not found, instead of saying so.
+        """
+        return geodesics.exp(self, x, v, tol=tol, max_steps=max_steps, throw=throw)
+
+    def log(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        y: Float[Tensor, "*#batch D"],
+        *,
+        through: Float[Tensor, "N D"] | None = None,
+        tol: float | None = None,
+        max_steps: int = 1024,
+        throw: bool = False,
+    ) -> Geodesic:
+        """A geodesic from x to y; log_x(y) is its `velocity`, the distance its `length`.
+
+        It is the one that the chord from x to y shortens to on M: the shortest one for points
+        closer than the reach; farther apart there may be shorter ones.
+
+        Args:
+            x: points of M.
+            y: points of M.
+            through: points all over M; the shortest path through a graph of them is tried too.
+            tol: as in :meth:`exp`.
+            max_steps: as in :meth:`exp`.
+            throw: as in :meth:`exp`.
+        """
+        return shooting.log(self, x, y, through=through, tol=tol, max_steps=max_steps, throw=throw)
+
+    def distance(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        y: Float[Tensor, "*#batch D"],
+        *,
+        through: Float[Tensor, "N D"] | None = None,
+        throw: bool = True,
+    ) -> Float[Tensor, "*batch"]:
+        """The length of the geodesic of :meth:`log`; NaN where there is none and not `throw`."""
+        g = self.log(x, y, through=through, throw=throw)
+        return torch.where(g.converged, g.length, torch.nan)
+
+    def transport(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        v: Float[Tensor, "*#batch D"],
+        w: Float[Tensor, "*#batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 1024,
+        throw: bool = False,
+    ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
+        """Tangent vectors w at x in parallel along the geodesic of v, and that geodesic."""
+        return geodesics.transport(self, x, v, w, tol=tol, max_steps=max_steps, throw=throw)
+
+    def components(
+        self, points: Float[Tensor, "n D"], *, neighbors: int | None = None
+    ) -> Int[Tensor, " n"]:
+        """The connected component of M that each point belongs to: 0 is the one with most points.
+
+        Two neighbours are joined where a walk on M leads from one to the other, so sheets that
+        come close stay apart; points must be dense enough that neighbours lie within the reach.
+
+        Args:
+            points: points of M, or near it; -1 where one does not project to M.
+            neighbors: how many neighbours of each point are tried; None takes 2 d + 6.
+        """
+        return components.components(self, points, neighbors)
 
 
 class OnManifold(constraints.Constraint):

@@ -348,3 +348,33 @@ def _implicit(
     g = J.T.mT @ (x - y).unsqueeze(-1) - JT.mT @ lam - h
     move = J.T @ torch.linalg.solve_ex(A.detach(), g)[0]
     return y + (n + move).squeeze(-1)
+
+
+def return_along(
+    M: Manifold,
+    y: Float[Tensor, "n D"],
+    N: Float[Tensor, "n D k"],
+    *,
+    tol: float,
+    max_steps: int = 12,
+) -> Projection:
+    r"""The point of M in y + range(N): Newton on E(y + N a) = 0 from a = 0.
+
+    With N the normal frame at q and y = q + v, v tangent at q, this is the step of an integrator
+    on M that can be reversed. The residual is the length of the last Newton step.
+    """
+    D, k = N.shape[-2:]
+
+    def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
+        y, N = state[:, :D], state[:, D:].unflatten(-1, (D, k))
+        f, J = M.linearize(y)
+        Q, R = torch.linalg.qr(J @ N)
+        a = torch.linalg.solve_triangular(R, Q.mT @ f.unsqueeze(-1), upper=True)
+        step = (N @ a).squeeze(-1)
+        return step.norm(dim=-1), torch.cat([y - step, state[:, D:]], -1)
+
+    if k == 0:
+        zero = y.new_zeros(y.shape[0])
+        return Projection(y, zero, y.isfinite().all(-1), zero.long())
+    p = iterate(evaluate, torch.cat([y, N.flatten(-2)], -1), tol=tol, max_steps=max_steps)
+    return Projection(p.value[:, :D], p.residual, p.converged, p.steps)

@@ -1,0 +1,234 @@
+r"""Curvature of a set M = {E = 0} in R^D, from the first two derivatives of E on M.
+
+A curve c in M has :math:`DE\, c'' + D^2 E[c', c'] = 0`, so the second fundamental form is
+
+.. math:: II(u, v) = -DE^+\, D^2 E[u, v], \qquad u, v \in T_xM,
+
+with the pseudo-inverse of rank D - d: E may have more components than that, as long as its rank is
+D - d on M. Everything else follows by the equation of Gauss,
+
+.. math:: R(u, v, w, z) = \langle II(u, w), II(v, z) \rangle - \langle II(u, z), II(v, w) \rangle,
+
+where R(u, v, u, v) is the sectional curvature of the plane of orthonormal u and v. Nothing is
+differentiated numerically.
+
+M. do Carmo, Riemannian Geometry (1992), chapter 6; H. Federer, Curvature measures (1959),
+theorem 4.18 (the reach), https://doi.org/10.1090/S0002-9947-1959-0110078-1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .. import calculus
+from ..errors import InvalidPoints, UnsupportedError
+
+if TYPE_CHECKING:
+    from .base import Manifold
+
+_CHUNK = 4096
+# alternating maximisation of |II(u, u)|
+_ROUNDS = 30
+
+
+def second_fundamental_form(
+    M: Manifold,
+    x: Float[Tensor, "*batch D"],
+    frame: Float[Tensor, "*batch D d"] | None = None,
+) -> Float[Tensor, "*batch d d D"]:
+    """II(t_i, t_j), normal vectors of M at points x of M.
+
+    Args:
+        M: the set.
+        x: points of M.
+        frame: orthonormal tangent basis (t_1, ..., t_d) at x; None takes M.tangent_basis(x).
+    """
+    T = M.tangent_basis(x) if frame is None else frame
+    return _by_rows(lambda x, T: _form(M, x, T), x, T)
+
+
+def _form(M: Manifold, x: Tensor, T: Tensor) -> Tensor:
+    J = calculus.split(M.linearize(x)[1], M.ambient_dim - M.dim)
+    H = calculus.second_derivative(M.equations, x, T)
+    return -J.solve(H.flatten(-2)).unflatten(-1, H.shape[-2:]).movedim(-3, -1)
+
+
+def _by_rows(f: Callable[..., Tensor], x: Float[Tensor, "*batch D"], *others: Tensor) -> Tensor:
+    """F on float64 rows, a bounded number at a time."""
+    lead = x.ndim - 1
+    rows = [t.to(torch.float64).reshape(-1, *t.shape[lead:]) for t in (x, *others)]
+    parts = [f(*part) for part in zip(*(t.split(_CHUNK) for t in rows), strict=True)]
+    whole = torch.cat(parts)
+    return whole.reshape((*x.shape[:-1], *whole.shape[1:])).to(x.dtype)
+
+
+def shape_operator(
+    M: Manifold, x: Float[Tensor, "*batch D"], normal: Float[Tensor, "*batch D"]
+) -> Float[Tensor, "*batch d d"]:
+    r"""The symmetric matrix :math:`\langle II(t_i, t_j), n \rangle` in the basis M.tangent_basis.
+
+    Its eigenvalues are the principal curvatures in the direction of the normal n.
+    """
+    return (second_fundamental_form(M, x) @ normal[..., None, :, None]).squeeze(-1)
+
+
+def mean_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+    r"""The mean curvature vector :math:`\tfrac1d \sum_i II(t_i, t_i)`; length 1/r on a sphere."""
+    II = second_fundamental_form(M, x)
+    return II.diagonal(dim1=-3, dim2=-2).sum(-1) / M.dim
+
+
+def riemann_curvature(
+    M: Manifold,
+    x: Float[Tensor, "*batch D"],
+    frame: Float[Tensor, "*batch D d"] | None = None,
+) -> Float[Tensor, "*batch d d d d"]:
+    """R(t_i, t_j, t_k, t_l); R(t_i, t_j, t_i, t_j) is the sectional curvature of t_i and t_j."""
+    G = _gram(second_fundamental_form(M, x, frame))  # <II_ik, II_jl>
+    return G.movedim(-3, -2) - G.movedim((-4, -3, -2, -1), (-4, -1, -3, -2))
+
+
+def _gram(II: Tensor) -> Tensor:
+    """<II_ij, II_kl>, indices in this order."""
+    d = II.shape[-2]
+    rows = II.flatten(-3, -2)
+    return (rows @ rows.mT).unflatten(-1, (d, d)).unflatten(-3, (d, d))
+
+
+def sectional_curvature(
+    M: Manifold,
+    x: Float[Tensor, "*batch D"],
+    u: Float[Tensor, "*batch D"],
+    v: Float[Tensor, "*batch D"],
+) -> Float[Tensor, "*batch"]:
+    """The curvature of the plane spanned by tangent vectors u and v; NaN where they span none."""
+    frame, lengths = calculus.orthonormalize(torch.stack([u, v], -1))
+    II = second_fundamental_form(M, x, frame)
+    K = (II[..., 0, 0, :] * II[..., 1, 1, :]).sum(-1) - II[..., 0, 1, :].square().sum(-1)
+    eps = torch.finfo(x.dtype).eps ** 0.75
+    size = torch.stack([u, v], -1).norm(dim=-2)
+    return torch.where((lengths > eps * size).all(-1), K, math.nan)
+
+
+def ricci_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d d"]:
+    r"""Ric(t_j, t_l) :math:`= \sum_i R(t_i, t_j, t_i, t_l)`, in the basis M.tangent_basis."""
+    II = second_fundamental_form(M, x)
+    trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
+    whole = (II @ trace[..., None, :, None]).squeeze(-1)
+    return whole - torch.einsum("...ija,...ila->...jl", II, II)
+
+
+def scalar_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+    r"""The trace of Ricci, :math:`|\sum_i II_{ii}|^2 - \sum_{ij} |II_{ij}|^2`; 2 on S^2."""
+    II = second_fundamental_form(M, x)
+    trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
+    return trace.square().sum(-1) - II.square().sum((-3, -2, -1))
+
+
+def gauss_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+    r"""Gauss curvature K of a surface, in any codimension: half the scalar curvature.
+
+    By Gauss and Bonnet, :math:`\int_M K = 2 \pi \chi(M)` for closed M.
+
+    Raises:
+        UnsupportedError: M is no surface.
+    """
+    if M.dim != 2:
+        raise UnsupportedError(
+            f"expected a surface for its Gauss curvature, got dim={M.dim}; "
+            "see sectional_curvature and scalar_curvature"
+        )
+    return scalar_curvature(M, x) / 2
+
+
+def normal_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+    r"""The largest curvature of a geodesic through x, :math:`\max_{|u| = 1} |II(u, u)|`.
+
+    For D - d = 1 this is the largest absolute principal curvature. In general u and the direction
+    n of II(u, u) are improved in turn, from the principal directions of d (d + 1) / 2 normals: a
+    local maximum, in practice the largest one.
+    """
+    II = second_fundamental_form(M, x)
+    d = M.dim
+    i, j = torch.triu_indices(d, d).unbind(0)
+    best = II.new_zeros(II.shape[:-3])
+    # every II_ij gives a normal to start from, kept in a leading axis
+    n = II[..., i, j, :].movedim(-2, 0)
+    for _ in range(_ROUNDS if M.ambient_dim - d > 1 else 1):
+        n = n / n.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+        A = (II @ n[..., None, :, None]).squeeze(-1)
+        w, V = torch.linalg.eigh((A + A.mT) / 2)
+        top = w.abs().argmax(-1)[..., None, None].expand(*w.shape[:-1], d, 1)
+        u = V.gather(-1, top).squeeze(-1)
+        n = torch.einsum("...i,...j,...ija->...a", u, u, II.expand(*n.shape[:-1], *II.shape[-3:]))
+        best = torch.maximum(best, n.norm(dim=-1).amax(0))
+    return best
+
+
+@dataclass(frozen=True)
+class Reach:
+    r"""Upper bounds on the reach of M, which fall to it as the points fill M.
+
+    Attributes:
+        value: the smaller of the two that follow.
+        radius: the least radius of curvature, 1 / max |II(u, u)|, over the points.
+        bottleneck: the least radius :math:`|y - x|^2 / 2 \mathrm{dist}(y - x, T_xM)` of a ball
+            that touches M at one point and passes through another.
+    """
+
+    value: float
+    radius: float
+    bottleneck: float
+
+
+def reach(M: Manifold, points: Float[Tensor, "n D"]) -> Reach:
+    r"""Estimate the reach of M from points of M, by Federer's formula and by curvature.
+
+    The reach is :math:`\inf_{x \ne y} |y - x|^2 / (2 |N_x^\top (y - x)|)`. Pairs of points near
+    one another are where the infimum is a radius of curvature, which is taken from II instead.
+
+    Args:
+        M: the set.
+        points: at least two points of M, shape (n, D); points near M are projected first.
+
+    Raises:
+        InvalidPoints: fewer than two points project to M.
+    """
+    p = M.project(points.detach().to(torch.float64))
+    x = p.value[p.converged].detach()
+    if x.shape[0] < 2:
+        raise InvalidPoints(
+            f"expected at least two points of M, got {x.shape[0]} that project onto it"
+        )
+    N = M.normal_basis(x)
+    least = math.inf
+    rows = max(_CHUNK * 64 // x.shape[0], 1)
+    for a, Na in zip(x.split(rows), N.split(rows), strict=True):
+        difference = x.unsqueeze(0) - a.unsqueeze(1)
+        square = difference.square().sum(-1)
+        away = (difference @ Na).norm(dim=-1)
+        # below this rounding decides the quotient
+        counted = square > 1e-8 * M.scale**2
+        quotient = square / (2 * away.clamp_min(1e-300))
+        least = min(least, float(torch.where(counted, quotient, math.inf).min()))
+    bend = float(normal_curvature(M, x).max())
+    radius = 1 / bend if bend > 0 else math.inf
+    return Reach(min(radius, least), radius, least)
+
+
+def coarea_factor(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+    r"""The volume factor :math:`\sqrt{\det DE\, DE^\top}`, over the D - d leading singular values.
+
+    :math:`\int_{R^D} g \sqrt{\det DE DE^\top}\, dx = \int_{R^k} \int_{E = c} g\, dH^d\, dc` for
+    k = D - d equations. A density of R^D conditioned on E = 0 is divided by it on M; a density
+    that is given on M is not.
+    """
+    k = M.ambient_dim - M.dim
+    return _by_rows(lambda x: calculus.split(M.linearize(x)[1], k).s.prod(-1), x)
