@@ -53,6 +53,8 @@ def atlas_volume(
     lost = undecoded(atlas, law.sample((_TRIED,), generator))
     known = known_points(law.manifold, points, generator)[:_TRIED]
     bare = float((atlas.multiplicity(known) == 0).double().mean())
+    missing = bare + lost
+    missing += 2 * math.sqrt(missing * max(1 - missing, 0.0) / _TRIED)  # it is a share of _TRIED
     remarks = [
         f"{share:.1%} of the set {what}"
         for share, what in ((bare, "is in no chart"), (lost, "is held by a chart but not decoded"))
@@ -62,7 +64,7 @@ def atlas_volume(
     return VolumeEstimate(
         value,
         0.0,
-        (law.log_z_error + bare + lost) * value,
+        (law.log_z_error + missing / (1 - missing)) * value if missing < 1 else math.inf,
         "atlas",
         draws=nodes,
         found=nodes,

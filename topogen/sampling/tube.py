@@ -135,7 +135,7 @@ class Tube:
         )
 
     def _fibres(self, found: TubeSample) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Whether a random point of each foot's fibre is outside the region; nearer to M elsewhere.
+        """Whether a random point of each foot's fibre is out of the region; nearer to another point.
 
         The second means that tau exceeds the reach.
         """
