@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import UnsupportedError
-from .framing import smooth_frames, untwist
+from .framing import SolidAngle, seifert, smooth_frames
 from .geometry import Geometry, cover
 
 Form = Literal["regular", "residual"]
@@ -141,10 +141,29 @@ def oriented_normals(geometry: Geometry, orientation: Orientation) -> Float[Tens
     return N
 
 
+@dataclass(frozen=True)
+class Frames:
+    """What F should measure along.
+
+    Attributes:
+        form: "regular" (along oriented normal frames) or "residual" (along all axes).
+        reason: why.
+        orientable: whether the normal spaces are.
+        A: the frames, shape (n, m, q).
+        angle: of F far from curves in R^3.
+    """
+
+    form: Form
+    reason: str
+    orientable: bool
+    A: Float[Tensor, "n m q"]
+    angle: SolidAngle | None = None
+
+
 def choose_frames(
     geometry: Geometry, constraints: int | str | None, generator: torch.Generator
-) -> tuple[Form, str, bool, Float[Tensor, "n m q"]]:
-    """The form, why, whether M is orientable, and the frames A that F measures along.
+) -> Frames:
+    """The frames for D - d equations where there are good ones, else the identity.
 
     Raises:
         UnsupportedError: the regular form is asked for, and the data are not orientable.
@@ -154,7 +173,7 @@ def choose_frames(
     share = f"{100 * orientation.inconsistent:.2f} % of the signs between normal spaces disagree"
     identity = torch.eye(p.shape[1], dtype=p.dtype).expand(p.shape[0], -1, -1)
     if constraints == "residual":
-        return "residual", "it was asked for", orientation.orientable, identity
+        return Frames("residual", "it was asked for", orientation.orientable, identity)
     if not orientation.orientable:
         if constraints is not None:
             raise UnsupportedError(
@@ -163,12 +182,13 @@ def choose_frames(
                 "pass constraints='residual' or leave the choice to None"
             )
         reason = f"the data are not orientable ({share}), and a regular zero set is"
-        return "residual", reason, False, identity
+        return Frames("residual", reason, False, identity)
     N, k = oriented_normals(geometry, orientation), geometry.N.shape[-1]
     if k == 1:
-        return "regular", f"the data are orientable ({share})", True, N
+        return Frames("regular", f"the data are orientable ({share})", True, N)
     if k > _MAX_CODIM and constraints is None:
-        return "residual", f"{k} equations are many to find a smooth frame for", True, identity
+        reason = f"{k} equations are many to find a smooth frame for"
+        return Frames("residual", reason, True, identity)
     pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:_FRAME_ROWS]
     best = None
     for _ in range(_STARTS):
@@ -180,8 +200,9 @@ def choose_frames(
     assert best is not None
     found = f"the best of its smooth normal frames has margin {best.margin:.2f}"
     if best.margin < _MARGIN and constraints is None:
-        return "residual", f"{found}, less than {_MARGIN}", True, identity
-    A = best.A
+        return Frames("residual", f"{found}, less than {_MARGIN}", True, identity)
+    A, angle = best.A, None
     if N.shape[-2:] == (3, 2):
-        A = untwist(geometry, A, orientation.rows, orientation.piece)
-    return "regular", f"the data are orientable ({share}) and {found}", True, A
+        A, angle = seifert(geometry, A, orientation.rows, orientation.piece)
+    reason = f"the data are orientable ({share}) and {found}"
+    return Frames("regular", reason, True, A, angle)

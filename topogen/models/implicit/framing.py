@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -80,37 +81,77 @@ def smooth_frames(
     return Framing(N @ rotation(N.mT @ everywhere)[0], float(least.min()), rough)
 
 
-def untwist(
-    geometry: Geometry, A: Float[Tensor, "n 3 2"], rows: Tensor, piece: Tensor
-) -> Float[Tensor, "n 3 2"]:
-    r"""Frames of curves in R^3 that a zero set without further components can have.
+class SolidAngle:
+    r"""The angle :math:`\varphi = \tfrac12 \sum_b \Omega_b` in R/2 pi of closed curves K_b in R^3.
 
-    F/|F| extends to the complement of the curves K_b only if it has degree 0 along every K_a
-    pushed off by A_1, that is :math:`\sum_b \mathrm{lk}(K_a + \epsilon A_1, K_b) = 0` (the Seifert
-    framing, for one curve): each frame is given as many turns as that takes. Curves that do not
-    close keep their frame.
+    :math:`\Omega_b(x)` is the solid angle that K_b spans at x, which jumps by 4 pi only: so
+    :math:`e^{i\varphi}` is smooth off the curves and winds once around each. F = distance times
+    :math:`e^{i\varphi}` therefore has no other zeros, which is more than frames chosen along the
+    curves can promise: it gives them the one framing (Seifert's) that a full zero set can have.
+
+    Args:
+        loops: the corners of closed polygons, each of shape (n, 3), in order.
+    """
+
+    def __init__(self, loops: list[Float[Tensor, "_ 3"]]) -> None:
+        self.loops = loops
+
+    def __call__(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """The angle at x, by the triangles from a corner to all edges."""
+        total = x.new_zeros(x.shape[0])
+        for loop in self.loops:
+            for rows in torch.arange(x.shape[0]).split(4096):
+                v = loop - x[rows].unsqueeze(1)
+                a, b, c = v[:, :1], v[:, 1:-1], v[:, 2:]
+                la, lb, lc = a.norm(dim=-1), b.norm(dim=-1), c.norm(dim=-1)
+                top = (a * torch.linalg.cross(b, c)).sum(-1)
+                bottom = la * lb * lc + (a * b).sum(-1) * lc + (a * c).sum(-1) * lb
+                bottom = bottom + (b * c).sum(-1) * la
+                # the half of each solid angle, after Van Oosterom and Strackee, 1983
+                total[rows] += torch.atan2(top, bottom).sum(-1)
+        return total
+
+
+def seifert(
+    geometry: Geometry, A: Float[Tensor, "n 3 2"], rows: Tensor, piece: Tensor
+) -> tuple[Float[Tensor, "n 3 2"], SolidAngle | None]:
+    r"""Frames of curves in R^3 along which the solid angle is the polar angle, and that angle.
+
+    Curves that do not close keep their frames.
     """
     p = geometry.p[rows]
     T = torch.linalg.cross(A[..., 0], A[..., 1])
-    loops = [_walk(p, T[rows], (piece == label).nonzero().squeeze(-1)) for label in piece.unique()]
-    if any(loop is None for loop in loops):
-        return A
-    A = A.clone()
+    walks = []
+    for label in piece.unique():
+        walk = _walk(p, T[rows], (piece == label).nonzero().squeeze(-1))
+        if walk is None:
+            return A, None
+        walks.append(walk)
+    loops = [p[walk] for walk in walks]
+    angle = SolidAngle(loops)
+    # around M the angle is alpha + phase; the mean over alpha is the least bent
+    wave = torch.zeros(2, p.shape[0], dtype=p.dtype)
+    for alpha in torch.linspace(0, 2 * math.pi, 9, dtype=p.dtype)[:-1]:
+        a = alpha.cos() * A[rows][..., 0] + alpha.sin() * A[rows][..., 1]
+        at = angle(p + 0.5 * geometry.tau[rows].unsqueeze(-1) * a) - alpha
+        wave += torch.stack([at.cos(), at.sin()])
+    phase = torch.atan2(wave[1], wave[0])
     near = torch.cat([torch.cdist(q, p).argmin(-1) for q in geometry.p.split(2048)])
-    for loop in loops:
-        assert loop is not None
-        pushed = p[loop] + 0.3 * geometry.tau[rows][loop].unsqueeze(-1) * A[rows][loop][..., 0]
-        turns = -round(sum(_linking(pushed, p[other]) for other in loops if other is not None))
-        edge = (p[loop.roll(-1)] - p[loop]).norm(dim=-1)
-        s = torch.full((p.shape[0],), math.nan, dtype=p.dtype)
-        s[loop] = edge.cumsum(0) - edge
-        along = s[near] + (T * (geometry.p - p[near])).sum(-1)
-        angle = 2 * math.pi * turns / float(edge.sum()) * along
-        angle = torch.where(angle.isfinite(), angle, 0.0)
-        cos, sin = angle.cos().unsqueeze(-1), angle.sin().unsqueeze(-1)
-        a, b = A[..., 0], A[..., 1]
-        A = torch.stack([cos * a + sin * b, cos * b - sin * a], -1)
-    return A
+    along = (T * (geometry.p - p[near])).sum(-1)
+    turn = torch.zeros_like(along)
+    for walk in walks:
+        closed = torch.cat([walk, walk[:1]]).numpy()
+        edge = np.linalg.norm(np.diff(p[closed].numpy(), axis=0), axis=-1)
+        s = np.concatenate([[0.0], edge.cumsum()])
+        place = torch.full((p.shape[0],), math.nan, dtype=p.dtype)
+        place[walk] = torch.from_numpy(s[:-1])
+        here = (place[near] + along).remainder(s[-1])
+        rows_here = here.isfinite()
+        value = np.interp(here[rows_here].numpy(), s, np.unwrap(phase[closed].numpy()))
+        turn[rows_here] = torch.from_numpy(value)
+    cos, sin = turn.cos().unsqueeze(-1), turn.sin().unsqueeze(-1)
+    a, b = A[..., 0], A[..., 1]
+    return torch.stack([cos * a - sin * b, cos * b + sin * a], -1), angle
 
 
 def _walk(p: Tensor, T: Tensor, members: Tensor) -> Tensor | None:
@@ -130,29 +171,3 @@ def _walk(p: Tensor, T: Tensor, members: Tensor) -> Tensor | None:
             return None
         loop.append(left.pop(best))
     return torch.tensor(loop)
-
-
-def _linking(a: Float[Tensor, "n 3"], b: Float[Tensor, "l 3"]) -> float:
-    """Gauss' linking number of two closed polygons, by the solid angles of pairs of edges.
-
-    After Klenin and Langowski, 2000, "Computation of writhe in modeling of supercoiled DNA"
-    (https://doi.org/10.1002/1097-0282(20001015)54:5%3C307::AID-BIP20%3E3.0.CO;2-Y).
-    """
-    a1, b1 = a.roll(-1, 0), b.roll(-1, 0)
-    corners = (
-        a[:, None] - b[None],
-        a[:, None] - b1[None],
-        a1[:, None] - b1[None],
-        a1[:, None] - b[None],
-    )
-
-    def normal(u: Tensor, v: Tensor) -> Tensor:
-        return torch.nn.functional.normalize(torch.linalg.cross(u, v), dim=-1)
-
-    n = [normal(corners[i], corners[(i + 1) % 4]) for i in range(4)]
-    angle = sum(torch.asin((n[i] * n[(i + 1) % 4]).sum(-1).clamp(-1, 1)) for i in range(4))
-    edges = torch.linalg.cross(
-        (a1 - a)[:, None].expand_as(corners[0]), (b1 - b)[None].expand_as(corners[0])
-    )
-    sign = torch.sign((edges * corners[0]).sum(-1))
-    return float((sign * angle).sum() / (4 * math.pi))

@@ -159,12 +159,12 @@ class NeuralImplicit(Manifold, Learned):
             yield from stage.run(generator)
         with torch.no_grad():
             geometry = local_geometry(local, z, generator)
-            self.form, self.reason, self.orientable, A = choose_frames(
-                geometry, self.constraints, generator
-            )
+            frames = choose_frames(geometry, self.constraints, generator)
+            self.form, self.reason = frames.form, frames.reason
+            self.orientable, A = frames.orientable, frames.A
             work.update(
                 x=x, z=z, local=local, geometry=geometry, frame=frame,
-                targets=Targets.of(geometry, A, generator),
+                targets=Targets.of(geometry, A, frames.angle, generator),
             )  # fmt: skip
         self.net = SineNetwork(
             z.shape[1], A.shape[-1], width=self.width, features=self.features

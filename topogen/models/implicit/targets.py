@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .framing import SolidAngle
 from .geometry import Geometry, box, nearest_feet
 from .network import SineNetwork
 
@@ -20,7 +21,7 @@ _WARM_UP = 0.05
 _BATCH = 256
 # rows of the least squares, and their weights: each group counts by its mean
 _TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
-_TUBE, _ON, _SLOPE, _FAR = 0.5, 3000.0, 3.0, 0.002
+_TUBE, _ON, _SLOPE, _FAR, _FAR_ANGLE = 0.5, 3000.0, 3.0, 0.002, 0.1
 _RIDGE = 1e-12
 _CHUNK = 4096
 
@@ -38,14 +39,22 @@ class Targets:
     A: Float[Tensor, "n m q"]
     far: Tensor
     far_value: Tensor
+    far_weight: float
 
     @staticmethod
-    def of(geometry: Geometry, A: Tensor, generator: torch.Generator) -> Targets:
+    def of(
+        geometry: Geometry, A: Tensor, angle: SolidAngle | None, generator: torch.Generator
+    ) -> Targets:
         """Targets, with the points of the box drawn once."""
-        far = box(geometry, _BOX_POINTS, generator)
+        far = box(geometry, _BOX_POINTS if angle is None else _BOX_POINTS // 4, generator)
         j, foot, _ = nearest_feet(geometry, far)
         value = (A[j].mT @ (far - foot).unsqueeze(-1)).squeeze(-1)
-        return Targets(geometry, A, far, value)
+        if angle is not None:
+            phase = angle(far).unsqueeze(-1)
+            value = (far - foot).norm(dim=-1, keepdim=True) * torch.cat(
+                [phase.cos(), phase.sin()], -1
+            )
+        return Targets(geometry, A, far, value, _FAR if angle is None else _FAR_ANGLE)
 
     def tube(
         self, n: int, generator: torch.Generator, power: float = 1.0
@@ -130,11 +139,12 @@ def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> fl
     foot, v, slope = targets.slopes(_SLOPE_ROWS, generator)
     off = torch.randperm(targets.far.shape[0], generator=generator)[:_BOX_ROWS]
     zero = g.p.new_zeros(g.p.shape[0], net.outputs)
+    far = targets.far[off]
     groups = (
         (_TUBE, (x,), net.phi, y),
         (_ON, (g.p,), net.phi, zero),
         (_SLOPE, (foot, v), net.phi_along, slope),
-        (_FAR, (targets.far[off],), net.phi, targets.far_value[off]),
+        (targets.far_weight, (far,), net.phi, targets.far_value[off]),
     )
     p = net.C.shape[1]
     gram, right = g.p.new_zeros(p, p), g.p.new_zeros(p, net.outputs)
