@@ -9,6 +9,9 @@ from ._version import __version__ as __version__
 from .manifolds.base import Manifold as Manifold
 from .manifolds.base import OnManifold as OnManifold
 from .manifolds.base import Projection as Projection
+from .manifolds.arithmetic import Intersection as Intersection
+from .manifolds.arithmetic import Restriction as Restriction
+from .manifolds.arithmetic import Union as Union
 from .manifolds.implicit import ImplicitManifold as ImplicitManifold
 from .manifolds.library import Circle as Circle
 from .manifolds.library import DisjointUnion as DisjointUnion
@@ -35,6 +38,7 @@ from .manifolds.charts import FunctionChart as FunctionChart
 
 # laws: a density on M
 from .distributions.base import ManifoldDistribution as ManifoldDistribution
+from .distributions.energy import EnergyOn as EnergyOn
 from .distributions.mixture import Mixture as Mixture
 from .distributions.uniform import Uniform as Uniform
 from .distributions.von_mises import VonMises as VonMises
@@ -42,6 +46,8 @@ from .distributions.von_mises import VonMisesFisher as VonMisesFisher
 
 # learned: a set, charts, a law
 from .models.density import AtlasDensity as AtlasDensity
+from .models.energy import ImplicitDensity as ImplicitDensity
+from .models.implicit import NeuralImplicit as NeuralImplicit
 from .models.local import LocalPolynomials as LocalPolynomials
 from .models.projected import ProjectedAtlas as ProjectedAtlas
 from .training import FitResult as FitResult
@@ -64,5 +70,6 @@ from .summary import inspect as inspect
 # rooms
 from . import calculus as calculus
 from . import errors as errors
+from . import sampling as sampling
 from . import testing as testing
 from . import topology as topology

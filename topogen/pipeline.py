@@ -24,6 +24,8 @@ from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
 from .models.base import Model
 from .models.density import AtlasDensity
+from .models.energy import ImplicitDensity
+from .models.implicit import NeuralImplicit
 from .models.local import LocalPolynomials
 from .models.projected import ProjectedAtlas
 from .points import as_array, as_tensor, diameter
@@ -50,6 +52,10 @@ FAMILIES: dict[str, _Family] = {
     "atlas": _Family(
         lambda d, D: AtlasDensity(ProjectedAtlas(LocalPolynomials(d, D))),
         "blended local polynomials, charts on them, compact bumps by EM",
+    ),
+    "implicit": _Family(
+        lambda d, D: ImplicitDensity(NeuralImplicit(d, D)),
+        "the zero set of a network, charts on it, a learned energy",
     ),
 }
 
@@ -148,7 +154,8 @@ def learn(
 
     Args:
         points: array-like of shape (n, D).
-        family: "atlas", or "auto", which takes it.
+        family: one of `FAMILIES`: "atlas" (blended local polynomials and compact bumps) or
+            "implicit" (a neural implicit manifold and an energy on it); "auto" takes "atlas".
         dim: dimension of the manifold; None estimates it.
         seed: the same seed gives the same result on the same machine.
         max_seconds: most wall time for the fit.

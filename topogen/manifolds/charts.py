@@ -211,6 +211,10 @@ class Chart(nn.Module, ABC):
         """Whether x, a point of M, lies in the image of the chart."""
         return self._encode(x)[1]
 
+    def may_contain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """A cheap bound on :meth:`contains`: where it is False, so is that. True by default."""
+        return x.new_ones(x.shape[:-1], dtype=torch.bool)
+
     def value_and_jacobian(
         self, z: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:

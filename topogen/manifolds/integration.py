@@ -100,13 +100,15 @@ def weighted_volume(
     found = ~x.isnan().any(-1) & own.isfinite()
     density = torch.zeros_like(own)
     if bool(found.any()):
-        others = [chart for j, chart in enumerate(charts) if j != k]
-        total = own[found].unsqueeze(-1)
-        if others:
-            total = torch.cat([total, log_bumps(others, x[found]).to(own.dtype)], dim=-1)
+        y, total = x[found], own[found]
+        for j, chart in enumerate(charts):
+            rows = chart.may_contain(y).nonzero().squeeze(-1)
+            if j != k and rows.numel():
+                other = log_bumps([chart], y[rows]).squeeze(-1).to(total)
+                total = total.index_put((rows,), torch.logaddexp(total[rows], other))
         Q, R = calculus.orthonormalize(J[found])
         log_volume = R.log().sum(-1).to(own.dtype)
-        value = (own[found] - total.logsumexp(-1) + log_volume).exp()
+        value = (own[found] - total + log_volume).exp()
         density = density.index_put((found,), value)
         J = J.index_put((found,), Q)
     return x, density, J

@@ -113,6 +113,10 @@ class ProjectedChart(Chart):
         inside = inside & ((x - self.graph(z)).norm(dim=-1) < self.clearance)
         return z.to(x.dtype), inside
 
+    def may_contain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether phi(x) is in the unit ball: cheaper than the graph."""
+        return self.domain.contains(self.linear(x))
+
     def value_and_jacobian(
         self, z: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
