@@ -221,7 +221,7 @@ def test_bad_laws() -> None:
         VonMises(math.inf, 1.0)
     with pytest.raises(UnsupportedError, match="product of intervals"):
         Uniform(Euclidean(2))
-    with pytest.raises(UnsupportedError, match="EnergyOn"):
+    with pytest.raises(UnsupportedError, match="ProjectedAtlas"):
         Uniform(ImplicitManifold(lambda x: (x * x).sum(-1, keepdim=True) - 1, 2, 3))
     with pytest.raises(ValueError, match="one weight for each"):
         Mixture([1.0], [vmf, vmf])

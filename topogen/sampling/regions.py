@@ -265,7 +265,8 @@ def net(
         _check_count(c, h)
     raise UnsupportedError(
         f"expected {_MOST_ROUNDS} rounds of tangent steps to cover {type(M).__name__} by balls of "
-        f"radius {h:.1e}, but new parts keep turning up; it may be unbounded: restrict it"
+        f"radius {h:.1e}, but new parts keep turning up; it is unbounded, or of too high a "
+        "dimension: restrict it, or use method='rays' or region='ball'"
     )
 
 

@@ -37,6 +37,7 @@ _CHUNK = 8192
 _MOST_GROWTHS = 20
 _MOST_ROUNDS = 2000
 _WIDER = 1.25
+_FILLED = 0.4
 _STEPS = 30
 # a solve that failed counts as lost where its last point is nearer than this many tau
 _NEAR = 1.5
@@ -68,16 +69,16 @@ class TubeSample:
 class Tube:
     r"""The tube of radius tau about M, and the uniform law that it gives.
 
-    Proposals are uniform in a union of small cylinders about points of M, that covers the tube; it
-    grows along M from the points that are known, so components of M without one are not seen. In a
-    ball they are, but above D = 3 a ball is almost empty. Fibres of the tube that leave the region
-    enlarge it until a pilot finds no more.
+    Proposals are uniform in a ball around M, or in a union of small cylinders about points of M
+    that covers the tube; "auto" takes the ball where two fifths of it are in the tube. The cover
+    grows along M from the points that are known: components of M without one are not seen. Fibres
+    of the tube that leave the region enlarge it until a pilot finds no more.
 
     Args:
         M: a set with `equations`; its codimension k should be at most about 6.
         tau: radius, below the reach of M; None takes half of what a sample of M allows.
         points: points near M, for example the data; None looks for some.
-        region: "cover" or "ball".
+        region: "auto", "cover" or "ball".
         generator: source of randomness.
 
     Raises:
@@ -101,11 +102,11 @@ class Tube:
         tau: float | None = None,
         points: Any = None,
         *,
-        region: Literal["cover", "ball"] = "cover",
+        region: Literal["auto", "cover", "ball"] = "auto",
         generator: torch.Generator | None = None,
     ) -> None:
-        if region not in ("cover", "ball"):
-            raise ValueError(f"expected region 'cover' or 'ball', got {region!r}")
+        if region not in ("auto", "cover", "ball"):
+            raise ValueError(f"expected region 'auto', 'cover' or 'ball', got {region!r}")
         if tau is not None and not tau > 0:
             raise ValueError(f"expected tau > 0, got {tau}")
         self.M, self.generator = M, generator
@@ -118,9 +119,10 @@ class Tube:
                 f"expected tau below the reach of {type(M).__name__}, which is at most "
                 f"{self.reach:.3g}, got {self.tau:.3g}; take half of that"
             )
+        ball = BallAround.of(x, self.tau)
         self.region: Region = (
-            BallAround.of(x, self.tau)
-            if region == "ball"
+            ball
+            if region == "ball" or (region == "auto" and self._fills(ball))
             else Cylinders.of(M, x, self.tau, self.reach, generator)
         )
         for _ in range(_MOST_GROWTHS):
@@ -134,8 +136,16 @@ class Tube:
             "is large or unbounded; pass points= spread over all of it"
         )
 
+    def _fills(self, ball: BallAround) -> bool:
+        """Whether much of the ball is in the tube, by a retraction in place of nearest points."""
+        x = ball.draw(_PILOT // 4, self.generator)
+        with torch.no_grad():
+            p = self.M.project(x)
+        near = p.converged & ((p.value - x).norm(dim=-1) < self.tau) & self.M.guard(p.value)
+        return float(near.double().mean()) >= _FILLED
+
     def _fibres(self, found: TubeSample) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Whether a random point of each foot's fibre is out of the region; nearer to another point.
+        """Whether a random point of each fibre is out of the region; nearer to another foot.
 
         The second means that tau exceeds the reach.
         """
