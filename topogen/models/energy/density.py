@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from ...distributions.base import ManifoldDistribution
 from ...distributions.energy import EnergyOn, Levels, LogZ
 from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
@@ -17,13 +16,17 @@ from ...manifolds.base import Manifold
 from ...points import as_tensor
 from ..base import Learnable, Model, Stage
 from ..projected import ProjectedAtlas
-from . import chained
+from .chained import ChainedEnergy, estimate_log_z, uniform_draws
 from .contrastive import contrast
 from .descent import descend
 from .network import Energies
 from .objectives import MaximumLikelihood, NoiseContrast, Objective, Reference, ScoreMatching
+from .partition import Draws, Method, estimate
 
 _MAX_QUADRATURE_DIM = 3
+# where the quadrature stops, in nats, and in nodes: on a learned set a node takes a Newton solve
+_TOL = 5e-4
+_MAX_NODES = {1: 20_000, 2: 30_000, 3: 50_000}
 # draws that stand for the uniform law where there is no quadrature
 _DRAWS = 20_000
 # starts of chains that are kept with the model
@@ -126,7 +129,7 @@ class ImplicitDensity(Model):
         self.register_buffer("starts", torch.empty(0, dtype=torch.float64))
         self._levels: Levels | None = None
 
-    def forward(self, *, temperature: float = 1.0) -> ManifoldDistribution:
+    def forward(self, *, temperature: float = 1.0) -> EnergyOn | ChainedEnergy:
         r"""The law at the current energy; points off M get -inf, not an error.
 
         Args:
@@ -142,37 +145,52 @@ class ImplicitDensity(Model):
 
         charts = self._charts()
         if charts is None:
-            return chained.ChainedEnergy(
-                self.manifold, log_density, self.starts, validate_args=False
-            )
+            return ChainedEnergy(self.manifold, log_density, self.starts, validate_args=False)
         levels = Levels.of(charts) if self._levels is None else self._levels
-        law = EnergyOn(charts, log_density, tol=5e-4, levels=levels, validate_args=False)
-        self._levels = law.levels
+        law = EnergyOn(
+            charts,
+            log_density,
+            tol=_TOL,
+            max_nodes=_MAX_NODES[charts.dim],
+            levels=levels,
+            validate_args=False,
+        )
+        if temperature == 1:
+            self._levels = law.levels
         return law
 
     def log_z(
-        self,
-        method: Literal["quadrature", "bridge", "importance", "thermodynamic"] = "quadrature",
-        *,
-        seed: int = 0,
+        self, method: Literal["quadrature"] | Method = "quadrature", *, seed: int = 0
     ) -> LogZ:
-        """Log of the integral of e^(-E) over M, by one method; they are independent of each other.
+        r"""Log of :math:`\int_M e^{-E}\, dH^d` by one of four methods.
+
+        All but quadrature use draws: exact ones where there are charts, else those of chains.
 
         Raises:
             UnsupportedError: quadrature without charts.
             SamplingError: chains raise an alarm.
         """
-        self.require_fitted()
-        if method != "quadrature":
-            return chained.estimate_log_z(
-                self.manifold, lambda x: -self.energy(x), self.starts, method=method, seed=seed
-            )
         law = self.forward()
         if not isinstance(law, EnergyOn):
+            if method != "quadrature":
+                return estimate_log_z(
+                    self.manifold, law.log_density, self.starts, method=method, seed=seed
+                )
             raise UnsupportedError(
                 f"expected dimension <= 3 for quadrature, got {self.manifold.dim}; take 'bridge'"
             )
-        return law.log_z
+        if method == "quadrature":
+            return law.log_z
+        f, levels = law.log_density, law.levels
+        generator = torch.Generator().manual_seed(seed)
+
+        def sampler(t: float, n: int) -> Draws:
+            tempered = EnergyOn(levels.atlas, lambda x: t * f(x), levels=levels, max_nodes=1)
+            return Draws(f(tempered.sample((n,), generator)), float(n))
+
+        flat = levels.log_integral(lambda x: x.new_zeros(x.shape[0]))
+        V = math.exp(flat.value)
+        return estimate(sampler, V, method, volume_error=V * flat.error)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, of its charts, then the energy."""
@@ -233,6 +251,9 @@ class ImplicitDensity(Model):
                 self._check(objective.constant)
         E.requires_grad_(False)
         self.fitted = True
+        if charts is not None:
+            log_z = self.log_z()
+            yield {"log_z": log_z.value, "log_z_error": log_z.error}
         return done
 
     def _objective(self, x: Tensor, generator: torch.Generator) -> Objective:
@@ -256,7 +277,7 @@ class ImplicitDensity(Model):
             total = q.weights.sum()
             return Reference(q.points, (q.weights / total).log(), float(total.log()))
         M = self.manifold
-        u = chained.uniform_draws(M, _DRAWS, self.starts, generator)
+        u = uniform_draws(M, _DRAWS, self.starts, generator)
         share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
         return Reference(u, share, math.log(M.volume) if M.volume is not None else 0.0)
 

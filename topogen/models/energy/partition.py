@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -48,18 +49,72 @@ _GAUSS = (
 )
 
 
+_LEAST = 10
+# draws of each law; of each law on the way for thermodynamic integration
+_COUNT = 20_000
+_FEWER = 2000
+
+Method = Literal["bridge", "importance", "thermodynamic"]
+
+
+class Draws(NamedTuple):
+    """Values of f at draws of a law, and how many independent draws they are worth."""
+
+    f: Float[Tensor, " n"]
+    effective: float
+
+
+# t and a number of draws, to f at draws of the law of density e^(t f), up to a factor
+Sampler = Callable[[float, int], Draws]
+
+
+def estimate(
+    sampler: Sampler, volume: float, method: Method = "bridge", *, volume_error: float = 0.0
+) -> LogZ:
+    """Log Z from a sampler of all laws between the uniform one (t = 0) and p (t = 1).
+
+    Args:
+        sampler: t in [0, 1] and a number of draws, to f at them.
+        volume: V.
+        method: one of the estimates below.
+        volume_error: the error of V.
+    """
+    if method == "thermodynamic":
+
+        def mean_f(t: float) -> tuple[float, float]:
+            f, effective = sampler(t, _FEWER)
+            return float(f.mean()), float(f.std()) / math.sqrt(effective)
+
+        return thermodynamic(mean_f, volume, volume_error=volume_error)
+    u = sampler(0.0, _COUNT)
+    if method == "importance":
+        return importance(u.f, volume, volume_error=volume_error, effective=u.effective)
+    if method != "bridge":
+        raise ValueError(
+            f"expected method 'bridge', 'importance' or 'thermodynamic', got {method!r}"
+        )
+    p = sampler(1.0, _COUNT)
+    worth = (u.effective, p.effective)
+    return bridge(u.f, p.f, volume, volume_error=volume_error, effective=worth)
+
+
 def importance(
-    f_uniform: Float[Tensor, " n"], volume: float, *, volume_error: float = 0.0
+    f_uniform: Float[Tensor, " n"],
+    volume: float,
+    *,
+    volume_error: float = 0.0,
+    effective: float | None = None,
 ) -> LogZ:
     r""":math:`\log V + \log \tfrac1n \sum_j e^{f(u_j)}`, u uniform on M.
 
     The error is the delta method's; it is honest where no few draws carry the sum, and infinite
-    where ten effective draws are not reached.
+    where the sum has fewer than ten effective terms.
 
     Args:
-        f_uniform: f at independent uniform draws.
+        f_uniform: f at uniform draws.
         volume: V.
         volume_error: its error.
+        effective: how many independent draws they are worth; None means all.
 
     Example:
         >>> x = tg.Sphere().sample_uniform(100_000, generator=torch.Generator().manual_seed(0))
@@ -69,9 +124,10 @@ def importance(
     f = _finite(f_uniform, "f_uniform")
     w = (f - f.max()).exp()
     mean = float(w.mean())
-    spread = float(w.std()) / (mean * math.sqrt(f.numel()))
-    effective = float(w.sum() ** 2 / w.square().sum())
-    error = spread if effective >= 10 else math.inf
+    n = float(f.numel()) if effective is None else effective
+    error = float(w.std()) / (mean * math.sqrt(n))
+    if float(w.sum() ** 2 / w.square().sum()) * n / f.numel() < _LEAST:
+        error = math.inf
     value = math.log(volume) + float(f.max()) + math.log(mean)
     return LogZ(value, math.hypot(error, volume_error / volume), "importance")
 
@@ -82,7 +138,7 @@ def bridge(
     volume: float,
     *,
     volume_error: float = 0.0,
-    effective: float | None = None,
+    effective: tuple[float, float] | None = None,
 ) -> LogZ:
     r"""Bridge sampling between the uniform law and the law :math:`p = e^f / Z`.
 
@@ -91,8 +147,8 @@ def bridge(
 
     .. math:: \sum_j \sigma(\ell(u_j) + a) = \sum_i \sigma(-\ell(x_i) - a),
 
-    Meng and Wong's optimal bridge; draws of p that depend on one another count as fewer. The
-    error is Fruehwirth-Schnatter's relative one.
+    Meng and Wong's optimal bridge; draws that depend on one another count as fewer. The error is
+    Fruehwirth-Schnatter's relative one.
 
     Meng and Wong, "Simulating ratios of normalizing constants via a simple identity", 1996,
     https://www3.stat.sinica.edu.tw/statistica/j6n4/j6n43/j6n43.htm; Fruehwirth-Schnatter,
@@ -100,11 +156,11 @@ def bridge(
     techniques", 2004, https://doi.org/10.1111/j.1368-423X.2004.00125.x.
 
     Args:
-        f_uniform: f at n independent uniform draws.
+        f_uniform: f at uniform draws.
         f_law: f at draws of p.
         volume: V.
         volume_error: its error.
-        effective: effective number of the draws of p; None means that they are independent.
+        effective: how many independent draws either are worth; None means all.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
@@ -119,7 +175,7 @@ def bridge(
         raise ValueError(
             "expected f > -inf at draws of the law, got -inf; they are of another law"
         )
-    n, m = float(u.numel()), float(p.numel()) if effective is None else float(effective)
+    n, m = (float(u.numel()), float(p.numel())) if effective is None else effective
     a = math.log(m / n)
     log_volume = math.log(volume)
 
