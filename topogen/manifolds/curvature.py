@@ -216,8 +216,8 @@ def reach(M: Manifold, points: Float[Tensor, "n D"]) -> Reach:
         away = (difference @ Na).norm(dim=-1)
         # below this rounding decides the quotient
         counted = square > 1e-8 * M.scale**2
-        quotient = square / (2 * away.clamp_min(1e-300))
-        least = min(least, float(torch.where(counted, quotient, math.inf).min()))
+        quotient = torch.where(counted, square / (2 * away), math.inf)
+        least = min(least, float(quotient.min()))
     bend = float(normal_curvature(M, x).max())
     radius = 1 / bend if bend > 0 else math.inf
     return Reach(min(radius, least), radius, least)

@@ -171,10 +171,10 @@ class Intersection(Manifold):
                 radius /= 2
         least = float(sigma.min())
         if not least > _TRANSVERSAL:
-            where = [round(v, 4) + 0.0 for v in x[sigma.argmin()].tolist()]
+            where = ", ".join(f"{v:.3g}" for v in x[sigma.argmin()].tolist())
             raise TransversalityError(
-                f"expected sets that cross, got sets tangent at {where}: the least singular value "
-                f"of their normals is {least:.1e} there, below {_TRANSVERSAL:.0e}; move one",
+                f"expected sets that cross, got sets tangent at ({where}): the least singular "
+                f"value of their normals is {least:.1e} there, below {_TRANSVERSAL:.0e}; move one",
                 0.0,
                 least,
             )
@@ -284,6 +284,7 @@ class Intersection(Manifold):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies inside the guards of all parts."""
+        check_points(self, x)
         return torch.stack([M.guard(x) for M in self.listed()]).all(0)
 
     @property
@@ -369,8 +370,10 @@ def one_space(parts: tuple[Manifold, ...]) -> int:
     Raises:
         ValueError: fewer than two parts, or parts in different spaces.
     """
-    if len(parts) < 2:
-        raise ValueError(f"expected two sets or more, got {len(parts)}; pass A, B")
+    wrong = [type(M).__name__ for M in parts if not isinstance(M, Manifold)]
+    if wrong or len(parts) < 2:
+        got = wrong[0] if wrong else len(parts)
+        raise ValueError(f"expected two sets or more, got {got}; pass A, B")
     dims = [M.ambient_dim for M in parts]
     if len(set(dims)) > 1:
         raise ValueError(

@@ -68,8 +68,13 @@ class Moved(Manifold):
 
     def back(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The point of M that x is a copy of: R^T (x - b) / c."""
+        check_points(self, x)
         y = x - self.shift.to(x)
         return (y if self.rotation is None else y @ self.rotation.to(x)) / self.factor
+
+    def _inside(self, x: Tensor) -> Tensor:
+        check_points(self, x)
+        return self.back(x.to(torch.float64))
 
     def _turn(self, v: Tensor) -> Tensor:
         """R v, v a row."""
@@ -97,9 +102,8 @@ class Moved(Manifold):
         throw: bool = False,
     ) -> Projection:
         """That of M, copied; arguments as in :meth:`Manifold.project`."""
-        check_points(self, x)
         inner = None if tol is None else tol / self.factor
-        p = self.manifold.project(self.back(x.to(torch.float64)), tol=inner, max_steps=max_steps)
+        p = self.manifold.project(self._inside(x), tol=inner, max_steps=max_steps)
         return self._copy(p, x, tol, throw)
 
     def nearest(
@@ -111,21 +115,20 @@ class Moved(Manifold):
         throw: bool = False,
     ) -> Projection:
         """That of M, copied; arguments as in :meth:`Manifold.nearest`."""
-        check_points(self, x)
         inner = None if tol is None else tol / self.factor
-        p = self.manifold.nearest(self.back(x.to(torch.float64)), tol=inner, max_steps=max_steps)
+        p = self.manifold.nearest(self._inside(x), tol=inner, max_steps=max_steps)
         return self._copy(p, x, tol, throw)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M, times c."""
-        return (self.factor * self.manifold.residual(self.back(x.to(torch.float64)))).to(x.dtype)
+        return (self.factor * self.manifold.residual(self._inside(x))).to(x.dtype)
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of the copy."""
         return self.manifold.contains(
-            self.back(x.to(torch.float64)),
+            self._inside(x),
             (self.atol(x.dtype) if atol is None else atol) / self.factor,
         )
 
@@ -133,7 +136,7 @@ class Moved(Manifold):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """That of M, copied."""
-        r, y = self.manifold.step(self.back(x.to(torch.float64)))
+        r, y = self.manifold.step(self._inside(x))
         return (self.factor * r).to(x.dtype), self.forth(y).to(x.dtype)
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:

@@ -84,13 +84,15 @@ class Restriction(Manifold):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the guard of M and all inequalities hold; NaN never does."""
+        check_points(self, x)
         return self.manifold.guard(x) & (self.g(x) <= 0).all(-1)
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and all inequalities hold."""
-        return self.manifold.contains(x, atol) & self.guard(x)
+        inside = self.guard(x)
+        return self.manifold.contains(x, atol) & inside
 
     def _kept(self, p: Projection, tol: float | None, throw: bool) -> Projection:
         inside = self.guard(p.value)
@@ -124,7 +126,6 @@ class Restriction(Manifold):
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M where the inequalities hold, else infinite."""
-        check_points(self, x)
         return torch.where(self.guard(x), self.manifold.residual(x), math.inf)
 
     def step(

@@ -93,6 +93,7 @@ class Union(Manifold):
 
     def _residuals(self, x: Tensor) -> Tensor:
         """The residual of every part, infinite outside its guard unless x is outside all."""
+        check_points(self, x)
         r = torch.stack([M.residual(x) for M in self.listed()], -1)
         inside = torch.stack([M.guard(x) for M in self.listed()], -1)
         return torch.where(inside | ~inside.any(-1, keepdim=True), r, math.inf)
@@ -171,7 +172,6 @@ class Union(Manifold):
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The least residual of the parts whose guards hold x."""
-        check_points(self, x)
         r = self._residuals(x)
         return torch.where(r.isnan().all(-1), math.nan, r.nan_to_num(nan=math.inf).amin(-1))
 
@@ -179,6 +179,7 @@ class Union(Manifold):
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether some part contains x, with its own tolerance where `atol` is None."""
+        check_points(self, x)
         return torch.stack([M.contains(x, atol) for M in self.listed()]).any(0)
 
     def step(
@@ -191,6 +192,7 @@ class Union(Manifold):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the guard of some part."""
+        check_points(self, x)
         return torch.stack([M.guard(x) for M in self.listed()]).any(0)
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:

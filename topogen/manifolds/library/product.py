@@ -153,6 +153,7 @@ class Product(ReferenceSpace):
         return a[0] * b[1] + a[1] * b[0] + a[1] * b[1]
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self._check(x)
         D = self.first.ambient_dim
         return x[..., :D], x[..., D:]
 
@@ -169,7 +170,6 @@ class Product(ReferenceSpace):
         throw: bool = False,
     ) -> Projection:
         """Those of the factors, each to half the square of `tol`; see :meth:`Manifold.project`."""
-        self._check(x)
         half = None if tol is None else tol / math.sqrt(2)
         parts = zip((self.first, self.second), self._split(x), strict=True)
         p, q = (M.project(y, tol=half, max_steps=max_steps) for M, y in parts)
@@ -185,7 +185,6 @@ class Product(ReferenceSpace):
         throw: bool = False,
     ) -> Projection:
         """Those of the factors; arguments as in :meth:`Manifold.nearest`."""
-        self._check(x)
         half = None if tol is None else tol / math.sqrt(2)
         parts = zip((self.first, self.second), self._split(x), strict=True)
         p, q = (M.nearest(y, tol=half, max_steps=max_steps) for M, y in parts)
@@ -195,7 +194,8 @@ class Product(ReferenceSpace):
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The hypotenuse of those of the factors."""
         a, b = self._split(x)
-        return torch.hypot(self.first.residual(a), self.second.residual(b))
+        r = torch.hypot(self.first.residual(a), self.second.residual(b))
+        return torch.where(x.isfinite().all(-1), r, math.nan)
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
@@ -226,13 +226,11 @@ class Product(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The bases of both factors, as diagonal blocks."""
-        self._check(x)
         a, b = self._split(x)
         return _blocks(self.first.tangent_basis(a), self.second.tangent_basis(b))
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """The bases of both factors, as diagonal blocks."""
-        self._check(x)
         a, b = self._split(x)
         return _blocks(self.first.normal_basis(a), self.second.normal_basis(b))
 
