@@ -27,13 +27,11 @@ from .kernel import (
     Transition,
 )
 from .moves import Mover, NormalSolver
-from .regions import reach_bound
 from .starts import Starts, starting_points
 from .target import LogDensity, Target
-from .warmup import SAFE, warm_up
+from .warmup import SAFE, Warm, estimate_reach, warm_up
 
 _WARMUP = 200
-_REACH_POINTS = 512
 # draws of each statistic that R-hat and ESS are taken from
 _DIAGNOSED = 2**18
 
@@ -70,6 +68,7 @@ class ChainResult:
         chain_acceptance: the share of each chain, shape (chains,).
         swaps: for replica exchange, the acceptance of swaps, that with M first.
         components: the component that each chain started in, where that is known.
+        families: the start that each chain descends from, where annealing has resampled them.
         alarm: why the draws may be of another law; None where nothing was noticed.
         status: "ok", "alarm", or "uncorrected" for chains without a Metropolis test.
     """
@@ -89,6 +88,7 @@ class ChainResult:
     chain_acceptance: Float[Tensor, " chains"] = field(repr=False)
     swaps: tuple[float, ...] | None
     components: Int[Tensor, " chains"] | None = field(repr=False)
+    families: Int[Tensor, " chains"] | None = field(repr=False)
     alarm: str | None
     status: Literal["ok", "alarm", "uncorrected"]
 
@@ -104,13 +104,18 @@ class ChainResult:
     def mean(self, g: Callable[[Tensor], Tensor]) -> Mean:
         """E g(x), for g that takes (..., D) to (...) or (..., q), with its standard error.
 
-        The error is that of a mean of independent chains, which needs no autocorrelation times.
+        The error is that of a mean of independent chains, or of families of chains that share a
+        start; it needs no autocorrelation times.
         """
         per_chain = g(self.samples).to(torch.float64).mean(1)
         n = per_chain.shape[0]
         if n < 2:
             raise UnsupportedError("expected two chains or more for an error, got 1; run more")
-        return Mean(per_chain.mean(0), per_chain.std(0) / math.sqrt(n))
+        mean = per_chain.mean(0)
+        apart = per_chain - mean
+        if self.families is not None:
+            apart = torch.zeros_like(apart).index_add(0, self.families, apart)
+        return Mean(mean, apart.square().sum(0).sqrt() / math.sqrt(n * (n - 1)))
 
     def __str__(self) -> str:
         chains, draws, _ = self.samples.shape
@@ -187,10 +192,7 @@ def prepare(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: P
     start = starting_points(M, plan.chains, plan.start, plan.weights, plan.components, generator)
     trajectories = Trajectories(mover, Target(log_density, start.x), kernel)
     at = mover.frames(start.x)
-    reach = plan.reach
-    if reach is None:
-        some = torch.linspace(0, plan.chains - 1, min(plan.chains, _REACH_POINTS)).long()
-        reach = float(reach_bound(at.x[some], at.N[some], M.scale))
+    reach = estimate_reach(mover, at, generator) if plan.reach is None else plan.reach
     step = SAFE * min(reach, M.scale) / math.sqrt(M.dim) if plan.step is None else plan.step
     return Ready(trajectories, start, trajectories.state(at), reach, step, generator)
 
@@ -206,6 +208,7 @@ def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan)
         adapt=plan.step is None,
         target=plan.accept,
         reach=ready.reach,
+        fixed_reach=plan.reach is not None,
         uniform=ready.start.uniform,
         given=ready.start.given,
         generator=ready.generator,
@@ -218,7 +221,7 @@ def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan)
         )
     ready.trajectories.target.nan = 0
     records = _record(ready.trajectories, warm.state, warm.step, plan, ready.generator)
-    return judge(M, records, ready, plan, step=warm.step, exact=warm.exact)
+    return judge(M, records, ready, plan, warm)
 
 
 @dataclass(frozen=True)
@@ -277,9 +280,7 @@ def _record(
     return records
 
 
-def judge(
-    M: Manifold, records: Records, ready: Ready, plan: Plan, *, step: float, exact: bool
-) -> ChainResult:
+def judge(M: Manifold, records: Records, ready: Ready, plan: Plan, warm: Warm) -> ChainResult:
     """The result of what was recorded.
 
     Raises:
@@ -292,9 +293,9 @@ def judge(
         M,
         records,
         kernel,
-        reach=ready.reach,
+        reach=warm.reach,
         rhat=rhat,
-        exact=exact,
+        exact=warm.exact,
         weighted=start.weighted,
         nan=ready.trajectories.target.nan,
         given=plan.reach is not None,
@@ -309,14 +310,15 @@ def judge(
         reverse_failures=rate[REVERSE],
         outside=rate[OUTSIDE],
         metropolis_rejections=rate[METROPOLIS],
-        step=step,
-        reach=ready.reach,
+        step=warm.step,
+        reach=warm.reach,
         rhat=rhat,
         ess_bulk=bulk,
         ess_tail=tail,
         chain_acceptance=(records.outcome == ACCEPTED).to(torch.float64).mean(0),
         swaps=None if records.swaps is None else tuple(records.swaps),
         components=start.components,
+        families=warm.families,
         alarm=alarm,
         status=status,
     )

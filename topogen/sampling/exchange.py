@@ -18,7 +18,7 @@ from .chains import ChainResult, Plan, Ready, Records, judge, prepare
 from .kernel import Kernel, State
 from .moves import Frames, Mover, NormalSolver
 from .target import LogDensity, Target
-from .warmup import DualAveraging
+from .warmup import DualAveraging, Warm
 
 _WARMUP = 500
 _NARROWEST, _WIDEST = 0.25, 0.5
@@ -141,10 +141,10 @@ def replica_exchange(
         ready.generator,
     )
     exchange = Exchange(ready, tubes, tube_steps)
-    records, final = exchange.run(plan)
+    records, warm = exchange.run(plan)
     # every component can be reached: R-hat tells whether it was
     ready = replace(ready, start=replace(ready.start, weighted=True))
-    return judge(M, records, ready, plan, step=final, exact=False)
+    return judge(M, records, ready, plan, warm)
 
 
 def _widths(M: Manifold, widths: Sequence[float] | None, reach: float, spread: float) -> Tensor:
@@ -254,8 +254,8 @@ class Exchange:
     def __init__(self, ready: Ready, tubes: Tubes, tube_steps: int) -> None:
         self.ready, self.tubes, self.tube_steps = ready, tubes, tube_steps
 
-    def run(self, plan: Plan) -> tuple[Records, float]:
-        """Warm up, run; what was seen, and the step on M."""
+    def run(self, plan: Plan) -> tuple[Records, Warm]:
+        """Warm up, run; what was seen, and the chains at the end."""
         trajectories, tubes = self.ready.trajectories, self.tubes
         state = self.ready.state
         chains, D = state.at.x.shape
@@ -296,7 +296,8 @@ class Exchange:
                     records.keep(i // plan.thin, state)
         rates = (swaps[0] / swaps[1].clamp_min(1)).tolist()
         final = self.ready.step if plan.step is not None else adaptation.final
-        return replace(records, swaps=rates), final
+        warm = Warm(state, final, self.ready.reach, exact=False, families=None)
+        return replace(records, swaps=rates), warm
 
     def _meet(
         self, state: State, replicas: Replicas

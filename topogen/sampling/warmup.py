@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from .kernel import State, Trajectories
+from .moves import Frames, Mover
+from .regions import reach_bound
 from .starts import systematic
 
 # the share of effectively independent rows that one annealing step keeps
@@ -18,6 +21,8 @@ _LEAST_ANCESTORS = 0.1
 SAFE = 0.5
 MOST = 0.99
 _WINDOW = 20
+_REACH_POINTS = 384
+_NEARBY = 0.1
 
 
 class DualAveraging:
@@ -69,12 +74,32 @@ class Warm:
     Attributes:
         state: the chains.
         step: the step from here on.
+        reach: the reach, estimated anew where it was not given.
         exact: whether the rows are draws of the target, but for the error of resampling.
+        families: for each row, the start that it descends from; None without resampling.
     """
 
     state: State
     step: float
+    reach: float
     exact: bool
+    families: Int[Tensor, " chains"] | None
+
+
+def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) -> float:
+    r"""The reach as pairs of these points, and of points near them, show it: from above.
+
+    Infinite where M looks flat.
+    """
+    n, scale = at.x.shape[0], mover.M.scale
+    at = at[torch.linspace(0, n - 1, min(n, _REACH_POINTS)).long()]
+    noise = torch.randn(at.x.shape, generator=generator, dtype=at.x.dtype)
+    near = mover.move(at, _NEARBY * scale / mover.M.dim**0.5 * at.tangential(noise))
+    rows = (near.ok & (near.v.norm(dim=-1) > _NEARBY**2 * scale)).nonzero().squeeze(-1)
+    x, N = torch.cat([at.x, near.at.x[rows]]), torch.cat([at.N, near.at.N[rows]])
+    if rows.numel() == 0 and float((x - x[:1]).abs().max()) <= _NEARBY**2 * scale:
+        return math.inf
+    return float(reach_bound(x, N, scale))
 
 
 def warm_up(
@@ -86,6 +111,7 @@ def warm_up(
     adapt: bool,
     target: float,
     reach: float,
+    fixed_reach: bool,
     uniform: bool,
     given: bool,
     generator: torch.Generator | None,
@@ -105,6 +131,7 @@ def warm_up(
         adapt: whether the step is adapted, to the acceptance `target` and the bound by `reach`.
         target: mean acceptance probability.
         reach: of M, or an estimate.
+        fixed_reach: False lowers it to what the chains find on their way.
         uniform: whether the starts are draws of the uniform law of M.
         given: whether the user gave them.
         generator: source of randomness.
@@ -118,6 +145,8 @@ def warm_up(
         density.beta = 0.0
     half = iterations // 2
     for i in range(iterations):
+        if i == half and not fixed_reach:
+            reach = min(reach, estimate_reach(trajectories.mover, state.at, generator))
         if density.beta < 1:
             raw = density.raw(state.at.x)
             density.beta, weights = _anneal(raw, density.beta, last=i >= half)
@@ -138,7 +167,8 @@ def warm_up(
             adaptation.update(float(result.probability.mean()), bound)
     kept = ancestors.unique().numel() >= _LEAST_ANCESTORS * ancestors.numel()
     exact = uniform and (density.f is None or (anneal and kept))
-    return Warm(state, adaptation.final if adapt else step, exact)
+    families = ancestors if uniform and anneal else None
+    return Warm(state, adaptation.final if adapt else step, reach, exact, families)
 
 
 def _anneal(raw: Tensor, beta: float, last: bool) -> tuple[float, Tensor]:
