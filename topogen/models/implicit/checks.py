@@ -36,7 +36,8 @@ class Checks:
         median: of the distance of the feet to M.
         p99: its 99 % quantile.
         worst: its maximum.
-        far: share of uniform points of the box that converge outside the guard.
+        far: share of uniform points of the bounding box (and 15 %) that converge, inside the
+            box but outside the guard.
         near: share that converge inside the guard, away from the feet.
         tube: share of random points of the guard that do so.
         components: connected pieces of M in the guard.
@@ -84,8 +85,12 @@ def inspect_set(
     distance = (on[0] - p).norm(dim=-1)[on[1]]
     quantiles = distance.quantile(torch.tensor([0.5, 0.99, 1.0], dtype=p.dtype)).tolist()
 
+    around = box(geometry, _STARTS, generator)
+    low, high = around.aminmax(dim=0)
+
     def strays(start: Tensor) -> tuple[float, float]:
         z, found = _zeros(M, start)
+        found &= ((z >= low) & (z <= high)).all(-1)
         inside = M._near(z)[2] & M._solve(z)[2]
         j, foot, _ = nearest_feet(geometry, z)
         away = (z - local.project(foot).value).norm(dim=-1) > _AWAY * geometry.tau[j] + geometry.h[
@@ -95,7 +100,7 @@ def inspect_set(
             (found & inside & away).double().mean()
         )
 
-    far, near = strays(box(geometry, _STARTS, generator))
+    far, near = strays(around)
     pick = torch.randint(M.c.shape[0], (_STARTS,), generator=generator)
     ball = torch.randn(_STARTS, p.shape[1], generator=generator, dtype=p.dtype)
     ball = torch.nn.functional.normalize(ball, dim=-1)

@@ -48,9 +48,9 @@ class SineNetwork(nn.Module):
         self.R, self.c = _parameter(features, inputs), _parameter(features)
         self.C = _parameter(outputs, 2 * width + features + inputs + 1)
 
-    def draw(self, generator: torch.Generator, frequency: float = _FREQUENCY) -> None:
-        """Random weights; C is zero but for the part on h_2."""
-        h, m = self.width, self.inputs
+    def draw(self, generator: torch.Generator, spread: float = 1.0) -> None:
+        """Random weights; the random features reach up to `spread` times the base frequency."""
+        h, m, frequency = self.width, self.inputs, _FREQUENCY
 
         def uniform(*shape: int) -> Tensor:
             return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
@@ -63,7 +63,8 @@ class SineNetwork(nn.Module):
             self.b1.copy_(math.pi * uniform(h))
             self.W2.copy_(math.sqrt(6 / h) * uniform(h, h))
             self.b2.copy_(math.pi * uniform(h))
-            self.R.copy_(frequency / math.sqrt(m) * normal(self.features, m))
+            scale = torch.logspace(0, math.log10(spread), self.features, dtype=torch.float64)
+            self.R.copy_(frequency / math.sqrt(m) * scale.unsqueeze(-1) * normal(self.features, m))
             self.c.copy_(math.pi * uniform(self.features))
             self.C.zero_()
             self.C[:, h : 2 * h].copy_(uniform(self.outputs, h) / math.sqrt(h))

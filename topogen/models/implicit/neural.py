@@ -30,6 +30,8 @@ _GAP = 0.4
 _COVER, _COVER_SPACING = 0.3, 0.5
 _GUARD, _GUARD_SPACING = 0.7, 1.0
 _MIN_TOLERANCE = 1e-3
+# the narrower the tube, the higher the frequencies of the random features
+_SPREAD, _MOST_SPREAD = 0.8, 6.0
 _MAX_STEP = 0.3
 _ROWS = 2048
 
@@ -169,7 +171,8 @@ class NeuralImplicit(Manifold, Learned):
         self.net = SineNetwork(
             z.shape[1], A.shape[-1], width=self.width, features=self.features
         ).requires_grad_(False)
-        self.net.draw(generator)
+        bent = _SPREAD / float(geometry.tau.median())
+        self.net.draw(generator, min(max(bent, 1.0), _MOST_SPREAD))
         yield {"loss": geometry.noise, "feet": float(geometry.p.shape[0])}
         return True
 

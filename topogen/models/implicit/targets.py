@@ -21,7 +21,9 @@ _WARM_UP = 0.05
 _BATCH = 256
 # rows of the least squares, and their weights: each group counts by its mean
 _TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
-_TUBE, _ON, _SLOPE, _FAR, _FAR_ANGLE = 0.5, 3000.0, 3.0, 0.002, 0.1
+_TUBE, _ON, _SLOPE = 0.5, 3000.0, 3.0
+# of the box: the foot of x jumps at the medial axis, a distance has a kink there only
+_FAR, _FAR_RESIDUAL = 0.1, 0.002
 _RIDGE = 1e-12
 _CHUNK = 4096
 
@@ -54,7 +56,9 @@ class Targets:
             value = (far - foot).norm(dim=-1, keepdim=True) * torch.cat(
                 [phase.cos(), phase.sin()], -1
             )
-        return Targets(geometry, A, far, value, _FAR if angle is None else _FAR_ANGLE)
+        return Targets(
+            geometry, A, far, value, _FAR_RESIDUAL if A.shape[-1] == A.shape[-2] else _FAR
+        )
 
     def tube(
         self, n: int, generator: torch.Generator, power: float = 1.0
