@@ -13,6 +13,7 @@ from ...distributions.energy import EnergyOn, Levels, LogZ
 from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
+from ...manifolds.library.base import nearest_row
 from ...points import as_tensor
 from ..base import Learnable, Model, Stage
 from ..projected import ProjectedAtlas
@@ -29,6 +30,8 @@ _TOL = 5e-4
 _MAX_NODES = {1: 20_000, 2: 30_000, 3: 50_000}
 # draws that stand for the uniform law where there is no quadrature
 _DRAWS = 20_000
+# points that tell the components apart
+_ANCHORS = 2000
 # starts of chains that are kept with the model
 _STARTS = 500
 _LEAST = 20
@@ -46,7 +49,8 @@ class ImplicitDensity(Model):
 
     - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
     - ``"maximum_likelihood"``: with the expectation under p by quadrature, or by uniform draws.
-    - ``"score"``: score matching on M; needs M closed, sees no masses of components.
+    - ``"score"``: score matching on M, which must be closed; the masses of components, which it
+      does not see, are set to their shares of the data by a constant on each.
     - ``"contrastive_divergence"``: chains of the model against data, one network.
 
     With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyOn`: log Z by
@@ -87,6 +91,8 @@ class ImplicitDensity(Model):
 
     manifold: Manifold
     starts: Tensor
+    anchors: Tensor
+    offset: Tensor
 
     def __init__(
         self,
@@ -126,7 +132,8 @@ class ImplicitDensity(Model):
         self.energy.requires_grad_(False)
         self.constant = self.constant_error = math.nan
         self.lost = 0.0
-        self.register_buffer("starts", torch.empty(0, dtype=torch.float64))
+        for name in ("starts", "anchors", "offset"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self._levels: Levels | None = None
 
     def forward(self, *, temperature: float = 1.0) -> EnergyOn | ChainedEnergy:
@@ -141,7 +148,7 @@ class ImplicitDensity(Model):
             raise ValueError(f"expected temperature > 0, got {temperature}")
 
         def log_density(x: Tensor) -> Tensor:
-            return -self.energy(x) / temperature
+            return -self._energy(x) / temperature
 
         charts = self._charts()
         if charts is None:
@@ -211,6 +218,13 @@ class ImplicitDensity(Model):
         self.constant, self.constant_error = state["constant"], state["constant_error"]
         self.lost = state["lost"]
 
+    def _energy(self, x: Tensor) -> Tensor:
+        """E, with the constant of the component that x lies on."""
+        E = self.energy(x)
+        if self.anchors.numel() == 0:
+            return E
+        return E + self.offset[nearest_row(self.anchors, x.detach().to(torch.float64))]
+
     def _charts(self) -> Atlas | None:
         """The charts that carry the quadrature; None above dimension 3."""
         if self._levels is not None:
@@ -249,6 +263,8 @@ class ImplicitDensity(Model):
             E.precision(torch.float64)
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)
+            if isinstance(objective, ScoreMatching):
+                self._balance(x)
         E.requires_grad_(False)
         self.fitted = True
         if charts is not None:
@@ -289,3 +305,25 @@ class ImplicitDensity(Model):
             q = self._levels.fine
             log_z = (q.weights.log() - self.energy.each(q.points)).logsumexp(-1)
             self.constant_error = float((constant + log_z).abs().max())
+
+    @torch.no_grad()
+    def _balance(self, x: Tensor) -> None:
+        """Give each component of M its share of the data, by a constant in E."""
+        x = x[:_ANCHORS]
+        part = self.manifold.components(x)
+        shares = part.bincount() / part.numel()
+        if shares.numel() == 1:
+            return
+        if self._levels is None:
+            raise UnsupportedError(
+                f"expected a connected set for score matching above dimension 3, got "
+                f"{shares.numel()} components, whose masses it does not see; take objective='nce'"
+            )
+        q = self._levels.fine
+        of_node = part[nearest_row(x, q.points)]
+        log_mass = q.weights.log() - self.energy(q.points)
+        constants = [
+            float(log_mass[of_node == k].logsumexp(0)) - math.log(share)
+            for k, share in enumerate(shares.tolist())
+        ]
+        self.anchors, self.offset = x, torch.tensor(constants, dtype=torch.float64)[part]

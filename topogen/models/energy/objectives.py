@@ -148,7 +148,7 @@ class ScoreMatching(Objective):
 
     .. math:: \Delta_M E = \sum_a t_a^\top D^2 E\, t_a + H \cdot \nabla E,
 
-    H the sum of the second fundamental form over :math:`t_a, t_a`. The masses of different
+    H the sum of the second fundamental form over :math:`t_a, t_a`. The masses of the
     components of M leave no trace in it.
 
     Hyvaerinen, "Estimation of non-normalized statistical models by score matching", 2005,
@@ -165,9 +165,8 @@ class ScoreMatching(Objective):
     def __init__(self, E: Energies, x: Float[Tensor, "n D"], M: Manifold) -> None:
         super().__init__()
         self.register_buffer("x", E.standardise(x))
-        Q = M.tangent_basis(x)
-        self.register_buffer("Q", Q.to(self.x.dtype))
-        H = mean_curvature(M, x, Q) * E.unit
+        self.register_buffer("Q", M.tangent_basis(x).to(self.x.dtype))
+        H = M.dim * E.unit * M.mean_curvature(x)
         self.register_buffer("H", H.to(self.x.dtype))
         self.rows, self.nodes = self.x.shape[0], 0
 
@@ -207,22 +206,3 @@ def laplace(
         (second,) = torch.autograd.grad(along[..., a].sum(), y, create_graph=True)
         total = total + (second * Q[..., a]).sum(-1)
     return along, total
-
-
-@torch.no_grad()
-def mean_curvature(
-    M: Manifold, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
-) -> Float[Tensor, "n D"]:
-    r"""The sum over a of the second fundamental form II(t_a, t_a), t_a the columns of Q.
-
-    From the retraction alone: the normal part of :math:`[\pi(x + h t) - 2 x + \pi(x - h t)] / h^2`
-    is II(t, t) up to O(h^2).
-    """
-    x, Q = x.to(torch.float64), Q.to(torch.float64)
-    h = 1e-3 * M.scale
-    total = torch.zeros_like(x)
-    for a in range(Q.shape[-1]):
-        t = h * Q[..., a]
-        ends = [M.project(x + s * t, throw=True).value for s in (1.0, -1.0)]
-        total = total + (ends[0] - 2 * x + ends[1]) / h**2
-    return total - (Q @ (Q.mT @ total.unsqueeze(-1))).squeeze(-1)
