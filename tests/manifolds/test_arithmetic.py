@@ -204,7 +204,7 @@ def test_one_tangent_point_on_a_curve_is_found() -> None:
 
 def test_a_torus_and_planes() -> None:
     M = Intersection(Torus(1.0, 0.4), implicit_plane([0.0, 0.0, 1.0], 0.0))
-    M.closed = True  # a plane is not, the cut is
+    assert M.closed  # a plane is not, the cut is
     assert M.homology == Homology((2, 2))
     assert M.volume == pytest.approx(2 * math.pi * (1.4 + 0.6), abs=1e-6)
     assert abs(M.volume - 4 * math.pi) <= 2 * M.volume_error
@@ -212,6 +212,11 @@ def test_a_torus_and_planes() -> None:
         Torus(1.0, 0.4), implicit_plane([0.0, 0.0, 1.0], 0.0), implicit_plane([1.0, 0.0, 0.0], 0.0)
     )
     assert (points.dim, points.volume, points.homology) == (0, 4.0, Homology((4,)))
+    # an open end, and a curve without end
+    arc = Intersection(Restriction(Sphere(), upper), implicit_plane([1.0, 0.0, 0.0], 0.0))
+    line = Intersection(implicit_plane([1.0, 0.0, 0.0], 0.0), implicit_plane([0.0, 1.0, 0.0], 0.0))
+    for M in (arc, line):
+        assert (M.closed, M.homology, M.volume) == (False, None, None)
     torch.testing.assert_close(
         points.found[:, 1].sort().values, torch.tensor([-1.4, -0.6, 0.6, 1.4]).to(points.found)
     )
@@ -586,7 +591,7 @@ def test_a_walk_on_a_union_crosses_over() -> None:
 
     M = Union(*two_spheres())
     start = M.listed()[0].sample_uniform(200, seeded())
-    result = random_walk(M, None, 250, chains=200, step=0.5, start=start, seed=0)
+    result = random_walk(M, None, 400, chains=200, step=0.5, start=start, seed=0)
     assert result.status == "ok"
     for g, truth in (
         (lambda x: x[..., 0], 0.0),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ... import calculus
 from ...calculus import RowMap
 from ...errors import TopogenError
 from ...homology import Homology
@@ -104,7 +105,6 @@ class Intersection(Manifold):
             )
         self.parts = nn.ModuleList(parts)
         self.scale = max(M.scale for M in parts)
-        self.closed = all(M.closed for M in parts)
         # the normal bundles of orientable sets are orientable, hence that of the intersection
         self.orientable = True if self.dim <= 1 or all(M.orientable for M in parts) else None
         self.transversality = 1.0
@@ -203,7 +203,7 @@ class Intersection(Manifold):
             finite = E.isfinite().all(-1) & J.isfinite().flatten(-2).all(-1)
             J = torch.where(finite[:, None, None], J, 0.0)
             if E.shape[-1] > k:
-                U = torch.linalg.svd(J.detach())[0][..., :k]
+                U = calculus.leading_range(J, k)
                 E, J = (U.mT @ E.unsqueeze(-1)).squeeze(-1), U.mT @ J
             Q, R = torch.linalg.qr(J.mT)
             a = torch.linalg.solve_triangular(R.mT, E.unsqueeze(-1), upper=False).squeeze(-1)
@@ -333,11 +333,16 @@ class Intersection(Manifold):
         """Number of components, H^d and its error, in dimensions 0 and 1; None where not found."""
         if self.dim == 0:
             return self.found.shape[0], float(self.found.shape[0]), 0.0
-        if self.dim > 1 or not self.closed:
+        if self.dim > 1:
             return None
         with torch.no_grad():
             curves = trace(self, self.found)
         return None if curves is None else (curves.count, curves.length, curves.error)
+
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all parts are, or all that is found are points and closed curves."""
+        return all(M.closed for M in self.listed()) or self._pieces is not None
 
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
