@@ -150,10 +150,10 @@ class TestTorus:
         def f(x: Tensor) -> Tensor:
             return 4 * x[:, 0]
 
-        result = random_walk(M, f, n=15, accept=0.7, chains=300, warmup=50, seed=0)
+        result = random_walk(M, f, n=10, accept=0.7, chains=300, warmup=40, seed=0)
         assert abs(result.acceptance - 0.7) < 0.04
         assert result.step < result.reach
-        slow = constrained_hmc(M, f, n=3, steps=2, chains=100, warmup=25, reach=0.1, seed=0)
+        slow = constrained_hmc(M, f, n=2, steps=1, chains=100, warmup=20, reach=0.1, seed=0)
         # bounded by the reach, whatever the acceptance
         assert slow.step * 2 < 0.1
         assert slow.acceptance > 0.95
@@ -194,7 +194,7 @@ def test_klein_bottle_by_over_determined_equations() -> None:
     # uniform angles: too many points where the tube is short
     t = 2 * math.pi * torch.rand(300, 2, generator=seeded(), dtype=torch.float64)
     start = M.parametrize(t)
-    result = random_walk(M, n=10, step=0.4, chains=300, start=start, warmup=10, seed=0)
+    result = random_walk(M, n=8, step=0.4, chains=300, start=start, warmup=8, seed=0)
     radius = start[:, :2].norm(dim=-1)
     assert abs(float(radius.mean() - exact[:, :2].norm(dim=-1).mean())) > 0.08
     assert float(M.residual(result.points).max()) < 1e-9
