@@ -76,7 +76,7 @@ def test_a_fine_grid_is_needed_for_necks_and_the_estimate_says_so(known) -> None
         return torch.minimum((x - e).norm(dim=-1), (x + e).norm(dim=-1)).unsqueeze(-1) - 1
 
     M = tg.ImplicitManifold(F, 2, 3, scale=2.0)
-    coarse = Rays(M, resolution=16, generator=known.seeded(1)).volume(20_000)
+    coarse = Rays(M, resolution=32, generator=known.seeded(1)).volume(20_000)
     fine = Rays(M, resolution=256, generator=known.seeded(1)).volume(20_000)
     assert abs(fine.value - 8 * math.pi) < 5 * fine.standard_error + fine.bias
     assert fine.value > coarse.value

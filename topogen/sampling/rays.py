@@ -28,10 +28,12 @@ from ..manifolds.base import Manifold
 from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
 from .regions import BallAround, known_points
 
-_FIRST = 16  # intervals per line on the coarsest grid
+# intervals per line on the coarsest grid; and where only the slope inside the guard counts
+_FIRST, _FIRST_GUARDED = 16, 32
+_HELD = 0.999
 _CHUNK = 8192
 _PILOT = 2048
-_STEEPER = 1.5  # the slope of F is bounded by this many times the largest one seen
+_STEEPER = 1.5
 _MOST_GROWTHS = 12
 _MOST_ROUNDS = 2000
 _ITERATIONS = 80
@@ -64,9 +66,11 @@ class RaySample:
 class Rays:
     r"""Isotropic random lines through a ball around M = {F = 0}, F: R^D -> R, and all their hits.
 
-    F is known on a line at 16 intervals; those that may hold a zero, :math:`|F(a)| + |F(b)| \le L
-    (b - a)` with L a bound of the slope, are halved down to `resolution` intervals per line. Every
-    sign change is then solved by Chandrupatla's method. Hits outside `M.guard` do not count.
+    F is evaluated at the ends of 16 or 32 intervals of a line. Those that may hold a zero are
+    halved, down to `resolution` intervals per line; every sign change is then solved by
+    Chandrupatla's method. With L(m) the largest slope of F where :math:`|F| \le m`, a zero is at least
+    :math:`|F(a)| / L(|F(a)|)` from a. L is estimated, from random points of the ball and points of
+    M, half as large again as it is there. Hits outside `M.guard` do not count.
 
     Args:
         M: a set of codimension 1 whose `equations` are one function that changes sign on it.
@@ -89,19 +93,18 @@ class Rays:
         M: Manifold,
         points: Any = None,
         *,
-        resolution: int = 256,
+        resolution: int = 128,
         generator: torch.Generator | None = None,
     ) -> None:
-        if resolution < _FIRST:
-            raise ValueError(f"expected resolution >= {_FIRST}, got {resolution}")
-        self.M, self.generator = M, generator
+        if resolution < _FIRST_GUARDED:
+            raise ValueError(f"expected resolution >= {_FIRST_GUARDED}, got {resolution}")
+        self.M, self.resolution, self.generator = M, resolution, generator
         self.F = signed_equation(M)
-        self.levels = math.ceil(math.log2(resolution / _FIRST))
         x = known_points(M, points, generator)
         self._require_sign_change(x)
         self.ball = BallAround.of(x)
         for _ in range(_MOST_GROWTHS):
-            self.slope = self._largest_slope()
+            self._measure_slopes(x)
             wider = BallAround(self.ball.centre, 1.3 * self.ball.radius)
             found = self._cast(_PILOT, wider).points
             out = found[~self.ball.contains(found)]
@@ -124,11 +127,31 @@ class Rays:
                 "method='tube' or 'atlas'"
             )
 
-    def _largest_slope(self) -> float:
-        x = self.ball.draw(_PILOT, self.generator)
-        J = self.M.linearize(x)[1]
-        slopes = J.flatten(-2).norm(dim=-1)
-        return _STEEPER * float(slopes[slopes.isfinite()].max())
+    def _measure_slopes(self, x: Tensor) -> None:
+        """Tabulate L at the values |F| of points of the ball and of M.
+
+        Outside the guard F may be steep, but zeros do not count there: where the guard holds every
+        interval that ends at a point of M, only points inside it are looked at.
+        """
+        y = self.ball.draw(2 * _PILOT, self.generator)
+        u = torch.randn(x.shape, generator=self.generator, dtype=torch.float64)
+        step = 2 * self.ball.radius / _FIRST_GUARDED
+        with torch.no_grad():
+            inside = self.M.guard(y)
+            held = self.M.guard(x + step * u / u.norm(dim=-1, keepdim=True))
+            self.first = _FIRST
+            if not bool(inside.all()) and float(held.double().mean()) > _HELD:
+                self.first, y = _FIRST_GUARDED, y[inside]
+            F, J = self.M.linearize(torch.cat([x, y]))
+        slope = J.flatten(-2).norm(dim=-1).nan_to_num(0.0, 0.0, 0.0)
+        self._values, order = F.squeeze(-1).abs().nan_to_num(math.inf).sort()
+        self._slopes = _STEEPER * slope[order].cummax(0).values
+        self.slope = float(self._slopes[-1])
+
+    def _clearance(self, f: Tensor) -> Tensor:
+        """How far a point with F = f is from a zero at the least."""
+        i = torch.searchsorted(self._values, f.abs()).clamp_max(self._values.shape[0] - 1)
+        return f.abs() / self._slopes[i]
 
     # -- lines ------------------------------------------------------------------------------------
 
@@ -175,17 +198,19 @@ class Rays:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int]:
         """Intervals of the finest grid with a sign change; how many only the last level saw."""
         m = half.shape[0]
-        grid = torch.linspace(-1, 1, _FIRST + 1, dtype=torch.float64) * half.unsqueeze(-1)
+        grid = torch.linspace(-1, 1, self.first + 1, dtype=torch.float64) * half.unsqueeze(-1)
         line = torch.arange(m).unsqueeze(-1).expand_as(grid)
         f = along(grid.reshape(-1), line.reshape(-1)).reshape(grid.shape)
         a, b = grid[:, :-1].reshape(-1), grid[:, 1:].reshape(-1)
         fa, fb = f[:, :-1].reshape(-1), f[:, 1:].reshape(-1)
         line = line[:, :-1].reshape(-1)
         before = 0
-        for level in range(self.levels + 1):
-            active = (fa.abs() + fb.abs() <= self.slope * (b - a)) | ((fa < 0) != (fb < 0))
+        levels = math.ceil(math.log2(self.resolution / self.first))
+        for level in range(levels + 1):
+            near = self._clearance(fa) + self._clearance(fb) <= b - a
+            active = near | ((fa < 0) != (fb < 0))
             a, b, fa, fb, line = (v[active] for v in (a, b, fa, fb, line))
-            if level == self.levels:
+            if level == levels:
                 break
             before = int(((fa < 0) != (fb < 0)).sum())
             c = (a + b) / 2

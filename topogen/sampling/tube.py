@@ -112,7 +112,8 @@ class Tube:
         self.M, self.generator = M, generator
         self.known = x = known_points(M, points, generator)
         with torch.no_grad():
-            self.reach = reach(M, x[:_PAIRED]).value
+            # flat sets have infinite reach
+            self.reach = min(reach(M, x[:_PAIRED]).value, BallAround.of(x).radius)
         self.tau = _SHARE * self.reach if tau is None else tau
         if not self.tau < self.reach:
             raise UnsupportedError(
