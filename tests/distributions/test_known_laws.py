@@ -237,3 +237,8 @@ def test_uniform_law_of_a_product() -> None:
     q = Uniform(Product(Torus(), Circle()))
     x = q.sample((5,))
     assert q.log_prob(x).tolist() == pytest.approx([-math.log(1.6 * math.pi**2 * 2 * math.pi)] * 5)
+
+
+def test_a_negative_size_is_refused():
+    with pytest.raises(ValueError, match="sizes >= 0"):
+        Uniform(Sphere()).sample((-1,))

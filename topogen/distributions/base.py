@@ -79,8 +79,13 @@ class ManifoldDistribution(Distribution, ABC):
         Args:
             sample_shape: leading shape of the result; () gives one point of shape (D,).
             generator: source of randomness; torch's global one when None.
+
+        Raises:
+            ValueError: a negative size.
         """
         shape = torch.Size([sample_shape] if isinstance(sample_shape, int) else sample_shape)
+        if any(n < 0 for n in shape):
+            raise ValueError(f"expected sizes >= 0, got sample_shape={tuple(shape)}")
         with torch.no_grad():
             points = self._sample(shape.numel(), generator)
         return points.reshape(*shape, self.manifold.ambient_dim)
