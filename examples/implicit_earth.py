@@ -36,7 +36,7 @@ def load(path):
 
 def main(path, picture=None):
     x, events = load(path)
-    test, train = x[: len(x) // 5], x[len(x) // 5 :][:3000]
+    test, train = x[: len(x) // 5], x[len(x) // 5 :][:2000]
     print(f"{events} lines, {len(x)} places: {len(train)} to learn from, {len(test)} held out")
     # where there are no events nothing tells of the sphere: that part of it is not learned
     results = {}

@@ -73,8 +73,8 @@ def test_thermodynamic_integration():
         return exact, 0.01
 
     found = thermodynamic(mean_f, 4 * math.pi)
-    assert found.value == pytest.approx(EXACT, abs=1e-6)
-    assert 0.001 < found.error < 0.01
+    assert found.value == pytest.approx(EXACT, abs=1e-4)
+    assert 0.003 < found.error < 0.01
     # a kink that the rules do not resolve is part of the error
     kink = thermodynamic(lambda t: (float(t > 0.501) * 100, 0.0), 1.0)
     assert kink.error > abs(kink.value - 49.9) / 4

@@ -20,7 +20,7 @@ from .partition import Draws, Method, Sampler, estimate
 _EXACT = 1e-3
 _CHAINS = 200
 # transitions between two draws of a chain
-_THIN = 5
+_THIN = 10
 
 
 class ChainedEnergy(ManifoldDistribution):
@@ -33,7 +33,8 @@ class ChainedEnergy(ManifoldDistribution):
     Args:
         manifold: M.
         log_density: f, points (n, D) to values (n,), in nats; row-wise.
-        start: points near M from which the chains start, all over where p has its mass.
+        start: points near M from which the chains start, all over where p has its mass; not
+            used where M has a uniform sampler.
         method: how log Z is estimated.
         seed: of the draws that log Z is estimated from.
         validate_args: raise on points off M instead of giving them -inf.
@@ -148,18 +149,19 @@ def _walk(
     draws: int,
     generator: torch.Generator | None,
 ) -> ChainResult:
-    """Chains from random points of `start`; an alarm is an error.
+    """Chains from uniform draws where M has a sampler, else from points of `start`.
 
     Raises:
         SamplingError: there is an alarm.
     """
+    known = getattr(M, "sample_uniform", None) is not None
     index = torch.randint(start.shape[0], (count,), generator=generator)
     return random_walk(
         M,
         log_density,
         draws,
         chains=count,
-        start=start[index],
+        start=None if known else start[index],
         thin=_THIN,
         throw=True,
         generator=generator,

@@ -26,8 +26,8 @@ from .partition import Draws, Method, estimate
 
 _MAX_QUADRATURE_DIM = 3
 # where the quadrature stops, in nats, and in nodes: on a learned set a node takes a Newton solve
-_TOL = 5e-4
-_MAX_NODES = {1: 20_000, 2: 30_000, 3: 50_000}
+_TOL = 1e-3
+_MAX_NODES = {1: 20_000, 2: 50_000, 3: 50_000}
 # draws that stand for the uniform law where there is no quadrature
 _DRAWS = 20_000
 # points that tell the components apart
@@ -216,7 +216,7 @@ class ImplicitDensity(Model):
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.constant, self.constant_error = state["constant"], state["constant_error"]
-        self.lost = state["lost"]
+        self.lost, self._levels = state["lost"], None
 
     def _energy(self, x: Tensor) -> Tensor:
         """E, with the constant of the component that x lies on."""
@@ -253,6 +253,7 @@ class ImplicitDensity(Model):
         self._levels = None if charts is None else Levels.of(charts)
         yield {"points": x.shape[0], "lost": self.lost}
         E = self.energy.requires_grad_(True)
+        E.precision(torch.float64)
         E.start(x, generator)
         if self.objective == "contrastive_divergence":
             done = yield from contrast(E, x, M, generator)
@@ -264,7 +265,7 @@ class ImplicitDensity(Model):
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)
             if isinstance(objective, ScoreMatching):
-                self._balance(x)
+                self._balance(x, generator)
         E.requires_grad_(False)
         self.fitted = True
         if charts is not None:
@@ -307,10 +308,13 @@ class ImplicitDensity(Model):
             self.constant_error = float((constant + log_z).abs().max())
 
     @torch.no_grad()
-    def _balance(self, x: Tensor) -> None:
+    def _balance(self, x: Tensor, generator: torch.Generator) -> None:
         """Give each component of M its share of the data, by a constant in E."""
-        x = x[:_ANCHORS]
+        x = x[torch.randperm(x.shape[0], generator=generator)[:_ANCHORS]]
         part = self.manifold.components(x)
+        # components are numbered by size; a handful of points is none of its own
+        small = part.bincount()[part] < _LEAST
+        part[small] = part[~small][nearest_row(x[~small], x[small])]
         shares = part.bincount() / part.numel()
         if shares.numel() == 1:
             return

@@ -16,43 +16,24 @@ from torch import Tensor
 
 from ...distributions.energy import LogZ
 
-# Gauss-Kronrod (7, 15) on [-1, 1]: nodes, Kronrod weights, and Gauss weights of the odd ones
+# Gauss-Kronrod (3, 7) on [-1, 1]: nodes, Kronrod weights, Gauss weights
 _NODES = (
     0.0,
-    0.207784955007898467600689403773245,
-    0.405845151377397166906606412076961,
-    0.586087235467691130294144691693013,
-    0.741531185599394439863864773280788,
-    0.864864423359769072789712788640926,
-    0.949107912342758524526189684047851,
-    0.991455371120812639206854697526329,
+    0.434243749346802558002071502844628,
+    0.774596669241483377035853079956480,
+    0.960491268708020283423507092629080,
 )
 _KRONROD = (
-    0.209482141084727828012999174891714,
-    0.204432940075298892414161999234649,
-    0.190350578064785409913256402421014,
-    0.169004726639267902826583426598550,
-    0.140653259715525918745189590510238,
-    0.104790010322250183839876322541518,
-    0.063092092629978553290700663189204,
-    0.022935322010529224963732008058970,
+    0.450916538658474142345110087045571,
+    0.401397414775962222905051818618432,
+    0.268488089868333440728569280666710,
+    0.104656226026467265193823857192073,
 )
-_GAUSS = (
-    0.417959183673469387755102040816327,
-    0.0,
-    0.381830050505118944950369775488975,
-    0.0,
-    0.279705391489276667901467771423780,
-    0.0,
-    0.129484966168869693270611432679082,
-    0.0,
-)
-
-
+_GAUSS = (8 / 9, 0.0, 5 / 9, 0.0)
 _LEAST = 10
 # draws of each law; of each law on the way for thermodynamic integration
-_COUNT = 20_000
-_FEWER = 2000
+_COUNT = 10_000
+_FEWER = 6000
 
 Method = Literal["bridge", "importance", "thermodynamic"]
 
@@ -203,7 +184,7 @@ def thermodynamic(
 ) -> LogZ:
     r""":math:`\log V + \int_0^1 \mathrm{E}_{p_t}[f]\, dt` with :math:`p_t \propto e^{t f}`.
 
-    Gauss-Kronrod (7, 15); the difference of the two rules is added to the statistical error.
+    Gauss-Kronrod (3, 7); the difference of the two rules is added to the statistical error.
 
     Gelman and Meng, "Simulating normalizing constants: from importance sampling to bridge sampling
     to path sampling", 1998, https://doi.org/10.1214/ss/1028905934.
@@ -216,7 +197,7 @@ def thermodynamic(
     Example:
         >>> coth = lambda t: 5 / math.tanh(5 * t) - 1 / t  # E[5 z] for concentration 5 t on S^2
         >>> print(thermodynamic(lambda t: (coth(t), 0.0), 4 * math.pi))
-        5.22839 +- 1.1e-07 (thermodynamic)
+        5.22839 +- 2.1e-03 (thermodynamic)
     """
     kronrod = gauss = variance = 0.0
     for node, weight, coarse in zip(_NODES, _KRONROD, _GAUSS, strict=True):
