@@ -22,10 +22,7 @@ _GAIN = 1e-4
 
 
 def folds(n: int, count: int, generator: torch.Generator) -> Float[Tensor, "K n"]:
-    """1 where row i is held out from network k: once for each row; a fifth if there is only one.
-
-    Shares of the networks differ by one row at the most.
-    """
+    """1 where row i is held out from network k: other rows for each, a K-th, at most a fifth."""
     label = torch.randperm(n, generator=generator) % max(count, 5)
     return torch.stack([(label == k).to(torch.float32) for k in range(count)])
 
