@@ -178,6 +178,7 @@ class Ready:
     generator: torch.Generator | None
 
 
+@torch.no_grad()
 def prepare(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> Ready:
     """Chains at their starts, and a first step."""
     if not 0 < M.dim < M.ambient_dim:
@@ -197,6 +198,7 @@ def prepare(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: P
     return Ready(trajectories, start, trajectories.state(at), reach, step, generator)
 
 
+@torch.no_grad()
 def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> ChainResult:
     """Start, warm up, run, judge."""
     ready = prepare(M, log_density, kernel, plan)

@@ -254,6 +254,7 @@ class Exchange:
     def __init__(self, ready: Ready, tubes: Tubes, tube_steps: int) -> None:
         self.ready, self.tubes, self.tube_steps = ready, tubes, tube_steps
 
+    @torch.no_grad()
     def run(self, plan: Plan) -> tuple[Records, Warm]:
         """Warm up, run; what was seen, and the chains at the end."""
         trajectories, tubes = self.ready.trajectories, self.tubes

@@ -122,6 +122,9 @@ class Mover:
     def __init__(self, M: Manifold, solver: NormalSolver) -> None:
         self.M, self.solver = M, solver
         self.codim = M.ambient_dim - M.dim
+        # a set that knows DE in closed form is faster where its equations are over-determined
+        closed = type(M).linearize is not Manifold.linearize
+        self.few = self.codim <= _FEW_EQUATIONS and (M.defining is not None or not closed)
         floor = torch.float64
         for parameter in M.parameters():
             if torch.finfo(parameter.dtype).eps > torch.finfo(floor).eps:
@@ -140,18 +143,23 @@ class Mover:
 
     def linearize(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
         """E(x), shape (n, m), and DE(x), shape (n, m, D)."""
-        if self.codim > _FEW_EQUATIONS:
-            return self.M.linearize(x)
+        if not self.few:
+            return self._closed(x)
         with torch.enable_grad():
             y = x.detach().requires_grad_()
             E = self.M.equations(y)
             if E.shape[-1] > _FEW_EQUATIONS:
-                return self.M.linearize(x)
+                self.few = False
+                return self._closed(x)
             parts = [
                 torch.autograd.grad(e.sum(), y, retain_graph=True, materialize_grads=True)[0]
                 for e in E.unbind(-1)
             ]
         return E.detach(), torch.stack(parts, -2)
+
+    @torch.no_grad()
+    def _closed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.M.linearize(x)
 
     def frames(self, x: Float[Tensor, "n D"], J: Tensor | None = None) -> Frames:
         """Normal frames at points x of M; J = DE(x), where it is known."""
