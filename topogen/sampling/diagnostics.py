@@ -25,7 +25,7 @@ class Diagnostics:
     r"""What the draws of several chains say of their convergence, for each of q statistics.
 
     Attributes:
-        rhat: the larger of the rank-normalised split R-hat of x and that of \|x - median x\|; 1
+        rhat: the larger of the rank-normalised split R-hat of x and that of |x - median x|; 1
             where the chains agree; NaN where all draws are equal, or there are fewer than 4.
         ess_bulk: effective sample size of the ranks, over all chains.
         ess_tail: the smaller effective sample size of the indicators of the 5 % and 95 % tails.

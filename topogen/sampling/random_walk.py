@@ -47,7 +47,7 @@ def random_walk(
     functions", 2018, https://doi.org/10.1002/cpa.21783.
 
     Args:
-        M: the set. Only `equations`, `project`, `guard` and `normal_basis` are used.
+        M: the set; `equations` or `linearize`, `project`, `guard` and `normal_basis` are used.
         log_density: log f up to a constant, row-wise, (n, D) to (n,); None means uniform on M.
         n: draws kept of each chain.
         step: h; None adapts it during warm-up to the acceptance `accept`, never above the reach,
