@@ -27,7 +27,7 @@ def test_disagreement_is_seen_and_reasons_are_given(known) -> None:
     # a set that claims a wrong volume
     M = tg.Sphere()
     M.volume = 12.0
-    result = compare_volumes(M, draws=4000, generator=known.seeded())
+    result = compare_volumes(M, draws=3000, generator=known.seeded())
     assert result.agree is False
     assert "DISAGREE" in str(result)
     circle = compare_volumes(tg.TorusKnot(2, 3), draws=2000, generator=known.seeded())
@@ -35,7 +35,7 @@ def test_disagreement_is_seen_and_reasons_are_given(known) -> None:
     assert "codimension 2" in circle.refused["rays"]
 
 
-@pytest.mark.parametrize("method", ["auto", "own", "atlas", "rays", "tube"])
+@pytest.mark.parametrize("method", ["own", "atlas", "rays", "tube"])
 def test_every_method_draws_the_uniform_law_of_the_torus(known, method: str) -> None:
     # 5 standard errors: false alarm 6e-7
     x = uniform(tg.Torus(1.0, 0.5), 2000, method, generator=known.seeded())

@@ -23,7 +23,7 @@ def agrees(v: VolumeEstimate, exact: float) -> bool:
     return abs(v.value - exact) < 5 * v.standard_error + v.bias
 
 
-@pytest.mark.parametrize("region", ["cover", "ball"])
+@pytest.mark.parametrize("region", ["cover", pytest.param("ball", marks=pytest.mark.slow)])
 def test_area_and_tube_angle_of_the_torus(known, region: str) -> None:
     tube = Tube(known.torus(), region=region, generator=known.seeded())
     assert abs(tube.reach - 0.5) < 1e-6
@@ -35,18 +35,23 @@ def test_area_and_tube_angle_of_the_torus(known, region: str) -> None:
     assert known.z_score(known.cos_phi(x), 0.25) < 5
 
 
-@pytest.mark.parametrize("tau", [0.1, 0.3, 0.45])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "tau", [pytest.param(0.1, marks=SLOW), pytest.param(0.3, marks=SLOW), 0.45]
+)
 def test_weights_make_up_for_the_bend_of_the_tube(known, tau: float) -> None:
     tube = Tube(tg.Torus(1.0, 0.5), tau, generator=known.seeded())
     assert agrees(tube.volume(4000), known.TORUS_AREA)
-    found = tube.cast(15_000)
+    found = tube.cast(10_000)
     c, w = known.cos_phi(found.points), found.weights
     mean = float((w * c).sum() / w.sum())
     error = float((w * (c - mean)).square().sum().sqrt() / w.sum())
     assert abs(mean - 0.25) < 5 * error
     if tau == 0.45:
         # negative control: feet without weights have E cos phi = .319
-        assert known.z_score(c, 0.25) > 10
+        assert known.z_score(c, 0.25) > 6
         assert abs(float(c.mean()) - 0.319) < 0.02
 
 
@@ -68,6 +73,7 @@ def test_trefoil_curves_need_no_weight(known) -> None:
     assert float((tube.cast(500).weights - 1).abs().max()) < 1e-12
 
 
+@pytest.mark.slow
 def test_rotations_by_haar(known) -> None:
     tube = Tube(tg.RotationGroup(), generator=known.seeded())
     v = tube.volume(5000)
@@ -91,7 +97,7 @@ def test_klein_bottle_from_more_equations_than_its_codimension(known) -> None:
     M = tg.KleinBottle()
     E = M.equations(torch.ones(1, 4, dtype=torch.float64))
     assert E.shape[-1] > M.ambient_dim - M.dim
-    v = Tube(M, generator=known.seeded()).volume(3000)
+    v = Tube(M, generator=known.seeded()).volume(1500)
     assert M.volume is not None
     assert agrees(v, M.volume)
     assert v.status == "good"
@@ -174,6 +180,6 @@ def test_empty_sets_are_refused(known) -> None:
 
 
 def test_same_seed_same_points(known) -> None:
-    a, b, c = (Tube(tg.Torus(), generator=known.seeded(s)).sample(20) for s in (1, 1, 2))
+    a, b, c = (Tube(tg.Sphere(), generator=known.seeded(s)).sample(20) for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)

@@ -68,9 +68,9 @@ class Rays:
 
     F is evaluated at the ends of 16 or 32 intervals of a line. Those that may hold a zero are
     halved, down to `resolution` intervals per line; every sign change is then solved by
-    Chandrupatla's method. With L(m) the largest slope of F where :math:`|F| \le m`, a zero is at least
-    :math:`|F(a)| / L(|F(a)|)` from a. L is estimated, from random points of the ball and points of
-    M, half as large again as it is there. Hits outside `M.guard` do not count.
+    Chandrupatla's method. With L(m) the largest slope of F where :math:`|F| \le m`, a zero is at
+    least :math:`|F(a)| / L(|F(a)|)` from a. L is estimated, from random points of the ball and
+    points of M, half as large again as it is there. Hits outside `M.guard` do not count.
 
     Args:
         M: a set of codimension 1 whose `equations` are one function that changes sign on it.
