@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _TURN = 0.5
 # Numbers of steps, over the first: few of them make a high order where M is smooth (Bulirsch).
 _SEQUENCE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+# From this many times the first number of steps on, a step that fails is not tried finer.
+_HOPELESS = 16
 # Normal part of a vector, over its length, that is taken for rounding and dropped.
 _NORMAL = 1e-3
 
@@ -103,8 +105,11 @@ def step(M: Manifold, s: State, h: Float[Tensor, " n"], tol: float) -> State:
     q = torch.where(ok.unsqueeze(-1), landed.value, s.q)
     T = M.tangent_basis(q)
     p = (T @ (T.mT @ (s.p + back / h).unsqueeze(-1))).squeeze(-1)
-    U, _, Vh = torch.linalg.svd(T.mT @ s.T)
-    return State(q, torch.where(ok.unsqueeze(-1), p, s.p), T, U @ (Vh @ s.c), ok)
+    c = s.c
+    if c.shape[-1]:
+        U, _, Vh = torch.linalg.svd(T.mT @ s.T)
+        c = U @ (Vh @ c)
+    return State(q, torch.where(ok.unsqueeze(-1), p, s.p), T, c, ok)
 
 
 def integrate(M: Manifold, start: State, n: Int[Tensor, " n"], tol: float) -> State:
@@ -193,7 +198,7 @@ def follow(
         z = torch.cat([s.q, s.p * per_speed[rows], carried.flatten(-2)], -1)
         return torch.where(s.ok.unsqueeze(-1), z, torch.nan)
 
-    rows = torch.arange(x.shape[0], device=x.device)
+    rows, known = torch.arange(x.shape[0], device=x.device), s.ok
     best = packed(s)
     error = torch.where(s.ok & (speed == 0), 0.0, torch.full_like(speed, math.inf))
     n0, steps = first_steps(M, s), torch.zeros_like(rows)
@@ -203,7 +208,10 @@ def follow(
         rows = (s.ok & ~(error <= tol) & (n <= max_steps)).nonzero().squeeze(-1)
         if rows.numel() == 0:
             break
-        z = packed(integrate(M, State(*(f[rows] for f in s)), n[rows], inner))
+        r = integrate(M, State(*(f[rows] for f in s)), n[rows], inner)
+        if times >= _HOPELESS:  # M ends there: finer steps lead no farther
+            s = s._replace(ok=s.ok.index_put((rows,), r.ok))
+        z = packed(r)
         now = [torch.full_like(best, torch.nan).index_put((rows,), z)]
         for j, old in enumerate(table):
             ratio = times / _SEQUENCE[level - j - 1]
@@ -221,8 +229,8 @@ def follow(
     arrival = (T @ (T.mT @ best[:, D : 2 * D].unsqueeze(-1))).squeeze(-1)
     arrival = arrival * (speed / arrival.norm(dim=-1).clamp_min(1e-300)).unsqueeze(-1)
     carried = T @ (T.mT @ (best[:, 2 * D :].unflatten(-1, (D, w.shape[-1])) / per_size))
-    v = torch.where(s.ok.unsqueeze(-1), v, torch.nan)
-    speed = torch.where(s.ok, speed, torch.nan)
+    v = torch.where(known.unsqueeze(-1), v, torch.nan)
+    speed = torch.where(known, speed, torch.nan)
     return Geodesic(s.q, v, end, arrival, speed, error, ok, steps), carried
 
 

@@ -28,6 +28,8 @@ _ROUNDS = 8
 _SHOTS = 20
 _HALVINGS = 6
 _CLOSE = 1e-6
+# A piece of a shortened path, over the mean of its pieces, that is no path.
+_LONG_PIECE = 4.0
 
 
 def shortened(
@@ -111,8 +113,11 @@ def shoot(
 
     Newton with a few steps per geodesic first; with its matrix, a few accurate shots then.
     """
-    total = (path[:, 1:] - path[:, :-1]).norm(dim=-1).sum(-1)
-    ok = total.isfinite() & M.contains(x) & M.contains(y)
+    piece = (path[:, 1:] - path[:, :-1]).norm(dim=-1)
+    total = piece.sum(-1)
+    # a piece that stays long joins two sheets of M
+    joined = piece.amax(-1) <= _LONG_PIECE * piece.mean(-1)
+    ok = joined & total.isfinite() & M.contains(x) & M.contains(y)
     T, B = (_frames(M, z, ok) for z in (x, y))
     c = (T.mT @ (path[:, 1] - x).unsqueeze(-1)).squeeze(-1)
     c = c * (total / c.norm(dim=-1).clamp_min(1e-300)).unsqueeze(-1)
