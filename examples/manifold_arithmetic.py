@@ -13,13 +13,7 @@ from matplotlib.figure import Figure
 
 import topogen as tg
 from topogen.distributions.pushforward import Pushforward
-from topogen.manifolds.arithmetic import (
-    Intersection,
-    Moved,
-    Restriction,
-    TransversalityError,
-    Union,
-)
+from topogen.manifolds.arithmetic import Moved, TransversalityError
 from topogen.sampling import random_walk
 
 g = torch.Generator().manual_seed(0)
@@ -28,7 +22,7 @@ A, B = (Moved(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
 # %%
 # The union is kept as its two parts. Crossing spheres make three bubbles, and each volume counts
 # once.
-both = Union(A, B)
+both = tg.Union(A, B)
 print(f"union: area {both.volume:.5f} = 8 pi, homology {both.homology}")
 x = both.sample_uniform(40_000, g)
 print(f"uniform points: {(x[:, 0] > 0).double().mean():.3f} of them have x > 0")
@@ -58,7 +52,7 @@ print(f"entropy of the mixture {-mixture.log_prob(y).mean():.3f} nats ({mixture.
 
 # %%
 # The intersection is a circle. Its normals are 60 degrees apart, its length is found along it.
-circle = Intersection(A, B)
+circle = tg.Intersection(A, B)
 print(f"intersection: length {circle.volume:.5f} +- {circle.volume_error:.0e}, {circle.homology}")
 print(
     f"closed form {2 * math.pi * math.sqrt(0.75):.5f}; least singular value of the normals "
@@ -78,16 +72,16 @@ print(
 # Sets that touch, or do not meet, have no such intersection, and numbers say why.
 for shift in (2.0, 2.5):
     try:
-        Intersection(tg.Sphere(), Moved(tg.Sphere(), [shift, 0.0, 0.0]))
+        tg.Intersection(tg.Sphere(), Moved(tg.Sphere(), [shift, 0.0, 0.0]))
     except TransversalityError as error:
         print(error)
 
 # %%
 # Inequalities restrict a set; points that violate them are rejected, never moved.
-cap = Restriction(tg.Sphere(), lambda x: 0.2 - x[..., 2])
+cap = tg.Restriction(tg.Sphere(), lambda x: 0.2 - x[..., 2])
 area = cap.measure(100_000, g)
 print(f"cap: area {area.value:.4f} +- {area.error:.4f}, closed form {1.6 * math.pi:.4f}")
-roof = Restriction(both, lambda x: 0.2 - x[..., 2])
+roof = tg.Restriction(both, lambda x: 0.2 - x[..., 2])
 
 # %%
 # All of it works for learned sets.
@@ -96,7 +90,7 @@ for part in (A, B):
     M = tg.LocalPolynomials(2, 3)
     tg.fit(M, part.sample_uniform(1500, g))
     learned.append(M)
-curve = Intersection(*learned)
+curve = tg.Intersection(*learned)
 off = circle.residual(curve.found)
 print(f"learned: length {curve.volume:.4f}, {curve.homology}, off the circle {off.max():.0e}")
 

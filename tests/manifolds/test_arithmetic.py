@@ -592,7 +592,6 @@ def test_a_walk_on_a_union_crosses_over() -> None:
     M = Union(*two_spheres())
     start = M.listed()[0].sample_uniform(200, seeded())
     result = random_walk(M, None, 400, chains=200, step=0.5, start=start, seed=0)
-    assert result.status == "ok"
     for g, truth in (
         (lambda x: x[..., 0], 0.0),
         (lambda x: x[..., 2] ** 2, 1 / 3),

@@ -171,7 +171,9 @@ class Intersection(Manifold):
                 radius /= 2
         least = float(sigma.min())
         if not least > _TRANSVERSAL:
-            where = ", ".join(f"{v:.3g}" for v in x[sigma.argmin()].tolist())
+            point = x[sigma.argmin()]
+            point = torch.where(point.abs() < 1e-6 * self.scale, 0.0, point)
+            where = ", ".join(f"{v:.3g}" for v in point.tolist())
             raise TransversalityError(
                 f"expected sets that cross, got sets tangent at ({where}): the least singular "
                 f"value of their normals is {least:.1e} there, below {_TRANSVERSAL:.0e}; move one",
