@@ -80,8 +80,9 @@ def replica_exchange(
         ambient: log g, on R^D; None means 1. Give log_density where it makes sense off M and is
             far from constant.
         tube_steps: steps of each z_i for one of x.
-        radius: the z_i stay within this distance of the mean of the starts; None takes ten times
-            their spread.
+        radius: the z_i stay within this distance of the mean of the starts, which must hold all
+            of M; None takes four times the spread of the starts (at least `scale`) and four times
+            the last width.
         step: step of the walk on M; None adapts it during warm-up.
         chains: how many.
         start: points near M; None looks for some.
@@ -270,18 +271,15 @@ class Exchange:
             )
         adaptation = DualAveraging(self.ready.step, plan.accept)
         records = Records.empty(plan, D)
-        swaps = torch.zeros(2, K, dtype=torch.float64)
-        warmup = plan.warmup or 0
-        for i in range(-warmup, plan.n * plan.thin):
+        one, swaps = torch.ones((), dtype=torch.float64), torch.zeros(2, K, dtype=torch.float64)
+        final = self.ready.step
+        for i in range(-(plan.warmup or 0), plan.n * plan.thin):
             adapt = i < 0 and plan.step is None
-            step = (
-                self.ready.step
-                if plan.step is not None
-                else (adaptation.step if i < 0 else adaptation.final)
-            )
+            step = adaptation.step if adapt else final
             result = trajectories.transition(state, step, tubes.generator)
             if adapt:
                 adaptation.update(float(result.probability.mean()), self.ready.reach)
+                final = adaptation.final
             if i >= 0:
                 records.note(i, state, result)
             state = result.state
@@ -290,13 +288,12 @@ class Exchange:
             replicas, taken = tubes.swap(replicas, i % 2)
             state, replicas, met = self._meet(state, replicas)
             if i >= 0:
-                for j, yes in zip(range(0, K), [met, *taken], strict=False):
-                    level = j if j == 0 else i % 2 + 2 * (j - 1) + 1
-                    swaps[:, level] += torch.stack([yes.double().mean(), torch.tensor(1.0)])
+                swaps[:, 0] += torch.stack([met.double().mean(), one])
+                for j, yes in enumerate(taken):
+                    swaps[:, 1 + i % 2 + 2 * j] += torch.stack([yes.double().mean(), one])
                 if (i + 1) % plan.thin == 0:
                     records.keep(i // plan.thin, state)
         rates = (swaps[0] / swaps[1].clamp_min(1)).tolist()
-        final = self.ready.step if plan.step is not None else adaptation.final
         warm = Warm(state, final, self.ready.reach, exact=False, families=None)
         return replace(records, swaps=rates), warm
 
@@ -304,11 +301,8 @@ class Exchange:
         self, state: State, replicas: Replicas
     ) -> tuple[State, Replicas, Bool[Tensor, " chains"]]:
         """Exchange x with z_1."""
-        tubes, mover, target = (
-            self.tubes,
-            self.ready.trajectories.mover,
-            (self.ready.trajectories.target),
-        )
+        tubes, trajectories = self.tubes, self.ready.trajectories
+        mover, target = trajectories.mover, trajectories.target
         x, z, sigma = state.at, replicas.z[0], float(tubes.sigma[0])
         met = torch.zeros_like(state.log_f, dtype=torch.bool)
         b = sigma * tubes.randn(z.shape[0], x.N.shape[-1])
