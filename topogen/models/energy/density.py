@@ -49,9 +49,11 @@ class ImplicitDensity(Model):
 
     - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
     - ``"maximum_likelihood"``: with the expectation under p by quadrature, or by uniform draws.
-    - ``"score"``: score matching on M, which must be closed; the masses of components, which it
-      does not see, are set to their shares of the data by a constant on each.
+    - ``"score"``: score matching on M, which must be closed.
     - ``"contrastive_divergence"``: chains of the model against data, one network.
+
+    The last two do not see the masses of the components of M: these are set to their shares of
+    the data, by a constant on each.
 
     With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyOn`: log Z by
     quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is a bridge
@@ -264,8 +266,8 @@ class ImplicitDensity(Model):
             E.precision(torch.float64)
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)
-            if isinstance(objective, ScoreMatching):
-                self._balance(x, generator)
+        if self.objective in ("score", "contrastive_divergence"):
+            self._balance(x, generator)
         E.requires_grad_(False)
         self.fitted = True
         if charts is not None:
@@ -320,8 +322,8 @@ class ImplicitDensity(Model):
             return
         if self._levels is None:
             raise UnsupportedError(
-                f"expected a connected set for score matching above dimension 3, got "
-                f"{shares.numel()} components, whose masses it does not see; take objective='nce'"
+                f"expected a connected set for objective={self.objective!r} above dimension 3, "
+                f"got {shares.numel()} components, whose masses it does not see; take 'nce'"
             )
         q = self._levels.fine
         of_node = part[nearest_row(x, q.points)]
