@@ -7,7 +7,7 @@ the fit; distance of the data to M, and of 4000 fresh true points to M, median/9
 of 1500 points of M to the true set, 99 %/max, where it is known in closed form; least singular
 value of DF on the data; uniform box points that converge to a zero in the box but outside the
 guard, and inside the guard away from M; topology verdict of the points of M over Z/2 and Z/3.
-Lengths are relative to the diameter of the data. The points of M are fresh true points, moved by
+Lengths are relative to the diameter of the data. The points of M are true points, moved by
 2 % of the diameter and projected; the noisy row has noise of 2 % of the diameter in the data and
 compares with the true set.
 """
@@ -39,6 +39,7 @@ class Case:
     fresh: Callable[[int, int], Tensor]
     homology: tg.Homology
     nearest: Callable[[Tensor], Tensor] | None = None
+    even: Callable[[int, int], Tensor] | None = None
 
 
 def generator(seed: int) -> torch.Generator:
@@ -60,9 +61,9 @@ def closest(M: tg.Manifold) -> Callable[[Tensor], Tensor]:
     return lambda x: (M.nearest(x).value - x).norm(dim=-1)
 
 
-def von_mises(n: int, seed: int, centres: tuple[float, ...] = (0.0,)) -> Tensor:
-    """Points of unit circles, von Mises(2) on each."""
-    law = tg.VonMises(torch.tensor([1.0, 0.0], dtype=torch.float64), 2.0)
+def von_mises(n: int, seed: int, centres: tuple[float, ...], concentration: float = 2.0) -> Tensor:
+    """Points of unit circles, a von Mises law on each."""
+    law = tg.VonMises(0.0, concentration)
     x = law.sample((n,), generator=generator(seed))
     which = torch.randint(len(centres), (n,), generator=generator(seed + 1))
     shift = torch.tensor([[c, 0.0] for c in centres], dtype=torch.float64)
@@ -76,6 +77,9 @@ def circles(n: int, centres: tuple[float, ...]) -> Case:
         c = torch.tensor([[c, 0.0] for c in centres], dtype=torch.float64)
         return ((x.unsqueeze(-2) - c).norm(dim=-1) - 1).abs().amin(-1)
 
+    def even(n: int, seed: int) -> Tensor:
+        return von_mises(n, seed, centres, concentration=0.0)
+
     count = len(centres)
     homology = tg.Homology({p: (count, count) for p in (2, 3)})
     return Case(
@@ -84,6 +88,7 @@ def circles(n: int, centres: tuple[float, ...]) -> Case:
         lambda m, seed: von_mises(m, seed, centres),
         homology,
         nearest,
+        even,
     )
 
 
@@ -167,7 +172,7 @@ def row(name: str, seed: int, topology: bool) -> str:
     fresh = case.fresh(4000, seed + 1000)
     p = M.project(fresh)
     true = (p.value - fresh).norm(dim=-1)[p.converged & M.guard(p.value)] / size
-    shaken = case.fresh(2500, seed + 2000)
+    shaken = (case.even or case.fresh)(2500, seed + 2000)
     noise = torch.randn(shaken.shape, generator=generator(seed + 3000), dtype=shaken.dtype)
     moved = M.project(shaken + 0.02 * size / math.sqrt(shaken.shape[1]) * noise)
     points = moved.value[moved.converged]

@@ -2,3 +2,5 @@
 
 from .checks import Checks as Checks
 from .neural import NeuralImplicit as NeuralImplicit
+from .rank import random_direction_penalty as random_direction_penalty
+from .rank import spectrum_penalty as spectrum_penalty

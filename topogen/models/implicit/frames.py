@@ -155,7 +155,7 @@ class Frames:
 
     form: Form
     reason: str
-    orientable: bool
+    orientable: bool | None
     A: Float[Tensor, "n m q"]
     angle: SolidAngle | None = None
 

@@ -23,6 +23,8 @@ _NEIGHBOURS = {1: 12, 2: 24}
 # feet of data, and feet between them
 _FEET = {1: (8000, 2000), 2: (8000, 4000)}
 _BOX_MARGIN = 0.15
+# rms distance of the data to their local fits up to which they are taken as they are
+_NOISELESS = 2e-3
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Geometry:
         N: normal bases.
         tau: radii of the tube, a share of the reach near p.
         h: how far apart the data lie near p.
-        data: which rows are the feet of the data; the others fill the gaps between them.
+        data: so many rows, the first ones, are feet of data; the others fill the gaps.
         noise: rms distance of the data to their feet.
     """
 
@@ -78,6 +80,11 @@ class Geometry:
     h: Float[Tensor, " n"]
     data: int
     noise: float
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether the data are so close to their local fits that they are feet as they are."""
+        return self.noise < _NOISELESS
 
 
 def local_geometry(
@@ -102,6 +109,8 @@ def local_geometry(
     noise = float((base.value - z)[good].square().sum(-1).mean().sqrt())
     p, h = base.value[good], h[good]
     T = local.tangent_basis(p)
+    # such data say better than any fit where M is
+    on = z[good] if noise < _NOISELESS else p
     free = h.pow(d)
     free = free.clamp_max(8 * float(free.median()))
     i = torch.multinomial(free, between, replacement=True, generator=generator)
@@ -110,7 +119,7 @@ def local_geometry(
     filled = local.project(p[i] + (T[i] @ s).squeeze(-1))
     kept = filled.converged & local.guard(filled.value)
     more = filled.value[kept]
-    p, h = torch.cat([p, more]), torch.cat([h, h[i][kept]])
+    p, h = torch.cat([on, more]), torch.cat([h, h[i][kept]])
     T = torch.cat([T, local.tangent_basis(more)])
     N = calculus.complement(T)
     reach = _local_reach(p, T, h, generator)

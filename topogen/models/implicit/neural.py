@@ -17,11 +17,12 @@ from ...points import as_tensor, distinct
 from ..base import Learned, Stage
 from ..local import LocalPolynomials
 from .checks import Checks, inspect_set
-from .frames import Form, choose_frames
-from .geometry import Frame, Geometry, cover, local_geometry, principal_frame
+from .frames import Form, Frames, choose_frames
+from .geometry import Frame, Geometry, box, cover, local_geometry, principal_frame
 from .network import SineNetwork
+from .published import published_steps
 from .sets import leading, linearize_leading, project_leading
-from .targets import Targets, descend, polish
+from .targets import Targets, descend, polish, refined
 
 # the singular values of DF on M are 1 and 0, up to what was learned
 _GAP = 0.4
@@ -33,6 +34,8 @@ _MIN_TOLERANCE = 1e-3
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
 _MAX_STEP = 0.3
+# refinements of slopes and gaps; they cost little on curves, where gaps are widest
+_ROUNDS = {1: 3}
 _ROWS = 2048
 
 
@@ -75,6 +78,8 @@ class NeuralImplicit(Manifold, Learned):
         width: units of each of the two layers.
         features: random sines beside them.
         steps: of descent.
+        objective: "distance" as above; "published" is the energy-based objective of Ross et al.,
+            for comparison: regular form, no frames, no least squares, no denoising of F.
 
     Attributes:
         form: "regular" or "residual", after fitting.
@@ -86,7 +91,7 @@ class NeuralImplicit(Manifold, Learned):
 
     Example:
         >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
-        >>> circle = NeuralImplicit(1, 2, steps=200)
+        >>> circle = NeuralImplicit(1, 2, steps=100, features=100, width=32)
         >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
         >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
         >>> circle.form, bool((x.norm() - 1).abs() < 1e-4)
@@ -110,6 +115,7 @@ class NeuralImplicit(Manifold, Learned):
         width: int = 128,
         features: int = 600,
         steps: int = 2500,
+        objective: Literal["distance", "published"] = "distance",
     ) -> None:
         if not 1 <= dim < ambient_dim:
             raise ValueError(
@@ -122,9 +128,16 @@ class NeuralImplicit(Manifold, Learned):
                 f"{constraints!r}; fewer equations leave a larger set, more have a smaller one "
                 "unless they are dependent, which is the residual form"
             )
+        if objective not in ("distance", "published"):
+            raise ValueError(f"expected objective 'distance' or 'published', got {objective!r}")
+        if objective == "published" and constraints == "residual":
+            raise ValueError(
+                "expected the regular form for the published objective, got 'residual'; pass None"
+            )
         super().__init__()
         self.dim, self.ambient_dim, self.constraints = dim, ambient_dim, constraints
         self.width, self.features, self.steps = width, features, steps
+        self.objective = objective
         self.codim = ambient_dim - dim
         self.form: Form = "regular"
         self.reason = "not fitted yet"
@@ -144,7 +157,7 @@ class NeuralImplicit(Manifold, Learned):
         yield Stage("local geometry", lambda generator: self._prepare(points, work, generator))
         yield Stage(
             "network",
-            lambda generator: descend(self.net, work["targets"], self.steps, generator),
+            lambda generator: self._descend(work, generator),
             steps=self.steps,
         )
         yield Stage("last layer", lambda generator: self._finish(work, generator))
@@ -161,7 +174,12 @@ class NeuralImplicit(Manifold, Learned):
             yield from stage.run(generator)
         with torch.no_grad():
             geometry = local_geometry(local, z, generator)
-            frames = choose_frames(geometry, self.constraints, generator)
+            if self.objective == "published":
+                frames = Frames(
+                    "regular", "the published objective knows no other", None, geometry.N
+                )
+            else:
+                frames = choose_frames(geometry, self.constraints, generator)
             self.form, self.reason = frames.form, frames.reason
             self.orientable, A = frames.orientable, frames.A
             work.update(
@@ -176,13 +194,26 @@ class NeuralImplicit(Manifold, Learned):
         yield {"loss": geometry.noise, "feet": float(geometry.p.shape[0])}
         return True
 
+    def _descend(
+        self, work: dict[str, Any], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        if self.objective == "distance":
+            return (yield from descend(self.net, work["targets"], self.steps, generator))
+        sides = box(work["geometry"], 4000, generator).aminmax(dim=0)
+        return (yield from published_steps(self.net, work["z"], sides, self.steps, generator))
+
     def _finish(
         self, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         geometry: Geometry = work["geometry"]
         frame: Frame = work["frame"]
         with torch.no_grad():
-            yield {"loss": polish(self.net, work["targets"], generator)}
+            if self.objective == "distance":
+                yield {"loss": polish(self.net, work["targets"], generator)}
+                for _ in range(_ROUNDS.get(self.dim, 1) if geometry.noiseless else 0):
+                    work["targets"] = refined(self.net, work["targets"])
+                    yield {"loss": polish(self.net, work["targets"], generator)}
+                geometry = work["geometry"] = work["targets"].geometry
             self.centre, self.V, self.W = frame.centre, frame.V, frame.W
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
             apart = torch.maximum(_COVER * geometry.tau, _COVER_SPACING * geometry.h)

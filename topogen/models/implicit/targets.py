@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ _WARM_UP = 0.05
 _BATCH = 256
 # rows of the least squares, and their weights: each group counts by its mean
 _TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
-_TUBE, _ON, _SLOPE = 0.5, 3000.0, 3.0
+_TUBE, _ON, _BETWEEN, _SLOPE = 0.5, 3000.0, 30.0, 3.0
 # of the box: the foot of x jumps at the medial axis, a distance has a kink there only
 _FAR, _FAR_RESIDUAL = 0.1, 0.002
 _RIDGE = 1e-12
@@ -132,6 +132,27 @@ def descend(
     return True
 
 
+def refined(net: SineNetwork, targets: Targets) -> Targets:
+    r"""The same targets with the tangents that F has, and with feet on its zero set in the gaps.
+
+    Where data are sparse, what the fits around them say of slopes and of the gaps is worse than
+    what a smooth F through the data says itself.
+    """
+    g = targets.geometry
+    k = g.N.shape[-1]
+    F, J = net.linearize(g.p)
+    U, s, Vh = torch.linalg.svd(J, full_matrices=True)
+    step = (U[..., :k].mT @ F.unsqueeze(-1)).squeeze(-1) / s[..., :k]
+    step = (Vh[..., :k, :].mT @ step.unsqueeze(-1)).squeeze(-1)
+    limit = 0.5 * g.tau.unsqueeze(-1) / step.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+    p = g.p - step * limit.clamp_max(1)
+    p[: g.data] = g.p[: g.data]
+    N = Vh[..., :k, :].mT
+    A = targets.A if net.outputs > k else N @ U.mT
+    geometry = replace(g, p=p, T=Vh[..., k:, :].mT, N=N)
+    return replace(targets, geometry=geometry, A=A)
+
+
 def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> float:
     r"""The best C for the features as they are, by ridge regression; the rms of F on the feet.
 
@@ -143,17 +164,19 @@ def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> fl
     foot, v, slope = targets.slopes(_SLOPE_ROWS, generator)
     off = torch.randperm(targets.far.shape[0], generator=generator)[:_BOX_ROWS]
     zero = g.p.new_zeros(g.p.shape[0], net.outputs)
+    n = g.data
     far = targets.far[off]
     groups = (
         (_TUBE, (x,), net.phi, y),
-        (_ON, (g.p,), net.phi, zero),
+        (_ON, (g.p[:n],), net.phi, zero[:n]),
+        (_BETWEEN, (g.p[n:],), net.phi, zero[n:]),
         (_SLOPE, (foot, v), net.phi_along, slope),
         (targets.far_weight, (far,), net.phi, targets.far_value[off]),
     )
     p = net.C.shape[1]
     gram, right = g.p.new_zeros(p, p), g.p.new_zeros(p, net.outputs)
     for weight, rows, features, values in groups:
-        share = weight / values.shape[0]
+        share = weight / max(values.shape[0], 1)
         for *part, value in zip(*(t.split(_CHUNK) for t in (*rows, values)), strict=True):
             phi = features(*part)
             gram.addmm_(phi.mT, phi, alpha=share)
