@@ -31,7 +31,8 @@ from .regions import BallAround, known_points
 # intervals per line on the coarsest grid; and where only the slope inside the guard counts
 _FIRST, _FIRST_GUARDED = 16, 32
 _HELD = 0.999
-_CHUNK = 8192
+_CHUNK = 8192  # lines
+_ROWS = 32_768
 _PILOT = 2048
 _STEEPER = 1.5
 _MOST_GROWTHS = 12
@@ -159,18 +160,16 @@ class Rays:
         """All points of M on random lines."""
         ball = self.ball if ball is None else ball
         parts: list[RaySample] = []
-        late = total = done = 0
+        late = total = 0
         for start in range(0, lines, _CHUNK):
-            m = min(_CHUNK, lines - start)
             with torch.no_grad():
-                part, new, all_roots = self._cast_chunk(m, ball)
+                part, new, roots = self._cast_chunk(min(_CHUNK, lines - start), ball)
             parts.append(part)
-            late, total, done = late + new, total + all_roots, start + m
-        offset = torch.arange(len(parts)) * _CHUNK
+            late, total = late + new, total + roots
         return RaySample(
             torch.cat([p.points for p in parts]),
-            torch.cat([p.line + o for p, o in zip(parts, offset, strict=True)]),
-            torch.cat([p.hits for p in parts]) if done else torch.zeros(0, dtype=torch.int64),
+            torch.cat([p.line + i * _CHUNK for i, p in enumerate(parts)]),
+            torch.cat([p.hits for p in parts]),
             late / max(total, 1),
             sum(p.jumps for p in parts),
             ball.radius,
@@ -294,7 +293,11 @@ def signed_equation(M: Manifold) -> Scalar:
             f"expected a hypersurface told by one function, got {type(M).__name__} of codimension "
             f"{k}" + (f" with {m} equations" if m else "") + "; use method='tube' or 'atlas'"
         )
-    return lambda x: M.equations(x).squeeze(-1)
+
+    def F(x: Tensor) -> Tensor:
+        return torch.cat([M.equations(part).squeeze(-1) for part in x.split(_ROWS)])
+
+    return F
 
 
 def mean_cosine(D: int) -> float:
