@@ -10,6 +10,7 @@ from .manifolds.base import Manifold as Manifold
 from .manifolds.base import OnManifold as OnManifold
 from .manifolds.base import Projection as Projection
 from .manifolds.arithmetic import Intersection as Intersection
+from .manifolds.arithmetic import Moved as Moved
 from .manifolds.arithmetic import Restriction as Restriction
 from .manifolds.arithmetic import Union as Union
 from .manifolds.implicit import ImplicitManifold as ImplicitManifold
@@ -40,6 +41,7 @@ from .manifolds.charts import FunctionChart as FunctionChart
 from .distributions.base import ManifoldDistribution as ManifoldDistribution
 from .distributions.energy import EnergyOn as EnergyOn
 from .distributions.mixture import Mixture as Mixture
+from .distributions.pushforward import Pushforward as Pushforward
 from .distributions.uniform import Uniform as Uniform
 from .distributions.von_mises import VonMises as VonMises
 from .distributions.von_mises import VonMisesFisher as VonMisesFisher
