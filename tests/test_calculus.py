@@ -190,3 +190,44 @@ def test_singular_values_of_an_isometry() -> None:
     z = draw(10, 3)
     volume = calculus.log_volume(lambda y: y @ rotation.T, z)
     torch.testing.assert_close(volume, torch.zeros(10, dtype=z.dtype), rtol=0, atol=1e-14)
+
+
+def test_second_derivative_in_closed_form() -> None:
+    x, V = draw(5, 3), torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(1)).double()
+
+    def f(x: Tensor) -> Tensor:
+        a, b, c = x.unbind(-1)
+        return torch.stack([a * a * b, b * c, a + c], -1)
+
+    H = calculus.second_derivative(f, x, V)
+    full = torch.zeros(5, 3, 3, 3, dtype=torch.float64)
+    full[:, 0, 0, 0], full[:, 0, 0, 1], full[:, 0, 1, 0] = 2 * x[:, 1], 2 * x[:, 0], 2 * x[:, 0]
+    full[:, 1, 1, 2] = full[:, 1, 2, 1] = 1
+    expected = torch.einsum("nmab,nai,nbj->nmij", full, V, V)
+    torch.testing.assert_close(H, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_bases_of_a_matrix_of_known_rank_have_right_derivatives(tie: bool) -> None:
+    # J(t) of rank 2 with two equal singular values, where the SVD itself has no derivative
+    A = torch.linalg.qr(draw(4, 4))[0][:, :2]
+    B = torch.linalg.qr(draw(3, 3))[0][:, :2]
+    C, D = draw(4, 4), draw(3, 3)
+    s = torch.tensor([1.0, 1.0 if tie else 0.5], dtype=torch.float64)
+
+    def J(t: Tensor) -> Tensor:
+        left = torch.linalg.matrix_exp(t[..., None] * (C - C.T)) @ A
+        right = torch.linalg.matrix_exp(t[..., None] * (D - D.T)) @ B
+        return (left * s) @ right.mT
+
+    def projectors(t: Tensor) -> Tensor:
+        U, T = calculus.leading_range(J(t), 2), calculus.kernel(J(t), 2)
+        return torch.cat([(U @ U.mT).flatten(-2), (T @ T.mT).flatten(-2)], -1)
+
+    t, h = torch.tensor([[0.3]], dtype=torch.float64), 1e-6
+    expected = (projectors(t + h) - projectors(t - h)) / (2 * h)
+    for mode in MODES:
+        found = calculus.jacobian(projectors, t, mode=mode).squeeze(-1)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+    parts = calculus.split(J(t), 2)
+    torch.testing.assert_close(parts.solve(J(t)), parts.N @ parts.N.mT)

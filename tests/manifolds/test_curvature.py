@@ -16,7 +16,6 @@ from torch import Tensor
 from topogen import calculus
 from topogen.errors import InvalidPoints, UnsupportedError
 from topogen.manifolds import curvature
-from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
 from topogen.manifolds.library import (
     Euclidean,
@@ -158,7 +157,6 @@ def test_gauss_bonnet(M: ReferenceSpace, per_axis: int, tol: float) -> None:
 
 
 def test_gauss_bonnet_by_samples() -> None:
-    # the octic surface of genus 2, uniform points of Genus(2) instead: mean of K times the area
     M = Genus(2)
     K = M.gauss_curvature(points(M, 4000))
     total = float(K.mean()) * M.volume
@@ -308,7 +306,3 @@ def test_geomstats_with_torch_is_no_reference() -> None:
     for mine, other, right in zip(ours, theirs, exact, strict=True):
         assert abs(mine - right) < 1e-6
         assert abs(other - right) > 0.1
-
-
-def _never(M: Manifold) -> None:  # the methods are those of every set
-    assert callable(M.second_fundamental_form)

@@ -124,7 +124,7 @@ def test_the_integrator_is_of_order_two_and_reversible(M: ReferenceSpace) -> Non
 
 @pytest.mark.parametrize(
     ("M", "length"),
-    [(Sphere(), 2.0), slow(Torus(), 0.5), slow(RotationGroup(), 1.5), slow(Genus(2), 0.5)],
+    [slow(Sphere(), 2.0), slow(Torus(), 0.5), slow(RotationGroup(), 1.5), slow(Genus(2), 0.5)],
 )
 def test_log_inverts_exp(M: ReferenceSpace, length: float) -> None:
     x, v = draw(M, 8, length)

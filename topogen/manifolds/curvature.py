@@ -181,6 +181,12 @@ class Reach:
         radius: the least radius of curvature, 1 / max |II(u, u)|, over the points.
         bottleneck: the least radius :math:`|y - x|^2 / 2 \mathrm{dist}(y - x, T_xM)` of a ball
             that touches M at one point and passes through another.
+
+    Example:
+        >>> from topogen.manifolds.library import Torus
+        >>> M = Torus(R=1.0, r=0.4)
+        >>> print(f"{M.reach(M.sample_uniform(200)).value:.4f}")
+        0.4000
     """
 
     value: float

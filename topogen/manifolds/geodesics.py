@@ -54,6 +54,14 @@ class Geodesic:
         error: estimate of the error of `end`, shape (...).
         converged: error <= tol, with both ends on M and all of the curve where M is stated.
         steps: steps of the finest subdivision, shape (...).
+
+    Example:
+        >>> from topogen.manifolds.library import Sphere
+        >>> M = Sphere()
+        >>> x, v = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, torch.pi / 2, 0.0])
+        >>> g = M.exp(x, v)
+        >>> bool((g.end - torch.tensor([0.0, 1.0, 0.0])).norm() < 1e-6), g.converged
+        (True, tensor(True))
     """
 
     start: Float[Tensor, "*batch D"]
