@@ -74,7 +74,9 @@ def test_statistics_do_not_affect_one_another() -> None:
 
 def test_degenerate_draws_give_nan_or_infinity_never_a_healthy_number() -> None:
     constant = torch.zeros(4, 50, 1, dtype=torch.float64)
-    assert bool(diagnose(constant).rhat.isnan().all())
+    for draws in (constant, torch.full_like(constant, math.nan)):
+        for value in vars(diagnose(draws)).values():
+            assert bool(value.isnan().all())
     stuck = torch.arange(4.0, dtype=torch.float64)[:, None, None].expand(4, 50, 1)
     assert float(diagnose(stuck).rhat) == math.inf
     short = diagnose(torch.randn(4, 3, 2))

@@ -27,7 +27,7 @@ class Diagnostics:
     Attributes:
         rhat: the larger of the rank-normalised split R-hat of x and that of |x - median x|; 1
             where the chains agree; NaN where all draws are equal, or there are fewer than 4.
-        ess_bulk: effective sample size of the ranks, over all chains.
+        ess_bulk: effective sample size of the ranks, over all chains; NaN where R-hat is.
         ess_tail: the smaller effective sample size of the indicators of the 5 % and 95 % tails.
 
     Example:
@@ -110,4 +110,6 @@ def _effective(x: Float[Tensor, "q chains draws"]) -> Float[Tensor, " q"]:
     cut = positive.sum(-1, keepdim=True).clamp_max(even.shape[-1] - 1)
     tau = tau + even.gather(-1, cut).squeeze(-1).clamp_min(0.0)
     draws = float(chains * n)
+    # draws that are all equal, or not finite, say nothing
+    tau = torch.where(total > 0, tau, math.nan)
     return draws / tau.clamp_min(1 / math.log10(max(draws, 10.0)))
