@@ -51,7 +51,8 @@ class Geodesic:
         end: c(1), shape (..., D).
         arrival: c'(1), of the same length as `velocity`, shape (..., D).
         length: the length of the curve, |v|, shape (...).
-        error: estimate of the error of `end`, shape (...).
+        error: estimate of the error of `end`, together with that of the direction of `arrival` (and
+            of what is carried) times `scale`, shape (...).
         converged: error <= tol, with both ends on M and all of the curve where M is stated.
         steps: steps of the finest subdivision, shape (...).
 
@@ -277,7 +278,7 @@ def exp(
     max_steps: int = 1024,
     throw: bool = False,
 ) -> Geodesic:
-    """The geodesic with c(0) = x and c'(0) = v; see :meth:`Manifold.exp`."""
+    """The geodesic with c(0) = x and c'(0) = v, detached; see :meth:`Manifold.exp`."""
     tol = tolerance(M, tol, x.dtype)
     with torch.no_grad():
         q, p = rows_of(M, x, v)
