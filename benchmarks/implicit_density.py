@@ -7,10 +7,10 @@ NAME is circle, two_circles, sphere, torus or klein. Every row is over seeds: da
 are new. Columns: set; objective; CPU seconds of the whole fit (set, charts, energy), mean; NLL
 gap, the mean of log p*(x) - log p(x) over 20 000 fresh points x of the true law p*, p at the
 projection of x onto the learned set where that is in a chart, in nats, with its standard error
-over seeds, and the worst seed; distance of the data to the learned set, median and most of any seed; mass of the first part
-of the set (true .5), worst seed; fresh points that lie farther from the learned set than its
-tolerance, to which the law gives density 0, most of any seed; error of log Z stated by quadrature,
-worst. With --log-z: importance, bridge and thermodynamic estimates from exact draws of the first
+over seeds, and the worst seed; distance of the data to the learned set, median and most of any
+seed; mass of the first part of the set (true .5), worst seed; fresh points that lie farther from
+the learned set than its tolerance, or in a hole of it, to which the law gives density 0, most of
+any seed; error of log Z stated by quadrature, worst. With --log-z: importance, bridge and thermodynamic estimates from exact draws of the first
 seed's law, each as its distance to quadrature over its standard error, and that error in nats.
 """
 
