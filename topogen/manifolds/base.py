@@ -96,6 +96,18 @@ class Manifold(nn.Module, ABC):
         """Whether x is finite and within `atol` of M."""
         return self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
 
+    def check_points(self, x: Tensor) -> None:
+        """Raise unless x holds points of R^D.
+
+        Raises:
+            ValueError: x is not of floating point, or not of shape (..., D).
+        """
+        if x.shape[-1:] != (self.ambient_dim,) or not x.is_floating_point():
+            raise ValueError(
+                f"expected floating-point points of shape (..., {self.ambient_dim}) for "
+                f"{type(self).__name__}, got shape {tuple(x.shape)} of {x.dtype}"
+            )
+
     def step(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:

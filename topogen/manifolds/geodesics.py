@@ -51,8 +51,8 @@ class Geodesic:
         end: c(1), shape (..., D).
         arrival: c'(1), of the same length as `velocity`, shape (..., D).
         length: the length of the curve, |v|, shape (...).
-        error: estimate of the error of `end`, together with that of the direction of `arrival` (and
-            of what is carried) times `scale`, shape (...).
+        error: estimate of the error of `end`, together with that of the direction of `arrival`
+            (and of what is carried) times `scale`, shape (...).
         converged: error <= tol, with both ends on M and all of the curve where M is stated.
         steps: steps of the finest subdivision, shape (...).
 

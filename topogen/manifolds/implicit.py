@@ -125,6 +125,7 @@ class ImplicitManifold(Manifold):
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The length of J^+ F(x): the distance to M up to second order; inf if J loses rank."""
+        self.check_points(x)
         y = x.reshape(-1, self.ambient_dim).to(torch.float64)
         f, J = self.linearize(y)
         r = solvers.gauss_newton_step(f, J, self.codim)[1]
@@ -154,8 +155,10 @@ class ImplicitManifold(Manifold):
 
         Raises:
             ProjectionError: `throw` is set and some point did not converge.
-            ValueError: `tol` is below the rounding of the dtype of x or of the parameters.
+            ValueError: `tol` is below the rounding of the dtype of x or of the parameters; x holds
+                no points of R^D.
         """
+        self.check_points(x)
         tol = self.solver_tolerance(tol, x.dtype)
         p = solvers.project(
             self.linearize,
@@ -171,6 +174,7 @@ class ImplicitManifold(Manifold):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of DF(x), shape (..., D, d), at points x of M."""
+        self.check_points(x)
         J = self.linearize(x.to(torch.float64))[1]
         return calculus.kernel(J, self.codim).to(x.dtype)
 

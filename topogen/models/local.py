@@ -192,8 +192,8 @@ class LocalPolynomials(Manifold, Learned):
         A point outside the guarded region starts at its foot on the nearest local graph.
         """
         self.require_fitted()
-        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         y = self._to_unit(x)
+        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
         value = (result.value * self.unit + self.centre).to(x.dtype)
         result = Projection(
@@ -255,6 +255,7 @@ class LocalPolynomials(Manifold, Learned):
         return min(_MAX_ROWS, max(_ENTRIES // self.ambient_dim, 64))
 
     def _to_unit(self, x: Tensor) -> Tensor:
+        self.check_points(x)
         return (x.to(torch.float64) - self.centre) / self.unit
 
     def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from ...errors import TopogenError
 from ...homology import Homology
 from ..base import Manifold, Projection, iterate, projection_tolerance
 from .curves import trace
-from .points import check_points, distinct, gap, some_points
+from .points import distinct, gap, some_points
 
 _COUNT = 1024
 # of those, the ones closest to all parts
@@ -244,7 +244,7 @@ class Intersection(Manifold):
 
         Outside the guard of a part, a step projects onto one part after the other.
         """
-        check_points(self, x)
+        self.check_points(x)
         if tol is None:
             floor = next((p.dtype for p in self.parameters()), torch.float64)
             tol = projection_tolerance(floor, self.scale) / self.transversality
@@ -258,7 +258,7 @@ class Intersection(Manifold):
 
         Outside the guard of a part, the largest residual of the parts, which is less.
         """
-        check_points(self, x)
+        self.check_points(x)
         y = x.reshape(-1, self.ambient_dim).to(torch.float64)
         return self._evaluate(y)[0].reshape(x.shape[:-1]).to(x.dtype)
 
@@ -266,7 +266,7 @@ class Intersection(Manifold):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """The residual at x, and where one step leads."""
-        check_points(self, x)
+        self.check_points(x)
         residual, moved = self._evaluate(x.reshape(-1, self.ambient_dim).to(torch.float64))
         return residual.reshape(x.shape[:-1]).to(x.dtype), moved.reshape(x.shape).to(x.dtype)
 
@@ -286,7 +286,7 @@ class Intersection(Manifold):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies inside the guards of all parts."""
-        check_points(self, x)
+        self.check_points(x)
         return torch.stack([M.guard(x) for M in self.listed()]).all(0)
 
     @property
@@ -311,7 +311,7 @@ class Intersection(Manifold):
 
     def _frame(self, x: Tensor) -> Tensor:
         """Orthonormal normals first, then tangents, shape (..., D, D); NaN where tangent."""
-        check_points(self, x)
+        self.check_points(x)
         N = self._stack(x.reshape(-1, self.ambient_dim).to(torch.float64))[1]
         known = N.isfinite().flatten(-2).all(-1)[:, None, None]
         Q, R = torch.linalg.qr(torch.where(known, N, 0.0), mode="complete")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...calculus import RowMap
 from ...homology import Homology
 from ..base import Manifold, Projection
-from .points import check_points, sampler_of
+from .points import sampler_of
 
 
 class Moved(Manifold):
@@ -68,12 +68,12 @@ class Moved(Manifold):
 
     def back(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The point of M that x is a copy of: R^T (x - b) / c."""
-        check_points(self, x)
+        self.check_points(x)
         y = x - self.shift.to(x)
         return (y if self.rotation is None else y @ self.rotation.to(x)) / self.factor
 
     def _inside(self, x: Tensor) -> Tensor:
-        check_points(self, x)
+        self.check_points(x)
         return self.back(x.to(torch.float64))
 
     def _turn(self, v: Tensor) -> Tensor:

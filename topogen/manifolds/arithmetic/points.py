@@ -19,19 +19,6 @@ _BOUNCES = 100
 _CLOSEST = 16
 
 
-def check_points(M: Manifold, x: Tensor) -> None:
-    """Check that x holds floating-point points of R^D.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if x.shape[-1:] != (M.ambient_dim,) or not x.is_floating_point():
-        raise ValueError(
-            f"expected floating-point points of shape (..., {M.ambient_dim}) for "
-            f"{type(M).__name__}, got shape {tuple(x.shape)} of {x.dtype}"
-        )
-
-
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 
 

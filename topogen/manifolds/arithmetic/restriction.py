@@ -14,7 +14,7 @@ from ...errors import UnsupportedError
 from ...homology import Homology
 from ..base import Manifold, Projection
 from ..integration import Integral
-from .points import check_points, sampler_of
+from .points import sampler_of
 
 _MAX_PROPOSALS = 1000
 
@@ -84,7 +84,7 @@ class Restriction(Manifold):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the guard of M and all inequalities hold; NaN never does."""
-        check_points(self, x)
+        self.check_points(x)
         return self.manifold.guard(x) & (self.g(x) <= 0).all(-1)
 
     def contains(
@@ -109,7 +109,7 @@ class Restriction(Manifold):
         throw: bool = False,
     ) -> Projection:
         """That of M, converged only where the inequalities hold at the value."""
-        check_points(self, x)
+        self.check_points(x)
         return self._kept(self.manifold.project(x, tol=tol, max_steps=max_steps), tol, throw)
 
     def nearest(
@@ -121,7 +121,7 @@ class Restriction(Manifold):
         throw: bool = False,
     ) -> Projection:
         """That of M, converged only where the inequalities hold; the boundary is not searched."""
-        check_points(self, x)
+        self.check_points(x)
         return self._kept(self.manifold.nearest(x, tol=tol, max_steps=max_steps), tol, throw)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:

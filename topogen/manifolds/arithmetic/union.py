@@ -17,7 +17,7 @@ from ..base import Manifold, Projection, membership_tolerance
 from .contact import Contact, find_contact
 from .homology import mayer_vietoris
 from .intersection import one_space
-from .points import check_points, sampler_of, some_points
+from .points import sampler_of, some_points
 
 # points of each part, to find what parts share
 _COUNT = 4096
@@ -93,7 +93,7 @@ class Union(Manifold):
 
     def _residuals(self, x: Tensor) -> Tensor:
         """The residual of every part, infinite outside its guard unless x is outside all."""
-        check_points(self, x)
+        self.check_points(x)
         r = torch.stack([M.residual(x) for M in self.listed()], -1)
         inside = torch.stack([M.guard(x) for M in self.listed()], -1)
         return torch.where(inside | ~inside.any(-1, keepdim=True), r, math.inf)
@@ -151,7 +151,7 @@ class Union(Manifold):
         throw: bool = False,
     ) -> Projection:
         """Onto every part; the nearest of the points reached. As in :meth:`Manifold.project`."""
-        check_points(self, x)
+        self.check_points(x)
         found = [M.project(x, tol=tol, max_steps=max_steps) for M in self.listed()]
         p = self._closest(found, x)
         return p.require(math.nan if tol is None else tol) if throw else p
@@ -165,7 +165,7 @@ class Union(Manifold):
         throw: bool = False,
     ) -> Projection:
         """The nearest of the stationary points of the parts; as in :meth:`Manifold.nearest`."""
-        check_points(self, x)
+        self.check_points(x)
         found = [M.nearest(x, tol=tol, max_steps=max_steps) for M in self.listed()]
         p = self._closest(found, x)
         return p.require(math.nan if tol is None else tol) if throw else p
@@ -179,7 +179,7 @@ class Union(Manifold):
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether some part contains x, with its own tolerance where `atol` is None."""
-        check_points(self, x)
+        self.check_points(x)
         return torch.stack([M.contains(x, atol) for M in self.listed()]).any(0)
 
     def step(
@@ -192,7 +192,7 @@ class Union(Manifold):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the guard of some part."""
-        check_points(self, x)
+        self.check_points(x)
         return torch.stack([M.guard(x) for M in self.listed()]).any(0)
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
@@ -228,12 +228,12 @@ class Union(Manifold):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the tangent space at points x of M; NaN where parts cross."""
-        check_points(self, x)
+        self.check_points(x)
         return self._basis(x, [M.tangent_basis(x) for M in self.listed()])
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """Orthonormal basis of the normal space at points x of M; NaN where parts cross."""
-        check_points(self, x)
+        self.check_points(x)
         return self._basis(x, [M.normal_basis(x) for M in self.listed()])
 
     # -- how the parts lie to each other ----------------------------------------------------------

@@ -77,7 +77,7 @@ class ReferenceSpace(Manifold):
             ProjectionError: `throw` is set and some point did not converge.
             ValueError: x has no last axis of length D, or is not real floating point.
         """
-        self._check(x)
+        self.check_points(x)
         tol = projection_tolerance(torch.float64, self.scale) if tol is None else tol
         rows = x.reshape(-1, self.ambient_dim).to(torch.float64)
         finite = rows.isfinite().all(-1)
@@ -116,13 +116,6 @@ class ReferenceSpace(Manifold):
         F = self.defining
         return x - self.project(x).value if F is None else F(x)
 
-    def _check(self, x: Tensor) -> None:
-        if x.shape[-1:] != (self.ambient_dim,) or not x.is_floating_point():
-            raise ValueError(
-                f"expected floating-point points of shape (..., {self.ambient_dim}) for "
-                f"{type(self).__name__}, got shape {tuple(x.shape)} of {x.dtype}"
-            )
-
 
 def closed_form(value: Float[Tensor, "n D"]) -> Nearest:
     """The answer of `_nearest` where a formula gives the nearest point: no residual, no steps."""
@@ -136,7 +129,7 @@ def unit(x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     axis = torch.zeros_like(x)
     axis[..., 0] = 1
     # scaled before the squares are taken: neither overflow nor underflow
-    y = torch.where(size > 0, x / torch.where(size > 0, size, 1.0), axis)
+    y = torch.where(size == 0, axis, x / torch.where(size == 0, 1.0, size))
     return y / y.norm(dim=-1, keepdim=True)
 
 

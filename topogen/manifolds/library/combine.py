@@ -118,7 +118,7 @@ class DisjointUnion(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The basis of the part that x lies on."""
-        self._check(x)
+        self.check_points(x)
         one = self.first.residual(x) <= self.second.residual(x)
         P, Q = self.first.tangent_basis(x), self.second.tangent_basis(x)
         return torch.where(one[..., None, None], P, Q)

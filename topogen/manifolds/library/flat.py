@@ -43,7 +43,7 @@ class Euclidean(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The unit matrix."""
-        self._check(x)
+        self.check_points(x)
         eye = torch.eye(self.dim, dtype=x.dtype, device=x.device)
         return eye.expand(*x.shape[:-1], self.dim, self.dim)
 
@@ -146,7 +146,7 @@ class Interval(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The unit vector."""
-        self._check(x)
+        self.check_points(x)
         return torch.ones_like(x).unsqueeze(-1)
 
     def sample_uniform(

@@ -83,7 +83,7 @@ class Genus(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the complement of DF(x), at points x of M."""
-        self._check(x)
+        self.check_points(x)
         return sphere_tangents(unit(self.gradient(x)))
 
     @cached_property

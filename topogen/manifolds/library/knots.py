@@ -188,7 +188,7 @@ class HopfLink(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The unit tangent of the circle that x lies on."""
-        self._check(x)
+        self.check_points(x)
         first = x[..., 2:].abs() <= x[..., 1:2].abs()
         tangents = [
             calculus.jacobian(lambda t, k=k: self._circle(k, t), self._angle(k, x))

@@ -68,7 +68,7 @@ class ParametrizedSpace(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of T_xM, the range of D psi, at points x of M."""
-        self._check(x)
+        self.check_points(x)
         return calculus.tangent_basis(calculus.jacobian(self.parametrize, self.coordinates(x)))
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:

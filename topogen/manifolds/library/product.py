@@ -153,7 +153,7 @@ class Product(ReferenceSpace):
         return a[0] * b[1] + a[1] * b[0] + a[1] * b[1]
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        self._check(x)
+        self.check_points(x)
         D = self.first.ambient_dim
         return x[..., :D], x[..., D:]
 

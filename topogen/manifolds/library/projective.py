@@ -84,7 +84,7 @@ class ProjectivePlane(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The images of an orthonormal basis of T_n S^2: the embedding is isometric."""
-        self._check(x)
+        self.check_points(x)
         n = self.direction(x)
         E = sphere_tangents(n)
         # the quadratic map embed has the derivative v -> embed(n + v) - embed(n) - embed(v)
@@ -181,7 +181,7 @@ class RotationGroup(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """X [e_i]_x / sqrt(2), i = 1, 2, 3."""
-        self._check(x)
+        self.check_points(x)
         X = x.unflatten(-1, (3, 3)).unsqueeze(-3)
         E = cross_matrix(torch.eye(3, dtype=x.dtype, device=x.device)) / math.sqrt(2)
         return (X @ E).flatten(-2).mT

@@ -111,7 +111,7 @@ class Sphere(ReferenceSpace):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the complement of x."""
-        self._check(x)
+        self.check_points(x)
         return sphere_tangents(unit(x))
 
     @property

@@ -59,11 +59,9 @@ class NeuralImplicit(Manifold, Learned):
     chosen by the orientability of their normal spaces, and by whether these have a smooth frame.
 
     M is stated inside the guarded region: near the data, and (residual form) where the spectrum
-    has its gap, :math:`s_k > 0.4 > s_{k+1}`. Points from elsewhere are first pulled to the
-    nearest landmark.
-
-    The feet, normals and tube radii that F learns from are those of :class:`LocalPolynomials`,
-    so noisy data are denoised first.
+    has its gap, :math:`s_k > 0.4 > s_{k+1}`; other points are first pulled to the nearest
+    landmark. The feet, normals and tube radii that F learns from are those of
+    :class:`LocalPolynomials`, so noisy data are denoised first.
 
     After Ross, Loaiza-Ganem, Caterini and Cresswell, 2024, "Neural implicit manifold learning for
     topology-aware density estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances
@@ -125,8 +123,7 @@ class NeuralImplicit(Manifold, Learned):
         if constraints not in (None, "residual", ambient_dim - dim):
             raise ValueError(
                 f"expected constraints None, 'residual' or D - d = {ambient_dim - dim}, got "
-                f"{constraints!r}; fewer equations leave a larger set, more have a smaller one "
-                "unless they are dependent, which is the residual form"
+                f"{constraints!r}; another number of equations has zero sets of another dimension"
             )
         if objective not in ("distance", "published"):
             raise ValueError(f"expected objective 'distance' or 'published', got {objective!r}")
@@ -275,11 +272,8 @@ class NeuralImplicit(Manifold, Learned):
         r"""F(x), or :math:`\Pi(x) F(x)`; then the linear equations. In the units of the points."""
         self.require_fitted()
         y = (x.to(torch.float64) - self.centre) / self.unit
-        z = y @ self.V
-        if self.form == "regular":
-            E = self.net(z)
-        else:
-            E = project_leading(*self.net.linearize(z), self._k)
+        z, regular = y @ self.V, self.form == "regular"
+        E = self.net(z) if regular else project_leading(*self.net.linearize(z), self._k)
         return (self.unit * torch.cat([E, y @ self.W], -1)).to(x.dtype)
 
     def linearize(
@@ -306,8 +300,8 @@ class NeuralImplicit(Manifold, Learned):
         A point outside the guarded region is first pulled to the nearest landmark.
         """
         self.require_fitted()
-        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         z = self._inner(x) @ self.V
+        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
         p = iterate(self._evaluate, z, tol=tol / float(self.unit), max_steps=max_steps)
         value = (p.value @ self.V.mT * self.unit + self.centre).to(x.dtype)
         result = Projection(value, (p.residual * self.unit).to(x.dtype), p.converged, p.steps)
@@ -354,6 +348,7 @@ class NeuralImplicit(Manifold, Learned):
 
     def _inner(self, x: Tensor) -> Tensor:
         self.require_fitted()
+        self.check_points(x)
         return (x.to(torch.float64) - self.centre) / self.unit
 
     def _linearize(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
