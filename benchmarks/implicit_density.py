@@ -10,8 +10,9 @@ projection of x onto the learned set where that is in a chart, in nats, with its
 over seeds, and the worst seed; distance of the data to the learned set, median and most of any
 seed; mass of the first part of the set (true .5), worst seed; fresh points that lie farther from
 the learned set than its tolerance, or in a hole of it, to which the law gives density 0, most of
-any seed; error of log Z stated by quadrature, worst. With --log-z: importance, bridge and thermodynamic estimates from exact draws of the first
-seed's law, each as its distance to quadrature over its standard error, and that error in nats.
+any seed; error of log Z stated by quadrature, worst. With --log-z: importance, bridge and
+thermodynamic estimates from exact draws of the first seed's law, each as its distance to
+quadrature over its standard error, and that error in nats.
 """
 
 from __future__ import annotations
