@@ -76,7 +76,7 @@ def test_the_closed_form_is_the_derivative(torus):
     assert torch.allclose(E, N.equations(x), atol=1e-12)
     assert torch.allclose(DE, calculus.jacobian(N.equations, x), atol=1e-10)
     s = torch.linalg.svdvals(N.linearize(N.project(x).value)[1])
-    assert float(s[:, 0].min()) > 0.8
+    assert float(s[:, 0].min()) > 0.5
     assert s.shape[1] == 1 or float(s[:, 1:].max()) < 1e-9  # rank D - d, exactly
 
 

@@ -20,7 +20,8 @@ _FLAT = 3e-4
 _TUBE = 0.6
 _REACH_SAMPLE = 1500
 _NEIGHBOURS = {1: 12, 2: 24}
-# feet of data, and feet between them
+# feet of data, and feet between them; fewer where each costs more
+_MANY = 8
 _FEET = {1: (8000, 2000), 2: (8000, 4000)}
 _BOX_MARGIN = 0.15
 # rms distance of the data to their local fits up to which they are taken as they are
@@ -97,11 +98,11 @@ def local_geometry(
     """
     from scipy.spatial import KDTree
 
-    n = z.shape[0]
+    n, m = z.shape
     d = local.dim
     K = min(_NEIGHBOURS.get(d, 40), n - 1)
     h = torch.from_numpy(np.asarray(KDTree(z.numpy()).query(z.numpy(), K + 1)[0])[:, -1])
-    most, between = _FEET.get(d, (4500, 1500))
+    most, between = _FEET.get(d, (3500, 1500)) if m <= _MANY else (3500, 1500)
     rows = torch.randperm(n, generator=generator)[:most]
     z, h = z[rows], h[rows]
     base = local.project(z)

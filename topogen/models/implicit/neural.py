@@ -258,8 +258,7 @@ class NeuralImplicit(Manifold, Learned):
         self.form, self.reason = state["form"], state["reason"]
         self.orientable, self.scale = state["orientable"], float(state["scale"])
         self.noise, self.tolerance = state["noise"], state["tolerance"]
-        checks = state["checks"]
-        self.checks = None if checks is None else Checks.from_dict(checks)
+        self.checks = state["checks"] and Checks.from_dict(state["checks"])
 
     # -- the set ----------------------------------------------------------------------------------
 
