@@ -247,7 +247,8 @@ class Manifold(nn.Module, ABC):
         Args:
             x: points of M.
             v: tangent vectors there; a normal part that is no rounding is refused.
-            tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`.
+            tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`,
+                or a hundredth of the `tolerance` of a learned set.
             max_steps: most steps of the finest subdivision.
             throw: raise GeodesicError where one is not found, instead of saying so.
         """

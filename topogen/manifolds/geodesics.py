@@ -136,12 +136,12 @@ def integrate(M: Manifold, start: State, n: Int[Tensor, " n"], tol: float) -> St
 
 
 def tolerance(M: Manifold, tol: float | None, dtype: torch.dtype) -> float:
-    """The default of `tol`: sqrt(eps) times `scale`, or what is known of a learned set / 1000."""
+    """The default of `tol`: sqrt(eps) times `scale`, or what is known of a learned set / 100."""
     if tol is not None:
         solvers.check_tolerance(tol, dtype, M.scale)
         return tol
     least = solvers.membership_tolerance(torch.float64, M.scale)
-    return least if M.tolerance is None else max(least, 1e-3 * M.tolerance)
+    return least if M.tolerance is None else max(least, 1e-2 * M.tolerance)
 
 
 def start_at(
