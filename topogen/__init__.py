@@ -9,6 +9,8 @@ from ._version import __version__ as __version__
 from .manifolds.base import Manifold as Manifold
 from .manifolds.base import OnManifold as OnManifold
 from .manifolds.base import Projection as Projection
+from .manifolds.curvature import Reach as Reach
+from .manifolds.geodesics import Geodesic as Geodesic
 from .manifolds.arithmetic import Intersection as Intersection
 from .manifolds.arithmetic import Moved as Moved
 from .manifolds.arithmetic import Restriction as Restriction

@@ -52,3 +52,12 @@ def test_more_equations_than_the_codimension_are_refused(known) -> None:
     tube.M, tube.known, tube.tau = M, M.sample_uniform(10, generator=known.seeded()), 0.1
     with pytest.raises(UnsupportedError, match="D - d = 2 equations"):
         coarea_volume(tube)
+
+
+def test_a_function_whose_derivative_vanishes_is_refused(known) -> None:
+    def square(x: torch.Tensor) -> torch.Tensor:
+        return ((x * x).sum(-1, keepdim=True) - 1) ** 2
+
+    tube = Tube(tg.ImplicitManifold(square, 2, 3), generator=known.seeded())
+    with pytest.raises(UnsupportedError, match=r"a square|full rank"):
+        coarea_volume(tube, 2000)

@@ -148,3 +148,13 @@ def test_learned_torus(known) -> None:
     assert known.z_score(known.cos_phi(y), 0.25) < 3
     with pytest.raises(UnsupportedError, match="3 equations"):
         volume(M, "rays", points=x)
+
+
+def test_points_that_are_one_and_draws_too_few_are_refused(known) -> None:
+    M = known.torus()
+    x = M.project(torch.tensor([[1.5, 0.1, 0.1]], dtype=torch.float64)).value
+    with pytest.raises(InvalidPoints, match="20 different points"):
+        volume(M, "rays", points=x.repeat(50, 1))
+    for draws in (1, 0, -1):
+        with pytest.raises(ValueError, match="draws >= 100"):
+            volume(M, "rays", draws=draws)

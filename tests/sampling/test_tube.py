@@ -183,3 +183,15 @@ def test_same_seed_same_points(known) -> None:
     a, b, c = (Tube(tg.Sphere(), generator=known.seeded(s)).sample(20) for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_nearest_points_on_a_boundary_are_no_feet(known) -> None:
+    M = tg.MobiusBand()
+    v = Tube(M, generator=known.seeded()).volume(4000)
+    assert agrees(v, M.volume)
+
+
+def test_a_set_of_full_dimension_has_no_tube(known) -> None:
+    for M in (tg.Interval(0.0, 1.0), tg.Euclidean(2)):
+        with pytest.raises(UnsupportedError, match="codimension 1 or more"):
+            Tube(M, generator=known.seeded())

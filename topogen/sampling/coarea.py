@@ -22,6 +22,7 @@ from .tube import Tube
 _CHUNK = 8192
 # radius of the kernel, over that at which its level sets fill the tube
 _SHARE = 0.6
+_LEAST = 20
 
 
 def coarea_volume(
@@ -39,7 +40,8 @@ def coarea_volume(
         radius: rho, in the units of F; None takes what fills 0.6 of the tube.
 
     Raises:
-        UnsupportedError: M is told by more than D - d equations: F then has no regular levels.
+        UnsupportedError: M is told by more than D - d equations: F then has no regular levels; or
+            DF vanishes on M.
     """
     M = tube.M
     k = M.ambient_dim - M.dim
@@ -75,6 +77,12 @@ def coarea_volume(
     (value, error), (gap, noise) = (
         mean_of(float(a), float(b), draws) for a, b in zip(total, squares, strict=True)
     )
+    if found < _LEAST:
+        raise UnsupportedError(
+            f"expected level sets that draws hit, but {found} of {draws} came within {radius:.1e} "
+            "of F = 0; DF may vanish on M (a square?), or the codimension is too large: use "
+            "method='tube'"
+        )
     size, its_error = tube.region.refined(error / max(value, 1e-300) / 3, tube.generator)
     return VolumeEstimate(
         size * value,

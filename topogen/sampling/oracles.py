@@ -27,6 +27,7 @@ _ORDER: tuple[VolumeMethod, ...] = ("own", "atlas", "rays", "tube")
 _EVERY: tuple[VolumeMethod, ...] = (*_ORDER, "coarea")
 _LINES = 50_000
 _DRAWS = 40_000
+_LEAST_DRAWS = 100
 
 
 def uniform(
@@ -88,6 +89,11 @@ def volume(
         draws: lines (50 000 where None) or ambient points (40 000) to take.
         generator: source of randomness.
 
+    Raises:
+        InvalidPoints: too few points of M are known, or found.
+        UnsupportedError: the method does not apply to M; the message says why.
+        ValueError: fewer than 100 draws.
+
     Example:
         >>> v = volume(tg.Sphere(), "rays", generator=torch.Generator().manual_seed(0))
         >>> abs(v.value - 4 * torch.pi) < v.error, v.status
@@ -102,12 +108,18 @@ def volume(
     def tube() -> Tube:
         return Tube(M, points=points, generator=generator)
 
+    if draws is not None and draws < _LEAST_DRAWS:
+        raise ValueError(f"expected draws >= {_LEAST_DRAWS} for an error, got {draws}")
+
+    def count(default: int) -> int:
+        return default if draws is None else draws
+
     find: dict[VolumeMethod, Callable[[], VolumeEstimate]] = {
         "own": own,
         "atlas": lambda: atlas_volume(_charts(M, atlas), points, generator=generator),
-        "rays": lambda: Rays(M, points, generator=generator).volume(draws or _LINES),
-        "tube": lambda: tube().volume(draws or _DRAWS),
-        "coarea": lambda: coarea_volume(tube(), draws or 10 * _DRAWS),
+        "rays": lambda: Rays(M, points, generator=generator).volume(count(_LINES)),
+        "tube": lambda: tube().volume(count(_DRAWS)),
+        "coarea": lambda: coarea_volume(tube(), count(10 * _DRAWS)),
     }
     return _first(find, method)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InvalidPoints, UnsupportedError
 from ..manifolds.base import Manifold
-from ..points import as_tensor
+from ..points import as_tensor, distinct
 from ..topology.landmarks import farthest_points
 from .estimate import ball_volume, in_ball, mean_of
 
@@ -46,7 +46,7 @@ def known_points(
     about the origin, a quarter, once and four times as wide as `scale`, are projected.
 
     Raises:
-        InvalidPoints: fewer than 20 points are found.
+        InvalidPoints: fewer than 20 different points are found.
     """
     if points is not None:
         start = as_tensor(points, ambient_dim=M.ambient_dim)
@@ -63,9 +63,9 @@ def known_points(
     with torch.no_grad():
         p = M.project(start)
         x = p.value[p.converged & M.guard(p.value)]
-    if x.shape[0] < _LEAST:
+    if distinct(x).shape[0] < _LEAST:
         raise InvalidPoints(
-            f"expected at least {_LEAST} points near {type(M).__name__}, got {x.shape[0]} of "
+            f"expected at least {_LEAST} different points near {type(M).__name__}, got {x.shape[0]} of "
             f"{start.shape[0]} that project onto it; pass points=, for example the data"
         )
     return x

@@ -42,6 +42,8 @@ _STEPS = 30
 # a solve that failed counts as lost where its last point is nearer than this many tau
 _NEAR = 1.5
 _ROUNDING = 1e-6
+# length of the tangential part of x - p, in tau, above which p is no foot of x
+_OBLIQUE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class Tube:
             raise ValueError(f"expected region 'auto', 'cover' or 'ball', got {region!r}")
         if tau is not None and not tau > 0:
             raise ValueError(f"expected tau > 0, got {tau}")
+        if M.dim >= M.ambient_dim:
+            raise UnsupportedError(
+                f"expected a set of codimension 1 or more, got dimension {M.dim} in "
+                f"R^{M.ambient_dim}: it is its own tube; take uniform points of a box instead"
+            )
         self.M, self.generator = M, generator
         self.known = x = known_points(M, points, generator)
         with torch.no_grad():
@@ -190,6 +197,10 @@ class Tube:
             failed = ~foot.converged & inside & (near < _NEAR * self.tau)
             kept = foot.converged & inside & (near < self.tau)
             p, v = foot.value[kept], v[kept]
+            # nearest points on a boundary are no feet
+            along = (M.tangent_basis(p).mT @ v.unsqueeze(-1)).squeeze(-1)
+            normal = along.norm(dim=-1) <= _OBLIQUE * self.tau
+            p, v = p[normal], v[normal]
             S = shape_operator(M, p, v)
             curvatures = torch.linalg.eigvalsh(S)
             folded = (curvatures.abs() >= 1).any(-1)
