@@ -63,9 +63,10 @@ def known_points(
     with torch.no_grad():
         p = M.project(start)
         x = p.value[p.converged & M.guard(p.value)]
-    if distinct(x).shape[0] < _LEAST:
+    found = distinct(x).shape[0]
+    if found < _LEAST:
         raise InvalidPoints(
-            f"expected at least {_LEAST} different points near {type(M).__name__}, got {x.shape[0]} of "
+            f"expected at least {_LEAST} different points near {type(M).__name__}, got {found} of "
             f"{start.shape[0]} that project onto it; pass points=, for example the data"
         )
     return x
