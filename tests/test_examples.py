@@ -18,6 +18,9 @@ SAYS = {
     "circle": ["topology of samples against data: agrees", "NLL gap"],
     "circular_coordinates": [],
     "check_alanine": ["agrees", "disagrees"],
+    "implicit_circles": ["NLL gap"],
+    "implicit_glycine": [],
+    "implicit_spheres": [],
     "manifold_arithmetic": ["(1, 0, 3)", "length 5.44140", "tangent at", "at distance 0.5"],
     "polynomial_patches": ["those of KleinBottle"],
     "rotating_digit": ["those of Circle"],
@@ -42,7 +45,7 @@ def test_example(name: str, tmp_path: Path) -> None:
 
 
 def test_scripts_that_need_a_file_say_where_to_get_it(tmp_path: Path) -> None:
-    for name in ("natural_patches", "cyclo_octane"):
+    for name in ("natural_patches", "cyclo_octane", "implicit_earth"):
         done = subprocess.run(
             [sys.executable, str(EXAMPLES / f"{name}.py")],
             cwd=tmp_path,
