@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.errors import NotFittedError, UnsupportedError
+from topogen import storage
+from topogen.errors import InvalidPoints, NotFittedError, UnsupportedError
 from topogen.models.energy import ImplicitDensity
 from topogen.models.energy.network import Energies
 from topogen.models.energy.objectives import laplace
@@ -185,3 +186,25 @@ def test_wrong_use_is_named():
         ImplicitDensity(tg.Circle(), noise_ratio=0.0)
     with pytest.raises(ValueError, match="manifold=M"):
         ImplicitDensity(tg.Circle(), tg.Atlas(list(tg.Circle().atlas().charts)))
+
+
+def test_data_off_the_set_are_counted():
+    x = tg.Sphere().sample_uniform(100, seeded(0))
+    model = ImplicitDensity(tg.Sphere(), networks=1)
+    tg.fit(model, torch.cat([x, 1.1 * x[:25]]))
+    assert (model.off, model.lost) == (0.2, 0.0)
+    with pytest.raises(InvalidPoints, match="20 different points"):
+        tg.fit(ImplicitDensity(tg.Sphere(), networks=1), x[:1].repeat(100, 1))
+
+
+def test_a_loaded_law_draws_the_same_points(tmp_path):
+    torus = tg.Torus(1.0, 0.5)
+    x = torus.sample_uniform(2000, seeded(0))
+    x = x[x[:, 0] + 0.3 * torch.rand(2000, generator=seeded(1)) > 0.4]
+    model = ImplicitDensity(torus, networks=1)
+    tg.fit(model, x)
+    storage.write(tmp_path / "m.safetensors", model)
+    loaded = storage.read(tmp_path / "m.safetensors")[0]
+    assert isinstance(loaded, ImplicitDensity)
+    draws = (law.sample((50,), seeded(2)) for law in (model(), loaded()))
+    assert torch.equal(*draws)

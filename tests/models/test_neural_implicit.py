@@ -5,7 +5,7 @@ import torch
 
 import topogen as tg
 from topogen import calculus
-from topogen.errors import NotFittedError, UnsupportedError
+from topogen.errors import InvalidPoints, NotFittedError, UnsupportedError
 from topogen.models.implicit import NeuralImplicit
 
 SMALL = dict(steps=300, features=150, width=48)
@@ -157,8 +157,12 @@ def test_a_set_that_failed_says_so():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="full dimension"):
+    with pytest.raises(ValueError, match="1 <= dim < ambient_dim"):
         NeuralImplicit(2, 2)
+    with pytest.raises(ValueError, match="width, steps >= 1"):
+        NeuralImplicit(1, 2, width=0)
+    with pytest.raises(InvalidPoints, match="20 different points, got 1"):
+        tg.fit(NeuralImplicit(1, 2), torch.ones(300, 2))
     with pytest.raises(ValueError, match="D - d = 1"):
         NeuralImplicit(2, 3, 2)
     with pytest.raises(ValueError, match="regular form"):

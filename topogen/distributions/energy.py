@@ -180,9 +180,10 @@ class EnergyOn(ManifoldDistribution):
 
     by partition-of-unity quadrature (d <= 3), refined until two levels agree on log Z to `tol`, or
     the next would take more than `max_nodes`. The difference of the levels is `log_z_error`; the
-    likelihood is "exact" where it is at most 1e-3, else "estimated". M is what the charts cover:
-    elsewhere log p is -inf. Gradients flow from log p into the parameters of f, those of log Z
-    included.
+    likelihood is "exact" where it is at most 1e-3, else "estimated". A peak narrower than the
+    spacing of the nodes escapes both levels: give a larger `per_axis` where f has such. M is what
+    the charts cover: elsewhere log p is -inf. Gradients flow from log p into the parameters of f,
+    those of log Z included.
 
     Samples are independent, by rejection: a cell of a chart's grid is chosen in proportion to a
     bound on :math:`\rho_k e^f \sqrt{\det G_k}` in it, a uniform point of it is kept in proportion

@@ -14,7 +14,7 @@ from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
 from ...manifolds.library.base import nearest_row
-from ...points import as_tensor
+from ...points import as_tensor, distinct
 from ..base import Learnable, Model, Stage
 from ..projected import ProjectedAtlas
 from .chained import ChainedEnergy, estimate_log_z, uniform_draws
@@ -80,6 +80,8 @@ class ImplicitDensity(Model):
         constant: "nce" alone: the mean of the free constants of the networks, -log Z of each.
         constant_error: the largest distance of one of them to -log Z by quadrature.
         lost: share of the data that did not project onto M.
+        off: share that did, but from farther than the tolerance of M: they are read as their
+            projections in the fit, and the law gives them density 0.
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
@@ -133,10 +135,11 @@ class ImplicitDensity(Model):
         self.energy = Energies(count, manifold.ambient_dim, width=width, depth=depth)
         self.energy.requires_grad_(False)
         self.constant = self.constant_error = math.nan
-        self.lost = 0.0
+        self.lost = self.off = 0.0
         for name in ("starts", "anchors", "offset"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self._levels: Levels | None = None
+        self._per_axis: int | None = None
 
     def forward(self, *, temperature: float = 1.0) -> EnergyOn | ChainedEnergy:
         r"""The law at the current energy; points off M get -inf, not an error.
@@ -155,7 +158,11 @@ class ImplicitDensity(Model):
         charts = self._charts()
         if charts is None:
             return ChainedEnergy(self.manifold, log_density, self.starts, validate_args=False)
-        levels = Levels.of(charts) if self._levels is None else self._levels
+        levels = self._levels
+        if levels is None:
+            # a loaded law has the nodes of the saved one, and so the same sampler: 3/2 c, rounded
+            # up, nodes per axis follow c
+            levels = Levels.of(charts, None if self._per_axis is None else self._per_axis * 2 // 3)
         law = EnergyOn(
             charts,
             log_density,
@@ -211,14 +218,16 @@ class ImplicitDensity(Model):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The plain numbers of the fit."""
-        numbers = {k: getattr(self, k) for k in ("constant", "constant_error", "lost")}
-        return {**super().get_extra_state(), **numbers}
+        numbers = {k: getattr(self, k) for k in ("constant", "constant_error", "lost", "off")}
+        per_axis = None if self._levels is None else self._levels.per_axis
+        return {**super().get_extra_state(), **numbers, "per_axis": per_axis}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.constant, self.constant_error = state["constant"], state["constant_error"]
-        self.lost, self._levels = state["lost"], None
+        self.lost, self.off = state["lost"], state["off"]
+        self._levels, self._per_axis = None, state["per_axis"]
 
     def _energy(self, x: Tensor) -> Tensor:
         """E, with the constant of the component that x lies on."""
@@ -244,16 +253,18 @@ class ImplicitDensity(Model):
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(x)
         kept = moved.converged & M.guard(moved.value)
+        off = kept & ((moved.value - x).norm(dim=-1) > M.atol(x.dtype))
         x, self.lost = moved.value[kept], float((~kept).double().mean())
-        if x.shape[0] < _LEAST:
+        self.off = float(off.double().mean())
+        if distinct(x).shape[0] < _LEAST:
             raise InvalidPoints(
-                f"expected at least {_LEAST} points on the manifold, got {x.shape[0]} that "
-                "project onto it; give more points"
+                f"expected at least {_LEAST} different points on the manifold, got "
+                f"{distinct(x).shape[0]} that project onto it; give more points"
             )
         self.starts = x[torch.randperm(x.shape[0], generator=generator)[:_STARTS]]
         charts = self._charts()
         self._levels = None if charts is None else Levels.of(charts)
-        yield {"points": x.shape[0], "lost": self.lost}
+        yield {"points": x.shape[0], "lost": self.lost, "off": self.off}
         E = self.energy.requires_grad_(True)
         E.precision(torch.float64)
         E.start(x, generator)

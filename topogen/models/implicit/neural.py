@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ... import calculus
+from ...errors import InvalidPoints
 from ...manifolds.base import Manifold, Projection, iterate, projection_tolerance
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
@@ -37,6 +38,7 @@ _MAX_STEP = 0.3
 # refinements of slopes and gaps; they cost little on curves, where gaps are widest
 _ROUNDS = {1: 3}
 _ROWS = 2048
+_LEAST_POINTS = 20
 
 
 class NeuralImplicit(Manifold, Learned):
@@ -55,24 +57,22 @@ class NeuralImplicit(Manifold, Learned):
       curvature are those of :math:`\Pi F`, with the derivative of :math:`\Pi`.
 
     A regular zero set has a trivial normal bundle and is therefore orientable: a Klein bottle or a
-    projective plane is none, whatever the network. Where the points say nothing else, the form is
-    chosen by the orientability of their normal spaces, and by whether these have a smooth frame.
+    projective plane is none, whatever the network. The form is chosen by the orientability of the
+    normal spaces of the data, and by whether these have a smooth frame.
 
     M is stated inside the guarded region: near the data, and (residual form) where the spectrum
     has its gap, :math:`s_k > 0.4 > s_{k+1}`; other points are first pulled to the nearest
     landmark. The feet, normals and tube radii that F learns from are those of
     :class:`LocalPolynomials`, so noisy data are denoised first.
 
-    After Ross, Loaiza-Ganem, Caterini and Cresswell, 2024, "Neural implicit manifold learning for
-    topology-aware density estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances
-    from Sutanto et al., 2020, "Learning equality constraints for motion planning on manifolds"
+    After Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
+    estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances from Sutanto et al., 2020
     (https://arxiv.org/abs/2009.11852).
 
     Args:
         dim: dimension d of the set.
         ambient_dim: dimension D of the space.
-        constraints: None chooses the form; D - d asks for the regular form, "residual" for the
-            other one.
+        constraints: None chooses the form; D - d asks for the regular one, or "residual".
         width: units of each of the two layers.
         features: random sines beside them.
         steps: of descent.
@@ -117,19 +117,22 @@ class NeuralImplicit(Manifold, Learned):
     ) -> None:
         if not 1 <= dim < ambient_dim:
             raise ValueError(
-                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}; "
-                "a set of full dimension has no equations"
+                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
             )
         if constraints not in (None, "residual", ambient_dim - dim):
             raise ValueError(
                 f"expected constraints None, 'residual' or D - d = {ambient_dim - dim}, got "
                 f"{constraints!r}; another number of equations has zero sets of another dimension"
             )
-        if objective not in ("distance", "published"):
-            raise ValueError(f"expected objective 'distance' or 'published', got {objective!r}")
-        if objective == "published" and constraints == "residual":
+        if min(width, steps) < 1 or features < 0:
             raise ValueError(
-                "expected the regular form for the published objective, got 'residual'; pass None"
+                f"expected width, steps >= 1 and features >= 0, got {width}, {steps}, {features}"
+            )
+        published = objective == "published" and constraints != "residual"
+        if objective != "distance" and not published:
+            raise ValueError(
+                "expected objective 'distance' or 'published', which has the regular form only, "
+                f"got {objective!r} with constraints={constraints!r}"
             )
         super().__init__()
         self.dim, self.ambient_dim, self.constraints = dim, ambient_dim, constraints
@@ -152,11 +155,7 @@ class NeuralImplicit(Manifold, Learned):
             return
         work: dict[str, Any] = {}
         yield Stage("local geometry", lambda generator: self._prepare(points, work, generator))
-        yield Stage(
-            "network",
-            lambda generator: self._descend(work, generator),
-            steps=self.steps,
-        )
+        yield Stage("network", lambda generator: self._descend(work, generator), self.steps)
         yield Stage("last layer", lambda generator: self._finish(work, generator))
         yield Stage("checks", lambda generator: self._check(work, generator))
 
@@ -164,6 +163,10 @@ class NeuralImplicit(Manifold, Learned):
         self, points: Tensor, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         x = distinct(as_tensor(points, ambient_dim=self.ambient_dim))
+        if x.shape[0] < _LEAST_POINTS:
+            raise InvalidPoints(
+                f"expected at least {_LEAST_POINTS} different points, got {x.shape[0]}; give more"
+            )
         frame = principal_frame(x, self.dim)
         z = frame.inner(x)
         local = LocalPolynomials(self.dim, z.shape[1])
@@ -294,10 +297,7 @@ class NeuralImplicit(Manifold, Learned):
         max_steps: int = 50,
         throw: bool = False,
     ) -> Projection:
-        r"""Gauss-Newton steps :math:`x - DF^+ F` of rank k; arguments as :meth:`Manifold.project`.
-
-        A point outside the guarded region is first pulled to the nearest landmark.
-        """
+        r"""Gauss-Newton steps :math:`x - DF^+ F` of rank k; see :meth:`Manifold.project`."""
         self.require_fitted()
         z = self._inner(x) @ self.V
         tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
