@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -192,6 +193,37 @@ def row(name: str, seed: int, topology: bool) -> str:
     )
 
 
+def table(rows: str) -> str:
+    """Markdown: per case the worst seed of every column, and how often the verdict was right."""
+    found: dict[str, list[list[str]]] = {name: [] for name in CASES}
+    for line in rows.splitlines():
+        name = line[:11].strip()
+        if name in found:
+            found[name].append(line[11:].split())
+    lines = [
+        "| case | form | CPU s | data to M | true points to M | s_k | far | guard | agrees |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, seeds in found.items():
+        if not seeds:
+            continue
+
+        def worst(column: int, seeds: list[list[str]] = seeds) -> str:
+            parts = zip(*(seed[column].split("/") for seed in seeds), strict=True)
+            return " / ".join(f"{max(map(float, part)):.0e}" for part in parts)
+
+        forms = "/".join(dict.fromkeys(seed[1] for seed in seeds))
+        seconds = sorted(float(seed[2]) for seed in seeds)[len(seeds) // 2]
+        right = sum(seed[-1] == "agrees" for seed in seeds)
+        least = min(float(seed[7]) for seed in seeds)
+        far, guard = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
+        lines.append(
+            f"| {name} | {forms} | {seconds:.0f} | {worst(4)} | {worst(5)} | {least:.2f} | "
+            f"{far:.3f} | {guard:.4f} | {right} of {len(seeds)} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -199,7 +231,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--cases", nargs="*", default=list(CASES))
     parser.add_argument("--no-topology", action="store_true")
+    parser.add_argument("--table", type=Path, help="rows printed earlier: sum them up and stop")
     arguments = parser.parse_args()
+    if arguments.table is not None:
+        print(table(arguments.table.read_text()))
+        return
     print(
         "case        seed form  CPU s status     data to M                true to M"
         "                M to true        s_k   s_k+1  far    guard   pieces, lost points, verdict"
