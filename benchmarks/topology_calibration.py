@@ -138,6 +138,7 @@ def main() -> None:
     """Run and print the tables, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--alpha", type=float, default=0.01)
     parser.add_argument("--only", choices=["null", "power"])
@@ -153,7 +154,8 @@ def main() -> None:
             if args.cases and name not in args.cases:
                 continue
             run = partial(trial, name, n, alpha=args.alpha)
-            done = list(pool.map(run, range(args.trials), chunksize=4))
+            seeds = range(args.first, args.first + args.trials)
+            done = list(pool.map(run, seeds, chunksize=4))
             right, wrong, false = (
                 sum(getattr(o, what) for o in done) for what in ("right", "wrong", "false_class")
             )
