@@ -100,7 +100,7 @@ def test_bad_points(name, call):
 
 def test_bad_arguments(circle):
     with pytest.raises(
-        ValueError, match=r"expected family 'auto' or one of \['atlas'\], got 'gan'"
+        ValueError, match=r"expected family 'auto' or one of \['atlas', 'implicit'\], got 'gan'"
     ):
         tg.learn(circle, family="gan")
     with pytest.raises(InvalidPoints, match="1 <= dim < 2"):
@@ -164,3 +164,20 @@ def test_awkward_points_can_be_learned(name):
     x = r.sample(200, seed=0)
     assert bool(r.manifold.project(x).converged.all())
     assert bool(r.log_prob(x).isfinite().all())
+
+
+def test_learn_a_circle_as_a_zero_set(circle, tmp_path):
+    r = tg.learn(circle, family="implicit", seed=0)
+    assert (r.family, r.topology.verdict, r.distribution.likelihood) == (
+        "implicit",
+        "agrees",
+        "exact",
+    )
+    assert isinstance(r.model, tg.ImplicitDensity)
+    x = r.sample(300, seed=1)
+    assert (x.norm(dim=-1) - 1).abs().max() < 1e-3
+    assert abs(r.numbers["integral of p"] - 1) < 1e-3
+    tg.save(r, tmp_path / "m.safetensors")
+    again = tg.load(tmp_path / "m.safetensors")
+    assert torch.equal(again.sample(50, seed=2), r.sample(50, seed=2))
+    assert (tmp_path / "r.html") == r.report(tmp_path / "r.html")
