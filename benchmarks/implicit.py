@@ -173,7 +173,7 @@ def row(name: str, seed: int, topology: bool) -> str:
     fresh = case.fresh(4000, seed + 1000)
     p = M.project(fresh)
     true = (p.value - fresh).norm(dim=-1)[p.converged & M.guard(p.value)] / size
-    shaken = (case.even or case.fresh)(2500, seed + 2000)
+    shaken = (case.even or case.fresh)(4000, seed + 2000)
     noise = torch.randn(shaken.shape, generator=generator(seed + 3000), dtype=shaken.dtype)
     moved = M.project(shaken + 0.02 * size / math.sqrt(shaken.shape[1]) * noise)
     points = moved.value[moved.converged]
