@@ -190,14 +190,12 @@ def choose_frames(
         reason = f"{k} equations are many to find a smooth frame for"
         return Frames("residual", reason, True, identity)
     pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:_FRAME_ROWS]
-    best = None
-    for _ in range(_STARTS):
-        framing = smooth_frames(geometry, N, orientation.rows[pick], generator)
-        if best is None or framing.margin > best.margin:
-            best = framing
+    best = smooth_frames(geometry, N, orientation.rows[pick], generator)
+    for _ in range(_STARTS - 1):
         if best.margin > _GOOD_MARGIN:
             break
-    assert best is not None
+        other = smooth_frames(geometry, N, orientation.rows[pick], generator)
+        best = max(best, other, key=lambda framing: framing.margin)
     found = f"the best of its smooth normal frames has margin {best.margin:.2f}"
     if best.margin < _MARGIN and constraints is None:
         return Frames("residual", f"{found}, less than {_MARGIN}", True, identity)
