@@ -189,6 +189,12 @@ def test_the_reach_of_a_flat_set_is_infinite_and_needs_points() -> None:
         plane.reach(torch.zeros(1, 3))
 
 
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_points_that_are_all_close_bound_no_reach(n: int) -> None:
+    x = Sphere().sample_uniform(1, torch.Generator().manual_seed(0)).expand(n, 3)
+    assert curvature.touching_radius(x, x.unsqueeze(-1), 1e-3) == math.inf
+
+
 @pytest.mark.parametrize(
     "M",
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
@@ -32,8 +31,6 @@ _WALKERS = 2000
 _PROPOSALS = 100_000
 _ROUNDING = 1e-9
 _MOST_PROPOSALS = 400_000
-# pairs nearer than this share of `scale` say more of rounding than of M
-_CLOSE = 1e-3
 _MOST_ROUNDS = 100
 
 
@@ -70,25 +67,6 @@ def known_points(
             f"{start.shape[0]} that project onto it; pass points=, for example the data"
         )
     return x
-
-
-def reach_bound(
-    x: Float[Tensor, "n D"], N: Float[Tensor, "n D k"], scale: float
-) -> Float[Tensor, ""]:
-    r"""The least :math:`|y - x|^2 / (2 |N_x^\top (y - x)|)` over pairs of points of M.
-
-    The infimum over all pairs is the reach of M (Federer, "Curvature measures", 1959, Theorem
-    4.18, https://doi.org/10.2307/1993504); over a sample it is larger.
-    """
-    least = x.new_tensor(math.inf)
-    own = (x.unsqueeze(-2) @ N).squeeze(-2)
-    rows = max(1, _ENTRIES // N[..., 0, :].numel())
-    for i in range(0, x.shape[0], rows):
-        square = torch.cdist(x[i : i + rows], x).square()
-        off = torch.einsum("jd,idk->ijk", x, N[i : i + rows]) - own[i : i + rows].unsqueeze(1)
-        ratio = square / (2 * off.norm(dim=-1)).clamp_min(1e-300)
-        least = torch.minimum(least, ratio[square > (_CLOSE * scale) ** 2].min())
-    return least
 
 
 class Region(ABC):

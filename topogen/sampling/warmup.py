@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ..manifolds.curvature import touching_radius
 from .kernel import State, Trajectories
 from .moves import Frames, Mover
-from .regions import reach_bound
 from .starts import systematic
 
 # the share of effectively independent rows that one annealing step keeps
@@ -23,6 +23,8 @@ MOST = 0.99
 _WINDOW = 20
 _REACH_POINTS = 384
 _NEARBY = 0.1
+# pairs nearer than this share of `scale` say more of rounding than of M
+_CLOSE = 1e-3
 
 
 class DualAveraging:
@@ -99,7 +101,7 @@ def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) 
     x, N = torch.cat([at.x, near.at.x[rows]]), torch.cat([at.N, near.at.N[rows]])
     if rows.numel() == 0 and float((x - x[:1]).abs().max()) <= _NEARBY**2 * scale:
         return math.inf
-    return float(reach_bound(x, N, scale))
+    return touching_radius(x, N, _CLOSE * scale)
 
 
 def warm_up(
