@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from topogen import calculus
 from topogen.errors import ProjectionError
 from topogen.manifolds import solvers
+from topogen.manifolds.arithmetic import Moved, Restriction, Union
 from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
 from topogen.manifolds.library import (
+    Circle,
     KleinBottle,
+    Product,
     ProjectivePlane,
     ReferenceSpace,
     RotationGroup,
@@ -241,3 +244,22 @@ def test_return_along_a_fixed_frame_can_be_reversed() -> None:
     here = solvers.return_along(M, y + back, calculus.complement(T), tol=1e-13)
     assert bool((there.converged & here.converged).all())
     torch.testing.assert_close(here.value, x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "M",
+    [
+        Union(Torus(), Moved(Torus(), [9.0, 0.0, 0.0])),
+        Restriction(Torus(), lambda x: x[..., 0]),
+        Moved(Torus(), [0.0, 0.0, 0.0], factor=2.0),
+        Product(Torus(), Circle()),
+    ],
+    ids=lambda M: type(M).__name__,
+)
+def test_errors_name_the_tolerance_that_was_missed(M: Manifold) -> None:
+    x = torch.full((1, M.ambient_dim), math.nan, dtype=torch.float64)
+    for tol in (None, 1e-3):
+        named = rf"residual {M.solver_tolerance(tol, x.dtype):.1e} "
+        for move in (M.project, M.nearest):
+            with pytest.raises(ProjectionError, match=named):
+                move(x, tol=tol, throw=True)

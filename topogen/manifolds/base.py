@@ -174,6 +174,15 @@ class Manifold(nn.Module, ABC):
             solvers.check_tolerance(tol, kind, self.scale)
         return tol
 
+    def settled(self, p: Projection, tol: float | None, throw: bool) -> Projection:
+        """A projection found to `tol`, or to the default: p itself, unless `throw` refuses it.
+
+        Raises:
+            ProjectionError: `throw` is set and some point did not converge.
+        """
+        tol = self.solver_tolerance(None, p.value.dtype) if tol is None else tol
+        return p.require(tol) if throw else p
+
     def nearest(
         self,
         x: Float[Tensor, "*batch D"],

@@ -91,7 +91,7 @@ class Moved(Manifold):
             p.converged,
             p.steps,
         )
-        return p.require(float("nan") if tol is None else tol) if throw else p
+        return self.settled(p, tol, throw)
 
     def project(
         self,

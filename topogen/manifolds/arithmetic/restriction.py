@@ -98,7 +98,7 @@ class Restriction(Manifold):
         inside = self.guard(p.value)
         residual = torch.where(inside, p.residual, math.inf)
         p = Projection(p.value, residual, p.converged & inside, p.steps)
-        return p.require(math.nan if tol is None else tol) if throw else p
+        return self.settled(p, tol, throw)
 
     def project(
         self,

@@ -153,8 +153,7 @@ class Union(Manifold):
         """Onto every part; the nearest of the points reached. As in :meth:`Manifold.project`."""
         self.check_points(x)
         found = [M.project(x, tol=tol, max_steps=max_steps) for M in self.listed()]
-        p = self._closest(found, x)
-        return p.require(math.nan if tol is None else tol) if throw else p
+        return self.settled(self._closest(found, x), tol, throw)
 
     def nearest(
         self,
@@ -167,8 +166,7 @@ class Union(Manifold):
         """The nearest of the stationary points of the parts; as in :meth:`Manifold.nearest`."""
         self.check_points(x)
         found = [M.nearest(x, tol=tol, max_steps=max_steps) for M in self.listed()]
-        p = self._closest(found, x)
-        return p.require(math.nan if tol is None else tol) if throw else p
+        return self.settled(self._closest(found, x), tol, throw)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The least residual of the parts whose guards hold x."""

@@ -174,7 +174,7 @@ class Product(ReferenceSpace):
         parts = zip((self.first, self.second), self._split(x), strict=True)
         p, q = (M.project(y, tol=half, max_steps=max_steps) for M, y in parts)
         both = _beside(x, p, q)
-        return both.require(math.nan if tol is None else tol) if throw else both
+        return self.settled(both, tol, throw)
 
     def nearest(
         self,
@@ -189,7 +189,7 @@ class Product(ReferenceSpace):
         parts = zip((self.first, self.second), self._split(x), strict=True)
         p, q = (M.nearest(y, tol=half, max_steps=max_steps) for M, y in parts)
         both = _beside(x, p, q)
-        return both.require(math.nan if tol is None else tol) if throw else both
+        return self.settled(both, tol, throw)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The hypotenuse of those of the factors."""
