@@ -132,7 +132,7 @@ class ChainResult:
         return "\n".join([*lines, f"{self.status}" + (f": {self.alarm}" if self.alarm else "")])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What all samplers are told; see :func:`topogen.sampling.random_walk`."""
 
@@ -140,8 +140,8 @@ class Plan:
     step: float | None
     chains: int
     start: Any
-    weights: Any
-    components: Any
+    weights: Any = None
+    components: Any = None
     warmup: int | None
     thin: int
     accept: float

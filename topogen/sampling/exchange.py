@@ -115,8 +115,6 @@ def replica_exchange(
         step=step,
         chains=chains,
         start=start,
-        weights=None,
-        components=None,
         warmup=_WARMUP if warmup is None else warmup,
         thin=thin,
         accept=accept,

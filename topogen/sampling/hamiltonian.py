@@ -95,20 +95,20 @@ def constrained_hmc(
     if not 0 <= jitter < 1:
         raise ValueError(f"expected jitter in [0, 1), got {jitter}")
     plan = Plan(
-        n,
-        step,
-        chains,
-        start,
-        weights,
-        components,
-        warmup,
-        thin,
-        accept,
-        reach,
-        solver or NormalSolver(),
-        throw,
-        generator,
-        seed,
+        n=n,
+        step=step,
+        chains=chains,
+        start=start,
+        weights=weights,
+        components=components,
+        warmup=warmup,
+        thin=thin,
+        accept=accept,
+        reach=reach,
+        solver=solver or NormalSolver(),
+        throw=throw,
+        generator=generator,
+        seed=seed,
     )
     kernel = Kernel(steps, inner, gradient=True, jitter=jitter)
     return run(M, log_density, kernel, plan)

@@ -100,20 +100,20 @@ def langevin(
     if not corrected:
         solver = replace(solver, reverse_check=False)
     plan = Plan(
-        n,
-        step,
-        chains,
-        start,
-        weights,
-        components,
-        warmup,
-        thin,
-        accept,
-        reach,
-        solver,
-        throw,
-        generator,
-        seed,
+        n=n,
+        step=step,
+        chains=chains,
+        start=start,
+        weights=weights,
+        components=components,
+        warmup=warmup,
+        thin=thin,
+        accept=accept,
+        reach=reach,
+        solver=solver,
+        throw=throw,
+        generator=generator,
+        seed=seed,
     )
     half = None if drift is None else drift / 2
     kernel = Kernel(gradient=True, metropolis=corrected, drift=half, clip=clip)

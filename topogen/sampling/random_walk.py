@@ -86,19 +86,19 @@ def random_walk(
         True
     """
     plan = Plan(
-        n,
-        step,
-        chains,
-        start,
-        weights,
-        components,
-        warmup,
-        thin,
-        accept,
-        reach,
-        solver or NormalSolver(),
-        throw,
-        generator,
-        seed,
+        n=n,
+        step=step,
+        chains=chains,
+        start=start,
+        weights=weights,
+        components=components,
+        warmup=warmup,
+        thin=thin,
+        accept=accept,
+        reach=reach,
+        solver=solver or NormalSolver(),
+        throw=throw,
+        generator=generator,
+        seed=seed,
     )
     return run(M, log_density, Kernel(), plan)
