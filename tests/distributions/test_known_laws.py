@@ -239,6 +239,14 @@ def test_uniform_law_of_a_product() -> None:
     assert q.log_prob(x).tolist() == pytest.approx([-math.log(1.6 * math.pi**2 * 2 * math.pi)] * 5)
 
 
+@pytest.mark.parametrize(("error", "kind"), [(1e-3, "exact"), (1.1e-3, "estimated")])
+def test_a_volume_that_is_not_known_well_makes_an_estimate(error: float, kind: str) -> None:
+    M = Sphere()
+    M.volume, M.volume_error = 4.0, 4 * error
+    q = Uniform(M)
+    assert (q.likelihood, q.log_z_error) == (kind, pytest.approx(error))
+
+
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match="sizes >= 0"):
         Uniform(Sphere()).sample((-1,))

@@ -16,6 +16,13 @@ from ..manifolds.base import Manifold, OnManifold
 
 Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
 Measure = Literal["hausdorff", "lebesgue"]
+# a law is exact where log Z is known this well, in nats
+_EXACT = 1e-3
+
+
+def likelihood_of(log_z_error: float) -> Literal["exact", "estimated"]:
+    """The kind of a density whose log normaliser is known up to this error, in nats."""
+    return "exact" if log_z_error <= _EXACT else "estimated"
 
 
 class ManifoldDistribution(Distribution, ABC):

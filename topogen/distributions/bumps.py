@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import calculus
 from ..errors import AtlasError
 from ..manifolds.atlas import Atlas
-from .base import ManifoldDistribution
+from .base import ManifoldDistribution, likelihood_of
 
 # exponent of (1 - |t|^2)_+: the density is twice continuously differentiable
 _POWER = 3
@@ -65,7 +65,7 @@ class BumpMixture(ManifoldDistribution):
         self.weights = weights / weights.sum()
         super().__init__(
             atlas.manifold,
-            likelihood="exact" if log_z_error < 1e-3 else "estimated",
+            likelihood=likelihood_of(log_z_error),
             log_z_error=log_z_error,
             validate_args=validate_args,
         )

@@ -17,14 +17,12 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..manifolds.integration import Quadrature, weighted_volume
-from .base import ManifoldDistribution
+from .base import ManifoldDistribution, likelihood_of
 
 LogDensity = Callable[[Tensor], Tensor]
 
 # nodes of the coarser of the first two levels, all charts together, by dimension
 _START = {1: 400, 2: 4000, 3: 12_000}
-# a law is exact where log Z is known this well, in nats
-_EXACT = 1e-3
 # a cell's bound is the largest value at its node and the nodes next to it, times this
 _SLACK = 1.25
 _MAX_RESTARTS = 50
@@ -242,7 +240,7 @@ class EnergyOn(ManifoldDistribution):
         self._bounds: Tensor | None = None
         super().__init__(
             levels.manifold,
-            likelihood="exact" if log_z.error <= _EXACT else "estimated",
+            likelihood=likelihood_of(log_z.error),
             log_z_error=log_z.error,
             validate_args=validate_args,
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
-from .base import ManifoldDistribution
+from .base import ManifoldDistribution, likelihood_of
 from .energy import EnergyOn
 
 
@@ -66,7 +66,7 @@ class Uniform(ManifoldDistribution):
             self.log_volume, relative = self.charted.log_z.value, self.charted.log_z_error
         super().__init__(
             M,
-            likelihood="exact" if self.charted is None else self.charted.likelihood,
+            likelihood=likelihood_of(relative),
             log_z_error=relative,
             validate_args=validate_args,
         )

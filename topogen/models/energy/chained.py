@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...distributions.base import Likelihood, ManifoldDistribution
+from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...distributions.energy import LogZ, evaluate
 from ...errors import UnsupportedError
 from ...manifolds.base import Manifold
@@ -17,7 +17,6 @@ from ...sampling.chains import ChainResult
 from ...sampling.random_walk import random_walk
 from .partition import Draws, Method, Sampler, estimate
 
-_EXACT = 1e-3
 _CHAINS = 200
 # transitions between two draws of a chain
 _THIN = 10
@@ -61,10 +60,10 @@ class ChainedEnergy(ManifoldDistribution):
     ) -> None:
         self.log_density, self.start = log_density, start
         self.log_z = estimate_log_z(manifold, log_density, start, method=method, seed=seed)
-        kind: Likelihood = "exact" if self.log_z.error <= _EXACT else "estimated"
+        known = manifold.volume is not None
         super().__init__(
             manifold,
-            likelihood="unnormalized" if manifold.volume is None else kind,
+            likelihood=likelihood_of(self.log_z.error) if known else "unnormalized",
             log_z_error=self.log_z.error,
             validate_args=validate_args,
         )
