@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import InvalidPoints
-from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
+from ..manifolds.base import Manifold, Projection, iterate
 from ..points import as_array, distinct
 from .base import Learned, Stage
 from .graphs import CORE, LocalGraphs, fit_graphs, monomial_count, monomials, overlapping
@@ -193,7 +193,7 @@ class LocalPolynomials(Manifold, Learned):
         """
         self.require_fitted()
         y = self._to_unit(x)
-        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
+        tol = self.solver_tolerance(tol, x.dtype)
         result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
         value = (result.value * self.unit + self.centre).to(x.dtype)
         result = Projection(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ... import calculus
 from ...errors import InvalidPoints
-from ...manifolds.base import Manifold, Projection, iterate, projection_tolerance
+from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
 from ..local import LocalPolynomials
@@ -300,7 +300,7 @@ class NeuralImplicit(Manifold, Learned):
         r"""Gauss-Newton steps :math:`x - DF^+ F` of rank k; see :meth:`Manifold.project`."""
         self.require_fitted()
         z = self._inner(x) @ self.V
-        tol = projection_tolerance(x.dtype, self.scale) if tol is None else tol
+        tol = self.solver_tolerance(tol, x.dtype)
         p = iterate(self._evaluate, z, tol=tol / float(self.unit), max_steps=max_steps)
         value = (p.value @ self.V.mT * self.unit + self.centre).to(x.dtype)
         result = Projection(value, (p.residual * self.unit).to(x.dtype), p.converged, p.steps)
