@@ -53,6 +53,7 @@ from .models.density import AtlasDensity as AtlasDensity
 from .models.energy import ImplicitDensity as ImplicitDensity
 from .models.implicit import NeuralImplicit as NeuralImplicit
 from .models.local import LocalPolynomials as LocalPolynomials
+from .models.matching import FlowMatching as FlowMatching
 from .models.projected import ProjectedAtlas as ProjectedAtlas
 from .training import FitResult as FitResult
 from .training import fit as fit
