@@ -91,14 +91,13 @@ def inspect_set(
     def strays(start: Tensor) -> tuple[float, float]:
         z, found = _zeros(M, start)
         found &= ((z >= low) & (z <= high)).all(-1)
+        z = z[found]
         inside = M._near(z)[2] & M._solve(z)[2]
-        j, foot, _ = nearest_feet(geometry, z)
-        away = (z - local.project(foot).value).norm(dim=-1) > _AWAY * geometry.tau[j] + geometry.h[
-            j
-        ]
-        return float((found & ~inside).double().mean()), float(
-            (found & inside & away).double().mean()
-        )
+        j, foot, _ = nearest_feet(geometry, z[inside])
+        own = _AWAY * geometry.tau[j] + geometry.h[j]
+        away = (z[inside] - local.project(foot).value).norm(dim=-1) > own
+        n = start.shape[0]
+        return int((~inside).sum()) / n, int(away.sum()) / n
 
     far, near = strays(around)
     pick = torch.randint(M.c.shape[0], (_STARTS,), generator=generator)

@@ -105,12 +105,13 @@ class SineNetwork(nn.Module):
         a2 = first @ self.W2.mT + self.b2
         ar = z @ self.R.mT + self.c
         value = first @ C1.mT + a2.sin() @ C2.mT + z @ Cz.mT + self.C[:, -1]
-        D1 = a1.cos().unsqueeze(-1) * self.W1
-        D2 = a2.cos().unsqueeze(-1) * (self.W2 @ D1)
-        J = C1 @ D1 + C2 @ D2 + Cz
+        inner = (C2 * a2.cos().unsqueeze(-2)) @ self.W2 + C1
+        J = (inner * a1.cos().unsqueeze(-2)) @ self.W1 + Cz
         if r:
             value = value + ar.sin() @ Cr.mT
-            J = J + (ar.cos().unsqueeze(-2) * Cr) @ self.R
+            # one product for all rows: C_r diag(cos) R is linear in the cosines
+            outer = Cr.mT.unsqueeze(-1) * self.R.unsqueeze(-2)
+            J = J + (ar.cos() @ outer.flatten(-2)).unflatten(-1, (self.outputs, self.inputs))
         return value, J
 
     def second(
@@ -126,11 +127,12 @@ class SineNetwork(nn.Module):
         D = self.W2 @ (a1.cos().unsqueeze(-1) * self.W1)
         # d^2 sin(a) = cos(a) d^2 a - sin(a) da da^T, a_1 and the random phases being linear in z
         inner = (C2 * a2.cos().unsqueeze(-2)) @ self.W2 + C1
-        H = _square(-C2 * a2.sin().unsqueeze(-2), D.unsqueeze(-3))
-        H = H + _square(-inner * a1.sin().unsqueeze(-2), self.W1)
+        D = D.unsqueeze(-3)
+        H = D.mT @ ((-C2 * a2.sin().unsqueeze(-2)).unsqueeze(-1) * D)
+        H = H + _combined(-inner * a1.sin().unsqueeze(-2), self.W1)
         if self.features:
             ar = z @ self.R.mT + self.c
-            H = H + _square(-Cr * ar.sin().unsqueeze(-2), self.R)
+            H = H + _combined(-Cr * ar.sin().unsqueeze(-2), self.R)
         return *self.linearize(z), H
 
     def _tail(self) -> tuple[Tensor, Tensor]:
@@ -155,6 +157,7 @@ def _parameter(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
 
 
-def _square(weight: Tensor, B: Tensor) -> Tensor:
-    """B^T diag(w) B for each row w of weights: (..., q, h), (..., h, m) to (..., q, m, m)."""
-    return B.mT @ (weight.unsqueeze(-1) * B)
+def _combined(weight: Tensor, B: Tensor) -> Tensor:
+    """B^T diag(w) B for each row w of weights: (..., q, h), (h, m) to (..., q, m, m)."""
+    squares = B.unsqueeze(-1) * B.unsqueeze(-2)
+    return (weight @ squares.flatten(-2)).unflatten(-1, squares.shape[-2:])
