@@ -1,0 +1,173 @@
+r"""Functions on a base: products of harmonics and polynomials, invariant under its group."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ... import calculus
+from .base import Base
+
+
+class Spectrum:
+    r"""Orthonormal functions :math:`\varphi_1, \dots, \varphi_p` on B, those of "frequency" <= K.
+
+    Products :math:`\prod_f \varphi_{i_f}(b_f)` of the factors' functions with
+    :math:`\sum_f l_f^2 \le K^2`, l the degrees; of a quotient the span of those that are
+    invariant, :math:`\varphi(\gamma b) = \varphi(b)`, which are the functions on B. They are
+    orthonormal under the uniform law of the cover.
+
+    Args:
+        base: B.
+        bandwidth: K.
+
+    Attributes:
+        count: p.
+        frequency: K^2-sum of squared degrees of each function, shape (p,).
+        eigenvalue: of the Laplacian, shape (p,).
+
+    Example:
+        >>> from topogen.manifolds.bases import standard
+        >>> Spectrum(standard("torus"), 10).count, Spectrum(standard("projective"), 4).count
+        (317, 15)
+    """
+
+    def __init__(self, base: Base, bandwidth: int) -> None:
+        self.base, self.bandwidth = base, bandwidth
+        degrees = [f.degrees(bandwidth) for f in base.factors]
+        eigenvalues = [f.laplacian(bandwidth) for f in base.factors]
+        bounds = [f.bounds(bandwidth) for f in base.factors]
+        chosen = [
+            index
+            for index in itertools.product(*(range(len(g)) for g in degrees))
+            if sum(g[i] ** 2 for g, i in zip(degrees, index, strict=True)) <= bandwidth**2
+        ]
+
+        def total(parts: list[tuple[float, ...]], power: int) -> Tensor:
+            sums = [
+                sum(g[i] ** power for g, i in zip(parts, index, strict=True)) for index in chosen
+            ]
+            return torch.tensor(sums, dtype=torch.float64)
+
+        self._columns = torch.tensor(chosen)
+        frequency = total([tuple(map(float, g)) for g in degrees], 2)
+        eigenvalue = total(eigenvalues, 1)
+        pairs = [[g[i] for g, i in zip(bounds, index, strict=True)] for index in chosen]
+        size = torch.tensor([math.prod(s for s, _ in p) for p in pairs], dtype=torch.float64)
+        speed = torch.tensor(
+            [math.sqrt(sum(k * k for _, k in p)) for p in pairs], dtype=torch.float64
+        )
+        self._mix: Tensor | None = None
+        if len(base.group) > 1:
+            self._mix = self._invariants(frequency)
+            weight = self._mix.square().T
+            # the functions that are mixed into one have one frequency
+            frequency, eigenvalue, speed = (weight @ a for a in (frequency, eigenvalue, speed))
+            size = self._mix.abs().T @ size
+        self.frequency, self.eigenvalue = frequency, eigenvalue
+        self._size, self._speed = size, speed
+        self._slopes = self._partial_derivatives()
+
+    @property
+    def count(self) -> int:
+        """How many functions there are."""
+        return len(self.frequency)
+
+    def __call__(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch p"]:
+        """All functions at b, differentiable."""
+        raw = self.raw(b)
+        return raw if self._mix is None else raw @ self._mix.to(raw)
+
+    def raw(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch q"]:
+        """The products before the invariants are taken, which `invariants` combines."""
+        parts = [
+            f.table(c, self.bandwidth)
+            for f, c in zip(self.base.factors, self.base.split(b), strict=True)
+        ]
+        columns = self._columns.to(b.device)
+        value = parts[0][..., columns[:, 0]]
+        for k, part in enumerate(parts[1:], 1):
+            value = value * part[..., columns[:, k]]
+        return value
+
+    def derivatives(self, coefficients: Float[Tensor, "p D"]) -> Float[Tensor, "w q D"]:
+        r"""The coefficients, over :meth:`raw`, of the partial derivatives of :math:`C \varphi`.
+
+        Those of solid harmonics, in the coordinates of the space around the sphere, are solid
+        harmonics of one degree less, and polynomials have polynomials as derivatives: no
+        function has to be differentiated.
+        """
+        raw = self.to_raw(coefficients)
+        matrices = self._slopes.to(raw)
+        return torch.stack([D @ raw for D in matrices])
+
+    def to_raw(self, coefficients: Float[Tensor, "p D"]) -> Float[Tensor, "q D"]:
+        """Coefficients over :meth:`raw` of a combination of the functions."""
+        return coefficients if self._mix is None else self._mix.to(coefficients) @ coefficients
+
+    def bounds(self) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+        r"""(s, l): :math:`|\varphi| \le s`, :math:`|\varphi'| \le l s`, :math:`|\varphi''| \le l^2
+        s` along geodesics of unit speed.
+        """
+        return self._size, self._speed
+
+    def _invariants(self, frequency: Tensor) -> Tensor:
+        """An orthonormal basis of the invariant functions, as columns of coefficients.
+
+        The mean over the group of the matrices by which it acts is the projection onto them; it
+        acts within functions of one frequency.
+        """
+        generator = torch.Generator().manual_seed(0)
+        blocks, columns = [], self._columns
+        for value in frequency.unique():
+            rows = (frequency == value).nonzero().squeeze(-1)
+            b = self.base.sample(3 * len(rows) + 20, generator=generator)
+            self._columns = columns[rows]
+            parts = [self.raw(c) for c in self.base.orbit(b)]
+            P = torch.linalg.lstsq(parts[0], torch.stack(parts).mean(0)).solution
+            if bool(((P - P.diag().diag()).abs() < 1e-9).all()):
+                V = torch.eye(len(rows), dtype=P.dtype)[:, P.diag() > 0.5]
+            else:
+                lam, U = torch.linalg.eigh((P + P.T) / 2)
+                V = U[:, lam > 0.5]
+            block = frequency.new_zeros(len(frequency), V.shape[1])
+            block[rows] = V
+            blocks.append(block)
+        self._columns = columns
+        return torch.cat(blocks, 1)
+
+    def _partial_derivatives(self) -> Tensor:
+        r"""Matrices A_i with :math:`\partial_i \varphi_k = \sum_j \varphi_j A_{i, jk}` over `raw`.
+
+        They are found from values at random points, factor by factor.
+        """
+        generator = torch.Generator().manual_seed(0)
+        place = {tuple(index): row for row, index in enumerate(self._columns.tolist())}
+        matrices = []
+        for k, f in enumerate(self.base.factors):
+            count = len(f.degrees(self.bandwidth))
+            x = torch.randn(3 * count + 20, f.width, generator=generator, dtype=torch.float64)
+            if f.width > 1:
+                x = (
+                    x
+                    / x.norm(dim=-1, keepdim=True)
+                    * (0.8 + 0.4 * torch.rand(len(x), 1, generator=generator, dtype=x.dtype))
+                )
+            else:
+                x = x.clamp(-2, 2)
+            value, slope = calculus.value_and_jacobian(
+                lambda y, f=f: f.table(y, self.bandwidth), x
+            )
+            for i in range(f.width):
+                A = torch.linalg.lstsq(value, slope[..., i]).solution
+                A = torch.where(A.abs() < 1e-9, 0.0, A)
+                big = A.new_zeros(len(place), len(place))
+                for index, column in place.items():
+                    for j in A[:, index[k]].nonzero().squeeze(-1).tolist():
+                        big[place[(*index[:k], j, *index[k + 1 :])], column] = A[j, index[k]]
+                matrices.append(big)
+        return torch.stack(matrices)

@@ -1,0 +1,1 @@
+"""Injective flows: M as the image of a decoder of a base of the right topology, laws included."""

@@ -1,0 +1,268 @@
+r"""Laws on bases as exponential families, and their images on M."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...distributions.base import ManifoldDistribution, likelihood_of
+from ...errors import TrainingError
+from ...manifolds.bases import Base, Spectrum
+from ..base import Learned
+from .image import Image
+
+BANDWIDTHS = {1: 24, 2: 10, 3: 4}
+SMOOTHNESS = (1.5, 3.0)  # powers of the Laplacian in the penalty
+_NEWTON = 60
+_SPAN = (-6.0, 4.0)  # of log10 of the strength of the penalty
+
+
+class BaseLaw(Learned, ABC):
+    """A law on a base B, with a density w.r.t. the volume of B, told on points of its cover.
+
+    To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
+    """
+
+    base: Base
+    log_z_error: float = 0.0
+
+    @abstractmethod
+    def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """Log density in nats w.r.t. the volume of B."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
+        """Independent points."""
+
+    @abstractmethod
+    def fit(
+        self, b: Float[Tensor, "n w"], generator: torch.Generator
+    ) -> Iterator[dict[str, float]]:
+        """Fit to base points; yields progress records."""
+
+
+class SpectralLaw(BaseLaw):
+    r"""The exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B, phi a
+    :class:`Spectrum`.
+
+    With r the volume factor of a decoder it is :math:`e^{a \cdot \varphi} / Z` w.r.t. the area of
+    M, and uniform on M for a = 0, whatever coordinates the decoder gives M.
+
+    The log likelihood less :math:`\tfrac{n\lambda}2 \sum_k \mu_k^s a_k^2`, mu the eigenvalues of
+    the Laplacian, is concave; Newton finds its maximum. lambda and s are those of the largest
+    evidence in Laplace's approximation (MacKay, 1992, "Bayesian interpolation",
+    https://doi.org/10.1162/neco.1992.4.3.415): no point has to be held out. Z is an integral by
+    quadrature.
+
+    Args:
+        base: B, without lines.
+        bandwidth: K; by the dimension of B when None.
+        image: M, whose volume factor is r; r = 1 when None.
+    """
+
+    coefficients: Tensor
+    log_z: Tensor
+    top: Tensor
+
+    def __init__(
+        self, base: Base, bandwidth: int | None = None, image: Image | None = None
+    ) -> None:
+        super().__init__()
+        # not a submodule: M is kept by the flow that has this law
+        self._image = (image,)
+        if not math.isfinite(base.volume):
+            raise TrainingError(
+                f"expected a base of finite volume for a spectral law, got {base.name}; "
+                "pass density='splines'"
+            )
+        self.base = base
+        self.bandwidth = BANDWIDTHS.get(base.dim, 3) if bandwidth is None else bandwidth
+        self.spectrum = Spectrum(base, self.bandwidth)
+        f = {"dtype": torch.float64}
+        self.register_buffer("coefficients", torch.zeros(self.spectrum.count, **f))
+        self.register_buffer("log_z", torch.tensor(math.log(base.volume), **f))
+        self.register_buffer("top", torch.zeros((), **f))
+
+    def energy(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """A . phi(b)."""
+        return self.spectrum.raw(b) @ self.spectrum.to_raw(self.coefficients.unsqueeze(-1))[:, 0]
+
+    def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """A . phi(b) + log r(b) - log Z."""
+        return self.energy(b) + self._log_r(b) - self.log_z
+
+    def _log_r(self, b: Tensor) -> Tensor:
+        image = self._image[0]
+        return b.new_zeros(b.shape[:-1]) if image is None else image.log_volume(b)
+
+    def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
+        """By rejection of uniform points."""
+        kept: list[Tensor] = []
+        count, tried = 0, 0
+        while count < n:
+            share = max(count, 1) / max(tried, 1) if tried else 0.3
+            m = min(65_536, int(1.2 * (n - count) / share) + 64)
+            b = self.base.sample(m, generator=generator)
+            u = torch.rand(m, generator=generator, dtype=b.dtype).to(b)
+            kept.append(b[u.log() + self.top <= self.energy(b) + self._log_r(b)])
+            count, tried = count + len(kept[-1]), tried + m
+        return torch.cat(kept)[:n]
+
+    def fit(
+        self, b: Float[Tensor, "n w"], generator: torch.Generator
+    ) -> Iterator[dict[str, float]]:
+        """The posterior mode at the penalty of the largest evidence, found by golden section."""
+        n = len(b)
+        mean = torch.cat([self.spectrum(part) for part in b.split(4096)]).mean(0)
+        nodes, w = self.base.nodes(max(2 * self.bandwidth, 12 if self.base.dim < 3 else 6))
+        r = self._log_r(nodes)
+        w = w * (r - r.max()).exp()
+        w = w / w.sum()
+        phi = self.spectrum(nodes)
+        live = self.spectrum.eigenvalue.to(phi) > 0
+        phi, mean = phi[:, live], mean[live]
+        mu = self.spectrum.eigenvalue.to(phi)[live]
+        best: tuple[float, Tensor] | None = None
+        for power in SMOOTHNESS:
+            penalty = mu**power
+            a = torch.zeros_like(mean)
+
+            def evidence(exponent: float, penalty: Tensor = penalty) -> float:
+                nonlocal a, best
+                lam = 10**exponent * penalty
+                a, nll, H = _mode(a, phi, w, mean, lam)
+                value = -n * nll - 0.5 * n * float(lam @ a.square())
+                value += 0.5 * float((n * lam).log().sum() - torch.logdet(n * H))
+                if best is None or value > best[0]:
+                    best = (value, a)
+                return value
+
+            golden = (math.sqrt(5) - 1) / 2
+            low, high = _SPAN
+            left, right = high - golden * (high - low), low + golden * (high - low)
+            at_left, at_right = evidence(left), evidence(right)
+            while high - low > 0.5:
+                if at_left > at_right:
+                    high, right, at_right = right, left, at_left
+                    left = high - golden * (high - low)
+                    at_left = evidence(left)
+                else:
+                    low, left, at_left = left, right, at_right
+                    right = low + golden * (high - low)
+                    at_right = evidence(right)
+                yield {"loss": -max(at_left, at_right) / n, "log10 penalty": (low + high) / 2}
+        if best is None:
+            raise TrainingError("no penalty was tried")
+        self.coefficients = torch.zeros_like(self.coefficients)
+        self.coefficients[live] = best[1]
+        self._normalise()
+        self.fitted = True
+
+    def _normalise(self) -> None:
+        """Z on two levels, and the largest energy."""
+        values = []
+        for degree in (3 * self.bandwidth, 4 * self.bandwidth + 8):
+            nodes, w = self.base.nodes(degree)
+            energy = self.energy(nodes) + self._log_r(nodes)
+            values.append(torch.logsumexp(energy + w.log(), 0))
+        self.log_z = values[1] + math.log(self.base.volume)
+        self.log_z_error = abs(float(values[1] - values[0]))
+        # the largest node, and the ascent from the best of them
+        b = nodes[energy.topk(min(64, len(nodes))).indices].clone()
+        step = 0.3 / (1 + self.bandwidth)
+        for _ in range(40):
+            b = b.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self._top(b).sum(), b)
+            E = self.base.frame(b.detach())
+            v = (E @ (E.mT @ slope.unsqueeze(-1))).squeeze(-1)
+            moved = self.base.move(b.detach(), step * v / (1e-9 + v.norm(dim=-1, keepdim=True)))
+            better = self._top(moved) > self._top(b.detach())
+            b = torch.where(better.unsqueeze(-1), moved, b.detach())
+            step = step if bool(better.any()) else step / 2
+        self.top = torch.maximum(energy.max(), self._top(b).max()).detach() + 1e-3
+
+    def _top(self, b: Tensor) -> Tensor:
+        return self.energy(b) + self._log_r(b)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Plain data kept beside the buffers."""
+        return {"fitted": self.fitted, "log_z_error": self.log_z_error}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        self.log_z_error = state["log_z_error"]
+
+
+def _mode(
+    a: Tensor, phi: Tensor, w: Tensor, mean: Tensor, lam: Tensor
+) -> tuple[Tensor, float, Tensor]:
+    """The a of least -a . mean + log sum_i w_i exp(a . phi_i) + lam . a^2 / 2, by damped Newton.
+
+    Returns:
+        a, the first two terms, and the Hessian of all.
+    """
+
+    def value(a: Tensor) -> tuple[Tensor, Tensor]:
+        energy = phi @ a
+        nll = torch.logsumexp(energy + w.log(), 0) - a @ mean
+        return nll, nll + 0.5 * (lam @ a.square())
+
+    nll, loss = value(a)
+    H = lam.diag()
+    for _ in range(_NEWTON):
+        p = torch.softmax(phi @ a + w.log(), 0)
+        average = p @ phi
+        centred = phi - average
+        H = centred.T @ (p[:, None] * centred) + lam.diag()
+        slope = average - mean + lam * a
+        step = -torch.linalg.solve(H, slope)
+        decrement = float(-(slope @ step))
+        if decrement < 1e-10:
+            break
+        fraction = 1.0
+        while fraction > 1e-6:
+            trial = a + fraction * step
+            new_nll, new_loss = value(trial)
+            if bool(new_loss <= loss - 1e-4 * fraction * decrement):
+                break
+            fraction /= 2
+        a, nll, loss = trial, new_nll, new_loss
+    return a, float(nll), H
+
+
+class ImageLaw(ManifoldDistribution):
+    r"""The image under g of a law on the base, w.r.t. the area of M.
+
+    .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J - d \log u, \qquad x = c + u\,
+              g(b).
+
+    Args:
+        image: M.
+        law: p_B.
+    """
+
+    def __init__(self, image: Image, law: BaseLaw, *, validate_args: bool | None = None) -> None:
+        self.image, self.law = image, law
+        super().__init__(
+            image,
+            likelihood=likelihood_of(law.log_z_error),
+            log_z_error=law.log_z_error,
+            validate_args=validate_args,
+        )
+
+    def log_prob_at(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """Log p at the points of M with these base points."""
+        return self.law.log_prob(b) - self.image.log_volume(b)
+
+    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        return self.log_prob_at(self.image.encode(x).b).reshape(x.shape[:-1])
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        return self.image.decode(self.law.sample(n, generator))
