@@ -1,15 +1,18 @@
 """Sets learned as zero sets of a network, against known answers.
 
     python benchmarks/implicit.py [--seeds 3] [--cases circle torus ...] [--no-topology]
+        [--curvature]
 
 Every row is one fit to fresh data with the default settings. Columns: form found; CPU seconds of
 the fit; distance of the data to M, and of 4000 fresh true points to M, median/99 %/max; distance
 of 1500 points of M to the true set, 99 %/max, where it is known in closed form; least singular
 value of DF on the data; uniform box points that converge to a zero in the box but outside the
-guard, and inside the guard away from M; topology verdict of the points of M over Z/2 and Z/3.
-Lengths are relative to the diameter of the data. The points of M are true points, moved by
-2 % of the diameter and projected; the noisy row has noise of 2 % of the diameter in the data and
-compares with the true set.
+guard, and inside the guard away from M; for conformers, the largest error of a bond length of the
+points of M, in Angstrom; with --curvature, for surfaces, the integral of the Gauss curvature over
+M by quadrature on charts of it, over 2 pi, with the difference of two levels, and the Euler
+characteristic; topology verdict of the points of M over Z/2 and Z/3. Lengths are relative to the
+diameter of the data. The points of M are true points, moved by 2 % of the diameter and projected;
+the noisy row has noise of 2 % of the diameter in the data and compares with the true set.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from topogen.data import alanine
 from topogen.models.implicit import NeuralImplicit
 from topogen.points import diameter
 
+# nodes per axis of every chart, on the coarser of two levels of quadrature
+_PER_AXIS = 24
+
 
 @dataclass(frozen=True)
 class Case:
@@ -41,6 +47,7 @@ class Case:
     homology: tg.Homology
     nearest: Callable[[Tensor], Tensor] | None = None
     even: Callable[[int, int], Tensor] | None = None
+    remark: Callable[[Tensor], str] | None = None
 
 
 def generator(seed: int) -> torch.Generator:
@@ -130,8 +137,17 @@ def conformers() -> Case:
         rows = torch.randperm(8000, generator=generator(seed))[:n]
         return torch.from_numpy(alanine.conformers())[rows]
 
-    torus = tg.Torus().homology
-    return Case(2, lambda seed: observed(8000, seed), observed, torus, far_from_torus)
+    def bonds(x: Tensor) -> str:
+        return f"bonds {alanine.bond_error(x):.1e}"
+
+    return Case(
+        2,
+        lambda seed: observed(8000, seed),
+        observed,
+        tg.Torus().homology,
+        far_from_torus,
+        remark=bonds,
+    )
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -157,7 +173,16 @@ def quantiles(d: Tensor, *levels: float) -> str:
     return "/".join(f"{float(v):.1e}" for v in d.quantile(torch.tensor(levels, dtype=d.dtype)))
 
 
-def row(name: str, seed: int, topology: bool) -> str:
+def total_curvature(M: NeuralImplicit, points: Tensor, chi: int) -> str:
+    """The integral of the Gauss curvature over 2 pi, its error, and the Euler characteristic."""
+    atlas = tg.ProjectedAtlas(M)
+    tg.fit(atlas, points, progress=False)
+    total = atlas.integrate(M.gauss_curvature, per_axis=_PER_AXIS)
+    value, error = (float(t) / (2 * math.pi) for t in (total.value, total.error))
+    return f"curvature {value:.5f} +- {error:.0e} ({chi})"
+
+
+def row(name: str, seed: int, *, topology: bool, curvature: bool) -> str:
     """Fit once and measure."""
     case = CASES[name]()
     x = case.data(seed)
@@ -180,16 +205,18 @@ def row(name: str, seed: int, topology: bool) -> str:
     off = "-"
     if case.nearest is not None:
         off = quantiles(case.nearest(points[:1500]) / size, 0.99, 1.0)
-    verdict = ""
+    last = [] if case.remark is None else [case.remark(points)]
+    if curvature and case.dim == 2:
+        last.append(total_curvature(M, x, case.homology.euler_characteristic))
     if topology:
-        verdict = tg.check_topology(points, expected=case.homology, seed=seed).verdict
+        last.append(tg.check_topology(points, expected=case.homology, seed=seed).verdict)
     return (
         f"{name:11s} {seed:2d} {M.form:8s} {seconds:5.1f} {result.status:10s} "
         f"{quantiles(data, 0.5, 0.99, 1.0)}  {quantiles(true, 0.5, 0.99, 1.0)}  {off:15s}  "
         f"{checks.smallest:.3f} {checks.next:.3f}  {checks.far:.4f} "
         f"{max(checks.near, checks.tube):.4f}  "
         f"{checks.components}/{checks.expected} lost {len(fresh) - len(true)} "
-        f"+ {len(shaken) - len(points)}  {verdict}"
+        f"+ {len(shaken) - len(points)}  " + "  ".join(last)
     )
 
 
@@ -231,6 +258,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--cases", nargs="*", default=list(CASES))
     parser.add_argument("--no-topology", action="store_true")
+    parser.add_argument("--curvature", action="store_true")
     parser.add_argument("--table", type=Path, help="rows printed earlier: sum them up and stop")
     arguments = parser.parse_args()
     if arguments.table is not None:
@@ -243,7 +271,10 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in arguments.cases:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
-            print(row(name, seed, not arguments.no_topology), flush=True)
+            found = row(
+                name, seed, topology=not arguments.no_topology, curvature=arguments.curvature
+            )
+            print(found, flush=True)
 
 
 if __name__ == "__main__":
