@@ -67,6 +67,7 @@ class FlowMatching(Model):
         steps: of the descent.
         batch: examples of a step.
         pairing: of base and data points: by optimal "transport" within a block, or "independent".
+        late: power by which times crowd towards 1, where fine details form; 1 is uniform.
         held_out: share of the points that chooses the weights; 0 keeps the last ones.
         tol: of the integration, see :class:`FlowLaw`.
 
@@ -105,6 +106,7 @@ class FlowMatching(Model):
         steps: int = 3000,
         batch: int = 512,
         pairing: Pairing = "transport",
+        late: float = 1.0,
         held_out: float = 0.1,
         tol: float = 1e-5,
     ) -> None:
@@ -116,8 +118,10 @@ class FlowMatching(Model):
                 "expected width, depth, steps, batch >= 1, features >= 0 and 0 <= held_out < 1, "
                 f"got {width}, {depth}, {steps}, {batch}, {features}, {held_out}"
             )
-        if not (tol > 0 and finest > 0):
-            raise ValueError(f"expected tol > 0 and finest > 0, got {tol} and {finest}")
+        if not (tol > 0 and finest > 0 and late >= 1):
+            raise ValueError(
+                f"expected tol > 0, finest > 0 and late >= 1, got {tol}, {finest} and {late}"
+            )
         if atlas is not None and atlas.manifold is None:
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         require_flows(manifold)
@@ -136,6 +140,7 @@ class FlowMatching(Model):
         self.width, self.depth, self.features, self.finest = width, depth, features, finest
         self.steps, self.batch, self.held_out, self.tol = steps, batch, held_out, tol
         self.pairing: Pairing = pairing
+        self.late = late
         self.field = Field(
             manifold.ambient_dim, width=width, depth=depth, features=features, finest=finest
         )
@@ -205,6 +210,7 @@ class FlowMatching(Model):
             train,
             pairing=self.pairing,
             block=min(self.batch, _BLOCK),
+            late=self.late,
             generator=generator,
         )
         yield {"points": train.shape[0], "held_out": held.shape[0], "lost": self.lost}
@@ -239,10 +245,7 @@ class FlowMatching(Model):
         some, base = held[:_SCORED], self._base()
 
         def score() -> float:
-            def velocity(x: Tensor, t: Tensor) -> Tensor:
-                return self.field(x, t).to(torch.float64)
-
-            law = FlowLaw(base, velocity, tol=_COARSE, error=0.0, validate_args=False)
+            law = FlowLaw(base, self.field, tol=_COARSE, error=0.0, validate_args=False)
             value = law._log_prob(some)
             # unknown for a few steep rows does not undo the others
             return (

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _TIMES = 4
+# details of this size in time are seen at its end
+_END = 3e-3
 
 
 class Field(nn.Module):
@@ -19,7 +21,7 @@ class Field(nn.Module):
 
     It sees :math:`y = (x - m) / s`, a similarity fixed by the data, the cosines and sines of
     :math:`By`, with rows of B of lengths spread evenly in the logarithm from 1 to `finest`, and
-    those of :math:`\pi k t`. The last layer starts at 0: no flow.
+    those of :math:`\pi k t` and :math:`\log(1 - t + .003)`. The last layer starts at 0: no flow.
 
     M. Tancik et al., Fourier features let networks learn high frequency functions (2020),
     https://arxiv.org/abs/2006.10739.
@@ -46,7 +48,7 @@ class Field(nn.Module):
     ) -> None:
         super().__init__()
         self.finest = finest
-        sizes = [ambient_dim + 2 * features + 1 + 2 * _TIMES, *[width] * depth, ambient_dim]
+        sizes = [ambient_dim + 2 * features + 2 + 2 * _TIMES, *[width] * depth, ambient_dim]
         self.W = nn.ParameterList(torch.zeros(a, b).double() for a, b in pairwise(sizes))
         self.b = nn.ParameterList(torch.zeros(b).double() for b in sizes[1:])
         self.register_buffer("centre", torch.zeros(ambient_dim, dtype=torch.float64))
@@ -77,7 +79,8 @@ class Field(nn.Module):
         k = torch.arange(1, _TIMES + 1, dtype=y.dtype, device=y.device)
         s = t.to(y.dtype).unsqueeze(-1)
         wave = torch.pi * k * s
-        h = torch.cat([y, turn.cos(), turn.sin(), s, wave.cos(), wave.sin()], -1)
+        end = 1 + (1 - s + _END).log() / 3
+        h = torch.cat([y, turn.cos(), turn.sin(), s, wave.cos(), wave.sin(), end], -1)
         layers = list(zip(self.W, self.b, strict=True))
         for W, b in layers[:-1]:
             h = functional.silu(h @ W + b)

@@ -81,7 +81,7 @@ def divergence(
     Q, H = geometry.frame(x)
 
     def along(c: Tensor) -> Tensor:
-        return velocity(x + (Q @ c.unsqueeze(-1)).squeeze(-1), t)
+        return velocity(x + (Q @ c.unsqueeze(-1)).squeeze(-1), t).to(x.dtype)
 
     f, DfQ = calculus.value_and_jacobian(along, x.new_zeros(x.shape[0], Q.shape[-1]))
     v = (Q @ (Q.mT @ f.unsqueeze(-1))).squeeze(-1)
@@ -141,7 +141,7 @@ def _flow(
         if density:
             v, div = divergence(geometry, velocity, y, t)
             return span * torch.cat([v, div.unsqueeze(-1)], -1)
-        f, Q = velocity(y, t), geometry.basis(y)
+        f, Q = velocity(y, t).to(y.dtype), geometry.basis(y)
         v = (Q @ (Q.mT @ f.unsqueeze(-1))).squeeze(-1)
         return span * torch.cat([v, torch.zeros_like(v[:, :1])], -1)
 

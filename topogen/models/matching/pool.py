@@ -51,6 +51,7 @@ class Pool:
         data: points of M.
         pairing: "transport", or "independent".
         block: points that are paired at once.
+        late: power by which times crowd towards 1; 1 is uniform.
         generator: source of randomness.
 
     Attributes:
@@ -66,11 +67,12 @@ class Pool:
         *,
         pairing: Pairing,
         block: int,
+        late: float = 1.0,
         generator: torch.Generator,
     ) -> None:
         self.geometry, self.draw, self.data = geometry, draw, data
         self.pairing: Pairing = pairing
-        self.block = block
+        self.block, self.late = block, late
         self.arcs = arcs_of(geometry.manifold)
         self.routes = (
             None if self.arcs is not None else Routes(geometry, draw(_LANDMARKS, generator))
@@ -100,10 +102,10 @@ class Pool:
     def examples(self, generator: torch.Generator) -> Examples:
         """One example for each pair, at a new time."""
         if self.knots is not None and self.routes is not None:
-            t = _times(self.knots.shape[0], generator)
+            t = _times(self.knots.shape[0], self.late, generator)
             x, u, ok = self.routes.at(self.knots, t)
         elif self.arcs is not None and self.ends is not None:
-            t = _times(self.ends[0].shape[0], generator)
+            t = _times(self.ends[0].shape[0], self.late, generator)
             x, u, ok = self.arcs(*self.ends, t)
             self.tried, self.lost = self.tried + ok.numel(), self.lost + int((~ok).sum())
         else:
@@ -121,7 +123,8 @@ class Pool:
         return torch.from_numpy(linear_sum_assignment(cost.numpy())[1])
 
 
-def _times(n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
-    """Times in [0, 1), one in each of n equal parts, in random order."""
+def _times(n: int, late: float, generator: torch.Generator) -> Float[Tensor, " n"]:
+    """Times 1 - (1 - u)^late, u one in each of n equal parts of [0, 1), in random order."""
     u = torch.rand(n, generator=generator, dtype=torch.float64)
-    return ((torch.arange(n) + u) / n)[torch.randperm(n, generator=generator)]
+    t = 1 - (1 - (torch.arange(n) + u) / n) ** late
+    return t[torch.randperm(n, generator=generator)]

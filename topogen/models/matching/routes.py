@@ -97,16 +97,15 @@ class Routes:
         self, knots: Float[Tensor, "n K D"], t: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"], Bool[Tensor, " n"]]:
         """x_t, its velocity by a difference, and whether both were found."""
-        h = torch.where(t < 0.5, _STEP, -_STEP).to(t)
         legs = knots.diff(dim=1).norm(dim=-1)
         reached = torch.nn.functional.pad(legs.cumsum(-1), (1, 0))
         total = reached[:, -1:].clamp_min(1e-300)
         reached = reached / total
         # both ends of the difference on one leg: the polygon has corners
-        leg = torch.searchsorted(reached, t.unsqueeze(-1), right=True) - 1
+        leg = torch.searchsorted(reached, t.contiguous().unsqueeze(-1), right=True) - 1
         leg = leg.clamp(0, knots.shape[1] - 2)
         low, high = reached.gather(1, leg).squeeze(-1), reached.gather(1, leg + 1).squeeze(-1)
-        h = torch.where(t - low < high - t, h.abs(), -h.abs())
+        h = torch.where(t - low < high - t, _STEP, -_STEP).to(t)
         width = (high - low).clamp_min(1e-300)
         rows = torch.arange(knots.shape[0])
         a, b = knots[rows, leg.squeeze(-1)], knots[rows, leg.squeeze(-1) + 1]
