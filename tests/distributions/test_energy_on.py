@@ -99,7 +99,7 @@ def test_samples_follow_a_narrow_density():
 def test_bounds_that_are_too_small_are_raised():
     """A sampler on a coarse grid still has the right law: the bounds are raised where exceeded."""
     q = EnergyOn(tg.Circle().atlas(), lambda x: 4 * (6 * x[..., 0]).sin(), per_axis=64)
-    q._bounds = 0.2 * q._cell_bounds()
+    q._cells.bounds *= 0.2
     drawn = q.draw(4000, seeded(0))
     assert drawn.raised > 0
     exact = q.atlas.integrate(lambda x: q.log_prob(x).exp() * x[:, 0])
@@ -165,3 +165,9 @@ def test_wrong_use_is_named():
         EnergyOn(atlas, waves, levels=Levels.of(tg.Circle().atlas()))
     with pytest.raises(UnsupportedError, match="dimension 1, 2 or 3"):
         EnergyOn(tg.FlatTorus(4).atlas(), waves)
+
+
+def test_an_atlas_and_its_uniform_law_draw_alike():
+    atlas = tg.Torus().atlas()
+    q = tg.Uniform(atlas, tol=0.01)
+    assert atlas.sample_uniform(500, seeded(0)).equal(q.sample((500,), generator=seeded(0)))

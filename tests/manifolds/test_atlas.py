@@ -205,6 +205,11 @@ def test_uniform_samples() -> None:
     assert again[0].equal(again[1])
 
 
+def test_uniform_samples_in_dimension_four() -> None:
+    square = Sphere(4).atlas().sample_uniform(2000, seeded())[:, 0].square()
+    assert abs(float(square.mean()) - 1 / 5) < 5 * float(square.std()) / math.sqrt(2000)
+
+
 def test_an_infinite_area_cannot_be_sampled() -> None:
     blow_up = FunctionChart(
         lambda u: u / (1 - u * u), lambda x: 2 * x / (1 + (1 + 4 * x * x).sqrt()), domain=Ball(1)

@@ -5,29 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
-from ..manifolds.integration import Quadrature, weighted_volume
+from ..manifolds.integration import Quadrature
+from ..manifolds.rejection import Cells, Draw, start
 from .base import ManifoldDistribution, likelihood_of
 
 LogDensity = Callable[[Tensor], Tensor]
-
-# nodes of the coarser of the first two levels, all charts together, by dimension
-_START = {1: 400, 2: 4000, 3: 12_000}
-# a cell's bound is the largest value at its node and the nodes next to it, times this
-_SLACK = 1.25
-_MAX_RESTARTS = 50
-_MIN_ACCEPTANCE = 1e-3
-_CHUNK = 32_768
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ class Levels:
                 "from samples (topogen.models.energy.bridge)"
             )
         if per_axis is None:
-            per_axis = max(6, round((_START[atlas.dim] / len(atlas)) ** (1 / atlas.dim)))
+            per_axis = start(atlas.dim, len(atlas))
         if per_axis < 2:
             raise ValueError(f"expected per_axis >= 2, got {per_axis}")
         fine = math.ceil(1.5 * per_axis)
@@ -153,21 +146,6 @@ def evaluate(log_density: LogDensity, x: Float[Tensor, "n D"]) -> Float[Tensor, 
 def log_sum(q: Quadrature, f: Float[Tensor, " N"]) -> Float[Tensor, ""]:
     """Log of sum_i w_i exp f_i."""
     return (q.weights.log() + f).logsumexp(0)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Points drawn by rejection, and what it took.
-
-    Attributes:
-        points: shape (n, D).
-        proposed: proposals under the final bounds.
-        raised: how often a bound proved too small: it was raised, and the draw began again.
-    """
-
-    points: Float[Tensor, "n D"]
-    proposed: int
-    raised: int
 
 
 class EnergyOn(ManifoldDistribution):
@@ -237,7 +215,6 @@ class EnergyOn(ManifoldDistribution):
             log_z = levels.log_integral(log_density)
         self.atlas, self.levels, self.log_density, self.log_z = atlas, levels, log_density, log_z
         self._trainable = True
-        self._bounds: Tensor | None = None
         super().__init__(
             levels.manifold,
             likelihood=likelihood_of(log_z.error),
@@ -270,85 +247,12 @@ class EnergyOn(ManifoldDistribution):
             UnsupportedError: bounds went on being exceeded, or next to nothing is kept: f has
                 peaks narrower than the cells.
         """
-        bounds = self._cell_bounds() if self._bounds is None else self._bounds
-        for raised in range(_MAX_RESTARTS):
-            points, proposed, bounds = self._rejection(n, bounds, generator)
-            self._bounds = bounds
-            if points is not None:
-                return Draw(points, proposed, raised)
-        raise UnsupportedError(
-            f"expected a density that cells of {self.levels.per_axis} per axis resolve, but its "
-            f"bounds were exceeded {_MAX_RESTARTS} times; pass a larger per_axis"
-        )
+        return self._cells.draw(n, generator)
 
-    def _cell_bounds(self) -> Float[Tensor, "K N"]:
-        """Per chart and cell, a bound on the density's share in the cell, over e^(log Z)."""
-        q, n, d = self.levels.fine, self.levels.per_axis, self.atlas.dim
-        mass = (q.weights.log() + evaluate(self.log_density, q.points) - self.log_z.value).exp()
-        grid = mass.new_zeros(len(self.atlas), n**d)
-        for k, chart in enumerate(self.atlas):
-            mine = q.chart == k
-            low, high = chart.domain.bounding_box()
-            index = ((q.latent[mine] - low) / (high - low) * n).long().clamp(0, n - 1)
-            flat = index[:, 0]
-            for axis in range(1, d):
-                flat = flat * n + index[:, axis]
-            grid[k, flat] = mass[mine]
-        pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[d - 1]
-        spread = cast("Tensor", pool(grid.reshape(-1, 1, *[n] * d), 3, stride=1, padding=1))
-        return _SLACK * spread.reshape(len(self.atlas), -1)
-
-    def _rejection(
-        self, n: int, bounds: Float[Tensor, "K N"], generator: torch.Generator | None
-    ) -> tuple[Tensor | None, int, Tensor]:
-        """N points under the bounds, or None and the larger bounds that are needed."""
-        expected = 1 / float(bounds.sum())  # the masses of all cells add up to 1
-        if expected < _MIN_ACCEPTANCE:
-            raise UnsupportedError(
-                f"expected bounds that keep a share {_MIN_ACCEPTANCE} of the proposals, got "
-                f"{expected:.1e}: the density has peaks narrower than a cell; pass a larger "
-                "per_axis"
-            )
+    @cached_property
+    def _cells(self) -> Cells:
         charts = cast("list[Chart]", list(self.atlas))
-        kept: list[Tensor] = []
-        count = proposed = 0
-        while count < n or not kept:
-            m = min(_CHUNK, int(1.1 * (n - count) / expected) + 64)
-            proposed += m
-            cell = torch.multinomial(bounds.flatten(), m, replacement=True, generator=generator)
-            u = torch.rand(m, self.atlas.dim + 1, generator=generator, dtype=torch.float64)
-            x, mass = self._at(charts, cell, u[:, 1:])
-            limit = bounds.flatten()[cell]
-            if bool((mass > limit).any()):
-                over = mass > limit
-                larger = bounds.flatten().scatter_reduce(
-                    0, cell[over], _SLACK * mass[over], reduce="amax"
-                )
-                return None, proposed, larger.reshape(bounds.shape)
-            kept.append(x[u[:, 0] * limit < mass])
-            count += kept[-1].shape[0]
-        # in the order of the proposals: cutting the tail is then no bias
-        return torch.cat(kept)[:n], proposed, bounds
+        return Cells(charts, self.levels.fine, self.levels.per_axis, self._normalised)
 
-    def _at(
-        self, charts: list[Chart], cell: Int[Tensor, " m"], u: Float[Tensor, "m d"]
-    ) -> tuple[Tensor, Tensor]:
-        """Points at places u in [0, 1)^d of cells, and the density's share as in the bounds."""
-        n, d = self.levels.per_axis, self.atlas.dim
-        x = u.new_zeros(u.shape[0], self.atlas.ambient_dim)
-        mass = u.new_zeros(u.shape[0])
-        owner, flat = cell // n**d, cell % n**d
-        index = torch.stack([flat // n ** (d - 1 - axis) % n for axis in range(d)], -1)
-        for k in owner.unique().tolist():
-            mine = (owner == k).nonzero().squeeze(-1)
-            low, high = charts[k].domain.bounding_box()
-            step = (high - low) / n
-            z = low + step * (index[mine] + u[mine])
-            inside = charts[k].domain.contains(z)
-            mine, z = mine[inside], z[inside]
-            y, density, _ = weighted_volume(charts, k, z)
-            found = density > 0
-            mine, y, density = mine[found], y[found].to(x), density[found].to(mass)
-            f = evaluate(self.log_density, y) - self.log_z.value
-            x[mine], mass[mine] = y, density * float(step.prod()) * f.exp()
-        return x, mass
+    def _normalised(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        return evaluate(self.log_density, x) - self.log_z.value

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import AtlasError, NotFittedError
 from ..points import diameter
-from . import integration
+from . import integration, rejection
 from . import nerve as _nerve
 from . import orientation as _orientation
 from .base import Manifold
@@ -284,16 +284,16 @@ class Atlas(nn.Module):
     ) -> Float[Tensor, "n D"]:
         r"""N independent points of law H^d / H^d(M), float64 on the CPU, without gradients.
 
-        Exact rejection: uniform latent points of chart k are kept in proportion to
-        :math:`\rho_k \sqrt{\det G_k}`; a bound that turns out too small is raised and the draw
-        starts again.
+        Exact rejection, under bounds on :math:`\rho_k \sqrt{\det G_k}` in the cells of a grid of
+        every chart; a bound that turns out too small is raised and the draw starts again. For many
+        draws take :class:`~topogen.Uniform` of the atlas, which keeps the grids.
 
         Raises:
             UnsupportedError: the area element is not bounded.
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")
-        return integration.sample_uniform(self._listed(), n, generator)
+        return rejection.sample_uniform(self._listed(), n, generator)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

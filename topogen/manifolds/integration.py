@@ -1,4 +1,4 @@
-r"""Integrals over M by a partition of unity, and the area-uniform law, from nothing but charts.
+r"""Integrals over M by a partition of unity, from nothing but charts.
 
 With :math:`\psi_k: U_k \to M` the charts, :math:`G_k = J_k^\top J_k` and :math:`\rho_k` a smooth
 partition of unity,
@@ -27,12 +27,11 @@ from .charts import Chart
 # Nodes per axis of the coarser level, by dimension. One refinement multiplies them by 3/2.
 _START = {1: 96, 2: 48, 3: 20}
 _START_ABOVE = 10
-_CHUNK = 32_768
+# rows handled at a time
+CHUNK = 32_768
 # Of the bump exp(-s / depth). With s = 3 the area of a sphere from two charts of 48 nodes per axis
 # is off by 1e-7; with a bump that is flat on half of its chart, by 1e-4.
 _STEEPNESS = 3.0
-_MAX_RESTARTS = 50
-_MIN_ACCEPTANCE = 1e-3
 
 
 class Quadrature(NamedTuple):
@@ -118,7 +117,7 @@ def nodes(charts: Sequence[Chart], per_axis: int) -> Iterator[Quadrature]:
     """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
     for k, chart in enumerate(charts):
         grid, cell = chart.domain.grid(per_axis)
-        for z in grid.split(_CHUNK):
+        for z in grid.split(CHUNK):
             with torch.no_grad():  # not around the yield: the integrand keeps its gradients
                 x, density, Q = weighted_volume(charts, k, z)
             kept = density != 0  # NaN is kept: it must be seen
@@ -202,73 +201,3 @@ def _level(
             "grid; check decode with topogen.testing.check_chart"
         )
     return total, size
-
-
-def sample_uniform(
-    charts: Sequence[Chart], n: int, generator: torch.Generator | None
-) -> Float[Tensor, "n D"]:
-    """See :meth:`Atlas.sample_uniform`."""
-    corners = [chart.domain.bounding_box() for chart in charts]
-    boxes = torch.stack([(high - low).prod() for low, high in corners]).cpu()
-    with torch.no_grad():
-        bound = torch.stack([_largest(charts, k) for k in range(len(charts))]).cpu()
-        if not bool((bound > 0).any()):
-            raise AtlasError("expected an atlas of positive volume, but every chart has volume 0")
-        for _ in range(_MAX_RESTARTS):
-            points, larger = _rejection(charts, n, 1.2 * bound, boxes, generator)
-            if points is not None:
-                return points
-            bound = torch.maximum(bound, larger)
-    raise _unbounded(bound)
-
-
-def _unbounded(bound: Tensor) -> UnsupportedError:
-    return UnsupportedError(
-        f"expected a bounded area element, but it reaches {float(bound.max()):.1e} and next to no "
-        "proposal is kept; the volume may be infinite: use charts with smaller domains"
-    )
-
-
-def _largest(charts: Sequence[Chart], k: int) -> Tensor:
-    """The largest value of rho_k sqrt(det G_k) on a grid of U_k."""
-    z, _ = charts[k].domain.grid(start(charts[k].dim))
-    found = [weighted_volume(charts, k, part)[1].max() for part in z.split(_CHUNK)]
-    return torch.stack(found).max().to(torch.float64)
-
-
-def _rejection(
-    charts: Sequence[Chart],
-    n: int,
-    bound: Tensor,
-    boxes: Tensor,
-    generator: torch.Generator | None,
-) -> tuple[Tensor | None, Tensor]:
-    """N points under fixed bounds, or None and the larger bounds that are needed."""
-    accepted = []
-    count = proposed = 0
-    while count < n or not accepted:
-        if proposed > 50_000 and count < _MIN_ACCEPTANCE * proposed:
-            raise _unbounded(bound)
-        m = min(_CHUNK, 2 * (n - count) + 64)
-        proposed += m
-        chosen = torch.multinomial(bound * boxes, m, replacement=True, generator=generator)
-        u = torch.rand(m, charts[0].dim + 1, generator=generator, dtype=torch.float64)
-        x = u.new_zeros(m, charts[0].ambient_dim)
-        kept = torch.zeros(m, dtype=torch.bool)
-        for k, chart in enumerate(charts):
-            mine = (chosen == k).nonzero().squeeze(-1)
-            low, high = chart.domain.bounding_box()
-            z = low + (high - low) * u[mine, 1:].to(low)
-            inside = chart.domain.contains(z).cpu()
-            mine, z = mine[inside], z[inside.to(z.device)]
-            if mine.numel() == 0:
-                continue
-            y, density = (t.to("cpu", torch.float64) for t in weighted_volume(charts, k, z)[:2])
-            if bool((density > bound[k]).any()):
-                larger = bound.clone()
-                larger[k] = density.max()
-                return None, larger
-            x[mine], kept[mine] = y, u[mine, 0] * bound[k] < density
-        accepted.append(x[kept])  # in the order of the proposals: cutting the tail is then no bias
-        count += int(kept.sum())
-    return torch.cat(accepted)[:n], bound
