@@ -51,6 +51,7 @@ from .distributions.von_mises import VonMisesFisher as VonMisesFisher
 # learned: a set, charts, a law
 from .models.density import AtlasDensity as AtlasDensity
 from .models.energy import ImplicitDensity as ImplicitDensity
+from .models.flow import SplineFlow as SplineFlow
 from .models.implicit import NeuralImplicit as NeuralImplicit
 from .models.local import LocalPolynomials as LocalPolynomials
 from .models.matching import FlowMatching as FlowMatching

@@ -1,0 +1,166 @@
+"""The spline of one coordinate, given the coordinates before it, by networks side by side."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..splines import Spline
+from .coordinates import TAU, Coordinate, angle
+
+# a vector shorter than this is not yet a direction, and the spline is near the identity
+_FAINT = 0.1
+# first weights: how fast the first layer turns over the unit circle
+_FIRST = 2.0
+# largest pull of a circle to one point
+_STRONGEST = 0.97
+
+
+class Located(NamedTuple):
+    """One coordinate of n points, as each of K maps sees it.
+
+    Attributes:
+        u: the coordinate, in [0, 1], shape (K, n).
+        context: embedded coordinates before it, shape (K, n, c).
+        gate: 0 where the coordinate is undefined, at most 1, shape (K, n).
+    """
+
+    u: Tensor
+    context: Tensor
+    gate: Tensor
+
+
+class Conditioner(nn.Module):
+    r"""K perceptrons that give the map of one coordinate from the coordinates before it.
+
+    On an interval, or for a polar angle, the map is a :class:`~topogen.models.splines.Spline`. On
+    a circle it is a rotation, a Moebius map and a spline: the network gives a vector v, whose
+    direction is turned to angle 0, and the Moebius map spreads the neighbourhood of that angle,
+
+    .. math:: \tan\tfrac{t'}{2} = \frac{1 + \rho}{1 - \rho} \tan\tfrac t2, \qquad
+              \rho = \frac{|v|}{\sqrt{1 + |v|^2}},
+
+    up to a factor .97 in rho. What goes into the spline is multiplied by a gate, and on a circle
+    by :math:`|v|^2 / (|v|^2 + .01)`; rho is multiplied by the gate. The map is thus a rotation
+    where the gate or v is 0: the density is continuous where a coordinate (at the poles of a
+    sphere) or a direction is undefined.
+
+    Args:
+        count: K.
+        coordinate: what the map acts on.
+        inputs: length of the context.
+        bins: of the spline.
+        width: units of a hidden layer.
+        depth: hidden layers; none where there is no context.
+
+    References:
+        D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
+        https://arxiv.org/abs/2002.02428
+
+    Example:
+        >>> net = Conditioner(3, Coordinate("turn"), 2, bins=4, width=8, depth=1)
+        >>> net.start(torch.Generator().manual_seed(0))
+        >>> at = Located(torch.rand(3, 7).double(), torch.randn(3, 7, 2), torch.ones(3, 7))
+        >>> v, log_slope = net(at)
+        >>> bool((net.inverse(at._replace(u=v)) - at.u).abs().max() < 1e-12)
+        True
+    """
+
+    def __init__(
+        self,
+        count: int,
+        coordinate: Coordinate,
+        inputs: int,
+        *,
+        bins: int,
+        width: int,
+        depth: int,
+    ) -> None:
+        super().__init__()
+        self.turns, self.bins = coordinate.kind == "turn", bins
+        outputs = 3 * bins + (2 if self.turns else 1)
+        sizes = [inputs, *[width] * depth, outputs] if inputs else [0, outputs]
+        zeros = torch.zeros(count, 1, 1, dtype=torch.float64)
+        self.W = nn.ParameterList(zeros.repeat(1, a, b) for a, b in pairwise(sizes) if inputs)
+        self.b = nn.ParameterList(zeros.repeat(1, 1, b) for b in sizes[1:])
+
+    @torch.no_grad()
+    def start(self, generator: torch.Generator) -> None:
+        """Draw the first weights: splines are the identity, vectors have length 1."""
+
+        def normal(p: Tensor) -> Tensor:
+            return torch.randn(p.shape, generator=generator, dtype=p.dtype)
+
+        W, b = cast("list[Tensor]", list(self.W)), cast("list[Tensor]", list(self.b))
+        for i, weight in enumerate(W[:-1]):
+            gain = _FIRST if i == 0 else 1.0
+            weight.copy_(gain / weight.shape[-2] ** 0.5 * normal(weight))
+            b[i].copy_(gain / 2 * normal(b[i]))
+        for p in (*W[-1:], b[-1]):
+            p.zero_()
+        if self.turns:
+            v = normal(b[-1][..., -2:])
+            b[-1][..., -2:] = v / v.norm(dim=-1, keepdim=True)
+
+    def forward(self, at: Located) -> tuple[Float[Tensor, "K n"], Float[Tensor, "K n"]]:
+        """The coordinate after the map, and the log of the derivative."""
+        S, turn, pull = self._map(at)
+        if not self.turns:
+            return S.value_and_log_slope(at.u)
+        u, spread = moebius(at.u - turn, pull)
+        v, log_slope = S.value_and_log_slope(u)
+        return v, log_slope + spread
+
+    def inverse(self, at: Located) -> Float[Tensor, "K n"]:
+        """The coordinate before the map, of at.u after it."""
+        S, turn, pull = self._map(at)
+        u = S.inverse(at.u)
+        return torch.remainder(moebius(u, -pull)[0] + turn, 1.0) if self.turns else u
+
+    def _map(self, at: Located) -> tuple[Spline, Tensor, Tensor]:
+        """The splines, and the turns and pulls that come before them on a circle."""
+        raw = self._outputs(at.context)
+        gate = at.gate.to(raw.dtype)
+        if not self.turns:
+            w, h, d = (gate.unsqueeze(-1) * raw).split([self.bins, self.bins, self.bins + 1], -1)
+            return Spline.interval(w, h, d), gate, gate
+        raw, v = raw[..., :-2], raw[..., -2:]
+        square = (v * v).sum(-1)
+        zero = square == 0
+        length = torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
+        pull = _STRONGEST * gate * length / (1 + square).sqrt()
+        strength = gate * square / (square + _FAINT**2)
+        w, h, d = (strength.unsqueeze(-1) * raw).chunk(3, -1)
+        return Spline.circle(w, h, d), angle(v) / TAU, pull
+
+    def _outputs(self, context: Float[Tensor, "K n c"]) -> Tensor:
+        """What the networks say, shape (K, n, p), or (K, 1, p) where there is no context."""
+        if not len(self.W):
+            return self.b[0]
+        h = context.to(self.W[0].dtype)
+        for W, b in zip(self.W[:-1], self.b[:-1], strict=True):
+            h = functional.silu(torch.baddbmm(b, h, W))
+        return torch.baddbmm(self.b[-1], h, self.W[-1])
+
+
+def moebius(
+    u: Float[Tensor, "*batch"], pull: Float[Tensor, "*batch"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    r"""The Moebius map of the circle R / Z that keeps 0 and 1/2, and the log of its derivative.
+
+    :math:`\tan \pi v = \tfrac{1 + \rho}{1 - \rho} \tan \pi u`; the inverse has -rho.
+
+    Args:
+        u: places on the circle.
+        pull: rho in (-1, 1), with shapes that broadcast.
+    """
+    c, s = (math.pi * u).cos(), (math.pi * u).sin()
+    v = torch.atan2((1 + pull) * s, (1 - pull) * c) / math.pi
+    log_slope = torch.log1p(-pull * pull) - ((1 - pull).square() + 4 * pull * s * s).log()
+    return torch.remainder(v, 1.0), log_slope

@@ -1,0 +1,152 @@
+"""Monotone rational-quadratic splines of the unit interval and of the circle R / Z."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+# least width and height of a bin, as shares of an even one, and least slope at a knot
+_MIN_WIDTH = 0.1
+_MIN_HEIGHT = 1e-3
+_MIN_SLOPE = 1e-2
+# softplus is 1 here: raw slopes of 0 give slopes of 1
+_UNIT = math.log(math.e - 1)
+
+
+@dataclass(frozen=True)
+class Spline:
+    r"""An increasing map S of [0, 1] onto itself, rational-quadratic between knots.
+
+    With knots :math:`(x_k, y_k)`, slopes :math:`d_k`, and in bin k :math:`w = x_{k+1} - x_k`,
+    :math:`h = y_{k+1} - y_k`, :math:`s = h / w`, :math:`\xi = (x - x_k) / w`,
+
+    .. math:: S(x) = y_k + h\, \frac{s \xi^2 + d_k\, \xi (1 - \xi)}
+              {s + (d_k + d_{k+1} - 2s)\, \xi (1 - \xi)} .
+
+    S is once continuously differentiable and S' > 0, so the law on [0, 1] that S takes to the
+    uniform one has the continuous density S'. Where the two end slopes agree, S is a map of the
+    circle R / Z with the same properties.
+
+    Leading axes are rows of splines, and broadcast against those of the arguments.
+
+    Args:
+        x: knots from 0 to 1, increasing, shape (..., B + 1).
+        y: their values from 0 to 1, increasing, shape (..., B + 1).
+        slope: derivatives d_k > 0 at the knots, shape (..., B + 1).
+
+    References:
+        C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, Neural Spline Flows, 2019,
+        https://arxiv.org/abs/1906.04032
+        D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
+        https://arxiv.org/abs/2002.02428
+
+    Example:
+        >>> zero = torch.zeros(4)
+        >>> S = Spline.circle(zero, zero, torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        >>> S(torch.tensor([0.0, 0.1, 0.5]))
+        tensor([0.0000, 0.1223, 0.5000])
+        >>> S.inverse(S(torch.tensor([0.3])))
+        tensor([0.3000])
+    """
+
+    x: Float[Tensor, "*batch knots"]
+    y: Float[Tensor, "*batch knots"]
+    slope: Float[Tensor, "*batch knots"]
+
+    @staticmethod
+    def interval(
+        width: Float[Tensor, "*batch B"],
+        height: Float[Tensor, "*batch B"],
+        slope: Float[Tensor, "*batch knots"],
+    ) -> Spline:
+        """The spline of unconstrained numbers, with free slopes at both ends; zeros give x -> x.
+
+        Args:
+            width: of the bins, by softmax, shape (..., B).
+            height: of the bins, by softmax, shape (..., B).
+            slope: at the B + 1 knots, by softplus, shape (..., B + 1).
+
+        Raises:
+            ValueError: the shapes do not fit each other.
+        """
+        B = width.shape[-1]
+        if height.shape[-1] != B or slope.shape[-1] != B + 1:
+            raise ValueError(
+                f"expected B widths, B heights and B + 1 slopes, got {B}, {height.shape[-1]} and "
+                f"{slope.shape[-1]}; for B slopes take Spline.circle"
+            )
+        d = _MIN_SLOPE + (1 - _MIN_SLOPE) * functional.softplus(slope + _UNIT)
+        return Spline(_knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT), d)
+
+    @staticmethod
+    def circle(
+        width: Float[Tensor, "*batch B"],
+        height: Float[Tensor, "*batch B"],
+        slope: Float[Tensor, "*batch B"],
+    ) -> Spline:
+        """The same with B slopes, the first of them at both ends: a map of the circle R / Z.
+
+        Raises:
+            ValueError: the shapes do not fit each other.
+        """
+        if slope.shape[-1] != width.shape[-1]:
+            raise ValueError(
+                f"expected as many slopes as bins on a circle, got {slope.shape[-1]} and "
+                f"{width.shape[-1]}; for free end slopes take Spline.interval"
+            )
+        return Spline.interval(width, height, torch.cat([slope, slope[..., :1]], -1))
+
+    def __call__(self, x: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+        """S(x), for x in [0, 1]."""
+        return self.value_and_log_slope(x)[0]
+
+    def inverse(self, y: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+        r"""The x with S(x) = y, for y in [0, 1].
+
+        The root of :math:`a \xi^2 + b \xi + c` in the form
+        :math:`2c / (-b - \sqrt{b^2 - 4ac})`, which loses no digits.
+        """
+        (x, w), (y0, h), (d0, d1) = self._bin(y, self.y)
+        s, rise = h / w, y - y0
+        bend = rise * (d0 + d1 - 2 * s)
+        a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * rise
+        root = (b * b - 4 * a * c).clamp_min(0).sqrt()
+        return x + w * (2 * c / (-b - root)).clamp(0, 1)
+
+    def value_and_log_slope(
+        self, x: Float[Tensor, "*rows"]
+    ) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows"]]:
+        """S(x) and log S'(x), for x in [0, 1]."""
+        (x0, w), (y, h), (d0, d1) = self._bin(x, self.x)
+        s, t = h / w, ((x - x0) / w).clamp(0, 1)
+        both = t * (1 - t)
+        below = s + (d0 + d1 - 2 * s) * both
+        above = d1 * t * t + 2 * s * both + d0 * (1 - t) * (1 - t)
+        value = y + h * (s * t * t + d0 * both) / below
+        return value, 2 * (s.log() - below.log()) + above.log()
+
+    def _bin(
+        self, at: Tensor, knots: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Start and size of the bin that holds `at`, in x and in y, and its two slopes."""
+        k = (at.detach().unsqueeze(-1) >= knots.detach()[..., 1:-1]).sum(-1, keepdim=True)
+
+        def ends(values: Tensor) -> tuple[Tensor, Tensor]:
+            values = values.expand(*k.shape[:-1], values.shape[-1])
+            return values.gather(-1, k).squeeze(-1), values.gather(-1, k + 1).squeeze(-1)
+
+        (x0, x1), (y0, y1) = ends(self.x), ends(self.y)
+        return (x0, x1 - x0), (y0, y1 - y0), ends(self.slope)
+
+
+def _knots(raw: Tensor, least: float) -> Tensor:
+    """Knots from 0 to 1 with gaps of at least `least` / B."""
+    gaps = least / raw.shape[-1] + (1 - least) * raw.softmax(-1)
+    inner = gaps[..., :-1].cumsum(-1)
+    end = torch.zeros_like(raw[..., :1])
+    return torch.cat([end, inner, end + 1], -1)
