@@ -1,0 +1,104 @@
+"""What a likelihood on a learned set is worth: never a number without the reconstruction error."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import asdict, dataclass
+
+from ....errors import TrainingError
+
+_WORST = 0.02  # median reconstruction error, over the diameter, beyond which a law warns
+
+
+@dataclass(frozen=True)
+class Score:
+    r"""A likelihood, with what it is a likelihood of; lengths are in the units of the points.
+
+    The density at x is that at the nearest point of M, so points far from M cost no likelihood: a
+    set of the wrong shape can have the better NLL.
+
+    Attributes:
+        nll: mean of -log p at the nearest points of M, in nats w.r.t. the area of M.
+        nll_error: its standard error.
+        reconstruction: mean of :math:`|x - g(f(x))|`, f the encoder.
+        reconstruction_median, reconstruction_p99: its median and 99 % quantile.
+        distance: mean distance to the nearest point of M.
+        diameter: largest distance of two points.
+
+    Example:
+        >>> print(Score(1.27, 0.01, 0.02, 0.02, 0.05, 0.01, 2.0))
+        NLL 1.270 +- 0.010 nats at reconstruction 1.00 % (median 1.00, 99 % 2.50) of the diameter
+    """
+
+    nll: float
+    nll_error: float
+    reconstruction: float
+    reconstruction_median: float
+    reconstruction_p99: float
+    distance: float
+    diameter: float
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether half of the points are reconstructed to 2 % of the diameter."""
+        return self.reconstruction_median <= _WORST * self.diameter
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        errors = (self.reconstruction, self.reconstruction_median, self.reconstruction_p99)
+        mean, median, p99 = (100 * e / self.diameter for e in errors)
+        return (
+            f"NLL {self.nll:.3f} +- {self.nll_error:.3f} nats at reconstruction {mean:.2f} % "
+            f"(median {median:.2f}, 99 % {p99:.2f}) of the diameter"
+        )
+
+    def warn(self) -> None:
+        """Warn where the reconstruction is too bad for the likelihood to mean anything."""
+        if not self.trustworthy:
+            share = 100 * self.reconstruction_median / self.diameter
+            warnings.warn(
+                f"expected points reconstructed to {100 * _WORST:.0f} % of the diameter, got "
+                f"{share:.1f} % in the median: the NLL of {self.nll:.2f} is that of their "
+                "projections onto another set; take a base of the right topology, "
+                "objective='two_phase', or more steps",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def least_weight(variance: float) -> float:
+    r""":math:`1 / (2 \sigma^2)`: with less reconstruction a joint likelihood has a wrong optimum.
+
+    On N(0, diag(s^2, sigma^2)) a line along an axis of variance v has loss
+    :math:`\tfrac12 \log v - \beta v` up to constants; the one along sigma is a minimum exactly
+    where beta is below this (Sorrenson et al., 2024, https://arxiv.org/abs/2306.01843).
+
+    Args:
+        variance: sigma^2, of the residual or of the noise, in units in which the data have mean
+            square 1.
+    """
+    return 1 / (2 * variance) if variance > 0 else math.inf
+
+
+def check_weight(weight: float, variance: float) -> None:
+    """Warn below the least weight; raise at a tenth of it.
+
+    Raises:
+        TrainingError: the weight is an order of magnitude too small.
+    """
+    bound = least_weight(variance)
+    if weight >= bound:
+        return
+    message = (
+        f"expected a reconstruction weight of at least 1 / (2 sigma^2) = {bound:.3g} for "
+        f"residuals of standard deviation {math.sqrt(variance):.2g} (data scaled to mean square "
+        f"1), got {weight:.3g}: the likelihood then prefers a wrong set of smaller volume; pass "
+        "weight=None, or objective='two_phase'"
+    )
+    if weight < bound / 10:
+        raise TrainingError(message)
+    warnings.warn(message, UserWarning, stacklevel=2)

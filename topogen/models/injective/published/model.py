@@ -1,0 +1,387 @@
+"""Injective flows as published: one class for every objective, with exact laws on their images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ....errors import InvalidPoints, UnsupportedError
+from ....manifolds.base import Manifold
+from ....manifolds.bases import Base, base_of, standard
+from ....manifolds.bases.factors import Line
+from ....points import as_tensor, diameter, distinct
+from ...base import Model, Stage
+from ..feet import foot_points
+from ..image import Image
+from ..law import BaseLaw, ImageLaw, SpectralLaw
+from .autoencoder import Autoencoder, CouplingAutoencoder, FreeAutoencoder
+from .conformal import ConformalAutoencoder
+from .density import NormalLaw, SplinesLaw
+from .descent import descend, descend_on_anchors
+from .graphs import GraphAutoencoder, StarAutoencoder
+from .guards import Score
+from .objectives import OBJECTIVES
+from .trumpet import TrumpetAutoencoder
+
+Network = Literal["auto", "free", "coupling", "splines", "conformal", "trumpet", "star", "graph"]
+Density = Literal["auto", "spectral", "uniform", "gaussian", "splines"]
+
+_LEAST = 20
+_HELD_OUT = 0.1
+_POLISH = 30
+_FEET = 1e-9
+
+
+class PublishedFlow(Model):
+    r"""An injective flow trained as one of the published ones, on any base.
+
+    g: B -> R^D and f: R^D -> B are trained on the objective that the name stands for; the density
+    p_B is then fitted by maximum likelihood to the base points of the training points, found from
+    f by Gauss-Newton. Whatever the objective, the law is the exact one of the set M = g(B),
+
+    .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J, \qquad x = g(b).
+
+    Objectives, each documented in :mod:`~topogen.models.injective.published.objectives`:
+    "two_phase" (M-flow), "rectangular", "conformal", "free_form", "normalizing_autoencoder",
+    "principal", "canonical", "relaxed", "denoising" and "spread". These are baselines: sizes are
+    small, the networks are not the papers' (convolutions), and every base but R^d is an addition.
+
+    Joint objectives (all but the first and the last two) start with reconstruction alone, and let
+    the likelihood in between a third and two thirds of the steps. Below a reconstruction weight of
+    :math:`1 / (2\sigma^2)`, sigma^2 the variance of the residuals after that third (per normal
+    direction, noise included, data scaled to mean square 1), they have a spurious optimum on a
+    wrong set of small volume: they warn, and refuse a tenth of that.
+
+    Args:
+        dim: d.
+        ambient_dim: D.
+        base: B, by name (see :func:`topogen.manifolds.bases.standard`), a reference space, or a
+            base; one that is no single standard base cannot be saved.
+        objective: one of the above.
+        network: of g and f. "free" perceptrons; "coupling" and "splines", a flow of R^D after
+            padding, by affine or spline layers; "conformal"; "trumpet"; "star", a hypersurface
+            around a point; "graph" over a plane. "auto" is the one the objective needs, else
+            "free".
+        density: p_B. "spectral", an exponential family; "uniform"; "gaussian"; "splines" on R^d.
+        weight: beta of the reconstruction; None takes the published one, or the bound above where
+            that is larger.
+        noise: standard deviation of noise added to the data, in units in which they have mean
+            square 1; None takes .05 (0 for "two_phase" and "conformal"). Free-form surrogates are
+            wrong without noise.
+        volume: "exact", or "stochastic" where the objective has such a form.
+        probes: random vectors per point of stochastic forms.
+        strength: of the regulariser of "principal", "canonical" and "relaxed".
+        at: where free-form takes f': at the "data" or at the "reconstruction".
+        cg_tolerance: of the linear systems of the stochastic volume.
+        cg_relative: whether it is relative to each row; False with 1.0 is the published default,
+            and biased.
+        steps: of the descent.
+        batch: points in each.
+        width, depth: of perceptrons; conditioners of coupling layers have the same width.
+        layers: coupling, or conformal, layers.
+        rate: of Adam, falling to 0.
+
+    Raises:
+        ValueError: an unknown name, or sizes that make no sense.
+        UnsupportedError: an objective, a network or a density that this base does not have.
+
+    Attributes:
+        image: M.
+        law: p_B.
+        numbers: the :class:`Score` of points that were held out, as plain numbers.
+        used_weight: beta as used.
+        residual_variance: sigma^2 as measured.
+
+    Example:
+        >>> x = tg.VonMises(0.0, 1.0).sample((600,), generator=torch.Generator().manual_seed(0))
+        >>> flow = PublishedFlow(1, 2, "circle", steps=300, width=32)
+        >>> result = tg.fit(flow, x)
+        >>> flow().likelihood, flow.score(x).reconstruction < 0.05
+        ('exact', True)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        ambient_dim: int,
+        base: str | Manifold | Base = "euclidean",
+        *,
+        objective: str = "two_phase",
+        network: Network = "auto",
+        density: Density = "auto",
+        weight: float | None = None,
+        noise: float | None = None,
+        volume: Literal["exact", "stochastic"] = "exact",
+        probes: int = 1,
+        strength: float = 1.0,
+        at: Literal["data", "reconstruction"] = "data",
+        cg_tolerance: float = 1e-3,
+        cg_relative: bool = True,
+        steps: int = 3000,
+        batch: int = 256,
+        width: int = 96,
+        depth: int = 2,
+        layers: int = 8,
+        rate: float = 3e-3,
+    ) -> None:
+        super().__init__()
+        if objective not in OBJECTIVES:
+            raise ValueError(f"expected an objective among {list(OBJECTIVES)}, got {objective!r}")
+        if not 1 <= dim <= ambient_dim:
+            raise ValueError(
+                f"expected 1 <= dim <= ambient_dim, got dim={dim} and ambient_dim={ambient_dim}"
+            )
+        if min(steps, batch, width, depth, layers, probes) < 1 or not rate > 0:
+            raise ValueError(
+                "expected steps, batch, width, depth, layers, probes >= 1 and rate > 0, got "
+                f"{steps}, {batch}, {width}, {depth}, {layers}, {probes} and {rate}"
+            )
+        if (weight is not None and not weight >= 0) or (noise is not None and not noise >= 0):
+            raise ValueError(f"expected weight >= 0 and noise >= 0, got {weight} and {noise}")
+        space = _space(base, dim)
+        self.dim, self.ambient_dim, self.base = dim, ambient_dim, _plain(base)
+        self.objective, self.network, self.density = objective, network, density
+        self.weight, self.noise, self.volume, self.probes = weight, noise, volume, probes
+        self.strength, self.at = strength, at
+        self.cg_tolerance, self.cg_relative = cg_tolerance, cg_relative
+        self.steps, self.batch, self.rate = steps, batch, rate
+        self.width, self.depth, self.layers = width, depth, layers
+        self._check(space)
+        self.image = Image(self._network(space))
+        self.density_kind = self._density_kind(space)
+        self.law = self._law(space)
+        self.numbers: dict[str, float] = {}
+        self.used_weight = self.residual_variance = math.nan
+        self.requires_grad_(False)
+
+    @property
+    def space(self) -> Base:
+        """B."""
+        return self.image.base
+
+    @property
+    def pair(self) -> Autoencoder:
+        """Decoder and encoder, in units in which the data have mean 0 and mean square 1."""
+        return cast("Autoencoder", self.image.decoder)
+
+    def _check(self, B: Base) -> None:
+        """Raise where the objective has no meaning on this base."""
+        name, flat = self.objective, all(f == Line() for f in B.factors)
+        if len(B.group) > 1 and (name != "two_phase" or self.network not in ("auto", "free")):
+            raise UnsupportedError(
+                f"expected objective='two_phase' with network='free' on the quotient {B.name}, "
+                f"got {name!r} with {self.network!r}: there is no continuous encoder onto its "
+                "cover"
+            )
+        if name == "canonical" and self.dim == 1:
+            raise UnsupportedError(
+                "expected dim >= 2 for objective='canonical', got 1: a curve has no off-diagonal "
+                "entries; take 'rectangular'"
+            )
+        framed = all(f.dim == 1 for f in B.factors)
+        if name in ("principal", "canonical") and not framed:
+            raise UnsupportedError(
+                f"expected a base with global coordinates for objective={name!r}, got {B.name}: "
+                "its columns depend on the frame; take 'rectangular'"
+            )
+        if name in ("spread", "denoising") and not flat:
+            raise UnsupportedError(
+                f"expected base='euclidean' for objective={name!r}, got {B.name}"
+            )
+        if name == "denoising" and self.network not in ("auto", "coupling", "splines"):
+            raise UnsupportedError(
+                "expected network='coupling' or 'splines' for objective='denoising', which needs "
+                f"a flow of R^D, got {self.network!r}"
+            )
+        if name == "conformal" and self.network not in ("auto", "conformal"):
+            raise UnsupportedError(
+                f"expected network='conformal' for objective='conformal', got {self.network!r}"
+            )
+        if name in ("denoising", "spread") and self.noise == 0:
+            raise ValueError(f"expected noise > 0 for objective={name!r}, got 0")
+
+    def _network(self, B: Base) -> Autoencoder:
+        kind: str = self.network
+        if kind == "auto":
+            needed = {"conformal": "conformal", "denoising": "coupling"}
+            kind = needed.get(self.objective, "free")
+        D, sizes = self.ambient_dim, {"width": self.width, "depth": self.depth}
+        if kind == "free":
+            return FreeAutoencoder(B, D, **sizes)
+        if kind in ("coupling", "splines"):
+            layer = "affine" if kind == "coupling" else "spline"
+            return CouplingAutoencoder(B, D, layers=self.layers, width=self.width, kind=layer)
+        if kind == "conformal":
+            return ConformalAutoencoder(B, D, layers=self.layers)
+        if kind == "trumpet":
+            return TrumpetAutoencoder(B, D, layers=max(self.layers // 2, 1), width=self.width)
+        if kind == "star":
+            return StarAutoencoder(B, D, **sizes)
+        if kind == "graph":
+            return GraphAutoencoder(B, D, **sizes)
+        raise ValueError(
+            "expected a network among 'auto', 'free', 'coupling', 'splines', 'conformal', "
+            f"'trumpet', 'star', 'graph', got {kind!r}"
+        )
+
+    def _density_kind(self, B: Base) -> str:
+        if self.density == "auto":
+            return "spectral" if math.isfinite(B.volume) else "splines"
+        return self.density
+
+    def _law(self, B: Base) -> BaseLaw:
+        kind = self.density_kind
+        if kind in ("spectral", "uniform"):
+            return SpectralLaw(B)
+        if kind == "gaussian":
+            return NormalLaw(B)
+        if kind == "splines":
+            return SplinesLaw(B)
+        raise ValueError(
+            "expected a density among 'auto', 'spectral', 'uniform', 'gaussian', 'splines', got "
+            f"{kind!r}"
+        )
+
+    def forward(self) -> ImageLaw:
+        """The law; warns where M is too far from the data for its likelihood to mean anything.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        self.require_fitted()
+        if self.numbers:
+            Score(**self.numbers).warn()
+        return ImageLaw(self.image, self.law, validate_args=False)
+
+    def score(self, points: Any) -> Score:
+        """Likelihood and reconstruction of points, together.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        self.require_fitted()
+        return self._score(as_tensor(points, ambient_dim=self.ambient_dim))
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """The objective, then the density on base points that no longer change."""
+        x = as_tensor(points, ambient_dim=self.ambient_dim)
+        if not self.image.fitted:
+            yield Stage(self.objective, lambda g: self._fit_set(x, g), self.steps)
+        if not self.fitted:
+            yield Stage("density", lambda g: self._fit_density(x, g))
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Training and held-out points."""
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+        held = round(_HELD_OUT * len(x))
+        return x[order[held:]], x[order[:held]]
+
+    def _fit_set(
+        self, x: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        if distinct(x).shape[0] < _LEAST:
+            raise InvalidPoints(
+                f"expected at least {_LEAST} different points, got {distinct(x).shape[0]}; give "
+                "more points"
+            )
+        train, _ = self._split(x)
+        image = self.image
+        image.centre = train.mean(0)
+        image.unit = (train - image.centre).square().sum(-1).mean().sqrt()
+        y = (train - image.centre) / image.unit
+        if len(self.space.group) > 1:
+            b = yield from descend_on_anchors(self, y, generator)
+            finite = True
+        else:
+            finite = yield from descend(self, y, generator)
+            b = self._feet(y, self.pair.encode(y))
+        image.anchor(b)
+        image.scale = diameter(train.numpy())
+        image.fitted = True
+        off = (image.decode(image.encode(train).b) - train).norm(dim=-1)
+        # every training point has a density
+        image.tolerance = float(off.max()) + image.atol(x.dtype)
+        if math.isfinite(self.space.volume):
+            image.volume, image.volume_error = image.measure_volume()
+        return finite
+
+    def _feet(self, y: Tensor, b: Tensor) -> Tensor:
+        parts = zip(y.split(2048), b.split(2048), strict=True)
+        feet = [foot_points(self.pair, p, q, tol=_FEET, max_steps=_POLISH).b for p, q in parts]
+        return torch.cat(feet)
+
+    def _fit_density(
+        self, x: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        train, held = self._split(x)
+        kept = self.density_kind == "gaussian" and self.objective != "two_phase"
+        if self.density_kind != "uniform" and not kept:
+            yield from self.law.fit(self.image.encode(train).b, generator)
+        self.law.fitted = True
+        score = self._score(held if len(held) > 1 else train)
+        self.numbers = score.to_dict()
+        self.fitted = True
+        yield {"loss": score.nll, "reconstruction": score.reconstruction}
+        return True
+
+    def _score(self, x: Float[Tensor, "n D"]) -> Score:
+        with torch.no_grad():
+            image = self.image
+            feet = image.encode(x)
+            near = feet.value * image.unit + image.centre
+            nll = -ImageLaw(image, self.law).log_prob_at(feet.b)
+            if len(self.space.group) > 1:
+                off = (x - near).norm(dim=-1)
+            else:
+                y = (x - image.centre) / image.unit
+                off = (x - image.decode(self.pair.encode(y))).norm(dim=-1)
+            return Score(
+                nll=float(nll.mean()),
+                nll_error=float(nll.std()) / math.sqrt(len(x)),
+                reconstruction=float(off.mean()),
+                reconstruction_median=float(off.median()),
+                reconstruction_p99=float(off.quantile(0.99)),
+                distance=float((x - near).norm(dim=-1).mean()),
+                diameter=float(image.scale),
+            )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plain numbers of the fit."""
+        return {
+            **super().get_extra_state(),
+            "numbers": self.numbers,
+            "used_weight": self.used_weight,
+            "residual_variance": self.residual_variance,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        for name in ("numbers", "used_weight", "residual_variance"):
+            setattr(self, name, state[name])
+
+
+def _space(base: str | Manifold | Base, dim: int) -> Base:
+    """The base, of the right dimension.
+
+    Raises:
+        ValueError: its dimension is another.
+    """
+    if isinstance(base, str):
+        return standard(base, dim)
+    B = base if isinstance(base, Base) else base_of(base)
+    if B.dim != dim:
+        raise ValueError(f"expected a base of dimension dim={dim}, got {B.name}")
+    return B
+
+
+def _plain(base: str | Manifold | Base) -> str | Manifold | Base:
+    """A standard base by its name, which can be saved."""
+    if isinstance(base, Base) and len(base.parts) == 1:
+        return base.parts[0][0]
+    return base
