@@ -89,9 +89,11 @@ class Factor(ABC):
         """
 
     @abstractmethod
-    def bounds(self, degree: int) -> tuple[tuple[float, float], ...]:
-        r"""(s, l) per column: :math:`|f| \le s`, :math:`|f'| \le l s` and :math:`|f''| \le l^2 s`
-        along every geodesic of unit speed.
+    def bound(self, degree: int) -> tuple[float, float]:
+        r"""(s, l) for combinations f of the functions of one degree, of mean square 1.
+
+        :math:`|f| \le s`, and :math:`|f^{(j)}| \le l^j s`, j = 1, 2, 3, along every geodesic of
+        unit speed.
         """
 
     @abstractmethod
@@ -171,14 +173,12 @@ class Round(Factor):
         """L (l + n - 1)."""
         return tuple(float(k * (k + self.n - 1)) for k in self.degrees(degree))
 
-    def bounds(self, degree: int) -> tuple[tuple[float, float], ...]:
-        """By the addition theorem; along great circles a harmonic is a trigonometric polynomial.
+    def bound(self, degree: int) -> tuple[float, float]:
+        """By the addition theorem; along great circles f is a trigonometric polynomial.
 
         Its derivatives are bounded by Bernstein's inequality.
         """
-        degrees = self.degrees(degree)
-        count = {k: degrees.count(k) for k in set(degrees)}
-        return tuple((math.sqrt(count[k]), float(k)) for k in degrees)
+        return math.sqrt(self.degrees(degree).count(degree)), float(degree)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
         """Equal angles times Gauss rules in the heights."""
@@ -265,15 +265,14 @@ class Segment(Factor):
         r"""J (j + 1), eigenvalues of Legendre's operator :math:`-((1 - h^2) f')'`."""
         return tuple(float(j * (j + 1)) for j in range(degree + 1))
 
-    def bounds(self, degree: int) -> tuple[tuple[float, float], ...]:
-        """By Markov: |P'| <= j (j + 1) / 2 and |P''| <= (j - 1) j (j + 1) (j + 2) / 8."""
-        return tuple(
-            (
-                math.sqrt(2 * j + 1),
-                max(j * (j + 1) / 2, math.sqrt(max(j - 1, 0) * j * (j + 1) * (j + 2) / 8)),
-            )
-            for j in range(degree + 1)
-        )
+    def bound(self, degree: int) -> tuple[float, float]:
+        """By Markov: the derivatives of Legendre polynomials are largest at the ends."""
+        j, top = degree, 1.0
+        speeds = []
+        for k in range(3):
+            top *= max(j - k, 0) * (j + k + 1) / (2 * k + 2)
+            speeds.append(top ** (1 / (k + 1)))
+        return math.sqrt(2 * j + 1), max(speeds)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
         """Gauss-Legendre."""
@@ -352,9 +351,9 @@ class Line(Factor):
         """j, eigenvalues of the generator of the Ornstein-Uhlenbeck process."""
         return tuple(float(j) for j in range(degree + 1))
 
-    def bounds(self, degree: int) -> tuple[tuple[float, float], ...]:
-        """None: polynomials are unbounded on the line."""
-        return ((math.inf, math.inf),) * (degree + 1)
+    def bound(self, degree: int) -> tuple[float, float]:
+        """None but for constants: polynomials are unbounded on the line."""
+        return (1.0, 0.0) if degree == 0 else (math.inf, math.inf)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
         """Gauss-Hermite."""

@@ -40,7 +40,6 @@ class Spectrum:
         self.base, self.bandwidth = base, bandwidth
         degrees = [f.degrees(bandwidth) for f in base.factors]
         eigenvalues = [f.laplacian(bandwidth) for f in base.factors]
-        bounds = [f.bounds(bandwidth) for f in base.factors]
         chosen = [
             index
             for index in itertools.product(*(range(len(g)) for g in degrees))
@@ -54,22 +53,18 @@ class Spectrum:
             return torch.tensor(sums, dtype=torch.float64)
 
         self._columns = torch.tensor(chosen)
+        self._blocks = [
+            tuple(g[i] for g, i in zip(degrees, index, strict=True)) for index in chosen
+        ]
         frequency = total([tuple(map(float, g)) for g in degrees], 2)
         eigenvalue = total(eigenvalues, 1)
-        pairs = [[g[i] for g, i in zip(bounds, index, strict=True)] for index in chosen]
-        size = torch.tensor([math.prod(s for s, _ in p) for p in pairs], dtype=torch.float64)
-        speed = torch.tensor(
-            [math.sqrt(sum(k * k for _, k in p)) for p in pairs], dtype=torch.float64
-        )
         self._mix: Tensor | None = None
         if len(base.group) > 1:
             self._mix = self._invariants(frequency)
             weight = self._mix.square().T
             # the functions that are mixed into one have one frequency
-            frequency, eigenvalue, speed = (weight @ a for a in (frequency, eigenvalue, speed))
-            size = self._mix.abs().T @ size
+            frequency, eigenvalue = weight @ frequency, weight @ eigenvalue
         self.frequency, self.eigenvalue = frequency, eigenvalue
-        self._size, self._speed = size, speed
         self._slopes = self._partial_derivatives()
 
     @property
@@ -101,19 +96,35 @@ class Spectrum:
         harmonics of one degree less, and polynomials have polynomials as derivatives: no
         function has to be differentiated.
         """
-        raw = self.to_raw(coefficients)
-        matrices = self._slopes.to(raw)
-        return torch.stack([D @ raw for D in matrices])
+        return self.raw_derivatives(self.to_raw(coefficients))
+
+    def raw_derivatives(self, raw: Float[Tensor, "q *D"]) -> Float[Tensor, "w q *D"]:
+        """The same from coefficients over :meth:`raw`."""
+        return torch.einsum("wqr,r...->wq...", self._slopes.to(raw), raw)
 
     def to_raw(self, coefficients: Float[Tensor, "p D"]) -> Float[Tensor, "q D"]:
         """Coefficients over :meth:`raw` of a combination of the functions."""
         return coefficients if self._mix is None else self._mix.to(coefficients) @ coefficients
 
-    def bounds(self) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-        r"""(s, l): :math:`|\varphi| \le s`, :math:`|\varphi'| \le l s`, :math:`|\varphi''| \le l^2
-        s` along geodesics of unit speed.
+    def bounds(self, coefficients: Float[Tensor, "p D"]) -> tuple[float, float, float, float]:
+        r"""Bounds on g = C phi and its first three derivatives along geodesics of unit speed of B.
+
+        The sum over the degrees of the factors of :math:`\|C_{block}\| \prod_f s_f\, (\sum_f
+        l_f^2)^{j/2}`, j = 0, ..., 3, with the bounds (s, l) of :meth:`Factor.bound`.
         """
-        return self._size, self._speed
+        raw = self.to_raw(coefficients)
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, block in enumerate(self._blocks):
+            rows.setdefault(block, []).append(row)
+        total = [0.0] * 4
+        for block, members in rows.items():
+            known = [f.bound(k) for f, k in zip(self.base.factors, block, strict=True)]
+            size = float(torch.linalg.matrix_norm(raw[members], 2))
+            size *= math.prod(s for s, _ in known)
+            speed = math.sqrt(sum(k * k for _, k in known))
+            for j in range(4):
+                total[j] += size * speed**j
+        return total[0], total[1], total[2], total[3]
 
     def _invariants(self, frequency: Tensor) -> Tensor:
         """An orthonormal basis of the invariant functions, as columns of coefficients.

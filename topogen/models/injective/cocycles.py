@@ -62,17 +62,28 @@ def landmarks(graph: Graph, count: int) -> Landmarks:
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """The strongest classes of degree 1, pulled back to the edges of the graph.
+    """The strongest classes of degree 1 of the Rips complex of the landmarks.
 
     Attributes:
-        values: one row per class, integers on the edges (0 or 1 over Z/2).
+        cocycles: one per class, over pairs of landmarks, shape (k, m, m); 0 or 1 over Z/2, else
+            integers.
+        adjacent: the pairs on which they are defined, and each landmark with itself.
+        label: the landmark of every node.
         ratios: death / birth of all classes found, the strongest first.
-        bad: share of edges on which the cocycle is not defined.
     """
 
-    values: np.ndarray
+    cocycles: np.ndarray
+    adjacent: np.ndarray
+    label: np.ndarray
     ratios: np.ndarray
-    bad: float
+
+    def along(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """The cocycles on edges between nodes, shape (k, e)."""
+        return self.cocycles[:, self.label[i], self.label[j]]
+
+    def undefined(self, i: np.ndarray, j: np.ndarray) -> float:
+        """Share of edges between nodes on which the cocycles are not defined."""
+        return float((~self.adjacent[self.label[i], self.label[j]]).mean())
 
 
 def strongest_classes(graph: Graph, marks: Landmarks, count: int, prime: int = PRIME) -> Classes:
@@ -100,19 +111,17 @@ def strongest_classes(graph: Graph, marks: Landmarks, count: int, prime: int = P
             "landmarks; the data may not have this base, or give more points"
         )
     scale = high * 0.999 if count == 1 else float(np.sqrt(low * high))
-    adjacent = (scale >= D) & ~np.eye(m, dtype=bool)
+    adjacent = scale >= D
     modular = np.array([c.cocycle * adjacent for c in best], dtype=np.int64)
-    a, b = marks.label[graph.i], marks.label[graph.j]
-    bad = float((D[a, b] > scale).mean())
     if prime == 2:
-        return Classes(modular[:, a, b] % 2, ratios, bad)
-    lift = integral_basis(modular, adjacent, prime)
+        return Classes(modular % 2, adjacent, marks.label, ratios)
+    lift = integral_basis(modular, adjacent & ~np.eye(m, dtype=bool), prime)
     if lift is None:
         raise TrainingError(
             f"expected classes over Z/{prime} that lift to the integers, got none; give more "
             "points"
         )
-    return Classes(lift[:, a, b], ratios, bad)
+    return Classes(lift, adjacent, marks.label, ratios)
 
 
 def harmonic_angles(graph: Graph, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ... import calculus
 from ...manifolds.bases import Base, Spectrum
+from ...manifolds.bases.factors import Round
 
 ROWS = 2048  # in one block of functions
 
@@ -80,6 +81,33 @@ class SpectralDecoder(Decoder):
         jets = jets.reshape(*b.shape[:-1], w + 1, self.ambient_dim)
         return jets[..., 0, :], jets[..., 1:, :].mT @ self.base.frame(b)
 
+    def second_derivatives(self, b: Float[Tensor, "n w"]) -> Float[Tensor, "n d d D"]:
+        r"""The second derivatives of g along geodesics, :math:`\nabla^2 g(E_i, E_j)`, at b.
+
+        In coordinates around the cover they are those of the extension of g, less :math:`(v_f
+        \cdot v'_f)\, b_f \cdot \nabla_f g` for every sphere among the factors.
+        """
+        raw = self.spectrum.to_raw(self.coefficients)
+        first = self.spectrum.raw_derivatives(raw)
+        second = self.spectrum.raw_derivatives(first.movedim(0, 1))
+        w, D = self.base.width, self.ambient_dim
+        results = []
+        for part in b.split(ROWS):
+            phi, E = self.spectrum.raw(part), self.base.frame(part)
+            slope = torch.einsum("nq,wqD->nwD", phi, first)
+            bend = (phi @ second.movedim(1, 0).reshape(len(raw), -1)).reshape(-1, w, w, D)
+            H = torch.einsum("nvi,nvwD,nwj->nijD", E, bend, E)
+            at = 0
+            for f in self.base.factors:
+                rows = slice(at, at + f.width)
+                if isinstance(f, Round):
+                    inward = torch.einsum("nw,nwD->nD", part[:, rows], slope[:, rows])
+                    along = E[:, rows].mT @ E[:, rows]
+                    H = H - along.unsqueeze(-1) * inward[:, None, None]
+                at += f.width
+            results.append(H)
+        return torch.cat(results)
+
     def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
         r"""C of least :math:`\tfrac1n\sum |x_i - C \varphi(b_i)|^2 + \mathrm{ridge} \sum_k (1 +
         \nu_k)^2 |C_k|^2`, nu the squared frequencies.
@@ -93,10 +121,3 @@ class SpectralDecoder(Decoder):
         penalty = ridge * len(x) * (1 + self.spectrum.frequency.to(x)).square()
         factor = torch.linalg.cholesky(gram + penalty.diag())
         self.coefficients = torch.cholesky_solve(right, factor)
-
-    def bounds(self) -> tuple[float, float]:
-        """Bounds on the first and second derivatives of g along geodesics of unit speed of B."""
-        size, speed = self.spectrum.bounds()
-        length = self.coefficients.norm(dim=-1) * size.to(self.coefficients)
-        speed = speed.to(length)
-        return float((length * speed).sum()), float((length * speed**2).sum())

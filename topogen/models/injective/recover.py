@@ -68,7 +68,7 @@ def recover(
     b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
     best: tuple[float, SpectralDecoder, Tensor, Tensor] | None = None
     bounded = any(f == Segment() for f in base.factors)
-    for level, bandwidth in enumerate(LADDER.get(base.dim, (2, 3, 4))):
+    for bandwidth in LADDER.get(base.dim, (2, 3, 4)):
         decoder = SpectralDecoder(base, bandwidth, x.shape[1])
         if decoder.spectrum.count > min(MOST_FUNCTIONS, len(x) // 3):
             break
@@ -82,7 +82,12 @@ def recover(
             if error > 0.8 * before:
                 break
             before = min(before, error)
-        if bounded and level < 2:
+        if bounded:
+            # twice: the coordinate that fills the interval is another one
+            for _ in range(2):
+                b = stretch(base, b)
+                decoder.regress(b, x, RIDGE)
+                b = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2).b
             b = stretch(base, b)
         decoder.regress(b, x, RIDGE)
         off = distances(decoder, b, held)

@@ -90,10 +90,10 @@ def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     k, n = base.dim, graph.n
     if len(base.group) == 1:
         found = strongest_classes(graph, landmarks(graph, count), k)
-        angles, _ = harmonic_angles(graph, found.values)
+        angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
         if remap:
             angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles)
-        return Seed(_turned(angles), found.ratios, found.bad)
+        return Seed(_turned(angles), found.ratios, found.undefined(graph.i, graph.j))
     # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or kept
     gamma = base.group[1].diagonal().reshape(k, 2).tolist()
     shifted = [g == [-1, -1] for g in gamma]
@@ -102,7 +102,7 @@ def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
         raise TrainingError(f"expected a base with a known seed, got {base.name}; pass `seed`")
     cover = _connected(graph.cover(graph.sign), base)
     found = strongest_classes(cover, landmarks(cover, 2 * count), k)
-    angles, eta = harmonic_angles(cover, found.values)
+    angles, eta = harmonic_angles(cover, found.along(cover.i, cover.j))
     U = _eigenbasis(eta, cover, reflected)
     angles = angles @ U.T
     up, down = angles[:n], angles[n:]
@@ -122,7 +122,8 @@ def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
                 t = np.concatenate([s, s + shift]) % (2 * math.pi)
                 s = 2 * math.pi * _by_rank(t)[:n]
         columns.append(s)
-    return Seed(_turned(np.stack(columns, axis=1)), found.ratios, found.bad)
+    bad = found.undefined(cover.i, cover.j)
+    return Seed(_turned(np.stack(columns, axis=1)), found.ratios, bad)
 
 
 def _turn(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> np.ndarray:
@@ -213,12 +214,14 @@ def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     caps = (to < CAP * to[0, south]).any(axis=0)
     belt, rows = g.without(np.flatnonzero(caps))
     found = strongest_classes(belt, landmarks(belt, count), 1)
-    theta = harmonic_angles(belt, found.values)[0][:, 0]
+    theta = harmonic_angles(belt, found.along(belt.i, belt.j))[0][:, 0]
     if odd:
         u = (u - u[g.sigma(np.arange(g.n))]) / 2
     # height by rank is equal-area; else the inverse stereographic projection of exp(u + i theta)
-    turns = _flux(g, u, caps, rows)
-    height = 2 * _by_rank(u) - 1 if remap else np.tanh(u * turns)
+    # so that half of the nodes lie between the latitudes +-30 degrees, as on a round sphere
+    low, high = np.quantile(u, [0.25, 0.75])
+    conformal = np.tanh((2 * u - low - high) * math.atanh(0.5) / (high - low))
+    height = 2 * _by_rank(u) - 1 if remap else conformal
     w = np.zeros(g.n, dtype=complex)
     w[rows] = np.sqrt(1 - height[rows] ** 2) * np.exp(1j * theta)
     inner = np.setdiff1d(np.arange(g.n), rows)
@@ -239,16 +242,7 @@ def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     p = np.stack([w.real, w.imag, height], axis=1)
     p[inner, 2] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
     p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300)
-    return Seed(p[: graph.n], found.ratios, found.bad)
-
-
-def _flux(graph: Graph, u: np.ndarray, caps: np.ndarray, rows: np.ndarray) -> float:
-    """The factor by which u is the conjugate of an angle: 2 pi over its flux, from its energy."""
-    del caps
-    low, high = np.quantile(u[rows], [0.25, 0.75])
-    middle = (u > low) & (u < high)
-    # on the middle belt of a sphere latitudes between the quartiles are +-1/2 by area
-    return float(2 * math.atanh(0.5) / max(high - low, 1e-300)) if middle.any() else 1.0
+    return Seed(p[: graph.n], found.ratios, found.undefined(belt.i, belt.j))
 
 
 def _harmonic_sphere(base: Base, graph: Graph, count: int) -> Seed:
@@ -256,10 +250,10 @@ def _harmonic_sphere(base: Base, graph: Graph, count: int) -> Seed:
     n = base.dim
     if len(base.group) == 2:
         found = strongest_classes(graph, landmarks(graph, count), 1, prime=2)
-        sign = 1 - 2 * found.values[0]
+        sign = 1 - 2 * found.along(graph.i, graph.j)[0]
         cover = _connected(graph.cover(sign), base)
         u = lowest(cover, n + 1, odd=True)[: graph.n]
-        ratios, bad = found.ratios, found.bad
+        ratios, bad = found.ratios, found.undefined(graph.i, graph.j)
     else:
         u, ratios, bad = lowest(graph, n + 2)[:, 1:], np.empty(0), 0.0
     u /= np.sqrt((u**2).mean(axis=0))
@@ -276,8 +270,8 @@ def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     turned = np.zeros((g.n, 0))
     if circles:
         found = strongest_classes(g, landmarks(g, count * (1 + odd)), circles)
-        angles, _ = harmonic_angles(g, found.values)
-        ratios, bad = found.ratios, found.bad
+        angles, _ = harmonic_angles(g, found.along(g.i, g.j))
+        ratios, bad = found.ratios, found.undefined(g.i, g.j)
         if odd:
             n = graph.n
             t = _turn(angles[:n, 0], angles[n:, 0], math.pi, base)[:, None]
