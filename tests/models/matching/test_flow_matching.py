@@ -124,7 +124,7 @@ def test_every_surface(make):
 def test_on_a_learned_torus():
     truth = tg.EnergyOn(tg.Torus().atlas(), lambda x: 2 * x[..., 0])
     x = truth.sample((3000,), seeded())
-    model = tg.FlowMatching(tg.NeuralImplicit(2, 3), steps=800)
+    model = tg.FlowMatching(tg.NeuralImplicit(2, 3), steps=600)
     tg.fit(model, x)
     law = model()
     fresh = model.manifold.project(truth.sample((300,), seeded(1))).value

@@ -28,8 +28,9 @@ _MAX_CHARTED_DIM = 3
 _LEAST = 20
 # points that are paired at once: the cost of a pair grows with its square
 _BLOCK = 256
-# held-out points that are scored during the fit, to this tolerance
-_SCORED = 400
+# held-out points that are scored during the fit, fewer where a retraction takes a solver, and
+# the tolerance
+_SCORED, _SCORED_SLOW = 400, 100
 _COARSE = 1e-3
 # of base points that the law has drawn, as many are compared at two tolerances
 _COMPARED = 100
@@ -242,7 +243,8 @@ class FlowMatching(Model):
 
     def _scorer(self, held: Tensor) -> Callable[[], float]:
         """Mean log density of held-out points at the weights as they are, coarsely."""
-        some, base = held[:_SCORED], self._base()
+        base = self._base()
+        some = held[: _SCORED if Geometry(self.manifold).fast else _SCORED_SLOW]
 
         def score() -> float:
             law = FlowLaw(base, self.field, tol=_COARSE, error=0.0, validate_args=False)

@@ -14,10 +14,11 @@ from .pool import Examples, Pool
 _RATE = 2e-3
 _CLIP = 1.0
 _AVERAGED = 0.995
-_PAIRS = 2**15
+# how many pairs are made at once, and where a solver is behind every path
+_PAIRS, _PAIRS_SLOW = 2**15, 2**13
 # the pool is run through this many times, at new times, before new pairs are made
 _ROUNDS = 8
-# with a solver behind every path, examples are kept for this many rounds
+# there examples are kept for this many rounds, and the pairs throughout
 _KEPT = 8
 _WATCH = 8
 _WARM = 100
@@ -101,7 +102,7 @@ def _scored(
 def _stream(pool: Pool, batch: int, steps: int, generator: torch.Generator) -> Iterator[Examples]:
     """Batches of examples, from pairs that are renewed now and then."""
     slow = pool.routes is not None and not pool.geometry.fast
-    count = min(_PAIRS, max(batch * steps // _ROUNDS, batch))
+    count = min(_PAIRS_SLOW if slow else _PAIRS, max(batch * steps // _ROUNDS, batch))
     taken = 0
     while True:
         if taken == 0 or not slow:
