@@ -31,6 +31,8 @@ def descend(
 ) -> Generator[Mapping[str, float], None, bool]:
     """Adam on all maps at once; each keeps the mean weights that did best on its held-out fold.
 
+    The weights are left in single precision.
+
     Returns:
         Whether all of them stopped getting better before the steps were used up.
     """
@@ -74,7 +76,6 @@ def descend(
     with torch.no_grad():
         for p, q in zip(parameters, kept, strict=True):
             p.copy_(q)
-    flows.precision(torch.float64)
     return step < _MAX_STEPS or late - float(best.mean()) < _LATE
 
 

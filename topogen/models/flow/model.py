@@ -165,8 +165,11 @@ class SplineFlow(Model):
             )
         yield {"points": x.shape[0], "lost": self.lost}
         flows = self.flows.requires_grad_(True)
-        flows.start(x, generator)
-        done = yield from descend(flows, x, generator)
-        flows.requires_grad_(False)
+        try:
+            flows.start(x, generator)
+            done = yield from descend(flows, x, generator)
+        finally:
+            flows.requires_grad_(False)
+            flows.precision(torch.float64)
         self.fitted = True
         return done
