@@ -82,7 +82,8 @@ class PublishedFlow(Model):
             and biased.
         steps: of the descent.
         batch: points in each.
-        width, depth: of perceptrons; conditioners of coupling layers have the same width.
+        width, depth: of perceptrons, depth 0 is affine; conditioners of coupling layers have the
+            same width.
         layers: coupling, or conformal, layers.
         rate: of Adam, falling to 0.
 
@@ -136,10 +137,10 @@ class PublishedFlow(Model):
             raise ValueError(
                 f"expected 1 <= dim <= ambient_dim, got dim={dim} and ambient_dim={ambient_dim}"
             )
-        if min(steps, batch, width, depth, layers, probes) < 1 or not rate > 0:
+        if min(steps, batch, width, layers, probes) < 1 or depth < 0 or not rate > 0:
             raise ValueError(
-                "expected steps, batch, width, depth, layers, probes >= 1 and rate > 0, got "
-                f"{steps}, {batch}, {width}, {depth}, {layers}, {probes} and {rate}"
+                "expected steps, batch, width, layers, probes >= 1, depth >= 0 and rate > 0, got "
+                f"{steps}, {batch}, {width}, {layers}, {probes}, {depth} and {rate}"
             )
         if (weight is not None and not weight >= 0) or (noise is not None and not noise >= 0):
             raise ValueError(f"expected weight >= 0 and noise >= 0, got {weight} and {noise}")

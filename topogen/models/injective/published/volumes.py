@@ -35,7 +35,7 @@ def probes(
     else:
         if count > d:
             raise ValueError(f"expected at most {d} orthogonal probes, got {count}")
-        A = torch.randn(len(b), d, count, generator=generator)
+        A = torch.randn(len(b), d, count, generator=generator).to(b)
         v = math.sqrt(d) * torch.linalg.qr(A)[0].permute(2, 0, 1)
     return v.to(b)
 
