@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -110,11 +110,34 @@ class Base(nn.Module):
         return torch.cat(blocks, -2)
 
     def move(
-        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
+        self,
+        b: Float[Tensor, "*batch w"],
+        v: Float[Tensor, "*batch w"],
+        *,
+        ends: bool = True,
     ) -> Float[Tensor, "*batch w"]:
-        """exp_b(v) for tangent vectors v of the cover at b."""
+        """exp_b(v) for tangent vectors v of the cover at b.
+
+        Args:
+            b: points of the cover.
+            v: tangent vectors.
+            ends: whether intervals stop at their ends, or go on.
+        """
         parts = zip(self.factors, self.split(b), self.split(v), strict=True)
-        return torch.cat([f.move(c, u) for f, c, u in parts], -1)
+        moved = [c + u if f == Segment() and not ends else f.move(c, u) for f, c, u in parts]
+        return torch.cat(moved, -1)
+
+    def blocked(
+        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
+    ) -> Bool[Tensor, "*batch d"]:
+        """Which directions of the frame v leaves B in: those of intervals, at their ends."""
+        parts = []
+        for f, c, u in zip(self.factors, self.split(b), self.split(v), strict=True):
+            if f == Segment():
+                parts.append((c.abs() >= 1) & (c * u > 0))
+            else:
+                parts.append(c.new_zeros(*c.shape[:-1], f.dim, dtype=torch.bool))
+        return torch.cat(parts, -1)
 
     def log(
         self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ... import calculus
+from ...manifolds.bases.factors import Segment
 from .decoder import Decoder
 
 LONGEST_STEP = 0.3
@@ -34,12 +35,23 @@ class FootPoints:
 
 
 def newton_direction(
-    decoder: Decoder, b: Tensor, J: Tensor, offset: Tensor
+    decoder: Decoder, b: Tensor, J: Tensor, offset: Tensor, *, ends: bool = True
 ) -> tuple[Tensor, Tensor]:
     r"""The tangent vector :math:`E J^+ (x - g(b))` of the cover, and the tangential part's length.
 
-    A direction that leaves an interval at its end is no direction: it is left out.
+    At the end of an interval, directions that leave it are left out of J.
     """
+    v, along = _least_squares(decoder, b, J, offset)
+    for _ in range(sum(f == Segment() for f in decoder.base.factors) * ends):
+        out = decoder.base.blocked(b, v)
+        J = torch.where(out.unsqueeze(-2), 0.0, J)
+        v, along = _least_squares(decoder, b, J, offset)
+    return v, along
+
+
+def _least_squares(
+    decoder: Decoder, b: Tensor, J: Tensor, offset: Tensor
+) -> tuple[Tensor, Tensor]:
     Q, diagonal = calculus.orthonormalize(J)
     R = Q.mT @ J
     along = (Q.mT @ offset.unsqueeze(-1)).squeeze(-1)
@@ -58,6 +70,7 @@ def foot_points(
     *,
     tol: float,
     max_steps: int,
+    ends: bool = True,
 ) -> FootPoints:
     r"""The b next to given ones at which :math:`|x - g(b)|` is least, by damped Gauss-Newton.
 
@@ -70,6 +83,7 @@ def foot_points(
         b: first base points.
         tol: tangential part at which a row stops.
         max_steps: most steps per row.
+        ends: whether intervals end at -1 and 1; else the image is continued beyond.
     """
     base = decoder.base
     b = b.clone()
@@ -79,18 +93,14 @@ def foot_points(
     live = torch.arange(len(x), device=x.device)
     for k in range(max_steps + 1):
         offset = x[live] - value[live]
-        direction, tangential = newton_direction(decoder, b[live], J, offset)
-        # the part of the step that the boundary of the base stops is no residual
-        size = direction.norm(dim=-1, keepdim=True)
-        direction = direction * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))
-        here = b[live]
-        moved = base.move(here, direction)
-        possible = (base.log(here, moved).norm(dim=-1) / direction.norm(dim=-1)).nan_to_num(1.0)
-        residual[live] = tangential * possible.clamp_max(1.0)
+        direction, residual[live] = newton_direction(decoder, b[live], J, offset, ends=ends)
         go = ~(residual[live] <= tol)
         if k == max_steps or not bool(go.any()):
             break
-        live, here, moved, direction = live[go], here[go], moved[go], direction[go]
+        live, direction, here = live[go], direction[go], b[live[go]]
+        size = direction.norm(dim=-1, keepdim=True)
+        direction = direction * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))
+        moved = base.move(here, direction, ends=ends)
         rounding = 8 * torch.finfo(x.dtype).eps * x[live].norm(dim=-1)
         limit = offset[go].norm(dim=-1) + rounding
         trial, slope = decoder.value_and_jacobian(moved)
@@ -98,7 +108,7 @@ def foot_points(
         fraction = 1.0
         while bool(worse.any()) and fraction > 2**-8:
             fraction /= 2
-            moved[worse] = base.move(here[worse], fraction * direction[worse])
+            moved[worse] = base.move(here[worse], fraction * direction[worse], ends=ends)
             trial[worse], slope[worse] = decoder.value_and_jacobian(moved[worse])
             worse = (x[live] - trial).norm(dim=-1) > limit
         steps[live] += 1

@@ -26,6 +26,9 @@ class Graph:
         length: in units of the points.
         weight: w > 0, corrected for the density of the points.
         sign: of the determinant between the tangent frames at the ends.
+        area: of the set around each node, up to a factor, shape (n,).
+        forth, back: of each edge the step i -> j in the tangent frame of i, and j -> i in that
+            of j, shape (e, d).
         sheets: 1, or 2 for a double cover.
     """
 
@@ -35,6 +38,9 @@ class Graph:
     length: np.ndarray
     weight: np.ndarray
     sign: np.ndarray
+    area: np.ndarray
+    forth: np.ndarray
+    back: np.ndarray
     sheets: int = 1
 
     def matrix(self, values: np.ndarray) -> Any:
@@ -63,6 +69,9 @@ class Graph:
             np.tile(self.length, 2),
             np.tile(self.weight, 2),
             np.tile(self.sign, 2),
+            np.tile(self.area, 2),
+            np.tile(self.forth, (2, 1)),
+            np.tile(self.back, (2, 1)),
             sheets=2,
         )
 
@@ -79,7 +88,7 @@ class Graph:
         inside = keep[self.i] & keep[self.j]
         part = Graph(
             self.n, self.i[inside], self.j[inside], self.length[inside], self.weight[inside],
-            self.sign[inside],
+            self.sign[inside], self.area, self.forth[inside], self.back[inside],
         )  # fmt: skip
         _, label = connected_components(part.matrix(part.length), directed=False)
         largest = np.bincount(label[keep]).argmax()
@@ -89,7 +98,8 @@ class Graph:
         inside = (place[part.i] >= 0) & (place[part.j] >= 0)
         return Graph(
             len(rows), place[part.i[inside]], place[part.j[inside]], part.length[inside],
-            part.weight[inside], part.sign[inside],
+            part.weight[inside], part.sign[inside], self.area[rows], part.forth[inside],
+            part.back[inside],
         ), rows  # fmt: skip
 
 
@@ -131,7 +141,12 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     s = np.maximum(distance[:, (k + 1) // 2], 1e-300)
     w = np.exp(-(length**2) / (s[i] * s[j]))
     q = np.bincount(i, w, n) + np.bincount(j, w, n)
-    return Graph(n, i, j, np.maximum(length, 1e-300), w / (q[i] * q[j]), np.sign(det))
+    step = (x[j] - x[i])[:, :, None]
+    return Graph(
+        n, i, j, np.maximum(length, 1e-300), w / (q[i] * q[j]), np.sign(det),
+        distance[:, k] ** dim,
+        (frame[i] * step).sum(axis=1), (frame[j] * -step).sum(axis=1),
+    )  # fmt: skip
 
 
 def solve(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) -> np.ndarray:

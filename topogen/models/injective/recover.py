@@ -75,23 +75,17 @@ def recover(
         before = torch.inf
         for _ in range(ROUNDS):
             decoder.regress(b, x, RIDGE)
-            feet = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2)
-            b = feet.b
+            feet = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)
+            b = stretch(base, feet.b) if bounded else feet.b
             error = float((feet.value - x).square().sum(-1).mean().sqrt())
             yield {"loss": error, "bandwidth": bandwidth}
             if error > 0.8 * before:
                 break
             before = min(before, error)
-        if bounded:
-            # twice: the coordinate that fills the interval is another one
-            for _ in range(2):
-                b = stretch(base, b)
-                decoder.regress(b, x, RIDGE)
-                b = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2).b
-            b = stretch(base, b)
         decoder.regress(b, x, RIDGE)
         off = distances(decoder, b, held)
-        score = float(off.square().mean().sqrt())
+        # not the largest: near the edge of a band points that were held out may lie beyond M
+        score = float(off.quantile(0.98))
         if best is not None and score > 0.7 * best[0]:
             break
         best = (score, decoder, b.clone(), off)

@@ -15,7 +15,8 @@ import numpy as np
 
 from ...errors import TrainingError
 from ...manifolds.bases import Base
-from ...manifolds.bases.factors import Line, Round, Segment
+from ...manifolds.bases.factors import Factor, Line, Round, Segment
+from .bands import conjugate, one_sheet
 from .cocycles import harmonic_angles, landmarks, strongest_classes
 from .graph import Graph, lowest, solve
 
@@ -45,7 +46,7 @@ def seed(base: Base, graph: Graph, *, count: int, remap: bool) -> Seed:
         base: B.
         graph: of the cloud.
         count: number of landmarks for the persistent cohomology.
-        remap: exchange coordinates for their ranks: equal areas instead of harmonic ones.
+        remap: exchange each coordinate for the share of the area below it.
 
     Raises:
         TrainingError: the cloud does not have the loops of B, or there is no recipe for B.
@@ -63,7 +64,9 @@ def seed(base: Base, graph: Graph, *, count: int, remap: bool) -> Seed:
         if others[0].n == 2:
             return _sphere(base, graph, count, remap)
         return _harmonic_sphere(base, graph, count)
-    if order == 1 or (len(circles) == 1 and others == [Segment()]):
+    if len(circles) == 1 and others == [Segment()]:
+        return _band(base, graph, count, remap)
+    if order == 1:
         return _product(base, graph, count, remap)
     raise TrainingError(f"expected a base with a known seed, got {base.name}; pass `seed`")
 
@@ -73,11 +76,12 @@ def _turned(angles: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(len(angles), -1)
 
 
-def _by_rank(values: np.ndarray) -> np.ndarray:
-    """Ranks in (0, 1)."""
-    rank = np.empty(len(values))
-    rank[np.argsort(values, kind="stable")] = np.arange(len(values)) + 0.5
-    return rank / len(values)
+def _by_rank(values: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """The share of the area below each value, in (0, 1)."""
+    order = np.argsort(values, kind="stable")
+    share = np.empty(len(values))
+    share[order] = np.cumsum(area[order]) - area[order] / 2
+    return share / area.sum()
 
 
 def _circular_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -92,7 +96,7 @@ def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
         found = strongest_classes(graph, landmarks(graph, count), k)
         angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
         if remap:
-            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles)
+            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
         return Seed(_turned(angles), found.ratios, found.undefined(graph.i, graph.j))
     # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or kept
     gamma = base.group[1].diagonal().reshape(k, 2).tolist()
@@ -114,13 +118,13 @@ def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
             s = _circular_mean(up[:, c] - half, -(down[:, c] - half))
             if remap:
                 t = np.concatenate([s, -s]) % (2 * math.pi)
-                s = 2 * math.pi * _by_rank(t)[:n]
+                s = 2 * math.pi * _by_rank(t, cover.area)[:n]
         else:
             shift = math.pi if shifted[c] else 0.0
             s = _turn(up[:, c], down[:, c], shift, base)
             if remap:
                 t = np.concatenate([s, s + shift]) % (2 * math.pi)
-                s = 2 * math.pi * _by_rank(t)[:n]
+                s = 2 * math.pi * _by_rank(t, cover.area)[:n]
         columns.append(s)
     bad = found.undefined(cover.i, cover.j)
     return Seed(_turned(np.stack(columns, axis=1)), found.ratios, bad)
@@ -221,7 +225,7 @@ def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     # so that half of the nodes lie between the latitudes +-30 degrees, as on a round sphere
     low, high = np.quantile(u, [0.25, 0.75])
     conformal = np.tanh((2 * u - low - high) * math.atanh(0.5) / (high - low))
-    height = 2 * _by_rank(u) - 1 if remap else conformal
+    height = 2 * _by_rank(u, g.area) - 1 if remap else conformal
     w = np.zeros(g.n, dtype=complex)
     w[rows] = np.sqrt(1 - height[rows] ** 2) * np.exp(1j * theta)
     inner = np.setdiff1d(np.arange(g.n), rows)
@@ -260,34 +264,50 @@ def _harmonic_sphere(base: Base, graph: Graph, count: int) -> Seed:
     return Seed(u / np.linalg.norm(u, axis=1, keepdims=True), ratios, bad)
 
 
+def _band(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+    """An angle by cohomology, and its conjugate across the band, on the orientation cover."""
+    n, odd = graph.n, len(base.group) == 2
+    cover = graph.cover(graph.sign)
+    g = _connected(cover, base) if odd else graph
+    found = strongest_classes(g, landmarks(g, count * (1 + odd)), 1)
+    theta = harmonic_angles(g, found.along(g.i, g.j))[0][:, 0]
+    bad = found.undefined(g.i, g.j)
+    if odd:
+        t = _turn(theta[:n], theta[n:], math.pi, base)
+        theta = np.concatenate([t, t + math.pi])
+        h = conjugate(cover, theta)
+        h = (h - h[cover.sigma(np.arange(2 * n))]) / 2
+    else:
+        h = conjugate(cover, np.tile(theta, 2))[one_sheet(cover)]
+    if remap:
+        theta = 2 * math.pi * _by_rank(theta % (2 * math.pi), g.area)
+        h = 2 * _by_rank(h, g.area) - 1
+    h = h / np.abs(h).max() if odd else 2 * (h - h.min()) / (h.max() - h.min()) - 1
+    points = np.concatenate([_turned(theta[:, None]), h[:, None]], axis=1)
+    return Seed(points[:n], found.ratios, bad)
+
+
 def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     """Circles by cohomology; the other factors from the eigenfunctions that these leave."""
     circles = sum(f == Round(1) for f in base.factors)
-    odd = len(base.group) == 2
-    g = _connected(graph.cover(graph.sign), base) if odd else graph
-    known = [] if odd else [np.ones(g.n)]
+    known = [np.ones(graph.n)]
     ratios, bad = np.empty(0), 0.0
-    turned = np.zeros((g.n, 0))
+    turned = np.zeros((graph.n, 0))
     if circles:
-        found = strongest_classes(g, landmarks(g, count * (1 + odd)), circles)
-        angles, _ = harmonic_angles(g, found.along(g.i, g.j))
-        ratios, bad = found.ratios, found.undefined(g.i, g.j)
-        if odd:
-            n = graph.n
-            t = _turn(angles[:n, 0], angles[n:, 0], math.pi, base)[:, None]
-            angles = np.concatenate([t, t + math.pi])
-        angles %= 2 * math.pi
+        found = strongest_classes(graph, landmarks(graph, count), circles)
+        angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
+        ratios, bad = found.ratios, found.undefined(graph.i, graph.j)
         if remap:
-            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles)
+            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
         turned = _turned(angles)
         # waves of one sign: m and -m span the same two
         waves = WAVES.get(circles, 2)
         for m in itertools.product(range(-waves, waves + 1), repeat=circles):
-            if m > (0,) * circles and (not odd or m[0] % 2):
+            if m > (0,) * circles:
                 wave = np.exp(1j * (angles @ np.array(m)))
                 known += [wave.real, wave.imag]
     need = sum(f.dim + isinstance(f, Round) for f in base.factors if f != Round(1))
-    left = _left(g, np.stack(known, axis=1), need, odd=odd)
+    left = _left(graph, np.stack(known, axis=1), need)
     parts, at = [], 0
     column = 0
     for f in base.factors:
@@ -296,14 +316,14 @@ def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
             at += 1
         else:
             take = f.dim + isinstance(f, Round)
-            parts.append(_placed(left[:, column : column + take], f, odd))
+            parts.append(_placed(left[:, column : column + take], f, graph.area))
             column += take
-    return Seed(np.concatenate(parts, axis=1)[: graph.n], ratios, bad)
+    return Seed(np.concatenate(parts, axis=1), ratios, bad)
 
 
-def _left(graph: Graph, known: np.ndarray, count: int, *, odd: bool) -> np.ndarray:
-    """The lowest (odd) eigenfunctions orthogonal to known functions, shape (n, count)."""
-    tried = lowest(graph, min(graph.n - 2, 8 * count + known.shape[1]), odd=odd)
+def _left(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
+    """The lowest eigenfunctions orthogonal to known functions, shape (n, count)."""
+    tried = lowest(graph, min(graph.n - 2, 8 * count + known.shape[1]))
     q = np.asarray(graph.matrix(graph.weight).sum(axis=1)).ravel()[:, None]
     basis, _ = np.linalg.qr(np.sqrt(q) * known)
     # each in turn, without what is known, kept where most of it is left
@@ -322,18 +342,14 @@ def _left(graph: Graph, known: np.ndarray, count: int, *, odd: bool) -> np.ndarr
     )
 
 
-def _placed(u: np.ndarray, factor: Segment | Line | Round | object, odd: bool) -> np.ndarray:
+def _placed(u: np.ndarray, factor: Factor, area: np.ndarray) -> np.ndarray:
     """Eigenfunctions as points of a factor."""
     if isinstance(factor, Round):
         u = u / np.sqrt((u**2).mean(axis=0))
         return u / np.linalg.norm(u, axis=1, keepdims=True)
-    rank = _by_rank(u[:, 0])[:, None]
+    share = _by_rank(u[:, 0], area)[:, None]
     if isinstance(factor, Line):
         from scipy.special import ndtri
 
-        return ndtri(rank)
-    h = 2 * rank - 1
-    if odd:
-        n = len(h) // 2
-        h = (h - np.roll(h, n, axis=0)) / 2
-    return h
+        return ndtri(share)
+    return 2 * share - 1
