@@ -103,7 +103,7 @@ class SpectralLaw(BaseLaw):
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
         """By rejection of uniform points."""
-        kept: list[Tensor] = []
+        kept = [self.base.sample(0, generator=generator)]
         count, tried = 0, 0
         while count < n:
             share = max(count, 1) / max(tried, 1) if tried else 0.3
