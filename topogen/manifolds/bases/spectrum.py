@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -65,7 +66,6 @@ class Spectrum:
             # the functions that are mixed into one have one frequency
             frequency, eigenvalue = weight @ frequency, weight @ eigenvalue
         self.frequency, self.eigenvalue = frequency, eigenvalue
-        self._slopes = self._partial_derivatives()
 
     @property
     def count(self) -> int:
@@ -133,13 +133,14 @@ class Spectrum:
         acts within functions of one frequency.
         """
         generator = torch.Generator().manual_seed(0)
-        blocks, columns = [], self._columns
-        for value in frequency.unique():
-            rows = (frequency == value).nonzero().squeeze(-1)
-            b = self.base.sample(3 * len(rows) + 20, generator=generator)
-            self._columns = columns[rows]
-            parts = [self.raw(c) for c in self.base.orbit(b)]
-            P = torch.linalg.lstsq(parts[0], torch.stack(parts).mean(0)).solution
+        values, place = frequency.unique(return_inverse=True)
+        b = self.base.sample(3 * int(place.bincount().max()) + 20, generator=generator)
+        tables = [self.raw(c) for c in self.base.orbit(b)]
+        mean = torch.stack(tables).mean(0)
+        blocks = []
+        for k in range(len(values)):
+            rows = (place == k).nonzero().squeeze(-1)
+            P = torch.linalg.lstsq(tables[0][:, rows], mean[:, rows]).solution
             if bool(((P - P.diag().diag()).abs() < 1e-9).all()):
                 V = torch.eye(len(rows), dtype=P.dtype)[:, P.diag() > 0.5]
             else:
@@ -148,10 +149,10 @@ class Spectrum:
             block = frequency.new_zeros(len(frequency), V.shape[1])
             block[rows] = V
             blocks.append(block)
-        self._columns = columns
         return torch.cat(blocks, 1)
 
-    def _partial_derivatives(self) -> Tensor:
+    @cached_property
+    def _slopes(self) -> Tensor:
         r"""Matrices A_i with :math:`\partial_i \varphi_k = \sum_j \varphi_j A_{i, jk}` over `raw`.
 
         They are found from values at random points, factor by factor.

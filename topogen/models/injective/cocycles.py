@@ -110,7 +110,7 @@ def strongest_classes(graph: Graph, marks: Landmarks, count: int, prime: int = P
             f"expected {count} loops that live at one scale, got death/birth {shown} from {m} "
             "landmarks; the data may not have this base, or give more points"
         )
-    scale = high * 0.999 if count == 1 else float(np.sqrt(low * high))
+    scale = high * 0.999
     adjacent = scale >= D
     modular = np.array([c.cocycle * adjacent for c in best], dtype=np.int64)
     if prime == 2:

@@ -17,7 +17,8 @@ from ...manifolds.bases import Base, Spectrum
 from ..base import Learned
 from .image import Image
 
-BANDWIDTHS = {1: 24, 2: 10, 3: 4}
+# the largest bandwidth with at most so many functions, by dimension
+FUNCTIONS = {1: 49, 2: 330, 3: 150}
 SMOOTHNESS = (1.5, 3.0)  # powers of the Laplacian in the penalty
 _NEWTON = 60
 _SPAN = (-6.0, 4.0)  # of log10 of the strength of the penalty
@@ -82,8 +83,8 @@ class SpectralLaw(BaseLaw):
                 "pass density='splines'"
             )
         self.base = base
-        self.bandwidth = BANDWIDTHS.get(base.dim, 3) if bandwidth is None else bandwidth
-        self.spectrum = Spectrum(base, self.bandwidth)
+        self.spectrum = _widest(base) if bandwidth is None else Spectrum(base, bandwidth)
+        self.bandwidth = self.spectrum.bandwidth
         f = {"dtype": torch.float64}
         self.register_buffer("coefficients", torch.zeros(self.spectrum.count, **f))
         self.register_buffer("log_z", torch.tensor(math.log(base.volume), **f))
@@ -198,6 +199,17 @@ class SpectralLaw(BaseLaw):
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.log_z_error = state["log_z_error"]
+
+
+def _widest(base: Base) -> Spectrum:
+    """The spectrum of the largest bandwidth that has not too many functions."""
+    widest = Spectrum(base, 2)
+    for bandwidth in range(3, 25):
+        wider = Spectrum(base, bandwidth)
+        if wider.count > FUNCTIONS.get(base.dim, 200):
+            break
+        widest = wider
+    return widest
 
 
 def _mode(

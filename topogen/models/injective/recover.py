@@ -22,7 +22,7 @@ MOST_FUNCTIONS = 1000
 RIDGE = 1e-10
 ROUNDS = 12
 TOLERANCE = 1e-12
-_ENOUGH = 1e-8  # held-out distance that needs no finer level
+_ENOUGH = {1: 1e-8, 2: 1e-8, 3: 1e-6}  # held-out distance that needs no finer level
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def recover(
         if best is not None and score > 0.7 * best[0]:
             break
         best = (score, decoder, b.clone(), off)
-        if score < _ENOUGH:
+        if score < _ENOUGH.get(base.dim, 1e-5):
             break
     assert best is not None
     _, decoder, b, off = best
