@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -28,9 +28,8 @@ from .guards import Score
 from .objectives import OBJECTIVES
 from .trumpet import TrumpetAutoencoder
 
-Network = Literal["auto", "free", "coupling", "splines", "conformal", "trumpet", "star", "graph"]
-Density = Literal["auto", "spectral", "uniform", "gaussian", "splines"]
-
+NETWORKS = ("auto", "free", "coupling", "splines", "conformal", "trumpet", "star", "graph")
+DENSITIES = ("auto", "spectral", "uniform", "gaussian", "splines")
 _LEAST = 20
 _HELD_OUT = 0.1
 _POLISH = 30
@@ -113,14 +112,14 @@ class PublishedFlow(Model):
         base: str | Manifold | Base = "euclidean",
         *,
         objective: str = "two_phase",
-        network: Network = "auto",
-        density: Density = "auto",
+        network: str = "auto",
+        density: str = "auto",
         weight: float | None = None,
         noise: float | None = None,
-        volume: Literal["exact", "stochastic"] = "exact",
+        volume: str = "exact",
         probes: int = 1,
         strength: float = 1.0,
-        at: Literal["data", "reconstruction"] = "data",
+        at: str = "data",
         cg_tolerance: float = 1e-3,
         cg_relative: bool = True,
         steps: int = 3000,
@@ -131,8 +130,15 @@ class PublishedFlow(Model):
         rate: float = 3e-3,
     ) -> None:
         super().__init__()
-        if objective not in OBJECTIVES:
-            raise ValueError(f"expected an objective among {list(OBJECTIVES)}, got {objective!r}")
+        for what, name, known in (
+            ("an objective", objective, tuple(OBJECTIVES)),
+            ("a network", network, NETWORKS),
+            ("a density", density, DENSITIES),
+            ("a volume", volume, ("exact", "stochastic")),
+            ("a place `at`", at, ("data", "reconstruction")),
+        ):
+            if name not in known:
+                raise ValueError(f"expected {what} among {known}, got {name!r}")
         if not 1 <= dim <= ambient_dim:
             raise ValueError(
                 f"expected 1 <= dim <= ambient_dim, got dim={dim} and ambient_dim={ambient_dim}"
@@ -223,12 +229,7 @@ class PublishedFlow(Model):
             return TrumpetAutoencoder(B, D, layers=max(self.layers // 2, 1), width=self.width)
         if kind == "star":
             return StarAutoencoder(B, D, **sizes)
-        if kind == "graph":
-            return GraphAutoencoder(B, D, **sizes)
-        raise ValueError(
-            "expected a network among 'auto', 'free', 'coupling', 'splines', 'conformal', "
-            f"'trumpet', 'star', 'graph', got {kind!r}"
-        )
+        return GraphAutoencoder(B, D, **sizes)
 
     def _density_kind(self, B: Base) -> str:
         if self.density == "auto":
@@ -241,12 +242,7 @@ class PublishedFlow(Model):
             return SpectralLaw(B)
         if kind == "gaussian":
             return NormalLaw(B)
-        if kind == "splines":
-            return SplinesLaw(B)
-        raise ValueError(
-            "expected a density among 'auto', 'spectral', 'uniform', 'gaussian', 'splines', got "
-            f"{kind!r}"
-        )
+        return SplinesLaw(B)
 
     def forward(self) -> ImageLaw:
         """The law; warns where M is too far from the data for its likelihood to mean anything.
