@@ -53,6 +53,7 @@ from .models.density import AtlasDensity as AtlasDensity
 from .models.energy import ImplicitDensity as ImplicitDensity
 from .models.flow import SplineFlow as SplineFlow
 from .models.implicit import NeuralImplicit as NeuralImplicit
+from .models.injective import InjectiveFlow as InjectiveFlow
 from .models.local import LocalPolynomials as LocalPolynomials
 from .models.matching import FlowMatching as FlowMatching
 from .models.projected import ProjectedAtlas as ProjectedAtlas

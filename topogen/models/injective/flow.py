@@ -99,6 +99,19 @@ class InjectiveFlow(Model):
         self.certificate: Certificate | None = None
         self.attempts: list[str] = []
 
+    @property
+    def bandwidth(self) -> int:
+        """The bandwidth K of the decoder.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        self.require_fitted()
+        assert self.manifold is not None
+        decoder = self.manifold.decoder
+        assert isinstance(decoder, SpectralDecoder)
+        return decoder.bandwidth
+
     def forward(self) -> ImageLaw:
         """The law at the current parameters.
 
