@@ -32,8 +32,8 @@ _BLOCK = 256
 # the tolerance
 _SCORED, _SCORED_SLOW = 400, 100
 _COARSE = 1e-3
-# of base points that the law has drawn, as many are compared at two tolerances
-_COMPARED = 100
+# of drawn and of training points so many are compared at two tolerances; fewer likewise
+_COMPARED, _COMPARED_SLOW = 100, 20
 
 
 class FlowMatching(Model):
@@ -229,8 +229,9 @@ class FlowMatching(Model):
         field.requires_grad_(False).to(torch.float64)
         self.lost_pairs = pool.lost / max(pool.tried, 1)
         law = FlowLaw(base, field, tol=self.tol, error=0.0, validate_args=False)
-        drawn = law.push(base.sample((_COMPARED,), generator).to(torch.float64))
-        compared = torch.cat([drawn.end[drawn.converged], x[:_COMPARED]])
+        count = _COMPARED if geometry.fast else _COMPARED_SLOW
+        drawn = law.push(base.sample((count,), generator).to(torch.float64))
+        compared = torch.cat([drawn.end[drawn.converged], x[:count]])
         self.integration_error = law.integration_error(compared)
         carried = float(drawn.converged.double().mean())
         self.fitted = True
