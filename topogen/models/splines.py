@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
-# least width and height of a bin, as shares of an even one, and least slope at a knot
-_MIN_WIDTH = 0.1
+# least width and height of a bin, as shares of an even one
+_MIN_WIDTH = 0.3
 _MIN_HEIGHT = 1e-3
-_MIN_SLOPE = 1e-2
-# softplus is 1 here: raw slopes of 0 give slopes of 1
-_UNIT = math.log(math.e - 1)
+# largest log of a slope at a knot over the geometric mean of h / w on both sides
+_BEND = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Spline:
         >>> zero = torch.zeros(4)
         >>> S = Spline.circle(zero, zero, torch.tensor([1.0, 0.0, 0.0, 0.0]))
         >>> S(torch.tensor([0.0, 0.1, 0.5]))
-        tensor([0.0000, 0.1223, 0.5000])
+        tensor([0.0000, 0.1401, 0.5000])
         >>> S.inverse(S(torch.tensor([0.3])))
         tensor([0.3000])
     """
@@ -64,12 +61,15 @@ class Spline:
         height: Float[Tensor, "*batch B"],
         slope: Float[Tensor, "*batch knots"],
     ) -> Spline:
-        """The spline of unconstrained numbers, with free slopes at both ends; zeros give x -> x.
+        r"""The spline of unconstrained numbers, with free slopes at both ends; zeros give x -> x.
+
+        The slope at a knot is :math:`\sqrt{s s'} e^{2 \tanh(r / 2)}`, s and s' the h / w of the
+        bins that meet there and r what is given: a slope far above both would be a narrow spike.
 
         Args:
             width: of the bins, by softmax, shape (..., B).
             height: of the bins, by softmax, shape (..., B).
-            slope: at the B + 1 knots, by softplus, shape (..., B + 1).
+            slope: r at the B + 1 knots, shape (..., B + 1).
 
         Raises:
             ValueError: the shapes do not fit each other.
@@ -80,8 +80,9 @@ class Spline:
                 f"expected B widths, B heights and B + 1 slopes, got {B}, {height.shape[-1]} and "
                 f"{slope.shape[-1]}; for B slopes take Spline.circle"
             )
-        d = _MIN_SLOPE + (1 - _MIN_SLOPE) * functional.softplus(slope + _UNIT)
-        return Spline(_knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT), d)
+        x, y = _knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT)
+        s = y.diff(dim=-1) / x.diff(dim=-1)
+        return Spline(x, y, _slopes(s[..., :1], s, s[..., -1:], slope))
 
     @staticmethod
     def circle(
@@ -99,7 +100,10 @@ class Spline:
                 f"expected as many slopes as bins on a circle, got {slope.shape[-1]} and "
                 f"{width.shape[-1]}; for free end slopes take Spline.interval"
             )
-        return Spline.interval(width, height, torch.cat([slope, slope[..., :1]], -1))
+        x, y = _knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT)
+        s = y.diff(dim=-1) / x.diff(dim=-1)
+        r = torch.cat([slope, slope[..., :1]], -1)
+        return Spline(x, y, _slopes(s[..., -1:], s, s[..., :1], r))
 
     def __call__(self, x: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         """S(x), for x in [0, 1]."""
@@ -142,6 +146,12 @@ class Spline:
 
         (x0, x1), (y0, y1) = ends(self.x), ends(self.y)
         return (x0, x1 - x0), (y0, y1 - y0), ends(self.slope)
+
+
+def _slopes(before: Tensor, s: Tensor, after: Tensor, r: Tensor) -> Tensor:
+    """Slopes at knots, from h / w of the bins before and after each."""
+    left, right = torch.cat([before, s], -1), torch.cat([s, after], -1)
+    return (left * right).sqrt() * (_BEND * (r / _BEND).tanh()).exp()
 
 
 def _knots(raw: Tensor, least: float) -> Tensor:

@@ -19,7 +19,7 @@ _FAINT = 0.1
 # first weights: how fast the first layer turns over the unit circle
 _FIRST = 2.0
 # largest pull of a circle to one point
-_STRONGEST = 0.97
+_STRONGEST = 0.9
 
 
 class Located(NamedTuple):
@@ -46,7 +46,7 @@ class Conditioner(nn.Module):
     .. math:: \tan\tfrac{t'}{2} = \frac{1 + \rho}{1 - \rho} \tan\tfrac t2, \qquad
               \rho = \frac{|v|}{\sqrt{1 + |v|^2}},
 
-    up to a factor .97 in rho. What goes into the spline is multiplied by a gate, and on a circle
+    up to a factor .9 in rho. What goes into the spline is multiplied by a gate, and on a circle
     by :math:`|v|^2 / (|v|^2 + .01)`; rho is multiplied by the gate. The map is thus a rotation
     where the gate or v is 0: the density is continuous where a coordinate (at the poles of a
     sphere) or a direction is undefined.
