@@ -4,7 +4,7 @@
 
 The map is a perceptron d - 128 - 128 - D with SiLU units, in float32, on one thread; a pass is
 1/2 log det J^T J of a batch, and its gradient with respect to the weights. Columns: median
-milliseconds of `calculus.log_volume`, then the medians of the others over it, each run in turn
+CPU milliseconds of `calculus.log_volume`, then the medians of the others over it, each run in turn
 with it (below 1: faster), and in the last column the ratio to the fastest, which should be at most
 1.1. All but the first take a QR factorisation of LAPACK of J:
 
@@ -104,11 +104,11 @@ def pullback() -> Way | None:
 def seconds(way: Way, g: nn.Module, z: Tensor, *, backward: bool = True) -> float:
     """Of one pass."""
     g.zero_grad()
-    start = time.perf_counter()
+    start = time.process_time()
     value = way(g, z).mean()
     if backward:
         value.backward()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def main() -> None:
@@ -137,7 +137,7 @@ def main() -> None:
             try:
                 found = way(g, z).detach().to(expected)
                 assert (found - expected).abs().max() < 1e-3, name
-                slow = name in ("jacrev", "geomstats") and D > 100
+                slow = (name == "geomstats" and D > 3) or (name == "jacrev" and D > 100)
                 # the matrix of geomstats has no gradient with respect to the weights
                 back = name != "geomstats"
                 pairs = [
