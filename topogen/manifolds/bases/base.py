@@ -111,11 +111,11 @@ class Base(nn.Module):
 
     def move(
         self,
-        b: Float[Tensor, "*batch w"],
-        v: Float[Tensor, "*batch w"],
+        b: Float[Tensor, "*#batch w"],
+        v: Float[Tensor, "*#batch w"],
         *,
         ends: bool = True,
-    ) -> Float[Tensor, "*batch w"]:
+    ) -> Float[Tensor, "*#batch w"]:
         """exp_b(v) for tangent vectors v of the cover at b.
 
         Args:
@@ -140,8 +140,8 @@ class Base(nn.Module):
         return torch.cat(parts, -1)
 
     def log(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """The shortest tangent vector v at b with exp_b(v) = c, on the cover."""
         parts = zip(self.factors, self.split(b), self.split(c), strict=True)
         return torch.cat([f.log(p, q) for f, p, q in parts], -1)
@@ -151,8 +151,8 @@ class Base(nn.Module):
         return torch.stack([b @ gamma.T for gamma in self.group.to(b)])
 
     def distance(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch"]:
         """The geodesic distance on B."""
         return self.log(b, self.orbit(c)).norm(dim=-1).amin(0)
 

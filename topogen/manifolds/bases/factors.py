@@ -64,14 +64,14 @@ class Factor(ABC):
 
     @abstractmethod
     def move(
-        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """exp_b(v), v tangent at b."""
 
     @abstractmethod
     def log(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """The tangent vector v at b with exp_b(v) = c, the shortest one."""
 
     @abstractmethod
@@ -84,9 +84,7 @@ class Factor(ABC):
 
     @abstractmethod
     def laplacian(self, degree: int) -> tuple[float, ...]:
-        """The eigenvalue of each column of :meth:`table` (its size, where it is no
-        eigenfunction).
-        """
+        """The eigenvalue of each column of :meth:`table`, or its size where it is none."""
 
     @abstractmethod
     def bound(self, degree: int) -> tuple[float, float]:
@@ -146,20 +144,22 @@ class Round(Factor):
         return sphere_tangents(b)
 
     def move(
-        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """Cos |v| b + sin |v| v / |v|."""
         length = v.norm(dim=-1, keepdim=True)
         return unit(length.cos() * b + torch.sinc(length / math.pi) * v)
 
     def log(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
-        """The angle from b to c along the great circle."""
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
+        """The angle from b to c along the great circle; to the antipode along any of them."""
         along = (b * c).sum(-1, keepdim=True)
         v = c - along * b
         length = v.norm(dim=-1, keepdim=True)
-        return v * torch.atan2(length, along) / length.clamp_min(1e-300)
+        short = v * torch.atan2(length, along) / length.clamp_min(1e-300)
+        opposite = (length == 0) & (along < 0)
+        return torch.where(opposite, math.pi * self.frame(b)[..., 0], short)
 
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
         """Spherical harmonics."""
@@ -242,14 +242,14 @@ class Segment(Factor):
         return torch.ones_like(b).unsqueeze(-1)
 
     def move(
-        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """B + v, which ends at the boundary."""
         return (b + v).clamp(-1, 1)
 
     def log(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """C - b."""
         return c - b
 
@@ -328,14 +328,14 @@ class Line(Factor):
         return torch.ones_like(b).unsqueeze(-1)
 
     def move(
-        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """B + v."""
         return b + v
 
     def log(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch w"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
         """C - b."""
         return c - b
 

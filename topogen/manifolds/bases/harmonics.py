@@ -36,8 +36,10 @@ def _norms(n: int, degree: int) -> tuple[float, ...]:
 
 
 def _gegenbauer_norm(n: int, m: int, j: int) -> float:
-    r"""Root mean square over S^n of :math:`C_j^{(\lambda)}(x_n) Y_m(x')`, :math:`\lambda = m +
-    \frac{n-1}2`, Y_m of mean square 1 on S^(n-1).
+    r"""Root mean square over S^n of a product of a Gegenbauer polynomial and a harmonic.
+
+    It is :math:`C_j^{(\lambda)}(x_n) Y_m(x')`, :math:`\lambda = m + \frac{n-1}2`, with Y_m of mean
+    square 1 on S^(n-1).
     """
     lam, nu = m + (n - 1) / 2, (n - 1) / 2
     # int C_j^2 (1 - t^2)^(lam - 1/2) dt over int (1 - t^2)^(nu - 1/2) dt
@@ -117,8 +119,9 @@ def _order(n: int, degree: int) -> Tensor:
 
 
 def legendre(h: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch p"]:
-    r"""Legendre polynomials :math:`\sqrt{2j + 1}\, P_j(h)`, j <= degree, of mean square 1 on
-    [-1, 1].
+    r"""Legendre polynomials :math:`\sqrt{2j + 1}\, P_j(h)`, j <= degree.
+
+    Their mean squares on [-1, 1] are 1.
     """
     t = h[..., 0]
     columns = [torch.ones_like(t), t]
@@ -130,8 +133,9 @@ def legendre(h: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch
 
 
 def hermite(z: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch p"]:
-    r"""Hermite polynomials :math:`He_j(z) / \sqrt{j!}`, j <= degree, of mean square 1 under
-    N(0, 1).
+    r"""Hermite polynomials :math:`He_j(z) / \sqrt{j!}`, j <= degree.
+
+    Their mean squares under N(0, 1) are 1.
     """
     t = z[..., 0]
     columns = [torch.ones_like(t), t]

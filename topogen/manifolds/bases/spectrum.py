@@ -98,7 +98,7 @@ class Spectrum:
         """
         return self.raw_derivatives(self.to_raw(coefficients))
 
-    def raw_derivatives(self, raw: Float[Tensor, "q *D"]) -> Float[Tensor, "w q *D"]:
+    def raw_derivatives(self, raw: Float[Tensor, "q ..."]) -> Float[Tensor, "w q ..."]:
         """The same from coefficients over :meth:`raw`."""
         return torch.einsum("wqr,r...->wq...", self._slopes.to(raw), raw)
 
