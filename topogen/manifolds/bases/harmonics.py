@@ -103,11 +103,11 @@ def _unnormalised(x: Tensor, degree: int) -> Tensor:
         # columns of one Y' stay together, in the order of `harmonic_degrees`
         columns.append(torch.stack(ladder, -1).flatten(-2))
     table = torch.cat(columns, -1)
-    return table[..., _order(n, degree).to(x.device)]
+    return table[..., torch.tensor(_order(n, degree), device=x.device)]
 
 
 @cache
-def _order(n: int, degree: int) -> Tensor:
+def _order(n: int, degree: int) -> tuple[int, ...]:
     """From columns sorted by the degree of Y' to the order of `harmonic_degrees`."""
     inner = harmonic_degrees(n - 1, degree)
     by_degree = sorted(range(len(inner)), key=lambda i: inner[i])
@@ -115,7 +115,7 @@ def _order(n: int, degree: int) -> Tensor:
     for i in by_degree:
         start[i] = at
         at += degree - inner[i] + 1
-    return torch.tensor([start[i] + j for i, m in enumerate(inner) for j in range(degree - m + 1)])
+    return tuple(start[i] + j for i, m in enumerate(inner) for j in range(degree - m + 1))
 
 
 def legendre(h: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch p"]:
