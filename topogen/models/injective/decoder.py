@@ -16,10 +16,10 @@ ROWS = 2048  # in one block of functions
 
 
 class Decoder(nn.Module, ABC):
-    """A map g from a base B to R^D, given on points b of its cover.
+    r"""A map g from a base B to R^D, given on points b of its cover.
 
     To implement one, set `base` and `ambient_dim` and write a row-wise, differentiable
-    ``forward(b)`` with :math:`g(\\gamma b) = g(b)` for every gamma of the group of B.
+    ``forward(b)`` with :math:`g(\gamma b) = g(b)` for every gamma of the group of B.
     """
 
     base: Base
@@ -109,7 +109,9 @@ class SpectralDecoder(Decoder):
         return torch.cat(results)
 
     def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
-        r"""C of least :math:`\tfrac1n\sum |x_i - C \varphi(b_i)|^2 + \mathrm{ridge} \sum_k (1 +
+        r"""Ridge regression of x on phi(b).
+
+        C has the least :math:`\tfrac1n\sum |x_i - C \varphi(b_i)|^2 + \mathrm{ridge} \sum_k (1 +
         \nu_k)^2 |C_k|^2`, nu the squared frequencies.
         """
         p = self.spectrum.count

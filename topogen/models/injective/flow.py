@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, TrainingError
 from ...manifolds.base import Manifold
 from ...manifolds.bases import Base, base_of, product, standard
+from ...manifolds.library import Euclidean
 from ...points import as_tensor, distinct
 from ..base import Model, Stage
 from ..graphs import fit_graphs
 from .certificate import Certificate, certify, with_proof
 from .cocycles import landmarks
+from .cover_law import CoverLaw
 from .decoder import SpectralDecoder
 from .graph import neighbour_graph
 from .image import Image
-from .law import ImageLaw, SpectralLaw
+from .law import BaseLaw, ImageLaw, SpectralLaw
 from .propose import propose, seed_of
+from .published import PublishedFlow
 from .recover import Recovered, recover
+
+Density = Literal["spectral", "splines", "uniform"]
 
 _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
@@ -55,7 +61,10 @@ class InjectiveFlow(Model):
         ambient_dim: D.
         base: "auto" (by the homology of the data), a name of
             :func:`topogen.manifolds.bases.standard`, or a reference space that B is a copy of.
-        density: "spectral".
+        objective: "two_phase" (the above), or the name of a published objective, with networks
+            of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
+        density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
+            cover of B: slower, for sharp laws) or "uniform" (on M).
 
     Attributes:
         certificate: what was checked of g; None before the fit and after loading.
@@ -78,7 +87,8 @@ class InjectiveFlow(Model):
         dim: int,
         ambient_dim: int,
         base: str | Manifold = "auto",
-        density: Literal["spectral"] = "spectral",
+        objective: str = "two_phase",
+        density: Density = "spectral",
     ) -> None:
         super().__init__()
         if not 1 <= dim < ambient_dim:
@@ -86,7 +96,17 @@ class InjectiveFlow(Model):
                 f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
             )
         self.dim, self.ambient_dim = dim, ambient_dim
-        self.base, self.density = base, density
+        if density not in get_args(Density):
+            raise ValueError(f"expected a density among {get_args(Density)}, got {density!r}")
+        self.base, self.objective, self.density = base, objective, density
+        self.published: PublishedFlow | None = None
+        if objective != "two_phase" or base == "euclidean" or isinstance(base, Euclidean):
+            if base == "auto":
+                raise ValueError(
+                    f"expected a named base for the objective {objective!r}, got 'auto'; pass "
+                    "base='torus', say, or objective='two_phase'"
+                )
+            self.published = PublishedFlow(dim, ambient_dim, base, objective=objective)
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
@@ -95,7 +115,7 @@ class InjectiveFlow(Model):
             )
         self._wanted = wanted
         self.manifold: Image | None = None
-        self.law: SpectralLaw | None = None
+        self.law: BaseLaw | None = None
         self.certificate: Certificate | None = None
         self.attempts: list[str] = []
 
@@ -112,19 +132,26 @@ class InjectiveFlow(Model):
         assert isinstance(decoder, SpectralDecoder)
         return decoder.bandwidth
 
-    def forward(self) -> ImageLaw:
+    def forward(self) -> ManifoldDistribution:
         """The law at the current parameters.
 
         Raises:
             NotFittedError: before `fit`.
         """
         self.require_fitted()
-        assert self.manifold is not None and self.law is not None
+        if self.published is not None:
+            return self.published()
+        assert self.manifold is not None
+        assert self.law is not None
         return ImageLaw(self.manifold, self.law)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """One for M, one for the law on it."""
         if self.fitted:
+            return
+        if self.published is not None:
+            yield from self.published.stages(points)
+            self.fitted = True
             return
         x = as_tensor(points, ambient_dim=self.ambient_dim).to(torch.float64)
         if self.manifold is None:
@@ -222,17 +249,23 @@ class InjectiveFlow(Model):
 
     def _build(self, base: Base, bandwidth: int) -> None:
         self.manifold = Image(SpectralDecoder(base, bandwidth, self.ambient_dim))
-        self.law = SpectralLaw(base, image=self.manifold)
+        self.law = (
+            CoverLaw(base) if self.density == "splines" else SpectralLaw(base, image=self.manifold)
+        )
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        assert self.manifold is not None and self.law is not None
+        assert self.manifold is not None
+        assert self.law is not None
         feet = self.manifold.encode(x)
         near = (self.manifold.decode(feet.b) - x).norm(dim=-1) <= max(
             self.manifold.atol(torch.float64), 0.1 * self.manifold.scale
         )
-        yield from self.law.fit(feet.b[near & feet.converged], generator)
+        if self.density == "uniform" and isinstance(self.law, SpectralLaw):
+            self.law.spread()
+        else:
+            yield from self.law.fit(feet.b[near & feet.converged], generator)
         self.fitted = True
         return True
 

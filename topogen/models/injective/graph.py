@@ -125,7 +125,7 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     local = local - local.mean(axis=1, keepdims=True)
     if x.shape[1] > wide:
         # tangent frames from the Gram matrices: fewer points than columns
-        lam, U = np.linalg.eigh(local @ local.transpose(0, 2, 1))
+        _, U = np.linalg.eigh(local @ local.transpose(0, 2, 1))
         frame = local.transpose(0, 2, 1) @ U[:, :, -dim:]
         frame /= np.linalg.norm(frame, axis=1, keepdims=True)
     else:

@@ -44,11 +44,10 @@ class Image(Manifold, Learned):
         super().__init__()
         self.decoder = decoder
         self.dim, self.ambient_dim = decoder.base.dim, decoder.ambient_dim
-        f = {"dtype": torch.float64}
-        self.register_buffer("centre", torch.zeros(self.ambient_dim, **f))
-        self.register_buffer("unit", torch.ones((), **f))
-        self.register_buffer("anchors", torch.zeros(0, decoder.base.width, **f))
-        self.register_buffer("places", torch.zeros(0, self.ambient_dim, **f))
+        self.register_buffer("centre", torch.zeros(self.ambient_dim, dtype=torch.float64))
+        self.register_buffer("unit", torch.ones((), dtype=torch.float64))
+        self.register_buffer("anchors", torch.zeros(0, decoder.base.width, dtype=torch.float64))
+        self.register_buffer("places", torch.zeros(0, self.ambient_dim, dtype=torch.float64))
 
     @property
     def base(self) -> Base:
@@ -173,9 +172,7 @@ class Image(Manifold, Learned):
         return calculus.tangent_basis(J).reshape(*x.shape, self.dim).to(x.dtype)
 
     def log_volume(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
-        r""":math:`\tfrac12 \log\det J^\top J + d \log u` at base points: the log of the area of M
-        per unit of volume of B.
-        """
+        r"""Log area of M per volume of B: :math:`\tfrac12 \log\det J^\top J + d \log u`."""
         J = self.decoder.value_and_jacobian(b)[1]
         return calculus.log_gram(J) + self.dim * self.unit.log()
 

@@ -49,9 +49,9 @@ class BaseLaw(Learned, ABC):
 
 
 class SpectralLaw(BaseLaw):
-    r"""The exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B, phi a
-    :class:`Spectrum`.
+    r"""An exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B.
 
+    The statistics phi are the functions of a :class:`Spectrum`.
     With r the volume factor of a decoder it is :math:`e^{a \cdot \varphi} / Z` w.r.t. the area of
     M, and uniform on M for a = 0, whatever coordinates the decoder gives M.
 
@@ -85,10 +85,9 @@ class SpectralLaw(BaseLaw):
         self.base = base
         self.spectrum = _widest(base) if bandwidth is None else Spectrum(base, bandwidth)
         self.bandwidth = self.spectrum.bandwidth
-        f = {"dtype": torch.float64}
-        self.register_buffer("coefficients", torch.zeros(self.spectrum.count, **f))
-        self.register_buffer("log_z", torch.tensor(math.log(base.volume), **f))
-        self.register_buffer("top", torch.zeros((), **f))
+        self.register_buffer("coefficients", torch.zeros(self.spectrum.count, dtype=torch.float64))
+        self.register_buffer("log_z", torch.tensor(math.log(base.volume), dtype=torch.float64))
+        self.register_buffer("top", torch.zeros((), dtype=torch.float64))
 
     def energy(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """A . phi(b)."""
@@ -165,6 +164,12 @@ class SpectralLaw(BaseLaw):
         self._normalise()
         self.fitted = True
 
+    def spread(self) -> None:
+        """The uniform law, a = 0."""
+        self.coefficients = torch.zeros_like(self.coefficients)
+        self._normalise()
+        self.fitted = True
+
     def _normalise(self) -> None:
         """Z on two levels, and the largest energy."""
         values = []
@@ -227,6 +232,7 @@ def _mode(
         return nll, nll + 0.5 * (lam @ a.square())
 
     nll, loss = value(a)
+    trial, new_nll, new_loss = a, nll, loss
     H = lam.diag()
     for _ in range(_NEWTON):
         p = torch.softmax(phi @ a + w.log(), 0)

@@ -229,10 +229,9 @@ def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     w = np.zeros(g.n, dtype=complex)
     w[rows] = np.sqrt(1 - height[rows] ** 2) * np.exp(1j * theta)
     inner = np.setdiff1d(np.arange(g.n), rows)
-    for part in (np.real, np.imag):
-        values = part(w)
-        fill = solve(L, -(L @ values), fixed=rows)
-        w[inner] += fill[inner] if part is np.real else 1j * fill[inner]
+    for unit in (1.0, 1j):
+        values = np.real(w * np.conj(unit))
+        w[inner] += unit * solve(L, -(L @ values), fixed=rows)[inner]
     if odd:
         other = g.sigma(np.arange(g.n))
         rotation = np.angle((np.conj(w[rows]) * w[other[rows]]).sum())
@@ -243,7 +242,7 @@ def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
                 f"{rotation:.2f}: the data do not have the base {base.name}"
             )
         w = (w - w[other]) / 2
-    p = np.stack([w.real, w.imag, height], axis=1)
+    p = np.stack([np.real(w), np.imag(w), height], axis=1)
     p[inner, 2] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
     p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300)
     return Seed(p[: graph.n], found.ratios, found.undefined(belt.i, belt.j))
@@ -305,7 +304,7 @@ def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
         for m in itertools.product(range(-waves, waves + 1), repeat=circles):
             if m > (0,) * circles:
                 wave = np.exp(1j * (angles @ np.array(m)))
-                known += [wave.real, wave.imag]
+                known += [np.real(wave), np.imag(wave)]
     need = sum(f.dim + isinstance(f, Round) for f in base.factors if f != Round(1))
     left = _left(graph, np.stack(known, axis=1), need)
     parts, at = [], 0
