@@ -33,6 +33,7 @@ from torch import Tensor
 import topogen as tg
 from topogen.data import alanine
 from topogen.errors import TrainingError
+from topogen.manifolds.library.base import ReferenceSpace
 from topogen.points import diameter
 
 Sampler = Callable[[int, torch.Generator], Tensor]
@@ -51,7 +52,7 @@ class Case:
     log_prob: Callable[[Tensor], Tensor]
 
 
-def uneven(M: tg.Manifold) -> tg.EnergyOn:
+def uneven(M: ReferenceSpace) -> tg.EnergyOn:
     """A smooth law on a reference space whose density varies by a factor of about 30."""
     s = M.scale
     return tg.EnergyOn(
@@ -59,7 +60,7 @@ def uneven(M: tg.Manifold) -> tg.EnergyOn:
     )
 
 
-SPACES: dict[str, tuple[Callable[[], tg.Manifold], str | tg.Manifold, int]] = {
+SPACES: dict[str, tuple[Callable[[], ReferenceSpace], str | tg.Manifold, int]] = {
     "circle": (tg.Circle, "circle", 4000),
     "torus": (tg.Torus, "torus", 8000),
     "sphere": (tg.Sphere, "sphere", 4000),
@@ -123,7 +124,7 @@ def row(name: str, law: str, seed: int, *, auto: bool, noise: float, draws: int)
         status = tg.fit(flow, x, seed=seed, progress=False).status
     seconds = time.process_time() - start
     M, found = flow.manifold, flow.certificate
-    if M is None or found is None:
+    if M is None or found is None or M.volume is None:
         raise RuntimeError("the fit left no manifold")
     fresh = truth.sample(4000, generator)
     off = (M.project(fresh).value - fresh).norm(dim=-1) / size

@@ -44,6 +44,7 @@ from .distributions.base import ManifoldDistribution as ManifoldDistribution
 from .distributions.energy import EnergyOn as EnergyOn
 from .distributions.mixture import Mixture as Mixture
 from .distributions.pushforward import Pushforward as Pushforward
+from .distributions.thickened import Thickened as Thickened
 from .distributions.uniform import Uniform as Uniform
 from .distributions.von_mises import VonMises as VonMises
 from .distributions.von_mises import VonMisesFisher as VonMisesFisher

@@ -26,6 +26,7 @@ from .models.base import Model
 from .models.density import AtlasDensity
 from .models.energy import ImplicitDensity
 from .models.implicit import NeuralImplicit
+from .models.injective import Image, InjectiveFlow
 from .models.local import LocalPolynomials
 from .models.projected import ProjectedAtlas
 from .points import as_array, as_tensor, diameter
@@ -56,6 +57,10 @@ FAMILIES: dict[str, _Family] = {
     "implicit": _Family(
         lambda d, D: ImplicitDensity(NeuralImplicit(d, D)),
         "the zero set of a network, charts on it, a learned energy",
+    ),
+    "injective": _Family(
+        lambda d, D: InjectiveFlow(d, D),
+        "the image of a circle, torus, sphere, Klein bottle, ... found from the homology",
     ),
 }
 
@@ -154,8 +159,9 @@ def learn(
 
     Args:
         points: array-like of shape (n, D).
-        family: one of `FAMILIES`: "atlas" (blended local polynomials and compact bumps) or
-            "implicit" (a neural implicit manifold and an energy on it); "auto" takes "atlas".
+        family: one of `FAMILIES`: "atlas" (blended local polynomials and compact bumps),
+            "implicit" (a neural implicit manifold and an energy on it) or "injective" (an
+            injective flow on a base with the homology of the data); "auto" takes "atlas".
         dim: dimension of the manifold; None estimates it.
         seed: the same seed gives the same result on the same machine.
         max_seconds: most wall time for the fit.
@@ -282,6 +288,13 @@ def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, floa
         numbers["charts"] = float(len(atlas))
         if M.dim <= 3:
             numbers |= _integrals(atlas, law)
+    if isinstance(M, Image) and M.volume is not None and M.volume_error is not None:
+        numbers["volume of M"] = M.volume
+        numbers["volume of M, error"] = M.volume_error
+    if isinstance(model, InjectiveFlow) and model.certificate is not None:
+        numbers["base"] = model.certificate.base
+        numbers["certificate"] = model.certificate.reason
+        numbers["condition of the decoder"] = model.certificate.condition
     held_out = getattr(model, "held_out", None)
     if held_out is not None:
         numbers["held-out NLL (nats)"] = -float(held_out)

@@ -29,6 +29,7 @@ class Certificate:
     r"""What was checked of a decoder g: B -> R^D of some data.
 
     Attributes:
+        base: the name of B.
         accepted: whether g can be taken for an embedding of B whose image is the set of the data.
         reason: one sentence: what failed, or what it rests on.
         injectivity: the proof that g is an injective immersion, where there is one.
@@ -45,6 +46,7 @@ class Certificate:
             clear.
     """
 
+    base: str
     accepted: bool
     reason: str
     injectivity: Injectivity
@@ -102,6 +104,7 @@ def certify(
     unproved = Injectivity(None, float(sigma[:, -1].min()), 0, math.nan)
     reason = "; ".join(wrong) or "injective on samples (not proved); held-out points are near"
     return Certificate(
+        base.name,
         not wrong, reason, unproved, condition, collision, reconstruction, allowed,
         typical, excess, winding, onto,
     )  # fmt: skip
