@@ -167,6 +167,11 @@ class PublishedFlow(Model):
         self.requires_grad_(False)
 
     @property
+    def manifold(self) -> Image:
+        """M; its homology is that of B if g is injective, which is not checked here."""
+        return self.image
+
+    @property
     def space(self) -> Base:
         """B."""
         return self.image.base

@@ -64,6 +64,9 @@ class Setting:
         return probes(b, d, self.probes, self.generator, kind=kind)
 
 
+# enough to keep the retraction smooth; more would hold an encoder in a wrong degree
+_STRAYING = 0.01
+
 Rows = Float[Tensor, "n D"]
 Loss = Float[Tensor, ""]
 
@@ -82,7 +85,7 @@ def encoded(s: Setting, x: Tensor) -> tuple[Tensor, Tensor]:
 def _joint(s: Setting, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
     """Reconstruction, and the negative log likelihood where it counts already."""
     b, straying = encoded(s, x)
-    loss = s.weight * (squares(s, x, b) + straying)
+    loss = s.weight * (squares(s, x, b) + _STRAYING * straying)
     if s.share > 0:
         loss = loss + s.share * nll(b)
     return loss.mean()
@@ -94,7 +97,7 @@ def two_phase(s: Setting, x: Rows) -> Loss:
     J. Brehmer, K. Cranmer (2020), https://arxiv.org/abs/2003.13913.
     """
     b, straying = encoded(s, x)
-    return (squares(s, x, b) + straying).mean()
+    return (squares(s, x, b) + _STRAYING * straying).mean()
 
 
 def _log_volume(s: Setting, b: Tensor) -> Tensor:
