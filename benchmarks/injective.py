@@ -123,7 +123,7 @@ def row(name: str, law: str, seed: int, *, auto: bool, noise: float, draws: int)
         warnings.simplefilter("ignore")
         status = tg.fit(flow, x, seed=seed, progress=False).status
     seconds = time.process_time() - start
-    M, found = flow.manifold, flow.certificate
+    M, found = flow.image, flow.certificate
     if M is None or found is None or M.volume is None:
         raise RuntimeError("the fit left no manifold")
     fresh = truth.sample(4000, generator)

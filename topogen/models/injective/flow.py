@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...distributions.base import ManifoldDistribution
-from ...errors import InvalidPoints, TrainingError
+from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
 from ...manifolds.bases import Base, base_of, product, standard
 from ...manifolds.library import Euclidean
@@ -114,10 +114,19 @@ class InjectiveFlow(Model):
                 f"{wanted.dim}; change dim, or the base"
             )
         self._wanted = wanted
-        self.manifold: Image | None = None
+        self.image: Image | None = None
         self.law: BaseLaw | None = None
         self.certificate: Certificate | None = None
         self.attempts: list[str] = []
+
+    @property
+    def manifold(self) -> Manifold:
+        """The learned set M.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        return self.forward().manifold
 
     @property
     def bandwidth(self) -> int:
@@ -125,12 +134,18 @@ class InjectiveFlow(Model):
 
         Raises:
             NotFittedError: before `fit`.
+            UnsupportedError: the decoder is another one.
         """
         self.require_fitted()
-        assert self.manifold is not None
-        decoder = self.manifold.decoder
-        assert isinstance(decoder, SpectralDecoder)
-        return decoder.bandwidth
+        return self._bandwidth()
+
+    def _bandwidth(self) -> int:
+        image = self.image
+        if image is None or not isinstance(image.decoder, SpectralDecoder):
+            raise UnsupportedError(
+                f"expected a spectral decoder, which has a bandwidth, got that of {self.objective}"
+            )
+        return image.decoder.bandwidth
 
     def forward(self) -> ManifoldDistribution:
         """The law at the current parameters.
@@ -141,9 +156,15 @@ class InjectiveFlow(Model):
         self.require_fitted()
         if self.published is not None:
             return self.published()
-        assert self.manifold is not None
-        assert self.law is not None
-        return ImageLaw(self.manifold, self.law)
+        return ImageLaw(*self._parts())
+
+    def _parts(self) -> tuple[Image, BaseLaw]:
+        """M and the law on its base, once M is known."""
+        if self.image is None or self.law is None:
+            raise NotFittedError(
+                "this InjectiveFlow has no base yet; call topogen.fit(injectiveflow, points) first"
+            )
+        return self.image, self.law
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """One for M, one for the law on it."""
@@ -154,7 +175,7 @@ class InjectiveFlow(Model):
             self.fitted = True
             return
         x = as_tensor(points, ambient_dim=self.ambient_dim).to(torch.float64)
-        if self.manifold is None:
+        if self.image is None:
             yield Stage("manifold", lambda generator: self._fit_manifold(x, generator))
         yield Stage("density", lambda generator: self._fit_density(x, generator))
 
@@ -180,8 +201,7 @@ class InjectiveFlow(Model):
         certificate = with_proof(certificate, found.decoder)
         self.certificate = certificate
         self._build(found.decoder.base, found.decoder.bandwidth)
-        assert self.manifold is not None
-        image = self.manifold
+        image, _ = self._parts()
         image.decoder.coefficients = found.decoder.coefficients
         image.centre, image.unit = centre, unit
         image.anchor(found.b)
@@ -248,35 +268,32 @@ class InjectiveFlow(Model):
         self.attempts.append(f"{base.name}, {count} landmarks, {equal}: {words}")
 
     def _build(self, base: Base, bandwidth: int) -> None:
-        self.manifold = Image(SpectralDecoder(base, bandwidth, self.ambient_dim))
+        self.image = Image(SpectralDecoder(base, bandwidth, self.ambient_dim))
         self.law = (
-            CoverLaw(base) if self.density == "splines" else SpectralLaw(base, image=self.manifold)
+            CoverLaw(base) if self.density == "splines" else SpectralLaw(base, image=self.image)
         )
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        assert self.manifold is not None
-        assert self.law is not None
-        feet = self.manifold.encode(x)
-        near = (self.manifold.decode(feet.b) - x).norm(dim=-1) <= max(
-            self.manifold.atol(torch.float64), 0.1 * self.manifold.scale
+        image, law = self._parts()
+        feet = image.encode(x)
+        near = (image.decode(feet.b) - x).norm(dim=-1) <= max(
+            image.atol(torch.float64), 0.1 * image.scale
         )
-        if self.density == "uniform" and isinstance(self.law, SpectralLaw):
-            self.law.spread()
+        if self.density == "uniform" and isinstance(law, SpectralLaw):
+            law.spread()
         else:
-            yield from self.law.fit(feet.b[near & feet.converged], generator)
+            yield from law.fit(feet.b[near & feet.converged], generator)
         self.fitted = True
         return True
 
     def get_extra_state(self) -> dict[str, Any]:
         """Plain data kept beside the buffers: the base and the bandwidth that were found."""
         state: dict[str, Any] = {"fitted": self.fitted, "attempts": self.attempts}
-        if self.manifold is not None:
-            decoder = self.manifold.decoder
-            assert isinstance(decoder, SpectralDecoder)
-            state["base"] = [list(part) for part in decoder.base.parts]
-            state["bandwidth"] = decoder.bandwidth
+        if self.image is not None:
+            state["base"] = [list(part) for part in self.image.base.parts]
+            state["bandwidth"] = self._bandwidth()
         return state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

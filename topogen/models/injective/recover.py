@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import TrainingError
 from ...manifolds.bases import Base
 from ...manifolds.bases.factors import Segment
 from .decoder import SpectralDecoder
@@ -91,7 +92,10 @@ def recover(
         best = (score, decoder, b.clone(), off)
         if score < _ENOUGH.get(base.dim, 1e-5):
             break
-    assert best is not None
+    if best is None:
+        raise TrainingError(
+            f"expected more points for a decoder on {base.name}, got {len(x)}; give more"
+        )
     _, decoder, b, off = best
     return Recovered(decoder, b, start, off, count, remap)
 
