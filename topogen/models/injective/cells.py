@@ -77,8 +77,8 @@ def prove_injective(decoder: SpectralDecoder) -> Injectivity:
 
     Cells of radius rho have centres c. There Dg has the least and largest singular values
     :math:`\sigma_c, s_c`, the second derivatives of g are at most :math:`\lambda_c`, their
-    tangential parts at most :math:`\kappa_c`; the third derivatives are at most T everywhere, by
-    the coefficients of g.
+    tangential parts at most :math:`\kappa_c`; the third derivatives are at most T everywhere
+    (:func:`third_bound`).
 
     - g is an immersion on the cell if :math:`m_c = \sigma_c - (\lambda_c + T\rho)\rho > 0`.
     - No point of the cell has the image of another closer to it than :math:`r_c`, the root of
@@ -89,10 +89,10 @@ def prove_injective(decoder: SpectralDecoder) -> Injectivity:
       \rho^2 / 2`.
 
     g is injective if every two cells are apart in the last sense, or so close that the second
-    says so. Cells are refined until that holds, or there are too many.
+    says so, and each is by itself. Cells are refined until that holds, or there are too many.
     """
     base = decoder.base
-    T = decoder.spectrum.bounds(decoder.coefficients)[3]
+    T = third_bound(decoder)
     count, most = 4000, MOST_CELLS.get(base.dim, 0)
     found = Injectivity(None, math.nan, 0, math.nan)
     while count <= most:
@@ -107,10 +107,23 @@ def prove_injective(decoder: SpectralDecoder) -> Injectivity:
         if bool((m > 0).all()):
             near = ((turn**2 / 4 + 2 * T * m / 3).sqrt() - turn / 2) * 3 / T
             reach = sigma[:, 0] * rho + bend * rho**2 / 2
-            if _separated(base, c, rho, value, J, reach, bend, near):
+            alone = bool((near > 2 * rho).all())
+            if alone and _separated(base, c, rho, value, J, reach, bend, near):
                 return Injectivity(True, float(m.min()), len(c), rho)
         count *= 3
     return found
+
+
+def third_bound(decoder: SpectralDecoder) -> float:
+    r"""A bound on :math:`\nabla^3 g(w; v, v)`, |v| = |w| = 1, by the coefficients of g.
+
+    In flat space it is that for w = v. On spheres the order of derivatives matters: exchanging w
+    and v adds Dg of the curvature, so the derivative is off the symmetric one by at most
+    :math:`\tfrac23 |Dg|`.
+    """
+    _, first, _, third = decoder.spectrum.bounds(decoder.coefficients)
+    curved = any(isinstance(f, Round) and f.n > 1 for f in decoder.base.factors)
+    return third + 2 / 3 * first if curved else third
 
 
 def _norm(H: Tensor) -> Tensor:
