@@ -39,7 +39,7 @@ class Base(nn.Module):
     Example:
         >>> B = standard("klein")
         >>> B.dim, B.width, len(B.group), str(B.homology)
-        (2, 4, 2, 'Z/2: (1, 2, 1), Z/3: (1, 1)')
+        (2, 4, 2, 'Z/2: (1, 2, 1), Z/3: (1, 1, 0)')
     """
 
     group: Tensor
