@@ -154,7 +154,9 @@ class Base(nn.Module):
         self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch"]:
         """The geodesic distance on B."""
-        return self.log(b, self.orbit(c)).norm(dim=-1).amin(0)
+        parts = zip(self.factors, self.split(b), self.split(self.orbit(c)), strict=True)
+        squares = [f.distance(p, q).square() for f, p, q in parts]
+        return torch.stack(squares).sum(0).sqrt().amin(0)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
         """A quadrature of the uniform law of the cover; see :meth:`Factor.nodes`."""

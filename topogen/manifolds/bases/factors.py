@@ -74,6 +74,12 @@ class Factor(ABC):
     ) -> Float[Tensor, "*#batch w"]:
         """The tangent vector v at b with exp_b(v) = c, the shortest one."""
 
+    def distance(
+        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
+    ) -> Float[Tensor, "*batch"]:
+        """The length of the shortest geodesic."""
+        return (b - c).norm(dim=-1)
+
     @abstractmethod
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
         """Polynomials up to a degree, orthonormal under the uniform law."""
@@ -160,6 +166,12 @@ class Round(Factor):
         short = v * torch.atan2(length, along) / length.clamp_min(1e-300)
         opposite = (length == 0) & (along < 0)
         return torch.where(opposite, math.pi * self.frame(b)[..., 0], short)
+
+    def distance(
+        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
+    ) -> Float[Tensor, "*batch"]:
+        """Twice the arc sine of half the chord; to 1e-8 near antipodes."""
+        return 2 * ((b - c).norm(dim=-1) / 2).clamp_max(1.0).asin()
 
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
         """Spherical harmonics."""

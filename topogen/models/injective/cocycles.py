@@ -35,6 +35,12 @@ def landmarks(graph: Graph, count: int) -> Landmarks:
     Raises:
         TrainingError: the graph is not connected.
     """
+    if count not in graph.known:
+        graph.known[count] = _landmarks(graph, count)
+    return graph.known[count]
+
+
+def _landmarks(graph: Graph, count: int) -> Landmarks:
     from scipy.sparse.csgraph import dijkstra
 
     A = graph.matrix(graph.length)

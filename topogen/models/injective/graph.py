@@ -7,7 +7,7 @@ and sigma exchanges them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Graph:
         forth, back: of each edge the step i -> j in the tangent frame of i, and j -> i in that
             of j, shape (e, d).
         sheets: 1, or 2 for a double cover.
+        known: landmarks that were found, by their number.
     """
 
     n: int
@@ -42,6 +43,7 @@ class Graph:
     forth: np.ndarray
     back: np.ndarray
     sheets: int = 1
+    known: dict[int, Any] = field(default_factory=dict, repr=False)
 
     def matrix(self, values: np.ndarray) -> Any:
         """The symmetric sparse matrix with these values on the edges."""
