@@ -75,8 +75,8 @@ class Factor(ABC):
         """The tangent vector v at b with exp_b(v) = c, the shortest one."""
 
     def distance(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch"]:
         """The length of the shortest geodesic."""
         return (b - c).norm(dim=-1)
 
@@ -168,8 +168,8 @@ class Round(Factor):
         return torch.where(opposite, math.pi * self.frame(b)[..., 0], short)
 
     def distance(
-        self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch w"]
-    ) -> Float[Tensor, "*batch"]:
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch"]:
         """Twice the arc sine of half the chord; to 1e-8 near antipodes."""
         return 2 * ((b - c).norm(dim=-1) / 2).clamp_max(1.0).asin()
 
