@@ -83,12 +83,8 @@ class Manifold(nn.Module, ABC):
         """How far x is from M: 0 on M, and close to the distance near it."""
 
     def atol(self, dtype: torch.dtype) -> float:
-        """The default of `atol` in :meth:`contains`: `tolerance`, or sqrt(eps) times `scale`."""
-        return (
-            self.tolerance
-            if self.tolerance is not None
-            else membership_tolerance(dtype, self.scale)
-        )
+        """The default of `atol` in :meth:`contains`: `tolerance`, at least sqrt(eps) `scale`."""
+        return max(self.tolerance or 0.0, membership_tolerance(dtype, self.scale))
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
