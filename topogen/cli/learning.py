@@ -55,6 +55,7 @@ def learn_(
     typer.echo(f"model: {output}")
     if report is not None:
         command = f"topogen learn {data} -o {output} --report {report} --seed {seed}"
+        command += f" --family {result.family}" + (f" --dim {dim}" if dim is not None else "")
         typer.echo(f"report: {result.report(report, command=command)}")
     return STATUS[result.topology.verdict]
 

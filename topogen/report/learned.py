@@ -51,7 +51,12 @@ def write_report(result: LearnResult, path: str | Path, *, command: str | None =
     Raises:
         SaveError: the place cannot be written.
     """
-    return write_text(path, _page(result, command or f"topogen.learn(points, seed={result.seed})"))
+    return write_text(path, _page(result, command or _call(result)))
+
+
+def _call(result: LearnResult) -> str:
+    """The Python call that gives the result."""
+    return f"topogen.learn(points, family={result.family!r}, seed={result.seed})"
 
 
 def write_picture(result: LearnResult, path: str | Path) -> Path:
@@ -112,9 +117,15 @@ def _page(result: LearnResult, command: str) -> str:
     ]
     measured = [(e(name), number(value)) for name, value in result.numbers.items()]
     measure = _MEASURES[law.measure].format(dim=law.dim)
-    body = f"""<figure>{png(clouds_figure(result), "data and samples, coloured by chart")}
-<figcaption>Each colour is one chart of the atlas: the chart in which a point weighs most.
-</figcaption></figure>
+    coloured = getattr(law, "atlas", None) is not None
+    caption = (
+        "Each colour is one chart of the atlas: the chart in which a point weighs most."
+        if coloured
+        else "The data, and as many points drawn from the model."
+    )
+    picture = png(clouds_figure(result), "data and samples" + ", coloured by chart" * coloured)
+    body = f"""<figure>{picture}
+<figcaption>{caption}</figcaption></figure>
 <section class="columns">{table(measured, "Measured")}{table(data, "Data")}</section>
 <section class="columns">{betti_table(topology, "Homology of the samples")}
 {table(how_checked(topology), "How it was checked")}</section>
