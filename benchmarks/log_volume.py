@@ -134,6 +134,9 @@ def main() -> None:
         own: list[float] = []
         shown, fastest = [], 0.0
         for name, way in ways.items():
+            if name == "geomstats" and D > 100:
+                shown.append("-")  # minutes
+                continue
             try:
                 found = way(g, z).detach().to(expected)
                 assert (found - expected).abs().max() < 1e-3, name

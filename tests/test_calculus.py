@@ -231,3 +231,19 @@ def test_bases_of_a_matrix_of_known_rank_have_right_derivatives(tie: bool) -> No
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
     parts = calculus.split(J(t), 2)
     torch.testing.assert_close(parts.solve(J(t)), parts.N @ parts.N.mT)
+
+
+@pytest.mark.parametrize("D", [50, 51])
+def test_log_gram_of_long_columns_on_both_sides_of_the_switch(D):
+    # Gram-Schmidt below, LAPACK above: one value, one gradient, and no row spoils another
+    J = torch.randn(3, D, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    J[1] = 0
+    J.requires_grad_()
+    value = calculus.log_gram(J)
+    assert value[1] == -torch.inf
+    value[[0, 2]].sum().backward()
+    for i in (0, 2):
+        K = J[i].detach()
+        gram = K.mT @ K
+        assert abs(float(value[i].detach() - 0.5 * torch.logdet(gram))) < 1e-12
+        assert (J.grad[i] - K @ torch.linalg.inv(gram)).abs().max() < 1e-12

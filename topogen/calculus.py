@@ -25,8 +25,9 @@ _jvp: Callable[..., tuple[Tensor, Tensor]] = cast("Any", torch.func.jvp)
 _vjp: Callable[..., tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]] = cast("Any", torch.func.vjp)
 
 # Up to this many columns, Gram-Schmidt with one re-orthogonalisation (as accurate as Householder
-# reflections, and batched over rows) beats a LAPACK call per matrix.
+# reflections, and batched over rows) beats a LAPACK call per matrix, unless they are long.
 _MAX_GRAM_SCHMIDT_COLUMNS = 8
+_MAX_GRAM_SCHMIDT_ROWS = 50
 
 
 def value_and_jacobian(
@@ -208,7 +209,7 @@ def orthonormalize(
         raise ValueError(
             f"expected at most as many columns as rows, got a {D} x {d} matrix; transpose it"
         )
-    if d > _MAX_GRAM_SCHMIDT_COLUMNS:
+    if d > _MAX_GRAM_SCHMIDT_COLUMNS or (d > 1 and D > _MAX_GRAM_SCHMIDT_ROWS):
         Q, R = torch.linalg.qr(J)
         diagonal = R.diagonal(dim1=-2, dim2=-1)
         sign = torch.where(diagonal < 0, -1.0, 1.0).to(J.dtype)
