@@ -1,7 +1,7 @@
 """Published objectives of injective flows on the same data, on a right base and on R^d.
 
     python benchmarks/injective_published.py [--cases circle torus noisy] [--objectives ...]
-        [--steps 2000] [--seeds 1] [--curvature]
+        [--bases right flat] [--steps 1500] [--seeds 1] [--curvature]
 
 Every row is one fit of `PublishedFlow` with its defaults to 8000 points, and counts 4000 fresh
 ones. Columns: base; mean of -log p at the nearest points of M, with its standard error, in nats,
@@ -130,15 +130,17 @@ def row(name: str, case: Case, base: str, objective: str, seed: int, steps: int)
     )
 
 
-def table(cases: list[str], objectives: list[str], seeds: int, steps: int) -> None:
+def table(
+    cases: list[str], objectives: list[str], kinds: list[str], seeds: int, steps: int
+) -> None:
     """All of them."""
     print("| case | objective | base | NLL | entropy | rec. % | 99 % | off % | weight | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in cases:
         case = CASES[name]
         for objective in objectives:
-            bases = dict.fromkeys([case.base, "euclidean"])
-            for base in bases:
+            bases = {"right": case.base, "flat": "euclidean"}
+            for base in dict.fromkeys(bases[kind] for kind in kinds):
                 impossible = base != "euclidean" and (
                     objective in FLAT or (name == "torus" and objective == "conformal")
                 )
@@ -201,7 +203,8 @@ def main() -> None:
     parser.add_argument(
         "--objectives", nargs="+", default=list(OBJECTIVES), choices=list(OBJECTIVES)
     )
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--bases", nargs="+", default=["right", "flat"], choices=["right", "flat"])
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--curvature", action="store_true")
     arguments = parser.parse_args()
@@ -210,7 +213,13 @@ def main() -> None:
     if arguments.curvature:
         curvatures(arguments.steps, arguments.seeds)
     else:
-        table(arguments.cases, arguments.objectives, arguments.seeds, arguments.steps)
+        table(
+            arguments.cases,
+            arguments.objectives,
+            arguments.bases,
+            arguments.seeds,
+            arguments.steps,
+        )
 
 
 if __name__ == "__main__":

@@ -161,8 +161,8 @@ def surface(n, seed, noise):
     """A curved surface in R^6."""
     g = seeded(seed)
     z = torch.randn(n, 2, generator=g)
-    A = torch.randn(2, 6, generator=seeded(99))
-    x = z @ A + 0.5 * torch.sin(2 * z) @ torch.randn(2, 6, generator=seeded(98))
+    A, c = torch.randn(2, 6, generator=seeded(99)), torch.randn(6, generator=seeded(98))
+    x = z @ A + torch.sin(z.sum(-1, keepdim=True)) * c
     x = x / x.square().sum(-1).mean().sqrt()
     return x + noise * torch.randn(n, 6, generator=g)
 

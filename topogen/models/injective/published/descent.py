@@ -41,6 +41,7 @@ NOISE = {
 }
 GUARDED = frozenset(WEIGHT) - {"denoising"}
 _WARM, _FULL = 1 / 3, 2 / 3  # the likelihood counts from here on, and in full from there
+_LOOKS = 8  # at the residuals, in between
 _CLIP = 10.0
 _MOVE_EVERY = 25  # steps between two of the base points that no encoder gives
 
@@ -91,9 +92,10 @@ def descend(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, flow.steps)
     data, value = y.float(), math.nan
     warm, full = int(_WARM * flow.steps), int(_FULL * flow.steps)
+    every = max((full - warm) // _LOOKS, 1)
     for step in range(flow.steps):
         if likely:
-            if step == warm:
+            if warm <= step <= full and (step - warm) % every == 0:
                 _weigh(flow, setting, data)
             setting.share = min(1.0, max(0.0, (step + 1 - warm) / max(full - warm, 1)))
         x = data[torch.randint(len(data), (flow.batch,), generator=generator)]
@@ -115,7 +117,8 @@ def descend(
 
 
 def _weigh(flow: PublishedFlow, s: Setting, data: Tensor) -> None:
-    """Measure the residual after the warm-up; choose, or check, the weight."""
+    """Measure the residual, while the likelihood comes in; choose, or check, the weight."""
+    first, before = math.isnan(flow.residual_variance), flow.residual_variance
     codimension = max(flow.ambient_dim - flow.dim, 1)
     with torch.no_grad():
         x = data[:4096]
@@ -124,7 +127,8 @@ def _weigh(flow: PublishedFlow, s: Setting, data: Tensor) -> None:
     flow.residual_variance = max(float(off) / codimension, s.noise**2)
     if flow.weight is None:
         s.weight = max(s.weight, least_weight(flow.residual_variance))
-    else:
+    elif first or s.weight >= least_weight(before):
+        # what was said once is not said again
         check_weight(s.weight, flow.residual_variance)
 
 
