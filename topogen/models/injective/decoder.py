@@ -63,6 +63,8 @@ class SpectralDecoder(Decoder):
             "coefficients",
             torch.zeros(self.spectrum.count, ambient_dim, dtype=torch.float64),
         )
+        # made here, as they cannot be made inside a transform of torch.func
+        self.spectrum.derivatives(self.coefficients)
 
     def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
         """g(b)."""
