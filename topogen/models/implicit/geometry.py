@@ -87,6 +87,14 @@ class Geometry:
         """Whether the data are so close to their local fits that they are feet as they are."""
         return self.noise < _NOISELESS
 
+    def extrapolation(self) -> float:
+        r"""How far M may be off in gaps of the data: :math:`\max_p r (h/r)^4 / 64`, r the reach.
+
+        Cubic terms are seen by data h apart, so the next ones are what is left; 99.9 %.
+        """
+        reach = self.tau / _TUBE
+        return float((reach * (self.h / reach) ** 4).quantile(0.999)) / 64
+
 
 def local_geometry(
     local: LocalPolynomials, z: Float[Tensor, "n m"], generator: torch.Generator

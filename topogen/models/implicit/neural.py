@@ -83,8 +83,8 @@ class NeuralImplicit(Manifold, Learned):
         form: "regular" or "residual", after fitting.
         reason: why, in one sentence.
         checks: what was measured after training, see :class:`Checks`.
-        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
-            least one thousandth of the rms radius of the data.
+        tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
+            what M may be off in gaps of the data, a thousandth of the rms radius of the data.
         noise: root mean square distance of the data to M.
 
     Example:
@@ -227,8 +227,8 @@ class NeuralImplicit(Manifold, Learned):
             distance = (moved.value - x).norm(dim=-1)[moved.converged]
             converged = moved.converged.to(torch.float64).mean().item()
             self.noise = distance.square().mean().sqrt().item()
-            floor = _MIN_TOLERANCE * self.scale
-            self.tolerance = max(4 * distance.quantile(0.999).item(), floor)
+            gaps = self.scale * max(geometry.extrapolation(), _MIN_TOLERANCE)
+            self.tolerance = max(4 * distance.quantile(0.999).item(), gaps)
         yield {"loss": self.noise, "converged": converged}
         return converged > 0.99
 
