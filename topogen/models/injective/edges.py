@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...errors import TrainingError
 from ...manifolds.bases import Base, Spectrum
 from ...manifolds.bases.factors import Segment
 
@@ -66,7 +67,10 @@ def _envelope(spectrum: Spectrum, rest: Tensor, h: Tensor) -> Tensor:
         method="highs",
     )  # fmt: skip
     if found.status != 0:
-        raise RuntimeError(f"linear programming stopped: {found.message}")
+        raise TrainingError(
+            f"expected an edge of the cloud by linear programming, got: {found.message}; "
+            "give more points, or another base"
+        )
     c = torch.from_numpy(found.x)
     # the points that were left out
     c[0] += float((h - spectrum(rest) @ c).max().clamp_min(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from .propose import propose, seed_of
 from .published import PublishedFlow
 from .recover import Recovered, recover
 
-Density = Literal["spectral", "splines", "uniform"]
+DENSITIES = ("spectral", "splines", "uniform")
 
 _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
@@ -88,7 +88,7 @@ class InjectiveFlow(Model):
         ambient_dim: int,
         base: str | Manifold = "auto",
         objective: str = "two_phase",
-        density: Density = "spectral",
+        density: str = "spectral",
     ) -> None:
         super().__init__()
         if not 1 <= dim < ambient_dim:
@@ -96,8 +96,8 @@ class InjectiveFlow(Model):
                 f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
             )
         self.dim, self.ambient_dim = dim, ambient_dim
-        if density not in get_args(Density):
-            raise ValueError(f"expected a density among {get_args(Density)}, got {density!r}")
+        if density not in DENSITIES:
+            raise ValueError(f"expected a density among {DENSITIES}, got {density!r}")
         self.base, self.objective, self.density = base, objective, density
         self.published: PublishedFlow | None = None
         if objective != "two_phase" or base == "euclidean" or isinstance(base, Euclidean):

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import TrainingError
+
 NEIGHBOURS = {1: 16, 2: 14, 3: 24}  # per dimension of the set
 LEAST_DETERMINANT = 0.3  # edges between tangent frames that match less cross to another sheet
 
@@ -157,7 +159,7 @@ def solve(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) -> np.ndar
     By conjugate gradients; `right` must add up to 0 where no node is fixed.
 
     Raises:
-        RuntimeError: they did not converge.
+        TrainingError: they did not converge.
     """
     from scipy.sparse import diags
     from scipy.sparse.linalg import cg
@@ -173,7 +175,10 @@ def solve(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) -> np.ndar
         A, right[free], rtol=1e-9, atol=0.0, maxiter=20_000, M=diags(1 / diagonal)
     )
     if status != 0:
-        raise RuntimeError(f"conjugate gradients stopped with status {status}")
+        raise TrainingError(
+            f"expected conjugate gradients to converge on {n} nodes, got status {status}; "
+            "drop outliers, or give more points"
+        )
     return u if fixed is not None else u - u.mean()
 
 
