@@ -100,7 +100,8 @@ def test_bad_points(name, call):
 
 def test_bad_arguments(circle):
     with pytest.raises(
-        ValueError, match=r"expected family 'auto' or one of \['atlas', 'implicit'\], got 'gan'"
+        ValueError,
+        match=r"expected family 'auto' or one of \['atlas', 'implicit', 'injective'\], got 'gan'",
     ):
         tg.learn(circle, family="gan")
     with pytest.raises(InvalidPoints, match="1 <= dim < 2"):
