@@ -26,7 +26,7 @@ from .models.base import Model
 from .models.density import AtlasDensity
 from .models.energy import ImplicitDensity
 from .models.implicit import NeuralImplicit
-from .models.injective import Image, InjectiveFlow
+from .models.injective import InjectiveFlow
 from .models.local import LocalPolynomials
 from .models.projected import ProjectedAtlas
 from .points import as_array, as_tensor, diameter
@@ -288,13 +288,8 @@ def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, floa
         numbers["charts"] = float(len(atlas))
         if M.dim <= 3:
             numbers |= _integrals(atlas, law)
-    if isinstance(M, Image) and M.volume is not None and M.volume_error is not None:
-        numbers["volume of M"] = M.volume
-        numbers["volume of M, error"] = M.volume_error
-    if isinstance(model, InjectiveFlow) and model.certificate is not None:
-        numbers["base"] = model.certificate.base
-        numbers["certificate"] = model.certificate.reason
-        numbers["condition of the decoder"] = model.certificate.condition
+    if isinstance(model, InjectiveFlow):
+        numbers |= model.numbers()
     held_out = getattr(model, "held_out", None)
     if held_out is not None:
         numbers["held-out NLL (nats)"] = -float(held_out)
@@ -370,19 +365,8 @@ def load(path: str | Path) -> Any:
 
 
 def _record(result: LearnResult) -> dict[str, Any]:
-    kept = {
-        name: getattr(result, name)
-        for name in (
-            "family",
-            "seed",
-            "history",
-            "numbers",
-            "seconds",
-            "status",
-            "remarks",
-            "versions",
-        )
-    }
+    names = "family seed history numbers seconds status remarks versions".split()
+    kept = {name: getattr(result, name) for name in names}
     kept["summary"] = result.summary.to_dict()
     kept["topology"] = {**result.topology.to_dict(), "diagrams": result.topology.diagrams}
     return storage.plain(kept)

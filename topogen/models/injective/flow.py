@@ -158,6 +158,18 @@ class InjectiveFlow(Model):
             return self.published()
         return ImageLaw(*self._parts())
 
+    def numbers(self) -> dict[str, float | str]:
+        """What is known of M and of the decoder, for tables."""
+        numbers: dict[str, float | str] = {}
+        M, certificate = self.image, self.certificate
+        if M is not None and M.volume is not None and M.volume_error is not None:
+            numbers |= {"volume of M": M.volume, "volume of M, error": M.volume_error}
+        if certificate is not None:
+            numbers["base"] = certificate.base
+            numbers["certificate"] = certificate.reason
+            numbers["condition of the decoder"] = certificate.condition
+        return numbers
+
     def _parts(self) -> tuple[Image, BaseLaw]:
         """M and the law on its base, once M is known."""
         if self.image is None or self.law is None:
