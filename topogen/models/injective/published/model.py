@@ -52,7 +52,7 @@ class PublishedFlow(Model):
 
     Joint objectives (all but the first and the last two) start with reconstruction alone, and let
     the likelihood in between a third and two thirds of the steps. Below a reconstruction weight of
-    :math:`1 / (2\sigma^2)`, sigma^2 the variance of the residuals after that third (per normal
+    :math:`1 / (2\sigma^2)`, sigma^2 the variance of the residuals in that time (per normal
     direction, noise included, data scaled to mean square 1), they have a spurious optimum on a
     wrong set of small volume: they warn, and refuse a tenth of that.
 
