@@ -1,5 +1,6 @@
 """Bases of injective flows: spheres, tori, intervals, products, and their free quotients."""
 
+from .base import FIXED as FIXED
 from .base import Base as Base
 from .base import base_of as base_of
 from .base import product as product

@@ -18,6 +18,9 @@ from .. import library
 from ..base import Manifold
 from .factors import Factor, Line, Round, Segment
 
+# standard bases of one dimension only
+FIXED = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
+
 
 class Base(nn.Module):
     r"""A Riemannian manifold B with points given by those of a cover, a product of factors.
@@ -238,11 +241,10 @@ def standard(name: str, dim: int | None = None) -> Base:
     Raises:
         ValueError: no such name, or a dimension that it does not have.
     """
-    fixed = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
-    d = fixed.get(name, 2) if dim is None else dim
-    if d < 1 or (name in fixed and d != fixed[name]):
+    d = FIXED.get(name, 2) if dim is None else dim
+    if d < 1 or (name in FIXED and d != FIXED[name]):
         raise ValueError(
-            f"expected dim={fixed.get(name, '>= 1')} for the base {name!r}, got {dim}"
+            f"expected dim={FIXED.get(name, '>= 1')} for the base {name!r}, got {dim}"
         )
     known = [(name, d)]
     if name == "euclidean":

@@ -22,7 +22,7 @@ class Factor(ABC):
     """A space of dimension `dim`, its points given by `width` numbers.
 
     To implement one, write the geometry (`frame`, `move`, `log`, `retract`), the orthonormal
-    functions (`table`, `degrees`, `bounds`), and the uniform law (`nodes`, `sample`).
+    functions (`table`, `degrees`, `laplacian`, `bound`), and the uniform law (`nodes`, `sample`).
     """
 
     @property
@@ -117,12 +117,12 @@ class Round(Factor):
 
     @property
     def dim(self) -> int:
-        """N."""
+        """The number n."""
         return self.n
 
     @property
     def width(self) -> int:
-        """N + 1."""
+        """One more than n."""
         return self.n + 1
 
     @property
@@ -152,7 +152,7 @@ class Round(Factor):
     def move(
         self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch w"]:
-        """Cos |v| b + sin |v| v / |v|."""
+        """The point cos |v| b + sin |v| v / |v|."""
         length = v.norm(dim=-1, keepdim=True)
         return unit(length.cos() * b + torch.sinc(length / math.pi) * v)
 
@@ -182,7 +182,7 @@ class Round(Factor):
         return harmonics.harmonic_degrees(self.n, degree)
 
     def laplacian(self, degree: int) -> tuple[float, ...]:
-        """L (l + n - 1)."""
+        """Of degree l it is l (l + n - 1)."""
         return tuple(float(k * (k + self.n - 1)) for k in self.degrees(degree))
 
     def bound(self, degree: int) -> tuple[float, float]:
@@ -213,8 +213,8 @@ class Round(Factor):
 
 
 @dataclass(frozen=True)
-class Segment(Factor):
-    """The interval [-1, 1]; its functions are the Legendre polynomials."""
+class Flat(Factor):
+    """A part of the real line; its functions are polynomials, one of each degree."""
 
     @property
     def dim(self) -> int:
@@ -227,19 +227,38 @@ class Segment(Factor):
         return 1
 
     @property
-    def volume(self) -> float:
-        """2."""
-        return 2.0
-
-    @property
     def homology(self) -> Homology:
         """A point's."""
         return Homology((1,))
 
     @property
     def closed(self) -> bool:
-        """It has two boundary points."""
+        """It has a boundary, or is not compact."""
         return False
+
+    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
+        """The unit vector."""
+        return torch.ones_like(b).unsqueeze(-1)
+
+    def log(
+        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+    ) -> Float[Tensor, "*#batch w"]:
+        """The difference c - b."""
+        return c - b
+
+    def degrees(self, degree: int) -> tuple[int, ...]:
+        """0, 1, ..., degree."""
+        return tuple(range(degree + 1))
+
+
+@dataclass(frozen=True)
+class Segment(Flat):
+    """The interval [-1, 1]; its functions are the Legendre polynomials."""
+
+    @property
+    def volume(self) -> float:
+        """2."""
+        return 2.0
 
     def space(self) -> ReferenceSpace:
         """[-1, 1]."""
@@ -249,32 +268,18 @@ class Segment(Factor):
         """Clamped to [-1, 1]."""
         return b.clamp(-1, 1)
 
-    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
-        """The unit vector."""
-        return torch.ones_like(b).unsqueeze(-1)
-
     def move(
         self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch w"]:
-        """B + v, which ends at the boundary."""
+        """The sum b + v, which ends at the boundary."""
         return (b + v).clamp(-1, 1)
-
-    def log(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
-        """C - b."""
-        return c - b
 
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
         """Legendre polynomials."""
         return harmonics.legendre(b, degree)
 
-    def degrees(self, degree: int) -> tuple[int, ...]:
-        """0, 1, ..., degree."""
-        return tuple(range(degree + 1))
-
     def laplacian(self, degree: int) -> tuple[float, ...]:
-        r"""J (j + 1), eigenvalues of Legendre's operator :math:`-((1 - h^2) f')'`."""
+        r"""Of degree j it is j (j + 1), that of Legendre's operator :math:`-((1 - h^2) f')'`."""
         return tuple(float(j * (j + 1)) for j in range(degree + 1))
 
     def bound(self, degree: int) -> tuple[float, float]:
@@ -299,65 +304,31 @@ class Segment(Factor):
 
 
 @dataclass(frozen=True)
-class Line(Factor):
+class Line(Flat):
     """The real line under N(0, 1), which takes the place of the uniform law."""
-
-    @property
-    def dim(self) -> int:
-        """1."""
-        return 1
-
-    @property
-    def width(self) -> int:
-        """1."""
-        return 1
 
     @property
     def volume(self) -> float:
         """Infinite."""
         return math.inf
 
-    @property
-    def homology(self) -> Homology:
-        """A point's."""
-        return Homology((1,))
-
-    @property
-    def closed(self) -> bool:
-        """It is not compact."""
-        return False
-
     def space(self) -> ReferenceSpace:
         """R."""
         return library.Euclidean(1)
 
     def retract(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
-        """B itself."""
+        """The number itself."""
         return b
-
-    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
-        """The unit vector."""
-        return torch.ones_like(b).unsqueeze(-1)
 
     def move(
         self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch w"]:
-        """B + v."""
+        """The sum b + v."""
         return b + v
-
-    def log(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
-        """C - b."""
-        return c - b
 
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
         """Hermite polynomials."""
         return harmonics.hermite(b, degree)
-
-    def degrees(self, degree: int) -> tuple[int, ...]:
-        """0, 1, ..., degree."""
-        return tuple(range(degree + 1))
 
     def laplacian(self, degree: int) -> tuple[float, ...]:
         """j, eigenvalues of the generator of the Ornstein-Uhlenbeck process."""

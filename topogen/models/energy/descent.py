@@ -59,8 +59,8 @@ def descend(
             yield {"loss": float(score.mean()), "best": float(best.mean())}
             if step - at >= _PATIENCE:
                 break
-        i = _some(n, generator)
-        j = _some(objective.nodes, generator)
+        i = some(n, generator)
+        j = some(objective.nodes, generator)
         optimiser.zero_grad()
         objective(E, i, _normalised(seen[:, i]), j).sum().backward()
         optimiser.step()
@@ -71,7 +71,7 @@ def descend(
     return step < _MAX_STEPS
 
 
-def _some(n: int, generator: torch.Generator) -> Tensor:
+def some(n: int, generator: torch.Generator) -> Tensor:
     """All of n rows where they are few, else a batch of them."""
     return torch.arange(n) if n <= _BATCH else torch.randperm(n, generator=generator)[:_BATCH]
 

@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..energy.descent import folds
+from ..energy.descent import folds, some
 from .conditioner import Located
 from .network import Flows
 
 _MAX_STEPS = 1000
-_BATCH = 1000
 _RATE = 3e-2
 # share of the old in the running mean of the weights: the mean is what is kept
 _MEMORY = 0.98
@@ -61,7 +60,7 @@ def descend(
             if step - at >= _PATIENCE:
                 break
             late = float(best.mean()) if step <= 0.75 * _MAX_STEPS else late
-        i = _some(n, generator)
+        i = some(n, generator)
         weight = seen[:, i]
         optimiser.zero_grad()
         log_slopes = flows.each(
@@ -91,11 +90,6 @@ def _score(
     for p, q in zip(parameters, current, strict=True):
         p.copy_(q)
     return score
-
-
-def _some(n: int, generator: torch.Generator) -> Tensor:
-    """All of n rows where they are few, else a batch of them."""
-    return torch.arange(n) if n <= _BATCH else torch.randperm(n, generator=generator)[:_BATCH]
 
 
 def _rows(at: Located, i: Tensor) -> Located:

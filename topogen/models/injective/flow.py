@@ -12,7 +12,7 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
-from ...manifolds.bases import Base, base_of, product, standard
+from ...manifolds.bases import FIXED, Base, base_of, product, standard
 from ...manifolds.library import Euclidean
 from ...points import as_tensor, distinct
 from ..base import Model, Stage
@@ -322,8 +322,7 @@ class InjectiveFlow(Model):
 def _base(base: str | Manifold, dim: int) -> Base:
     if isinstance(base, Manifold):
         return base_of(base)
-    fixed = base in ("circle", "klein", "mobius", "cylinder")
-    return standard(base, None if fixed else dim)
+    return standard(base, None if base in FIXED else dim)
 
 
 def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, float]:

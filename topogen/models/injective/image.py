@@ -13,12 +13,12 @@ from ... import calculus
 from ...homology import Homology
 from ...manifolds.base import Manifold, Projection
 from ...manifolds.bases import Base
+from ...manifolds.library.base import nearest_row
 from ..base import Learned
 from .decoder import Decoder
 from .feet import FootPoints, foot_points, newton_direction
 
 ANCHORS = 4000
-_CHUNK = 2048
 _POLISH = 6  # Gauss-Newton steps from the nearest anchor in `step`
 
 
@@ -76,10 +76,6 @@ class Image(Manifold, Learned):
         self.anchors = torch.cat([b[:ANCHORS], more.to(b)])
         self.places = self.decoder(self.anchors).detach()
 
-    def _nearest_anchor(self, y: Tensor) -> Tensor:
-        parts = [torch.cdist(part, self.places).argmin(-1) for part in y.split(_CHUNK)]
-        return self.anchors[torch.cat(parts)]
-
     def encode(
         self, x: Float[Tensor, "*batch D"], *, tol: float | None = None, max_steps: int = 50
     ) -> FootPoints:
@@ -94,7 +90,11 @@ class Image(Manifold, Learned):
         finite = y.isfinite().all(-1, keepdim=True)
         start = torch.where(finite, y, 0.0)
         feet = foot_points(
-            self.decoder, start, self._nearest_anchor(start), tol=tol, max_steps=max_steps
+            self.decoder,
+            start,
+            self.anchors[nearest_row(self.places, start)],
+            tol=tol,
+            max_steps=max_steps,
         )
         known = finite.squeeze(-1)
         return FootPoints(

@@ -12,11 +12,12 @@ from torch import Tensor
 from ...errors import TrainingError
 from ...manifolds.bases import Base
 from ...manifolds.bases.factors import Segment
+from ...manifolds.library.base import nearest_row
 from .decoder import SpectralDecoder
 from .edges import stretch
 from .feet import foot_points
 from .graph import Graph
-from .seeds import Seed, seed
+from .seeds import seed
 
 LADDER = {1: (6, 12, 24, 40), 2: (4, 7, 10, 14), 3: (2, 3, 4, 6, 8)}
 MOST_FUNCTIONS = 1000
@@ -33,17 +34,12 @@ class Recovered:
     Attributes:
         decoder: g.
         b: base points of the cloud, shape (n, w).
-        seed: where they came from.
         held_out: distances of held-out points to the image.
-        landmarks, remap: the options of the seed.
     """
 
     decoder: SpectralDecoder
     b: Tensor
-    seed: Seed
     held_out: Tensor
-    landmarks: int
-    remap: bool
 
 
 def recover(
@@ -97,11 +93,10 @@ def recover(
             f"expected more points for a decoder on {base.name}, got {len(x)}; give more"
         )
     _, decoder, b, off = best
-    return Recovered(decoder, b, start, off, count, remap)
+    return Recovered(decoder, b, off)
 
 
 def distances(decoder: SpectralDecoder, b: Tensor, x: Tensor) -> Tensor:
     """Distances of points x to the image of g, found from known base points b."""
-    near = torch.cat([torch.cdist(part, decoder(b)).argmin(-1) for part in x.split(1024)])
-    feet = foot_points(decoder, x, b[near], tol=TOLERANCE, max_steps=12)
+    feet = foot_points(decoder, x, b[nearest_row(decoder(b), x)], tol=TOLERANCE, max_steps=12)
     return (feet.value - x).norm(dim=-1)
