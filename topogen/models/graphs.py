@@ -29,6 +29,19 @@ def monomials(u: Float[Tensor, "*batch d"], degree: int) -> Float[Tensor, "*batc
     return torch.stack(columns, dim=-1)
 
 
+def monomials_along(
+    u: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d m"], degree: int
+) -> Float[Tensor, "*batch p m"]:
+    """The derivatives of :func:`monomials` at u along the columns of v."""
+    known = {(): (torch.ones_like(u[..., 0]).unsqueeze(-1), torch.zeros_like(v[..., 0, :]))}
+    for q in range(1, degree + 1):
+        for powers in combinations_with_replacement(range(u.shape[-1]), q):
+            (f, df), i = known[powers[:-1]], powers[-1]
+            ui = u[..., i, None]
+            known[powers] = (f * ui, df * ui + f * v[..., i, :])
+    return torch.stack([df for _, df in known.values()], dim=-2)
+
+
 def monomial_count(dim: int, degree: int) -> int:
     """How many monomials of total degree <= `degree` there are in `dim` variables."""
     return math.comb(dim + degree, degree)

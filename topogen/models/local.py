@@ -16,7 +16,15 @@ from ..errors import InvalidPoints
 from ..manifolds.base import Manifold, Projection, iterate
 from ..points import as_array, distinct
 from .base import Learned, Stage
-from .graphs import CORE, LocalGraphs, fit_graphs, monomial_count, monomials, overlapping
+from .graphs import (
+    CORE,
+    LocalGraphs,
+    fit_graphs,
+    monomial_count,
+    monomials,
+    monomials_along,
+    overlapping,
+)
 
 # The largest hole of n random points holds about log n of them on average; a neighbourhood must be
 # larger, which on curves takes more points than the fit does.
@@ -243,13 +251,47 @@ class LocalPolynomials(Manifold, Learned):
         DG = self._DG(y[active], index[active], everything)
         return Q.index_put((active,), torch.linalg.svd(DG)[2][..., -self.dim :, :].mT)
 
-    def _DG(self, y: Tensor, index: Tensor, Q: Tensor) -> Tensor:
-        """DG(y) Q."""
+    def _DG(self, y: Tensor, index: Tensor, V: Tensor) -> Tensor:
+        r"""(I - P) DG(y) V.
 
-        def along(t: Tensor) -> Tensor:
-            return self._G(y + (Q @ t.unsqueeze(-1)).squeeze(-1), index)
+        With P = Q Q^T, :math:`A Q = Q \lambda` (diagonal) and q = Q^T r it is
+        :math:`(I - P)(Dr\,V) - \sum_i (DQ_i V) q_i`, and
+        :math:`(\lambda_i - (I - P) A)\, DQ_i V = (I - P)(DA\, V)\, Q_i` up to tangents.
+        """
+        c, d, rho = self.c[index], self.dim, _REACH * self.r[index]
+        chord = y.unsqueeze(-2) - c
+        inside = (1 - chord.square().sum(-1) / rho.square()).clamp_min(0)
+        u = inside.pow(3)
+        total = u.sum(-1, keepdim=True).clamp_min(1e-300)
+        w, E = u / total, self.T.mT[index].flatten(-3, -2)
+        du = (-6 * inside.square() / rho.square()).unsqueeze(-1) * (chord @ V)
+        dw = (du - w.unsqueeze(-1) * du.sum(-2, keepdim=True)) / total.unsqueeze(-1)
 
-        return calculus.jacobian(along, y.new_zeros(y.shape[0], Q.shape[-1]))
+        r, s, phi = self._offset(y, index, w, E)
+        R, ds = self.r[index].unsqueeze(-1), (E @ V).unflatten(-2, (-1, d))
+        dphi = monomials_along(s / R, ds / R.unsqueeze(-1), self.degree)
+        w_, dw_ = w[..., None, None], dw.unsqueeze(-2)
+        dr = V - c.mT @ dw
+        dr -= E.mT @ (s.unsqueeze(-1) * dw_ + w_ * ds).flatten(-3, -2)
+        dr -= self.b[index].flatten(-3, -2).mT @ (phi.unsqueeze(-1) * dw_ + w_ * dphi).flatten(
+            -3, -2
+        )
+
+        W, dW = w.repeat_interleave(d, dim=-1).unsqueeze(-1), dw.repeat_interleave(d, dim=-2)
+        A = E.mT @ (W * E)
+        Q = self._frame(w, E)
+        values, U = torch.linalg.eigh(Q.mT @ A @ Q)
+        Q = Q @ U
+        eye = torch.eye(y.shape[-1], dtype=y.dtype)
+        normal = eye - Q @ Q.mT
+        dAQ = E.mT @ (dW.unsqueeze(-2) * (E @ Q).unsqueeze(-1)).flatten(-2)
+        # no landmark reaches y: there A is 0, and any frame is as good
+        values = torch.where(w.any(-1, keepdim=True), values, 1.0)
+        system = values[..., None, None] * eye - (normal @ A).unsqueeze(-3)
+        dAQ = (normal @ dAQ).unflatten(-1, (d, -1)).movedim(-2, -3)
+        dQ = torch.linalg.solve_ex(system, dAQ)[0]
+        q = Q.mT @ r.unsqueeze(-1)
+        return normal @ (dr - (dQ * q.unsqueeze(-1)).sum(-3))
 
     def _rows(self) -> int:
         return min(_MAX_ROWS, max(_ENTRIES // self.ambient_dim, 64))
@@ -303,6 +345,14 @@ class LocalPolynomials(Manifold, Learned):
 
     def _G(self, y: Tensor, index: Tensor) -> Tensor:
         w, E = self._blend(y, index)
+        r, _, _ = self._offset(y, index, w, E)
+        Q = self._frame(w, E)
+        return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
+
+    def _offset(
+        self, y: Tensor, index: Tensor, w: Tensor, E: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """r(y), and of each landmark the coordinates s of y and their monomials."""
         c, b = self.c[index], self.b[index]
         s = (E @ y.unsqueeze(-1)).squeeze(-1).unflatten(-1, (-1, self.dim)) - self.Tc[index]
         phi = monomials(s / self.r[index].unsqueeze(-1), self.degree)
@@ -313,8 +363,7 @@ class LocalPolynomials(Manifold, Learned):
             ((w.unsqueeze(-1) * phi).flatten(-2), b.flatten(-3, -2)),
         )
         r = y - sum((a.unsqueeze(-2) @ rows for a, rows in terms), y.new_zeros(())).squeeze(-2)
-        Q = self._frame(w, E)
-        return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
+        return r, s, phi
 
     def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """The residual at y, and y - G(y), or the foot of y where it is outside the guard."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ..local import LocalPolynomials
-from .geometry import Geometry, box, nearest_feet
+from .geometry import TUBE, Geometry, box, nearest_feet
 
 if TYPE_CHECKING:
     from .neural import NeuralImplicit
@@ -72,9 +72,7 @@ class Checks:
         return Checks(**{**state, "problems": tuple(state["problems"])})
 
 
-def inspect_set(
-    M: NeuralImplicit, geometry: Geometry, local: LocalPolynomials, generator: torch.Generator
-) -> Checks:
+def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> Checks:
     """Measure a trained set against the feet it was trained on."""
     p, k = geometry.p, M._k
     spectrum = torch.cat([torch.linalg.svdvals(M.net.linearize(z)[1]) for z in p.split(4096)])
@@ -87,24 +85,11 @@ def inspect_set(
 
     around = box(geometry, _STARTS, generator)
     low, high = around.aminmax(dim=0)
-
-    def strays(start: Tensor) -> tuple[float, float]:
-        z, found = _zeros(M, start)
-        found &= ((z >= low) & (z <= high)).all(-1)
-        z = z[found]
-        inside = M._near(z)[2] & M._solve(z)[2]
-        j, foot, _ = nearest_feet(geometry, z[inside])
-        own = _AWAY * geometry.tau[j] + geometry.h[j]
-        away = (z[inside] - local.project(foot).value).norm(dim=-1) > own
-        n = start.shape[0]
-        return int((~inside).sum()) / n, int(away.sum()) / n
-
-    far, near = strays(around)
-    pick = torch.randint(M.c.shape[0], (_STARTS,), generator=generator)
-    ball = torch.randn(_STARTS, p.shape[1], generator=generator, dtype=p.dtype)
-    ball = torch.nn.functional.normalize(ball, dim=-1)
-    radius = torch.rand(_STARTS, 1, generator=generator, dtype=p.dtype).pow(1 / p.shape[1])
-    tube = strays(M.c[pick] + 0.99 * M.rho[pick].unsqueeze(-1) * radius * ball)[1]
+    z = _zeros(M, around)
+    z = z[0][z[1] & ((z[0] >= low) & (z[0] <= high)).all(-1)]
+    far = int((~M._inside(z)).sum()) / _STARTS
+    near = len(strays(M, geometry, around)) / _STARTS
+    tube = len(strays(M, geometry, M.region.draw(_STARTS, generator))) / _STARTS
     pieces, expected = _pieces(on[0][on[1]], geometry.h[on[1]]), _pieces(p, geometry.h)
     problems = []
     if least < _MIN_SINGULAR:
@@ -128,6 +113,22 @@ def inspect_set(
     return Checks(
         least, most, after, median, p99, worst, far, near, tube, pieces, expected, tuple(problems)
     )
+
+
+def strays(
+    M: NeuralImplicit, geometry: Geometry, start: Float[Tensor, "n m"]
+) -> Float[Tensor, "s m"]:
+    r"""Zeros that steps from the start points end in, inside the guard but away from the feet.
+
+    Away: farther from the tangent plane at the nearest foot than a quarter of the tube and
+    :math:`a^2 / (2 r)`, which bounds how far points of M at a distance a bend away, r the reach.
+    """
+    z, found = _zeros(M, start)
+    z = z[found]
+    z = z[M._inside(z)]
+    j, foot, a = nearest_feet(geometry, z)
+    tau = geometry.tau[j]
+    return z[(z - foot).norm(dim=-1) > _AWAY * tau + TUBE * a.square() / (2 * tau)]
 
 
 def _zeros(M: NeuralImplicit, z: Tensor) -> tuple[Tensor, Tensor]:

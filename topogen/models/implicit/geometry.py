@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ... import calculus
@@ -17,13 +17,16 @@ from ..local import LocalPolynomials
 # they become exact linear equations.
 _FLAT = 3e-4
 # the tube reaches this share of the way to the medial axis
-_TUBE = 0.6
+TUBE = 0.6
 _REACH_SAMPLE = 1500
 _NEIGHBOURS = {1: 12, 2: 24}
 # feet of data, and feet between them; fewer where each costs more
 _MANY = 8
 _FEET = {1: (8000, 2000), 2: (8000, 4000)}
 _BOX_MARGIN = 0.15
+_ROWS = 2048
+# feet farther from the median of their neighbours, in units of the spacing, are dropped
+_ASTRAY = 0.3
 # rms distance of the data to their local fits up to which they are taken as they are
 _NOISELESS = 2e-3
 
@@ -83,6 +86,11 @@ class Geometry:
     noise: float
 
     @property
+    def spacing(self) -> Float[Tensor, " n"]:
+        """How far apart the feet lie near p: less than the data, whose gaps they fill."""
+        return (self.p - self.p[_nearest(self.p, self.T.shape[-1])[:, -1]]).norm(dim=-1)
+
+    @property
     def noiseless(self) -> bool:
         """Whether the data are so close to their local fits that they are feet as they are."""
         return self.noise < _NOISELESS
@@ -92,7 +100,7 @@ class Geometry:
 
         Cubic terms are seen by data h apart, so the next ones are what is left; 99.9 %.
         """
-        reach = self.tau / _TUBE
+        reach = self.tau / TUBE
         return float((reach * (self.h / reach) ** 4).quantile(0.999)) / 64
 
 
@@ -131,11 +139,45 @@ def local_geometry(
     p, h = torch.cat([on, more]), torch.cat([h, h[i][kept]])
     T = torch.cat([T, local.tangent_basis(more)])
     N = calculus.complement(T)
+    unknown = torch.full_like(h, math.nan)
+    return cleared(Geometry(p, T, N, unknown, h, on.shape[0], noise), generator)[0]
+
+
+def cleared(geometry: Geometry, generator: torch.Generator) -> tuple[Geometry, Bool[Tensor, " n"]]:
+    """Without the feet that their neighbours contradict, tubes measured; and which are kept.
+
+    The tube is a share of the least reach over the neighbours of a foot: it must not touch itself
+    next door either.
+    """
+    g = geometry
+    kept = _agreeing(g)
+    kept[: g.data] |= g.noiseless
+    p, T, N, h = (t[kept] for t in (g.p, g.T, g.N, g.h))
     reach = _local_reach(p, T, h, generator)
-    # the least over the neighbourhood: the tube must not touch itself next door either
-    near = np.asarray(KDTree(p.numpy()).query(p.numpy(), K + 1)[1])
-    reach = reach[torch.from_numpy(near)].amin(-1).clamp_max(1.0)
-    return Geometry(p, T, N, _TUBE * reach, h, int(good.sum()), noise)
+    tau = TUBE * reach[_nearest(p, T.shape[-1])].amin(-1).clamp_max(1.0)
+    return Geometry(p, T, N, tau, h, int(kept[: g.data].sum()), g.noise), kept
+
+
+def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
+    """Each row, and its nearest ones: more of them on a set of higher dimension."""
+    from scipy.spatial import KDTree
+
+    K = min(_NEIGHBOURS.get(dim, 40) + 1, p.shape[0])
+    return torch.from_numpy(np.asarray(KDTree(p.numpy()).query(p.numpy(), K)[1]))
+
+
+def _agreeing(geometry: Geometry) -> Bool[Tensor, " n"]:
+    r"""Feet p with :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j.
+
+    A projection that went astray leaves a foot far beside the sheet of all others.
+    """
+    p, N = geometry.p, geometry.N
+    offset = []
+    for x, j in zip(p.split(_ROWS), _nearest(p, geometry.T.shape[-1]).split(_ROWS), strict=True):
+        chord = x.unsqueeze(1) - p[j[:, 1:]]
+        normal = (N[j[:, 1:]].mT @ chord.unsqueeze(-1)).squeeze(-1)
+        offset.append(normal.norm(dim=-1).median(-1).values)
+    return torch.cat(offset) <= _ASTRAY * geometry.h
 
 
 def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) -> Tensor:
@@ -147,7 +189,7 @@ def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) ->
     j = torch.randperm(n, generator=generator)[:_REACH_SAMPLE]
     q = p[j]
     reach = []
-    for rows in torch.arange(n).split(2048):
+    for rows in torch.arange(n).split(_ROWS):
         x, Q = p[rows], T[rows]
         square = x.square().sum(-1, keepdim=True) - 2 * x @ q.mT + q.square().sum(-1)
         normal = square.clone()

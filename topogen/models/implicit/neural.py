@@ -17,20 +17,20 @@ from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
 from ..local import LocalPolynomials
-from .checks import Checks, inspect_set
+from .checks import Checks, inspect_set, strays
 from .frames import Form, Frames, choose_frames
-from .geometry import Frame, Geometry, box, cover, local_geometry, principal_frame
+from .geometry import Frame, Geometry, box, local_geometry, principal_frame
 from .network import SineNetwork
 from .published import published_steps
+from .region import Region
 from .sets import leading, linearize_leading, project_leading
 from .targets import Targets, descend, polish, refined
 
 # the singular values of DF on M are 1 and 0, up to what was learned
 _GAP = 0.4
-# Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of data
-# that are sparser than that).
-_COVER, _COVER_SPACING = 0.3, 0.5
-_GUARD, _GUARD_SPACING = 0.7, 1.0
+# of F outside its leading directions, on M, in units of the guard
+_REST = 0.25
+_NARROWINGS = 2
 _MIN_TOLERANCE = 1e-3
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
@@ -61,9 +61,10 @@ class NeuralImplicit(Manifold, Learned):
     normal spaces of the data, and by whether these have a smooth frame.
 
     M is stated inside the guarded region: near the data, and (residual form) where the spectrum
-    has its gap, :math:`s_k > 0.4 > s_{k+1}`; other points are first pulled to the nearest
-    landmark. The feet, normals and tube radii that F learns from are those of
-    :class:`LocalPolynomials`, so noisy data are denoised first.
+    has its gap, :math:`s_k > 0.4 > s_{k+1}`, and F is in its leading directions,
+    :math:`F \approx \Pi F`; other points are first pulled to the nearest landmark. It ends before
+    zeros of F that are far from M, where it can. The feet, normals and tube radii that F learns
+    from are those of :class:`LocalPolynomials`, so noisy data are denoised first.
 
     After Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
     estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances from Sutanto et al., 2020
@@ -100,9 +101,6 @@ class NeuralImplicit(Manifold, Learned):
     unit: Tensor
     V: Tensor
     W: Tensor
-    c: Tensor
-    T: Tensor
-    rho: Tensor
 
     def __init__(
         self,
@@ -144,7 +142,8 @@ class NeuralImplicit(Manifold, Learned):
         self.noise = math.nan
         self.checks: Checks | None = None
         self.net = SineNetwork(ambient_dim, self.codim, width=width, features=features)
-        for name in ("centre", "unit", "V", "W", "c", "T", "rho"):
+        self.region = Region()
+        for name in ("centre", "unit", "V", "W"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
     # -- learning ---------------------------------------------------------------------------------
@@ -210,18 +209,19 @@ class NeuralImplicit(Manifold, Learned):
         with torch.no_grad():
             if self.objective == "distance":
                 yield {"loss": polish(self.net, work["targets"], generator)}
-                for _ in range(_ROUNDS.get(self.dim, 1) if geometry.noiseless else 0):
-                    work["targets"] = refined(self.net, work["targets"])
+                for _ in range(_ROUNDS.get(self.dim, 1)):
+                    work["targets"] = refined(self.net, work["targets"], generator)
                     yield {"loss": polish(self.net, work["targets"], generator)}
                 geometry = work["geometry"] = work["targets"].geometry
             self.centre, self.V, self.W = frame.centre, frame.V, frame.W
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
-            apart = torch.maximum(_COVER * geometry.tau, _COVER_SPACING * geometry.h)
-            rows = cover(geometry.p, apart, generator)
-            self.c, self.T = geometry.p[rows], geometry.T[rows].contiguous()
-            guard = torch.maximum(_GUARD * geometry.tau, _GUARD_SPACING * geometry.h)
-            self.rho = guard[rows]
+            self.region.place(geometry, generator)
             self.fitted = True
+            for _ in range(_NARROWINGS):
+                wrong = strays(self, geometry, self.region.draw(_ROWS, generator))
+                if len(wrong) == 0:
+                    break
+                self.region.narrow(wrong)
             x = work["x"]
             moved = self.project(x)
             distance = (moved.value - x).norm(dim=-1)[moved.converged]
@@ -236,7 +236,7 @@ class NeuralImplicit(Manifold, Learned):
         self, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         with torch.no_grad():
-            self.checks = inspect_set(self, work["geometry"], work["local"], generator)
+            self.checks = inspect_set(self, work["geometry"], generator)
         yield {k: v for k, v in self.checks.numbers().items() if math.isfinite(v)}
         for problem in self.checks.problems:
             warnings.warn(f"NeuralImplicit: {problem}", UserWarning, stacklevel=2)
@@ -325,8 +325,7 @@ class NeuralImplicit(Manifold, Learned):
         """Whether x lies in the region where M is stated: near data, and with a spectral gap."""
         self.require_fitted()
         z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
-        parts = [self._near(part)[2] & self._solve(part)[2] for part in z.split(_ROWS)]
-        return torch.cat(parts).reshape(x.shape[:-1])
+        return self._inside(z).reshape(x.shape[:-1])
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of DE(x), shape (..., D, d)."""
@@ -355,14 +354,12 @@ class NeuralImplicit(Manifold, Learned):
             return self.net.linearize(z)
         return linearize_leading(*self.net.second(z), self._k)
 
-    def _near(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The landmark whose ball z is deepest in, its distance, and whether z is in the ball."""
-        square = z.square().sum(-1, keepdim=True) - 2 * z @ self.c.mT + self.c.square().sum(-1)
-        depth, j = (square / self.rho.square()).min(-1)
-        return j, (z - self.c[j]).norm(dim=-1), depth < 1
+    def _inside(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
+        parts = [self.region.near(part).inside & self._solve(part)[2] for part in z.split(_ROWS)]
+        return torch.cat(parts) if parts else z.new_zeros(0, dtype=torch.bool)
 
     def _solve(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The Gauss-Newton step, its length, and whether the spectrum of DF has its gap."""
+        """The Gauss-Newton step, its length, and whether F and DF are as they are near M."""
         F, J = self.net.linearize(z)
         if self.form == "regular":
             if F.shape[-1] == 1:
@@ -372,28 +369,25 @@ class NeuralImplicit(Manifold, Learned):
                 step = (J.mT @ torch.linalg.solve_ex(gram, F.unsqueeze(-1))[0]).squeeze(-1)
             gap = step.isfinite().all(-1)
         else:
-            _, s, _, step = leading(F, J, self._k)
+            _, s, c, step = leading(F, J, self._k)
             gap = (s[..., self._k - 1] > _GAP) & (s[..., self._k] < _GAP)
+            # F is in its leading directions near M; where only these vanish is no zero of F
+            c = c.norm(dim=-1)
+            rest = (F.square().sum(-1) - c.square()).clamp_min(0).sqrt()
+            gap &= rest < torch.maximum(0.5 * c, _REST * self.region.nu.min())
         return step, step.norm(dim=-1), gap
 
     def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
         """The residual at z and where a step goes; outside the guard, towards a landmark."""
         residuals, moves = [], []
         for part in z.split(_ROWS):
-            j, far, inside = self._near(part)
+            near = self.region.near(part)
             step, r, gap = self._solve(part)
-            ok = inside & gap
+            ok = near.inside & gap
             moved = part - step * (_MAX_STEP / r.clamp_min(_MAX_STEP)).unsqueeze(-1)
-            residuals.append(torch.where(ok, r, far))
-            moves.append(torch.where(ok.unsqueeze(-1), moved, self._foot(part, j)))
+            residuals.append(torch.where(ok, r, near.distance))
+            moves.append(torch.where(ok.unsqueeze(-1), moved, self.region.foot(part, near.j)))
         return torch.cat(residuals), torch.cat(moves)
-
-    def _foot(self, z: Tensor, j: Tensor) -> Tensor:
-        """The point below z in the tangent plane of landmark j, at most half its radius away."""
-        s = (self.T[j].mT @ (z - self.c[j]).unsqueeze(-1)).squeeze(-1)
-        limit = 0.5 * self.rho[j].unsqueeze(-1)
-        s = s * (limit / s.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
-        return self.c[j] + (self.T[j] @ s.unsqueeze(-1)).squeeze(-1)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .framing import SolidAngle
-from .geometry import Geometry, box, nearest_feet
+from .geometry import Geometry, box, cleared, nearest_feet
 from .network import SineNetwork
 
 _BOX_POINTS = 20_000
@@ -132,11 +132,13 @@ def descend(
     return True
 
 
-def refined(net: SineNetwork, targets: Targets) -> Targets:
-    r"""The same targets with the tangents that F has, and with feet on its zero set in the gaps.
+def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
+    r"""The same targets with the tangents that F has, and with feet on its zero set.
 
-    Where data are sparse, what the fits around them say of slopes and of the gaps is worse than
-    what a smooth F through the data says itself.
+    Feet of data without noise stay where they are. Where data are sparse, what the fits around
+    them say of slopes and of the gaps is worse than what a smooth F through the data says itself;
+    where they are noisy, feet and tangents of single fits are rough, and the tube that such feet
+    leave room for is too narrow.
     """
     g = targets.geometry
     k = g.N.shape[-1]
@@ -146,10 +148,14 @@ def refined(net: SineNetwork, targets: Targets) -> Targets:
     step = (Vh[..., :k, :].mT @ step.unsqueeze(-1)).squeeze(-1)
     limit = 0.5 * g.tau.unsqueeze(-1) / step.norm(dim=-1, keepdim=True).clamp_min(1e-300)
     p = g.p - step * limit.clamp_max(1)
-    p[: g.data] = g.p[: g.data]
+    if g.noiseless:
+        p[: g.data] = g.p[: g.data]
     N = Vh[..., :k, :].mT
     A = targets.A if net.outputs > k else N @ U.mT
     geometry = replace(g, p=p, T=Vh[..., k:, :].mT, N=N)
+    if not g.noiseless:
+        geometry, kept = cleared(geometry, generator)
+        A = A[kept]
     return replace(targets, geometry=geometry, A=A)
 
 

@@ -1,0 +1,96 @@
+"""Where a learned zero set is stated: flat balls around landmarks on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..base import Learned
+from .geometry import Geometry, cover
+
+# Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of feet
+# that are sparser than that).
+_APART, _APART_SPACING = 0.3, 0.5
+_RADIUS, _RADIUS_SPACING = 0.7, 1.0
+# a ball that is wider than the tube is flatter than wide
+_FLAT = 0.5
+# what narrowing leaves at least
+_NARROWEST = 0.6
+
+
+@dataclass(frozen=True)
+class Near:
+    """The landmarks that points z are deepest in the balls of.
+
+    Attributes:
+        j: which.
+        distance: from z to it.
+        normal: from z to its tangent plane.
+        inside: whether z is in the region.
+    """
+
+    j: Int[Tensor, " n"]
+    distance: Float[Tensor, " n"]
+    normal: Float[Tensor, " n"]
+    inside: Bool[Tensor, " n"]
+
+
+class Region(Learned):
+    r"""Points z with :math:`|z - c| < \rho` and :math:`|(I - T T^\top)(z - c)| < \nu`.
+
+    c is the landmark with the least :math:`|z - c| / \rho`, T its tangent basis.
+    """
+
+    c: Tensor
+    T: Tensor
+    rho: Tensor
+    nu: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("c", "T", "rho", "nu"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+
+    def place(self, geometry: Geometry, generator: torch.Generator) -> None:
+        """Choose landmarks among the feet."""
+        tau, spacing = geometry.tau, geometry.spacing
+        apart = torch.maximum(_APART * tau, _APART_SPACING * spacing)
+        rows = cover(geometry.p, apart, generator)
+        self.c, self.T = geometry.p[rows], geometry.T[rows].contiguous()
+        self.rho = torch.maximum(_RADIUS * tau, _RADIUS_SPACING * spacing)[rows]
+        self.nu = torch.maximum(_RADIUS * tau[rows], _FLAT * self.rho)
+        self.fitted = True
+
+    def near(self, z: Float[Tensor, "n m"]) -> Near:
+        """The landmark of each z, and whether it guards z."""
+        square = z.square().sum(-1, keepdim=True) - 2 * z @ self.c.mT + self.c.square().sum(-1)
+        depth, j = (square / self.rho.square()).min(-1)
+        chord, T = (z - self.c[j]).unsqueeze(-1), self.T[j]
+        normal = (chord - T @ (T.mT @ chord)).flatten(-2).norm(dim=-1)
+        inside = (depth < 1) & (normal < self.nu[j])
+        return Near(j, chord.flatten(-2).norm(dim=-1), normal, inside)
+
+    def foot(self, z: Float[Tensor, "n m"], j: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
+        """The point below z in the tangent plane of landmark j, at most half its radius away."""
+        s = (self.T[j].mT @ (z - self.c[j]).unsqueeze(-1)).squeeze(-1)
+        limit = 0.5 * self.rho[j].unsqueeze(-1)
+        s = s * (limit / s.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
+        return self.c[j] + (self.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n m"]:
+        """Random points of the balls, of each as many."""
+        m = self.c.shape[1]
+        j = torch.randint(self.c.shape[0], (n,), generator=generator)
+        ball = torch.randn(n, m, generator=generator, dtype=self.c.dtype)
+        ball = torch.nn.functional.normalize(ball, dim=-1)
+        radius = torch.rand(n, 1, generator=generator, dtype=self.c.dtype).pow(1 / m)
+        return self.c[j] + 0.99 * self.rho[j].unsqueeze(-1) * radius * ball
+
+    def narrow(self, z: Float[Tensor, "n m"]) -> None:
+        """Flatten all balls, so that they end before these points, if a little is enough."""
+        near = self.near(z)
+        share = 0.9 * float((near.normal / self.nu[near.j]).min())
+        self.nu *= max(share, _NARROWEST)
