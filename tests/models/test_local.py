@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import topogen as tg
+from topogen import calculus
 from topogen.errors import InvalidPoints, NotFittedError, ProjectionError
-from topogen.models.graphs import monomial_count, monomials
+from topogen.models.graphs import monomial_count, monomials, monomials_along
 
 
 def uniform(M, n, seed):
@@ -32,6 +33,30 @@ def test_monomials_are_all_products_up_to_the_degree(dim, degree):
     powers = torch.cartesian_prod(*[torch.arange(degree + 1)] * dim).reshape(-1, dim)
     expected = (u ** powers[powers.sum(-1) <= degree]).prod(-1).sum()
     torch.testing.assert_close(columns.sum(), expected)
+
+
+@pytest.mark.parametrize(("dim", "degree"), [(1, 3), (3, 3)])
+def test_derivatives_of_monomials(dim, degree):
+    u = torch.randn(5, dim, generator=torch.manual_seed(0), dtype=torch.float64)
+    v = torch.randn(5, dim, 2, generator=torch.manual_seed(1), dtype=torch.float64)
+    J = calculus.jacobian(lambda x: monomials(x, degree), u)
+    torch.testing.assert_close(monomials_along(u, v, degree), J @ v)
+
+
+@pytest.mark.parametrize("off", [0.0, 0.03])
+def test_the_closed_derivative_is_that_of_the_equations(torus, off, monkeypatch):
+    """(I - P) DG V, on M and beside it, against forward mode through converged eigenvectors."""
+    learned, M = torus
+    monkeypatch.setattr("topogen.models.local._CHEBYSHEV_STEPS", 16)
+    y = learned._to_unit(learned.project(uniform(M, 200, 6)).value)
+    y = y + off * torch.randn(y.shape, generator=torch.manual_seed(2), dtype=y.dtype)
+    V = torch.eye(3, dtype=y.dtype).expand(len(y), -1, -1)
+    index, _, _ = learned._weights(y)
+    Q = learned._frame(*learned._blend(y, index))
+    DG = calculus.jacobian(lambda z: learned._G(z, index), y)
+    DG = DG - Q @ (Q.mT @ DG)
+    assert float((learned._DG(y, index, V) - DG).abs().max()) < 1e-10
+    assert float(DG.abs().max()) > 0.5
 
 
 def test_obeys_the_laws_of_a_manifold(torus):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,10 +7,12 @@ import torch
 import topogen as tg
 from topogen import calculus
 from topogen.models.implicit import random_direction_penalty, spectrum_penalty
+from topogen.models.implicit.checks import strays
 from topogen.models.implicit.frames import orient, oriented_normals
 from topogen.models.implicit.framing import SolidAngle, rotation, smooth_frames
-from topogen.models.implicit.geometry import Geometry, principal_frame
+from topogen.models.implicit.geometry import Geometry, cleared, principal_frame
 from topogen.models.implicit.network import SineNetwork
+from topogen.models.implicit.region import Region
 from topogen.models.implicit.sets import linearize_leading, project_leading
 
 
@@ -143,3 +146,50 @@ def test_constant_directions_are_cut_only_below_the_tolerance():
     assert frame.W.shape == (6, 3)
     frame = principal_frame(x * torch.tensor([1.0, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9]), 2)
     assert frame.V.shape == (6, 3)  # never fewer than d + 1
+
+
+@pytest.mark.parametrize("make", [tg.Torus, tg.KleinBottle, tg.TorusKnot])
+def test_feet_that_went_astray_are_dropped(make):
+    geometry = geometry_of(make(), 2000)
+    clean, kept = cleared(geometry, generator(1))
+    assert bool(kept.all())
+    p = geometry.p.clone()
+    p[:5] += (0.8 * geometry.h[:5, None, None] * geometry.N[:5, :, :1]).squeeze(-1)
+    # noise 1: the data are no feet as they are
+    moved = replace(geometry, p=p, noise=1.0)
+    found, kept = cleared(moved, generator(1))
+    assert not bool(kept[:5].any())
+    assert float(kept[5:].double().mean()) > 0.999
+    assert found.data == int(kept.sum())
+    # without them the tube is as wide as it was
+    assert torch.allclose(found.tau.median(), clean.tau.median(), rtol=0.05)
+
+
+def test_the_region_ends_before_what_it_is_narrowed_to():
+    M = tg.Torus()
+    geometry = geometry_of(M, 2000)
+    region = Region()
+    region.place(geometry, generator(1))
+    on = M.sample_uniform(500, generator=generator(2)).double()
+    assert bool(region.near(on).inside.all())
+    normal = calculus.complement(M.tangent_basis(on)).squeeze(-1)
+    wide = float(region.nu.min())
+    off = on + 0.8 * wide * normal
+    assert bool(region.near(off).inside.any())
+    region.narrow(off[region.near(off).inside])
+    assert not bool(region.near(off).inside.any())
+    assert bool(region.near(on).inside.all())
+    # points very near M are not worth a region without width
+    region.narrow(on)
+    assert float(region.nu.min()) > 0.3 * wide
+
+
+def test_zeros_away_from_the_feet_are_seen():
+    M, geometry = tg.Circle(), geometry_of(tg.Circle(), 400)
+    N = tg.NeuralImplicit(1, 2, steps=50, features=50, width=32)
+    tg.fit(N, M.sample_uniform(400, generator=generator(0)).double())
+    start = N.region.draw(2000, generator(1))
+    feet = replace(geometry, p=(geometry.p - N.centre) / N.unit)
+    assert len(strays(N, feet, start)) == 0
+    # negative control: they are far from feet that lie elsewhere
+    assert len(strays(N, replace(feet, p=1.2 * feet.p), start)) > 1000
