@@ -154,12 +154,21 @@ class Base(nn.Module):
         return torch.stack([b @ gamma.T for gamma in self.group.to(b)])
 
     def distance(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
+        self,
+        b: Float[Tensor, "*#batch w"],
+        c: Float[Tensor, "*#batch w"],
+        scale: Float[Tensor, " k"] | None = None,
     ) -> Float[Tensor, "*#batch"]:
-        """The geodesic distance on B."""
+        """The geodesic distance on B.
+
+        Args:
+            b: points of the cover.
+            c: points of the cover.
+            scale: lengths in each factor are multiplied by these; 1 when None.
+        """
         parts = zip(self.factors, self.split(b), self.split(self.orbit(c)), strict=True)
-        squares = [f.distance(p, q).square() for f, p, q in parts]
-        return torch.stack(squares).sum(0).sqrt().amin(0)
+        lengths = torch.stack([f.distance(p, q) for f, p, q in parts], -1)
+        return (lengths if scale is None else lengths * scale).norm(dim=-1).amin(0)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
         """A quadrature of the uniform law of the cover; see :meth:`Factor.nodes`."""

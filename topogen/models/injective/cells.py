@@ -1,58 +1,24 @@
-r"""A cover of a base by small cells, and the proof that a spectral decoder is injective.
-
-The unit sphere S^n is the image of the surface of the cube :math:`[-1, 1]^{n+1}` under x -> x /
-|x|, which shortens every path, so a box of half-diagonal rho in a face of the cube is carried into
-a geodesic ball of radius rho.
-"""
+r"""The proof, over cells of its base, that a spectral decoder is injective."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ... import calculus
-from ...manifolds.bases import Base
-from ...manifolds.bases.factors import Factor, Line, Round
-from .decoder import SpectralDecoder
+from .boxes import Boxes, cover
+from .decoder import ROWS, SpectralDecoder
+from .jets import Jets, mean_stretch, third_bound
 
-MOST_CELLS = {1: 20_000, 2: 120_000, 3: 60_000}
-_MOST_PAIRS = 10_000_000
-
-
-def cells(base: Base, count: int) -> tuple[Float[Tensor, "m w"], float]:
-    """Centres of about `count` cells that cover the cover of B, and their common radius.
-
-    Raises:
-        ValueError: B has a line.
-    """
-    if any(f == Line() for f in base.factors):
-        raise ValueError("expected a compact base for a cover by cells, got one with a line")
-    # faces of the cubes: side 2, one dimension each but the factor's own
-    faces = math.prod(2 * f.width if isinstance(f, Round) else 1 for f in base.factors)
-    per_axis = max(2, round((count / faces) ** (1 / base.dim)))
-    parts = [_factor_cells(f, per_axis) for f in base.factors]
-    x = parts[0]
-    for y in parts[1:]:
-        x = torch.cat([x.repeat_interleave(len(y), 0), y.repeat(len(x), 1)], -1)
-    return x.to(base.group), math.sqrt(base.dim) / per_axis
-
-
-def _factor_cells(factor: Factor, per_axis: int) -> Tensor:
-    axis = (2 * torch.arange(per_axis, dtype=torch.float64) + 1) / per_axis - 1
-    grid = torch.cartesian_prod(*[axis] * factor.dim).reshape(-1, factor.dim)
-    if not isinstance(factor, Round):
-        return grid
-    centres = []
-    for k, side in itertools.product(range(factor.width), (-1.0, 1.0)):
-        face = torch.full((len(grid), 1), side, dtype=torch.float64)
-        centres.append(torch.cat([grid[:, :k], face, grid[:, k:]], 1))
-    return factor.retract(torch.cat(centres))
+FIRST_CELLS = {1: 300, 2: 1000, 3: 1500}
+MOST_CELLS = {1: 20_000, 2: 120_000, 3: 120_000}
+MOST_PAIRS = 4_000_000
+# over the largest mu; the tests of smaller cells would rest on differences near rounding
+LEAST_RADIUS = 1e-4
+_NUMBERS = 4_000_000  # in one block of pairs
 
 
 @dataclass(frozen=True)
@@ -63,8 +29,8 @@ class Injectivity:
         proved: True: it is an injective immersion, up to rounding; None: the cells were too few
             to tell.
         least: a lower bound on the least singular value of Dg where proved, else the least seen.
-        cells: how many.
-        radius: of the cells.
+        cells: how many were looked at, of all sizes.
+        radius: of the largest cell on which g is proved to be injective, 0 where there is none.
     """
 
     proved: bool | None
@@ -76,55 +42,160 @@ class Injectivity:
 def prove_injective(decoder: SpectralDecoder) -> Injectivity:
     r"""Try to prove that g is an injective immersion of B.
 
-    Cells of radius rho have centres c. There Dg has the least and largest singular values
-    :math:`\sigma_c, s_c`, the second derivatives of g are at most :math:`\lambda_c`, their
-    tangential parts at most :math:`\kappa_c`; the third derivatives are at most T everywhere
-    (:func:`third_bound`).
+    Lengths in every factor f of B are first multiplied by :math:`\mu_f`, the mean stretch of g
+    along it. That leaves the geodesics as they are.
 
-    - g is an immersion on the cell if :math:`m_c = \sigma_c - (\lambda_c + T\rho)\rho > 0`.
-    - No point of the cell has the image of another closer to it than :math:`r_c`, the root of
-      :math:`m_c = (\kappa_c + T\rho)\, r/2 + T r^2/6`: to third order, along a geodesic, in the
-      tangent plane at g(c).
-    - Cells have disjoint images if, with w the unit vector from g(c) to g(c'), :math:`|g(c) -
-      g(c')| > (|J_c^\top w| + |J_{c'}^\top w|) \rho + (\lambda_c + \lambda_{c'} + 2T\rho)
-      \rho^2 / 2`.
+    A cell is what is within rho of its centre c, and within :math:`\rho_f` in every factor f. At c
+    let :math:`J = Dg, H = \nabla^2 g, A = J^+` (so that A J = 1), sigma the least singular value
+    of J, :math:`|A H(v, v)| \le \alpha` for |v| = 1; everywhere :math:`|\nabla^3 g| \le T`
+    (:func:`third_bound`), so :math:`|A \nabla^3 g| \le \tau = T / \sigma`. Vectors are carried to
+    c along geodesics.
 
-    g is injective if every two cells are apart in the last sense, or so close that the second
-    says so, and each is by itself. Cells are refined until that holds, or there are too many.
+    - In the cell :math:`|A\,Dg(v) - v| \le \alpha\rho + \tau\rho^2/2` for |v| = 1, so, as |A| = 1
+      / sigma, no singular value of Dg is less than :math:`\sigma(1 - \alpha\rho -
+      \tau\rho^2/2)`, or than :math:`\min_f \mu_f` times this in the lengths of B.
+    - x of the cell and y, r from each other, have different images if
+
+      .. math:: \alpha\,(\rho + r/2) + \tau\,(\rho^2/2 + \rho r/2 + r^2/6) < 1:
+
+      with v the direction of the geodesic from x to y, :math:`A(g(y) - g(x))` is :math:`r\,A\,
+      Dg_x(v) + r^2/2\,A\,\nabla^2 g_x(v, v)` up to :math:`\tau r^3/6`, of which the first term is
+      off r v by what was said, and the second at most :math:`(\alpha + \tau\rho)\,r^2/2`. So it
+      is not 0. At :math:`r = 2\rho` this holds for all x, y of the cell; and then the first
+      bound is positive.
+    - For a unit vector w of R^D, w . g is off w . g(c) in the cell by at most :math:`e(w) =
+      \sum_f \rho_f |J_f^\top w| + |w \cdot H|\,\rho^2/2 + T\rho^3/6`. The images of two cells are
+      apart if :math:`w \cdot (g(c') - g(c)) > e(w) + e'(w)`, with w along :math:`g(c') - g(c)`.
+
+    Any two points of B lie in one cell or in two, and a shortest geodesic joins them, as intervals
+    are convex. So g is an injective immersion if each cell passes the second test with itself, and
+    every two cells the third, or the second from either side, :math:`r = d_B(c, c') + \rho +
+    \rho'`. A pair that does not is replaced by the pairs of the halves of its two cells, and so on
+    until none is left, or there are too many.
     """
     base = decoder.base
-    T = third_bound(decoder)
-    count, most = 4000, MOST_CELLS.get(base.dim, 0)
-    found = Injectivity(None, math.nan, 0, math.nan)
-    while count <= most:
-        c, rho = cells(base, count)
-        value, J = decoder.value_and_jacobian(c)
-        sigma = torch.linalg.svdvals(J)
-        found = Injectivity(None, float(sigma[:, -1].min()), len(c), rho)
-        H = decoder.second_derivatives(c).flatten(1, 2)
-        bend = _norm(H) + T * rho
-        turn = _norm(H @ calculus.tangent_basis(J)) + T * rho
-        m = sigma[:, -1] - bend * rho
-        if bool((m > 0).all()):
-            near = ((turn**2 / 4 + 2 * T * m / 3).sqrt() - turn / 2) * 3 / T
-            reach = sigma[:, 0] * rho + bend * rho**2 / 2
-            alone = bool((near > 2 * rho).all())
-            if alone and _separated(base, c, rho, value, J, reach, bend, near):
-                return Injectivity(True, float(m.min()), len(c), rho)
-        count *= 3
-    return found
+    if base.dim not in MOST_CELLS or base.dim > decoder.ambient_dim:
+        return Injectivity(None, math.nan, 0, math.nan)
+    first = FIRST_CELLS[base.dim]
+    mu = mean_stretch(decoder, cover(base, first, base.group.new_ones(len(base.factors))).centres)
+    jets, T = Jets(decoder, mu), third_bound(decoder, mu)
+    boxes = cover(base, first, mu)
+    cells = _cells(boxes, jets, T)
+    pairs = cells.meeting()
+    count = tested = 0
+    least, seen, radius = math.inf, math.inf, 0.0
+    while True:
+        count, tested = count + len(cells.c), tested + len(pairs)
+        good = cells.told_apart(pairs)
+        alone = pairs[good & (pairs[:, 0] == pairs[:, 1]), 0]
+        least = min([least, *(cells.least * mu.min())[alone].tolist()])
+        seen = min(seen, float(torch.linalg.svdvals(cells.J * jets.scale)[:, -1].min()))
+        radius = max([radius, *(cells.radii / mu).norm(dim=-1)[alone].tolist()])
+        left = pairs[~good]
+        if len(left) == 0:
+            return Injectivity(True, least, count, radius)
+        rows, place = left.unique(return_inverse=True)
+        if (
+            count + 2 * len(rows) > MOST_CELLS[base.dim]
+            or tested + 4 * len(left) > MOST_PAIRS
+            or float(cells.rho[rows].min()) < LEAST_RADIUS * float(mu.max())
+        ):
+            return Injectivity(None, seen, count, radius)
+        boxes, pairs = boxes.halved(rows), _of_halves(place)
+        cells = _cells(boxes, jets, T)
 
 
-def third_bound(decoder: SpectralDecoder) -> float:
-    r"""A bound on :math:`\nabla^3 g(w; v, v)`, |v| = |w| = 1, by the coefficients of g.
+@dataclass(frozen=True)
+class _Cells:
+    """Cells and what is known of g there, in the letters of :func:`prove_injective`."""
 
-    In flat space it is that for w = v. On spheres the order of derivatives matters: exchanging w
-    and v adds Dg of the curvature, so the derivative is off the symmetric one by at most
-    :math:`\tfrac23 |Dg|`.
-    """
-    _, first, _, third = decoder.spectrum.bounds(decoder.coefficients)
-    curved = any(isinstance(f, Round) and f.n > 1 for f in decoder.base.factors)
-    return third + 2 / 3 * first if curved else third
+    boxes: Boxes
+    c: Float[Tensor, "n w"]
+    radii: Float[Tensor, "n k"]
+    rho: Float[Tensor, " n"]
+    value: Float[Tensor, "n D"]
+    J: Float[Tensor, "n D d"]
+    H: Float[Tensor, "n d2 D"]
+    sigma: Float[Tensor, " n"]
+    alpha: Float[Tensor, " n"]
+    T: float
+
+    @property
+    def least(self) -> Float[Tensor, " n"]:
+        """The bound on the singular values of Dg in the cell, without the factor min mu."""
+        return self.sigma * (1 - self.alpha * self.rho) - self.T * self.rho**2 / 2
+
+    def reach(self) -> Float[Tensor, " n"]:
+        """A bound on e(w) for all w."""
+        return self._end(
+            self._by_factor(self.J.square().sum(1)), _norm(self.H), self.radii, self.rho
+        )
+
+    def meeting(self) -> Int[Tensor, "p 2"]:
+        """Pairs i <= j of cells whose images may meet by :meth:`reach`."""
+        reach, parts = self.reach(), []
+        for k in range(0, len(reach), ROWS):
+            rows = slice(k, k + ROWS)
+            gap = torch.cdist(
+                self.value[rows], self.value, compute_mode="donot_use_mm_for_euclid_dist"
+            )
+            near = (gap <= reach[rows, None] + reach).triu(k)
+            parts.append(near.nonzero() + torch.tensor([k, 0]))
+        return torch.cat(parts)
+
+    def told_apart(self, pairs: Int[Tensor, "p 2"]) -> Bool[Tensor, " p"]:
+        """Whether g is proved to be injective on the union of the two cells, or the one."""
+        rows = max(1000, _NUMBERS // (self.H.shape[1] * self.H.shape[2]))
+        parts = []
+        for p in pairs.split(rows):
+            good = self._near(p)
+            good[~good] = self._apart(p[~good])
+            parts.append(good)
+        return torch.cat(parts)
+
+    def _near(self, pairs: Tensor) -> Tensor:
+        i, j = pairs.T
+        r = self.boxes.base.distance(self.c[i], self.c[j], self.boxes.scale)
+        r = r + self.rho[i] + self.rho[j]
+        return self._injective(i, r) | self._injective(j, r)
+
+    def _injective(self, i: Tensor, r: Tensor) -> Tensor:
+        rho, sigma = self.rho[i], self.sigma[i]
+        first = sigma * self.alpha[i] * (rho + r / 2)
+        return first + self.T * (rho**2 / 2 + rho * r / 2 + r**2 / 6) < sigma
+
+    def _apart(self, pairs: Tensor) -> Tensor:
+        i, j = pairs.T
+        chord = self.value[j] - self.value[i]
+        gap = chord.norm(dim=-1)
+        w = (chord / gap.clamp_min(1e-300).unsqueeze(-1)).unsqueeze(-1)
+        ends = [
+            self._end(
+                self._by_factor((self.J[k].mT @ w).squeeze(-1).square()),
+                (self.H[k] @ w).norm(dim=(-2, -1)),
+                self.radii[k],
+                self.rho[k],
+            )
+            for k in (i, j)
+        ]
+        return gap > ends[0] + ends[1]
+
+    def _end(self, slope: Tensor, bend: Tensor, radii: Tensor, rho: Tensor) -> Tensor:
+        return (slope * radii).sum(-1) + bend * rho**2 / 2 + self.T * rho**3 / 6
+
+    def _by_factor(self, squares: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Roots of sums over the directions of each factor."""
+        sums = squares.split([f.dim for f in self.boxes.base.factors], -1)
+        return torch.stack([s.sum(-1) for s in sums], -1).sqrt()
+
+
+def _cells(boxes: Boxes, jets: Jets, T: float) -> _Cells:
+    c, radii = boxes.centres, boxes.radii
+    value, J, H = jets(c)
+    U, s, _ = torch.linalg.svd(J, full_matrices=False)
+    alpha = _norm(H @ U / s.clamp_min(1e-100).unsqueeze(-2))
+    sigma = (s[:, -1] - 1e-12 * s[:, 0]).clamp_min(0)  # 0 where it may be rounding
+    return _Cells(boxes, c, radii, radii.norm(dim=-1), value, J, H, sigma, alpha, T)
 
 
 def _norm(H: Tensor) -> Tensor:
@@ -133,35 +204,8 @@ def _norm(H: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(small @ small.mT)[:, -1].clamp_min(0).sqrt()
 
 
-def _separated(
-    base: Base,
-    c: Tensor,
-    rho: float,
-    value: Tensor,
-    J: Tensor,
-    reach: Tensor,
-    bend: Tensor,
-    near: Tensor,
-) -> bool:
-    """Whether the images of all cells are apart, or the cells closer than `near`."""
-    from scipy.spatial import KDTree
-
-    tree = KDTree(value.numpy())
-    longest = float(reach.max())
-    few = value[:: max(1, len(value) // 500)]
-    sizes = tree.query_ball_point(few.numpy(), 2 * longest, return_length=True)
-    if float(np.mean(sizes)) * len(value) > 2 * _MOST_PAIRS:
-        return False
-    pairs = torch.from_numpy(tree.query_pairs(2 * longest, output_type="ndarray"))
-    for part in pairs.split(200_000):
-        i, j = part.T
-        chord = value[j] - value[i]
-        gap = chord.norm(dim=-1)
-        # the ends of the cells towards each other, on the line between their images
-        w = (chord / gap.clamp_min(1e-300).unsqueeze(-1)).unsqueeze(-1)
-        ends = (J[i].mT @ w).norm(dim=(-2, -1)) + (J[j].mT @ w).norm(dim=(-2, -1))
-        meet = gap <= ends * rho + (bend[i] + bend[j]) * rho**2 / 2
-        i, j = i[meet], j[meet]
-        if bool((base.distance(c[i], c[j]) + 2 * rho >= torch.maximum(near[i], near[j])).any()):
-            return False
-    return True
+def _of_halves(pairs: Int[Tensor, "p 2"]) -> Int[Tensor, "r 2"]:
+    """The pairs i <= j of the halves 2i, 2i + 1 of the cells of pairs."""
+    halves = torch.cartesian_prod(torch.arange(2), torch.arange(2))
+    every = (2 * pairs.unsqueeze(1) + halves).flatten(0, 1)
+    return every[every[:, 0] <= every[:, 1]]
