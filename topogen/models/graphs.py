@@ -33,7 +33,9 @@ def monomials_along(
     u: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d m"], degree: int
 ) -> Float[Tensor, "*batch p m"]:
     """The derivatives of :func:`monomials` at u along the columns of v."""
-    known = {(): (torch.ones_like(u[..., 0]).unsqueeze(-1), torch.zeros_like(v[..., 0, :]))}
+    known: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {
+        (): (torch.ones_like(u[..., 0]).unsqueeze(-1), torch.zeros_like(v[..., 0, :]))
+    }
     for q in range(1, degree + 1):
         for powers in combinations_with_replacement(range(u.shape[-1]), q):
             (f, df), i = known[powers[:-1]], powers[-1]

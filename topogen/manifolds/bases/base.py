@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +21,26 @@ from .factors import Factor, Line, Round, Segment
 
 # standard bases of one dimension only
 FIXED = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
+
+
+_MOST_NODES = 60_000
+
+
+@dataclass(frozen=True)
+class Quadrature:
+    """An integral over B.
+
+    Attributes:
+        log_value: its logarithm.
+        error: how much that changed from the level before.
+        nodes: of the last level.
+        values: of the exponent there.
+    """
+
+    log_value: Float[Tensor, ""]
+    error: float
+    nodes: Float[Tensor, "m w"]
+    values: Float[Tensor, " m"]
 
 
 class Base(nn.Module):
@@ -178,6 +199,25 @@ class Base(nn.Module):
             x = torch.cat([x.repeat_interleave(len(y), 0), y.repeat(len(x), 1)], -1)
             w = w.repeat_interleave(len(v)) * v.repeat(len(w))
         return x.to(self.group), w.to(self.group)
+
+    def integrate_exp(
+        self, energy: Callable[[Tensor], Tensor], degree: int, *, tol: float = 1e-9
+    ) -> Quadrature:
+        r"""The integral of exp(energy) over B, on levels whose degree grows by a half each.
+
+        Ends where two levels differ by at most `tol` in the logarithm, or the next would have too
+        many nodes.
+        """
+        before: Tensor | None = None
+        while True:
+            b, w = self.nodes(degree)
+            values = energy(b)
+            log_mean = torch.logsumexp(values + w.log(), 0)
+            if before is not None:
+                error = abs(float(log_mean - before))
+                if error <= tol or len(b) * 1.5**self.dim > _MOST_NODES:
+                    return Quadrature(log_mean + math.log(self.volume), error, b, values)
+            before, degree = log_mean, degree + degree // 2
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n w"]:
         """Independent points of the cover, uniform (Gaussian in the lines)."""

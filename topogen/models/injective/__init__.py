@@ -10,3 +10,4 @@ from .image import Image as Image
 from .law import BaseLaw as BaseLaw
 from .law import ImageLaw as ImageLaw
 from .law import SpectralLaw as SpectralLaw
+from .residual import ResidualDecoder as ResidualDecoder

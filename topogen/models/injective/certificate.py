@@ -14,7 +14,7 @@ from ...errors import TrainingError
 from ...manifolds.bases import Base
 from .cells import Injectivity, prove_injective
 from .cocycles import Landmarks, strongest_classes
-from .decoder import SpectralDecoder
+from .decoder import Decoder, SpectralDecoder
 from .graph import Graph
 from .recover import Recovered
 
@@ -110,8 +110,10 @@ def certify(
     )  # fmt: skip
 
 
-def with_proof(certificate: Certificate, decoder: SpectralDecoder) -> Certificate:
+def with_proof(certificate: Certificate, decoder: Decoder) -> Certificate:
     """The certificate, with a proof of injectivity where one is found."""
+    if not isinstance(decoder, SpectralDecoder):
+        return certificate
     proof = prove_injective(decoder)
     reason = certificate.reason
     if proof.proved and certificate.accepted:
@@ -129,7 +131,7 @@ def _collision(base: Base, b: Tensor, value: Tensor) -> float:
 
 
 def _on_loops(
-    decoder: SpectralDecoder, graph: Graph, marks: Landmarks, tree: object
+    decoder: Decoder, graph: Graph, marks: Landmarks, tree: object
 ) -> tuple[np.ndarray | None, dict[int, bool | None]]:
     """The winding matrix, and whether g is one to one on H_1 over Z/2 and over Z."""
     base = decoder.base

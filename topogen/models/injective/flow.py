@@ -21,14 +21,16 @@ from .certificate import Certificate, certify, with_proof
 from .cocycles import landmarks
 from .cover_law import CoverLaw
 from .decoder import SpectralDecoder
-from .graph import neighbour_graph
+from .graph import Graph, neighbour_graph
 from .image import Image
 from .law import BaseLaw, ImageLaw, SpectralLaw
 from .propose import propose, seed_of
 from .published import PublishedFlow
-from .recover import Recovered, recover
+from .recover import Recovered, recover, sharpened
+from .residual import ResidualDecoder
 
 DENSITIES = ("spectral", "splines", "uniform")
+DECODERS = ("auto", "spectral", "residual")
 
 _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
@@ -37,6 +39,9 @@ _COUNTS = {1: (150,), 2: (150, 400), 3: (250, 400)}
 # a choice that is accepted with one of these is not bettered
 _GOOD_CONDITION = 12.0
 _GOOD_RECONSTRUCTION = 3e-5
+# points farther than this off local fits are noisy; held-out points farther than that off M want
+# finer functions
+_NOISY, _FAR = 0.01, 1e-4
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
@@ -65,6 +70,9 @@ class InjectiveFlow(Model):
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
             cover of B: slower, for sharp laws) or "uniform" (on M).
+        decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
+            points get closer by it) or "auto": residual where the functions of B leave smooth
+            data farther away than 1e-4 of their size. There is no proof of injectivity for it.
 
     Attributes:
         certificate: what was checked of g; None before the fit and after loading.
@@ -89,6 +97,7 @@ class InjectiveFlow(Model):
         base: str | Manifold = "auto",
         objective: str = "two_phase",
         density: str = "spectral",
+        decoder: str = "auto",
     ) -> None:
         super().__init__()
         if not 1 <= dim < ambient_dim:
@@ -98,7 +107,9 @@ class InjectiveFlow(Model):
         self.dim, self.ambient_dim = dim, ambient_dim
         if density not in DENSITIES:
             raise ValueError(f"expected a density among {DENSITIES}, got {density!r}")
-        self.base, self.objective, self.density = base, objective, density
+        if decoder not in DECODERS:
+            raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
+        self.base, self.objective, self.density, self.decoder = base, objective, density, decoder
         self.published: PublishedFlow | None = None
         if objective != "two_phase" or base == "euclidean" or isinstance(base, Euclidean):
             if base == "auto":
@@ -141,7 +152,7 @@ class InjectiveFlow(Model):
 
     def _bandwidth(self) -> int:
         image = self.image
-        if image is None or not isinstance(image.decoder, SpectralDecoder):
+        if image is None or not isinstance(image.decoder, SpectralDecoder | ResidualDecoder):
             raise UnsupportedError(
                 f"expected a spectral decoder, which has a bandwidth, got that of {self.objective}"
             )
@@ -208,13 +219,11 @@ class InjectiveFlow(Model):
             bases, _ = propose(x, self.dim, seed_of(generator))
         else:
             bases = [self._wanted]
-        best = yield from self._search(bases, train, held)
-        found, certificate = best
+        found, certificate = yield from self._search(bases, train, held, generator)
         certificate = with_proof(certificate, found.decoder)
         self.certificate = certificate
-        self._build(found.decoder.base, found.decoder.bandwidth)
+        self._build(found.decoder)
         image, _ = self._parts()
-        image.decoder.coefficients = found.decoder.coefficients
         image.centre, image.unit = centre, unit
         image.anchor(found.b)
         image.scale = float(unit)
@@ -235,12 +244,33 @@ class InjectiveFlow(Model):
         return certificate.accepted
 
     def _search(
-        self, bases: list[Base], train: Tensor, held: Tensor
+        self, bases: list[Base], train: Tensor, held: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate]]:
-        """Bases and choices of the seed, until one passes the checks well."""
+        """The best decoder, with a residual where that is asked for or gains something."""
         noise = _roughness(train, self.dim)
-        graph = neighbour_graph(train.numpy(), self.dim, noisy=noise > 0.01)
-        best: tuple[Recovered, Certificate] | None = None
+        graph = neighbour_graph(train.numpy(), self.dim, noisy=noise > _NOISY)
+        found, certificate, count = yield from self._tried(bases, graph, train, held, noise)
+        rough = noise <= _NOISY and certificate.reconstruction > _FAR
+        if self.decoder == "residual" or (self.decoder == "auto" and rough):
+            sharper = yield from sharpened(found, train, held, generator)
+            if sharper is not found:
+                found = sharper
+                certificate = certify(
+                    found, graph, train, held, marks=landmarks(graph, count), noise=noise
+                )
+                self.attempts.append(f"{certificate.base}, with residual: {certificate.reason}")
+        if self._wanted is None and not certificate.accepted:
+            raise TrainingError(
+                "expected data that are an embedding of a known base, got none that passes the "
+                f"checks: {'; '.join(self.attempts)}; use an atlas (tg.AtlasDensity)"
+            )
+        return found, certificate
+
+    def _tried(
+        self, bases: list[Base], graph: Graph, train: Tensor, held: Tensor, noise: float
+    ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate, int]]:
+        """Bases and choices of the seed, until one passes the checks well."""
+        best: tuple[Recovered, Certificate, int] | None = None
         trouble: TrainingError | None = None
         for base in bases:
             for remap in (True, False):
@@ -257,30 +287,25 @@ class InjectiveFlow(Model):
                         found, graph, train, held, marks=landmarks(graph, count), noise=noise
                     )
                     self._note(base, count, remap, certificate.reason)
-                    if best is None or _rank(found, certificate) < _rank(*best):
-                        best = found, certificate
+                    if best is None or _rank(found, certificate) < _rank(*best[:2]):
+                        best = found, certificate, count
                     if certificate.accepted and (
                         certificate.condition < _GOOD_CONDITION
                         or certificate.reconstruction < _GOOD_RECONSTRUCTION
                     ):
-                        return found, certificate
+                        return found, certificate, count
             if best is not None and best[1].accepted:
                 return best
         if best is None:
             raise trouble or TrainingError("no base was tried")
-        if self._wanted is None:
-            raise TrainingError(
-                "expected data that are an embedding of a known base, got none that passes the "
-                f"checks: {'; '.join(self.attempts)}; use an atlas (tg.AtlasDensity)"
-            )
         return best
 
     def _note(self, base: Base, count: int, remap: bool, words: str) -> None:
         equal = "equal areas" if remap else "harmonic"
         self.attempts.append(f"{base.name}, {count} landmarks, {equal}: {words}")
 
-    def _build(self, base: Base, bandwidth: int) -> None:
-        self.image = Image(SpectralDecoder(base, bandwidth, self.ambient_dim))
+    def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
+        self.image, base = Image(decoder), decoder.base
         self.law = (
             CoverLaw(base) if self.density == "splines" else SpectralLaw(base, image=self.image)
         )
@@ -306,6 +331,7 @@ class InjectiveFlow(Model):
         if self.image is not None:
             state["base"] = [list(part) for part in self.image.base.parts]
             state["bandwidth"] = self._bandwidth()
+            state["residual"] = isinstance(self.image.decoder, ResidualDecoder)
         return state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -316,7 +342,8 @@ class InjectiveFlow(Model):
             base, *others = [standard(name, dim) for name, dim in state["base"]]
             for other in others:
                 base = product(base, other)
-            self._build(base, int(state["bandwidth"]))
+            kind = ResidualDecoder if state["residual"] else SpectralDecoder
+            self._build(kind(base, int(state["bandwidth"]), self.ambient_dim))
 
 
 def _base(base: str | Manifold, dim: int) -> Base:
@@ -327,7 +354,7 @@ def _base(base: str | Manifold, dim: int) -> Base:
 
 def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, float]:
     """Accepted ones first, then by how near held-out points are."""
-    return not certificate.accepted, float(found.held_out.quantile(0.98))
+    return not certificate.accepted, found.score
 
 
 def _roughness(x: Tensor, dim: int) -> float:

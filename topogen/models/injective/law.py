@@ -110,7 +110,7 @@ class SpectralLaw(BaseLaw):
             m = min(65_536, int(1.2 * (n - count) / share) + 64)
             b = self.base.sample(m, generator=generator)
             u = torch.rand(m, generator=generator, dtype=b.dtype).to(b)
-            kept.append(b[u.log() + self.top <= self.energy(b) + self._log_r(b)])
+            kept.append(b[u.log() + self.top <= self._exponent(b)])
             count, tried = count + len(kept[-1]), tried + m
         return torch.cat(kept)[:n]
 
@@ -171,29 +171,25 @@ class SpectralLaw(BaseLaw):
         self.fitted = True
 
     def _normalise(self) -> None:
-        """Z on two levels, and the largest energy."""
-        values = []
-        for degree in (3 * self.bandwidth, 4 * self.bandwidth + 8):
-            nodes, w = self.base.nodes(degree)
-            energy = self.energy(nodes) + self._log_r(nodes)
-            values.append(torch.logsumexp(energy + w.log(), 0))
-        self.log_z = values[1] + math.log(self.base.volume)
-        self.log_z_error = abs(float(values[1] - values[0]))
+        """Z, and the largest energy."""
+        found = self.base.integrate_exp(self._exponent, 3 * self.bandwidth)
+        nodes, energy = found.nodes, found.values
+        self.log_z, self.log_z_error = found.log_value, found.error
         # the largest node, and the ascent from the best of them
         b = nodes[energy.topk(min(64, len(nodes))).indices].clone()
         step = 0.3 / (1 + self.bandwidth)
         for _ in range(40):
             b = b.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(self._top(b).sum(), b)
+            (slope,) = torch.autograd.grad(self._exponent(b).sum(), b)
             E = self.base.frame(b.detach())
             v = (E @ (E.mT @ slope.unsqueeze(-1))).squeeze(-1)
             moved = self.base.move(b.detach(), step * v / (1e-9 + v.norm(dim=-1, keepdim=True)))
-            better = self._top(moved) > self._top(b.detach())
+            better = self._exponent(moved) > self._exponent(b.detach())
             b = torch.where(better.unsqueeze(-1), moved, b.detach())
             step = step if bool(better.any()) else step / 2
-        self.top = torch.maximum(energy.max(), self._top(b).max()).detach() + 1e-3
+        self.top = torch.maximum(energy.max(), self._exponent(b).max()).detach() + 1e-3
 
-    def _top(self, b: Tensor) -> Tensor:
+    def _exponent(self, b: Tensor) -> Tensor:
         return self.energy(b) + self._log_r(b)
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -13,17 +13,20 @@ from ...errors import TrainingError
 from ...manifolds.bases import Base
 from ...manifolds.bases.factors import Segment
 from ...manifolds.library.base import nearest_row
-from .decoder import SpectralDecoder
+from .decoder import Decoder, SpectralDecoder
 from .edges import stretch
 from .feet import foot_points
 from .graph import Graph
+from .residual import ResidualDecoder
 from .seeds import seed
 
 LADDER = {1: (6, 12, 24, 40), 2: (4, 7, 10, 14), 3: (2, 3, 4, 6, 8)}
 MOST_FUNCTIONS = 1000
-RIDGE = 1e-10
+# ridge, and the share of the error that another round must leave
+_SPECTRAL, _RESIDUAL = (1e-10, 0.8), (1e-12, 0.97)
 ROUNDS = 12
 TOLERANCE = 1e-12
+_GAIN = 0.7  # of held-out distances, that finer functions are worth
 _ENOUGH = {1: 1e-8, 2: 1e-8, 3: 1e-6}  # held-out distance that needs no finer level
 
 
@@ -37,9 +40,14 @@ class Recovered:
         held_out: distances of held-out points to the image.
     """
 
-    decoder: SpectralDecoder
+    decoder: SpectralDecoder | ResidualDecoder
     b: Tensor
     held_out: Tensor
+
+    @property
+    def score(self) -> float:
+        """Not the largest distance: near the edge of a band points may lie beyond M."""
+        return float(self.held_out.quantile(0.98))
 
 
 def recover(
@@ -63,40 +71,59 @@ def recover(
     """
     start = seed(base, graph, count=count, remap=remap)
     b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
-    best: tuple[float, SpectralDecoder, Tensor, Tensor] | None = None
-    bounded = any(f == Segment() for f in base.factors)
+    best: Recovered | None = None
     for bandwidth in LADDER.get(base.dim, (2, 3, 4)):
         decoder = SpectralDecoder(base, bandwidth, x.shape[1])
         if decoder.spectrum.count > min(MOST_FUNCTIONS, len(x) // 3):
             break
-        before = torch.inf
-        for _ in range(ROUNDS):
-            decoder.regress(b, x, RIDGE)
-            feet = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)
-            b = stretch(base, feet.b) if bounded else feet.b
-            error = float((feet.value - x).square().sum(-1).mean().sqrt())
-            yield {"loss": error, "bandwidth": bandwidth}
-            if error > 0.8 * before:
-                break
-            before = min(before, error)
-        decoder.regress(b, x, RIDGE)
-        off = distances(decoder, b, held)
-        # not the largest: near the edge of a band points that were held out may lie beyond M
-        score = float(off.quantile(0.98))
-        if best is not None and score > 0.7 * best[0]:
+        b = yield from _in_turn(decoder, b, x, *_SPECTRAL)
+        found = Recovered(decoder, b, distances(decoder, b, held))
+        if best is not None and found.score > _GAIN * best.score:
             break
-        best = (score, decoder, b.clone(), off)
-        if score < _ENOUGH.get(base.dim, 1e-5):
+        best = found
+        if best.score < _ENOUGH.get(base.dim, 1e-5):
             break
     if best is None:
         raise TrainingError(
             f"expected more points for a decoder on {base.name}, got {len(x)}; give more"
         )
-    _, decoder, b, off = best
-    return Recovered(decoder, b, off)
+    return best
 
 
-def distances(decoder: SpectralDecoder, b: Tensor, x: Tensor) -> Tensor:
+def sharpened(
+    found: Recovered, x: Tensor, held: Tensor, generator: torch.Generator
+) -> Generator[Mapping[str, float], None, Recovered]:
+    """With a neural residual, if points that were held out get closer by it."""
+    if not isinstance(found.decoder, SpectralDecoder):
+        return found
+    decoder = ResidualDecoder.of(found.decoder, generator)
+    b = foot_points(decoder, x, found.b, tol=TOLERANCE, max_steps=ROUNDS, ends=False).b
+    yield from decoder.learn(b, x, generator)
+    b = yield from _in_turn(decoder, b, x, *_RESIDUAL)
+    better = Recovered(decoder, b, distances(decoder, b, held))
+    return better if better.score < _GAIN * found.score else found
+
+
+def _in_turn(
+    decoder: SpectralDecoder | ResidualDecoder, b: Tensor, x: Tensor, ridge: float, gain: float
+) -> Generator[Mapping[str, float], None, Tensor]:
+    """Regressions and base points, until these gain no more; the decoder is that of the last."""
+    base, before = decoder.base, torch.inf
+    bounded = any(f == Segment() for f in base.factors)
+    for _ in range(ROUNDS):
+        decoder.regress(b, x, ridge)
+        feet = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)
+        b = stretch(base, feet.b) if bounded else feet.b
+        error = float((feet.value - x).square().sum(-1).mean().sqrt())
+        yield {"loss": error, "bandwidth": decoder.bandwidth}
+        if error > gain * before:
+            break
+        before = min(before, error)
+    decoder.regress(b, x, ridge)
+    return b.clone()
+
+
+def distances(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
     """Distances of points x to the image of g, found from known base points b."""
     feet = foot_points(decoder, x, b[nearest_row(decoder(b), x)], tol=TOLERANCE, max_steps=12)
     return (feet.value - x).norm(dim=-1)

@@ -1,0 +1,119 @@
+r"""A spectral decoder with a neural residual, for sets with detail finer than its functions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...manifolds.bases import Base
+from ..implicit.network import SineNetwork
+from .decoder import ROWS, Decoder, SpectralDecoder
+
+# the network sees the functions of B up to this bandwidth: they tell its points apart
+_LOW = 2
+_WIDTH, _FEATURES = 64, 200
+# frequencies of the first layer and of the fastest random features, in units of the bandwidth:
+# what is left is as fast as what the functions of B could still say, and faster
+_FIRST, _FASTEST = 0.07, 1.0
+_STEPS, _BATCH, _RATE = 1500, 512, 5e-3
+
+
+class ResidualDecoder(Decoder):
+    r"""g: B -> R^D, :math:`g(b) = C \varphi(b) + A\, \psi(\varphi_2(b))`.
+
+    phi are the functions of a :class:`Spectrum`, phi_2 its first ones, psi the features of a
+    :class:`SineNetwork`. A starts at 0. All functions of b are invariant under the group of B, so
+    g is a map from B, as smooth as the spectral one; its Jacobian is in closed form.
+
+    Args:
+        base: B.
+        bandwidth: of phi.
+        ambient_dim: D.
+    """
+
+    def __init__(self, base: Base, bandwidth: int, ambient_dim: int) -> None:
+        super().__init__()
+        self.base, self.bandwidth, self.ambient_dim = base, bandwidth, ambient_dim
+        self.spectral = SpectralDecoder(base, bandwidth, ambient_dim)
+        count = SpectralDecoder(base, _LOW, 1).spectrum.count
+        self.low = SpectralDecoder(base, _LOW, count)
+        self.low.coefficients = torch.eye(count, dtype=torch.float64)
+        self.net = SineNetwork(count, ambient_dim, width=_WIDTH, features=_FEATURES)
+        self.net.requires_grad_(False)
+
+    @staticmethod
+    def of(decoder: SpectralDecoder, generator: torch.Generator) -> ResidualDecoder:
+        """The same map, A = 0, with random features."""
+        result = ResidualDecoder(decoder.base, decoder.bandwidth, decoder.ambient_dim)
+        result.spectral.coefficients = decoder.coefficients.clone()
+        result.net.draw(generator, _FASTEST * decoder.bandwidth)
+        with torch.no_grad():
+            result.net.W1.mul_(_FIRST * decoder.bandwidth)
+            result.net.C.zero_()
+        return result
+
+    def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
+        """g(b)."""
+        return self.spectral(b) + self.net(self.low(b))
+
+    def value_and_jacobian(
+        self, b: Float[Tensor, "*batch w"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+        """g(b), and J = Dg(b) E(b), by the chain rule."""
+        value, J = self.spectral.value_and_jacobian(b)
+        z, Dz = self.low.value_and_jacobian(b)
+        more, slope = self.net.linearize(z)
+        return value + more, J + slope @ Dz
+
+    def learn(
+        self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, None]:
+        """Fit the features of the network to x - C phi(b), by Adam in float32."""
+        z = self.low(b).float()
+        left = x - self.spectral(b)
+        left = (left / left.square().mean().sqrt().clamp_min(1e-300)).float()
+        net = copy.deepcopy(self.net).float()
+        inner = [net.W1, net.b1, net.W2, net.b2]
+        out = torch.randn(x.shape[1], net.width, generator=generator) / net.width**0.5
+        parameters = [nn.Parameter(p) for p in (*inner, out)]
+        net.W1, net.b1, net.W2, net.b2, out = parameters
+        optimiser = torch.optim.Adam(parameters, lr=_RATE, betas=(0.9, 0.99), fused=True)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+        with torch.enable_grad():
+            for step in range(_STEPS):
+                i = torch.randint(len(z), (_BATCH,), generator=generator)
+                loss = (net.trunk(z[i])[1] @ out.mT - left[i]).square().mean()
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                cosine.step()
+                if step % 100 == 0 or step == _STEPS - 1:
+                    yield {"loss": loss.item()}
+        with torch.no_grad():
+            mine = (self.net.W1, self.net.b1, self.net.W2, self.net.b2)
+            for p, trained in zip(mine, parameters, strict=False):
+                p.copy_(trained.double())
+
+    def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
+        r"""Ridge regression of x on phi(b) and psi: C and A at once.
+
+        The penalty is `ridge` times the mean square of these functions, the same for all: high
+        frequencies are what the network is there for.
+        """
+        spectrum = self.spectral.spectrum
+        p, q = spectrum.count, self.net.C.shape[1]
+        gram, right = x.new_zeros(p + q, p + q), x.new_zeros(p + q, x.shape[1])
+        for c, y in zip(b.split(ROWS), x.split(ROWS), strict=True):
+            phi = torch.cat([spectrum(c), self.net.phi(self.low(c))], -1)
+            gram += phi.T @ phi
+            right += phi.T @ y
+        penalty = ridge * gram.diagonal().mean() * torch.eye(p + q, dtype=x.dtype)
+        factor = torch.linalg.cholesky(gram + penalty)
+        both = torch.cholesky_solve(right, factor)
+        self.spectral.coefficients, A = both[:p].contiguous(), both[p:]
+        with torch.no_grad():
+            self.net.C.copy_(A.mT)
