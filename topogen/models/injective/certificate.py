@@ -90,7 +90,7 @@ def certify(
     typical = float(np.median(spacing))
     allowed = 0.1 * typical + 5 * noise
     reconstruction = float(found.held_out.quantile(0.99))
-    winding, onto = _on_loops(decoder, graph, marks, tree)
+    winding, onto = on_loops(decoder, graph, marks, tree)
     wrong = []
     if reconstruction > allowed:
         wrong.append(f"held-out points are {reconstruction:.1e} off, more than {allowed:.1e}")
@@ -130,10 +130,17 @@ def _collision(base: Base, b: Tensor, value: Tensor) -> float:
     return least
 
 
-def _on_loops(
+def on_loops(
     decoder: Decoder, graph: Graph, marks: Landmarks, tree: object
 ) -> tuple[np.ndarray | None, dict[int, bool | None]]:
-    """The winding matrix, and whether g is one to one on H_1 over Z/2 and over Z."""
+    """The winding matrix, and whether g is one to one on H_1 over Z/2 and over Z.
+
+    Args:
+        decoder: g.
+        graph: of the data.
+        marks: landmarks of the graph.
+        tree: a KDTree of the data.
+    """
     base = decoder.base
     loops = base.loops()
     near = [tree.query(decoder(loop).numpy())[1] for loop in loops]  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from .guards import check_weight, least_weight
 from .objectives import OBJECTIVES, Setting
 
 if TYPE_CHECKING:
+    from .autoencoder import Autoencoder
     from .model import PublishedFlow
 
 # weights and noise that the papers use, for data scaled to mean square 1; see `PublishedFlow`
@@ -41,19 +42,21 @@ NOISE = {
 }
 GUARDED = frozenset(WEIGHT) - {"denoising"}
 _WARM, _FULL = 1 / 3, 2 / 3  # the likelihood counts from here on, and in full from there
+_SEEDED = 0.15  # so many steps before, in units of the others
 _LOOKS = 8  # at the residuals, in between
 _CLIP = 10.0
 _MOVE_EVERY = 25  # steps between two of the base points that no encoder gives
 
 
 def descend(
-    flow: PublishedFlow, y: Tensor, generator: torch.Generator
+    flow: PublishedFlow, y: Tensor, start: tuple[Tensor, Tensor] | None, generator: torch.Generator
 ) -> Generator[Mapping[str, float], None, bool]:
     """Adam on the objective of a flow, in float32.
 
     Args:
         flow: what is trained; its `used_weight` and `residual_variance` are set.
         y: training points, of mean 0 and mean square 1.
+        start: points and base points to regress the pair on first, so that its degree is right.
         generator: source of randomness.
 
     Returns:
@@ -90,6 +93,8 @@ def descend(
         p.requires_grad_(True)
     optimiser = torch.optim.Adam(parameters, lr=flow.rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, flow.steps)
+    if start is not None:
+        yield from _regress(pair, *start, flow, generator)
     data, value = y.float(), math.nan
     warm, full = int(_WARM * flow.steps), int(_FULL * flow.steps)
     every = max((full - warm) // _LOOKS, 1)
@@ -114,6 +119,23 @@ def descend(
     pair.requires_grad_(False).to(torch.float64)
     density.requires_grad_(False).to(torch.float64)
     return math.isfinite(value)
+
+
+def _regress(
+    pair: Autoencoder, y: Tensor, b: Tensor, flow: PublishedFlow, generator: torch.Generator
+) -> Generator[Mapping[str, float], None, None]:
+    """Least squares of y on g(b) and of b on the numbers of the encoder, in float32."""
+    optimiser = torch.optim.Adam(pair.parameters(), lr=flow.rate, fused=True)
+    x, c = y.float(), b.float()
+    for _ in range(int(_SEEDED * flow.steps)):
+        i = torch.randint(len(x), (flow.batch,), generator=generator)
+        with torch.enable_grad():
+            loss = (x[i] - pair(c[i])).square().sum(-1).mean()
+            loss = loss + (pair.raw(x[i]) - c[i]).square().sum(-1).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+        optimiser.step()
+        yield {"loss": loss.item()}
 
 
 def _weigh(flow: PublishedFlow, s: Setting, data: Tensor) -> None:
@@ -147,7 +169,7 @@ def _joint_density(
 
 
 def descend_on_anchors(
-    flow: PublishedFlow, y: Tensor, generator: torch.Generator
+    flow: PublishedFlow, y: Tensor, b: Tensor, generator: torch.Generator
 ) -> Generator[Mapping[str, float], None, Tensor]:
     r"""Two-phase training without an encoder: :math:`|x_i - g(b_i)|^2` over g and the b_i.
 
@@ -155,15 +177,8 @@ def descend_on_anchors(
 
     Returns:
         b.
-
-    Raises:
-        TrainingError: there is no seed of this base for these points.
     """
-    from ..graph import neighbour_graph
-    from ..seeds import seed
-
-    start = seed(flow.space, neighbour_graph(y.numpy(), flow.dim), count=150, remap=True)
-    b, pair = torch.from_numpy(start.points).to(y), flow.pair
+    pair = flow.pair
     pair.start(generator)
     optimiser = torch.optim.Adam(pair.parameters(), lr=flow.rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, flow.steps)

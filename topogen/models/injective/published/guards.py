@@ -1,12 +1,18 @@
-"""What a likelihood on a learned set is worth: never a number without the reconstruction error."""
+"""What has no meaning, and what a likelihood on a learned set is worth."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from ....errors import TrainingError
+from ....errors import TrainingError, UnsupportedError
+from ....manifolds.bases import Base
+from ....manifolds.bases.factors import Line
+
+if TYPE_CHECKING:
+    from .model import PublishedFlow
 
 _WORST = 0.02  # median reconstruction error, over the diameter, beyond which a law warns
 
@@ -102,3 +108,43 @@ def check_weight(weight: float, variance: float) -> None:
     if weight < bound / 10:
         raise TrainingError(message)
     warnings.warn(message, UserWarning, stacklevel=2)
+
+
+def check_meaning(flow: PublishedFlow, B: Base) -> None:
+    """Raise where the objective of a flow has no meaning on this base.
+
+    Raises:
+        UnsupportedError: it has none there, or not with this network.
+        ValueError: it needs noise.
+    """
+    name, flat = flow.objective, all(f == Line() for f in B.factors)
+    if len(B.group) > 1 and (name != "two_phase" or flow.network not in ("auto", "free")):
+        raise UnsupportedError(
+            f"expected objective='two_phase' with network='free' on the quotient {B.name}, "
+            f"got {name!r} with {flow.network!r}: there is no continuous encoder onto its "
+            "cover"
+        )
+    if name == "canonical" and flow.dim == 1:
+        raise UnsupportedError(
+            "expected dim >= 2 for objective='canonical', got 1: a curve has no off-diagonal "
+            "entries; take 'rectangular'"
+        )
+    framed = all(f.dim == 1 for f in B.factors)
+    if name in ("principal", "canonical") and not framed:
+        raise UnsupportedError(
+            f"expected a base with global coordinates for objective={name!r}, got {B.name}: "
+            "its columns depend on the frame; take 'rectangular'"
+        )
+    if name in ("spread", "denoising") and not flat:
+        raise UnsupportedError(f"expected base='euclidean' for objective={name!r}, got {B.name}")
+    if name == "denoising" and flow.network not in ("auto", "coupling", "splines"):
+        raise UnsupportedError(
+            "expected network='coupling' or 'splines' for objective='denoising', which needs "
+            f"a flow of R^D, got {flow.network!r}"
+        )
+    if name == "conformal" and flow.network not in ("auto", "conformal"):
+        raise UnsupportedError(
+            f"expected network='conformal' for objective='conformal', got {flow.network!r}"
+        )
+    if name in ("denoising", "spread") and flow.noise == 0:
+        raise ValueError(f"expected noise > 0 for objective={name!r}, got 0")

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ....errors import InvalidPoints, UnsupportedError
+from ....errors import InvalidPoints
 from ....manifolds.base import Manifold
 from ....manifolds.bases import Base, base_of, standard
-from ....manifolds.bases.factors import Line
 from ....points import as_tensor, diameter, distinct
 from ...base import Model, Stage
 from ..feet import foot_points
@@ -24,8 +23,9 @@ from .conformal import ConformalAutoencoder
 from .density import NormalLaw, SplinesLaw
 from .descent import descend, descend_on_anchors
 from .graphs import GraphAutoencoder, StarAutoencoder
-from .guards import Score
+from .guards import Score, check_meaning
 from .objectives import OBJECTIVES
+from .start import Start
 from .trumpet import TrumpetAutoencoder
 
 NETWORKS = ("auto", "free", "coupling", "splines", "conformal", "trumpet", "star", "graph")
@@ -49,6 +49,9 @@ class PublishedFlow(Model):
     "two_phase" (M-flow), "rectangular", "conformal", "free_form", "normalizing_autoencoder",
     "principal", "canonical", "relaxed", "denoising" and "spread". These are baselines: sizes are
     small, the networks are not the papers' (convolutions), and every base but R^d is an addition.
+
+    On bases of finite volume g and f are first fitted to base points of the right degree, those
+    that :class:`InjectiveFlow` starts from, where the data have them.
 
     Joint objectives (all but the first and the last two) start with reconstruction alone, and let
     the likelihood in between a third and two thirds of the steps. Below a reconstruction weight of
@@ -96,6 +99,8 @@ class PublishedFlow(Model):
         numbers: the :class:`Score` of points that were held out, as plain numbers.
         used_weight: beta as used.
         residual_variance: sigma^2 as measured.
+        attempts: one line for every training: how it started, and whether g is one to one on H_1
+            of the data, as far as these tell. Where it is not, training starts again, once.
 
     Example:
         >>> x = tg.VonMises(0.0, 1.0).sample((600,), generator=torch.Generator().manual_seed(0))
@@ -158,17 +163,18 @@ class PublishedFlow(Model):
         self.cg_tolerance, self.cg_relative = cg_tolerance, cg_relative
         self.steps, self.batch, self.rate = steps, batch, rate
         self.width, self.depth, self.layers = width, depth, layers
-        self._check(space)
+        check_meaning(self, space)
         self.image = Image(self._network(space))
         self.density_kind = self._density_kind(space)
         self.law = self._law(space)
         self.numbers: dict[str, float] = {}
         self.used_weight = self.residual_variance = math.nan
+        self.attempts: list[str] = []
         self.requires_grad_(False)
 
     @property
     def manifold(self) -> Image:
-        """M; its homology is that of B if g is injective, which is not checked here."""
+        """M; its homology is that of B if g is injective: only its loops are checked."""
         return self.image
 
     @property
@@ -180,42 +186,6 @@ class PublishedFlow(Model):
     def pair(self) -> Autoencoder:
         """Decoder and encoder, in units in which the data have mean 0 and mean square 1."""
         return cast("Autoencoder", self.image.decoder)
-
-    def _check(self, B: Base) -> None:
-        """Raise where the objective has no meaning on this base."""
-        name, flat = self.objective, all(f == Line() for f in B.factors)
-        if len(B.group) > 1 and (name != "two_phase" or self.network not in ("auto", "free")):
-            raise UnsupportedError(
-                f"expected objective='two_phase' with network='free' on the quotient {B.name}, "
-                f"got {name!r} with {self.network!r}: there is no continuous encoder onto its "
-                "cover"
-            )
-        if name == "canonical" and self.dim == 1:
-            raise UnsupportedError(
-                "expected dim >= 2 for objective='canonical', got 1: a curve has no off-diagonal "
-                "entries; take 'rectangular'"
-            )
-        framed = all(f.dim == 1 for f in B.factors)
-        if name in ("principal", "canonical") and not framed:
-            raise UnsupportedError(
-                f"expected a base with global coordinates for objective={name!r}, got {B.name}: "
-                "its columns depend on the frame; take 'rectangular'"
-            )
-        if name in ("spread", "denoising") and not flat:
-            raise UnsupportedError(
-                f"expected base='euclidean' for objective={name!r}, got {B.name}"
-            )
-        if name == "denoising" and self.network not in ("auto", "coupling", "splines"):
-            raise UnsupportedError(
-                "expected network='coupling' or 'splines' for objective='denoising', which needs "
-                f"a flow of R^D, got {self.network!r}"
-            )
-        if name == "conformal" and self.network not in ("auto", "conformal"):
-            raise UnsupportedError(
-                f"expected network='conformal' for objective='conformal', got {self.network!r}"
-            )
-        if name in ("denoising", "spread") and self.noise == 0:
-            raise ValueError(f"expected noise > 0 for objective={name!r}, got 0")
 
     def _network(self, B: Base) -> Autoencoder:
         kind: str = self.network
@@ -296,12 +266,10 @@ class PublishedFlow(Model):
         image.centre = train.mean(0)
         image.unit = (train - image.centre).square().sum(-1).mean().sqrt()
         y = (train - image.centre) / image.unit
-        if len(self.space.group) > 1:
-            b = yield from descend_on_anchors(self, y, generator)
-            finite = True
-        else:
-            finite = yield from descend(self, y, generator)
-            b = self._feet(y, self.pair.encode(y))
+        start = Start.of(self.space, y)
+        finite, b = yield from self._train(y, start, generator)
+        if start.lost(self.pair):
+            finite, b = yield from self._train(y, start, generator)
         image.anchor(b)
         image.scale = diameter(train.numpy())
         image.fitted = True
@@ -311,6 +279,18 @@ class PublishedFlow(Model):
         if math.isfinite(self.space.volume):
             image.volume, image.volume_error = image.measure_volume()
         return finite
+
+    def _train(
+        self, y: Tensor, start: Start, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, tuple[bool, Tensor]]:
+        """Whether the loss stayed finite, and base points."""
+        if len(self.space.group) > 1:
+            finite, b = True, (yield from descend_on_anchors(self, *start.require(), generator))
+        else:
+            finite = yield from descend(self, y, start.pairs, generator)
+            b = self._feet(y, self.pair.encode(y))
+        self.attempts.append(f"{start.words}; {start.lost(self.pair) or 'no loops are lost'}")
+        return finite, b
 
     def _feet(self, y: Tensor, b: Tensor) -> Tensor:
         parts = zip(y.split(2048), b.split(2048), strict=True)
@@ -359,12 +339,13 @@ class PublishedFlow(Model):
             "numbers": self.numbers,
             "used_weight": self.used_weight,
             "residual_variance": self.residual_variance,
+            "attempts": self.attempts,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
-        for name in ("numbers", "used_weight", "residual_variance"):
+        for name in ("numbers", "used_weight", "residual_variance", "attempts"):
             setattr(self, name, state[name])
 
 
