@@ -21,8 +21,7 @@ from .factors import Factor, Line, Round, Segment
 
 # standard bases of one dimension only
 FIXED = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
-
-
+# of a quadrature, where the next level would have more
 _MOST_NODES = 60_000
 
 
