@@ -1,10 +1,8 @@
 """Flow matching against known laws, and on events of the earth.
 
-    python benchmarks/flow_matching.py [--seeds 3] [--points 8000] [--pairing NAMES] [--fine]
-                                       [NAME ...]
+    python benchmarks/flow_matching.py [--seeds 3] [--points 8000] [--pairing NAMES] [NAME ...]
 
-NAME is sphere, torus, klein or so3. With --fine the field is the mean of four networks. Every
-row is over seeds: data and network are new. Columns:
+NAME is sphere, torus, klein or so3. Every row is over seeds: data and network are new. Columns:
 pairing of base and data; CPU seconds of the fit, mean; NLL gap, the mean of log p*(x) - log p(x)
 over 4000 fresh points x of the true law p*, in nats, its mean and standard deviation over seeds,
 the standard error within a seed (worst), and that of the uniform law; largest deviation of
@@ -48,7 +46,6 @@ EARTH = {
     "late": 1.5,
     "tol": 1e-4,
 }
-FINE = {"networks": 4, "steps": 2000, "features": 64, "finest": 8.0}
 # at least so many points choose the weights of the flow
 _WATCHED = 30
 UNIFORM = -math.log(4 * math.pi)
@@ -116,7 +113,7 @@ def row(name: str, pairing: str, options: argparse.Namespace) -> str:
     gaps, errors, flat, seconds, masses, steps, stated, lost, said = ([] for _ in range(9))
     for seed in range(options.seeds):
         x = truth.sample((options.points,), torch.Generator().manual_seed(seed))
-        model = tg.FlowMatching(M, pairing=pairing, **(FINE if options.fine else {}))
+        model = tg.FlowMatching(M, pairing=pairing)
         start = time.process_time()
         said.append(tg.fit(model, x, seed=seed, progress=False).status)
         seconds.append(time.process_time() - start)
@@ -234,7 +231,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--points", type=int, default=8000)
     parser.add_argument("--pairing", nargs="*", default=["transport"])
-    parser.add_argument("--fine", action="store_true")
     parser.add_argument("--earth", type=Path)
     options = parser.parse_args()
     if options.earth is not None:

@@ -102,25 +102,6 @@ def test_a_base_of_ones_own_is_used_and_cannot_be_saved(tmp_path):
     assert M.dim == model().dim
 
 
-def test_the_field_is_the_mean_of_its_networks(tmp_path):
-    """They differ, rows may come alone, and the law is as close as that of one."""
-    x = vmf().sample((1000,), seeded())
-    model = tg.FlowMatching(tg.Sphere(), **{**SMALL, "steps": 150}, networks=3)
-    tg.fit(model, x, seed=0)
-    y, t = x[:200], torch.rand(200, generator=seeded(4)).double()
-    each = model.field.each(y.unsqueeze(0), t.unsqueeze(0))
-    torch.testing.assert_close(model.field(y, t), each.mean(0), atol=1e-12, rtol=0.0)
-    assert float(each.std(0).norm(dim=-1).median()) > 1e-3
-    torch.testing.assert_close(model.field(y[3], t[3]), each.mean(0)[3], atol=1e-12, rtol=0.0)
-    fresh = vmf().sample((300,), seeded(5))
-    assert float((vmf().log_prob(fresh) - model().log_prob(fresh)).mean()) < 0.08
-    tg.save(model, tmp_path / "flow.safetensors")
-    again = tg.load(tmp_path / "flow.safetensors")
-    assert torch.equal(again().log_prob(fresh), model().log_prob(fresh))
-    with pytest.raises(ValueError, match="networks"):
-        tg.FlowMatching(tg.Sphere(), networks=0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [tg.Torus, tg.KleinBottle, tg.ProjectivePlane])
 def test_every_surface(make):

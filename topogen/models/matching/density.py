@@ -76,7 +76,6 @@ class FlowMatching(Model):
         depth: its hidden layers.
         features: Fourier features of x.
         finest: their highest frequency, over the inverse size of the data.
-        networks: f is the mean of so many, trained side by side: better, and as much slower.
         steps: of the descent.
         batch: examples of a step.
         pairing: of base and data points: by optimal "transport" within a block, or "independent".
@@ -122,7 +121,6 @@ class FlowMatching(Model):
         depth: int = 3,
         features: int = 32,
         finest: float = 6.0,
-        networks: int = 1,
         steps: int = 3000,
         batch: int = 512,
         pairing: Pairing = "transport",
@@ -133,12 +131,10 @@ class FlowMatching(Model):
         super().__init__()
         if pairing not in _PAIRINGS:
             raise ValueError(f"expected pairing in {_PAIRINGS}, got {pairing!r}")
-        least = min(width, depth, networks, steps, batch)
-        if least < 1 or features < 0 or not 0 <= held_out < 1:
+        if min(width, depth, steps, batch) < 1 or features < 0 or not 0 <= held_out < 1:
             raise ValueError(
-                "expected width, depth, networks, steps, batch >= 1, features >= 0 and "
-                f"0 <= held_out < 1, got {width}, {depth}, {networks}, {steps}, {batch}, "
-                f"{features}, {held_out}"
+                "expected width, depth, steps, batch >= 1, features >= 0 and 0 <= held_out < 1, "
+                f"got {width}, {depth}, {steps}, {batch}, {features}, {held_out}"
             )
         if not (tol > 0 and finest > 0 and late >= 1):
             raise ValueError(
@@ -167,17 +163,11 @@ class FlowMatching(Model):
             object.__setattr__(self, "manifold", atlas.manifold)
         self.base, self.kernels = base, kernels
         self.width, self.depth, self.features, self.finest = width, depth, features, finest
-        self.networks = networks
         self.steps, self.batch, self.held_out, self.tol = steps, batch, held_out, tol
         self.pairing: Pairing = pairing
         self.late = late
         self.field = Field(
-            manifold.ambient_dim,
-            width=width,
-            depth=depth,
-            features=features,
-            finest=finest,
-            networks=networks,
+            manifold.ambient_dim, width=width, depth=depth, features=features, finest=finest
         )
         self.field.requires_grad_(False)
         self.register_buffer("weights", torch.ones(1, dtype=torch.float64))

@@ -43,7 +43,7 @@ def descend(
         score: mean log density of held-out points at the weights of the field; None keeps the
             last weights.
         steps: of the descent.
-        batch: examples of a step, for each network.
+        batch: examples of a step.
         generator: source of randomness.
 
     Returns:
@@ -54,16 +54,14 @@ def descend(
     average = [p.detach().clone() for p in parameters]
     scores: dict[int, float] = {}
     best, best_score = average, -math.inf
-    K = field.B.shape[0]
-    for step, rows in enumerate(_stream(pool, K * batch, steps, generator)):
+    for step, rows in enumerate(_stream(pool, batch, steps, generator)):
         warm = min(1.0, (step + 1) / _WARM)
         for group in optimiser.param_groups:
             group["lr"] = _RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-        # every network has its own rows
-        f = field.each(rows.x.unflatten(0, (K, -1)), rows.t.unflatten(0, (K, -1))).flatten(0, 1)
+        f = field(rows.x, rows.t)
         loss = ((rows.Q.mT @ f.unsqueeze(-1)).squeeze(-1) - rows.u).square().sum(-1).mean()
         optimiser.zero_grad()
-        (K * loss).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, _CLIP)
         optimiser.step()
         with torch.no_grad():

@@ -17,12 +17,11 @@ _END = 3e-3
 
 
 class Field(nn.Module):
-    r"""The mean f of K perceptrons :math:`f_k: R^D \times [0, 1] \to R^D` with SiLU units.
+    r"""A perceptron :math:`f: R^D \times [0, 1] \to R^D` with SiLU units.
 
-    Each sees :math:`y = (x - m) / s`, a similarity fixed by the data, the cosines and sines of
+    It sees :math:`y = (x - m) / s`, a similarity fixed by the data, the cosines and sines of
     :math:`By`, with rows of B of lengths spread evenly in the logarithm from 1 to `finest`, and
     those of :math:`\pi k t` and :math:`\log(1 - t + .003)`. The last layer starts at 0: no flow.
-    B and the first weights differ: what one of them gets wrong by chance the mean does less.
 
     M. Tancik et al., Fourier features let networks learn high frequency functions (2020),
     https://arxiv.org/abs/2006.10739.
@@ -33,7 +32,6 @@ class Field(nn.Module):
         depth: hidden layers.
         features: rows of B.
         finest: length of the longest of them: details of size s / `finest` are seen.
-        networks: K.
 
     Example:
         >>> f = Field(3, width=16, depth=2, features=8, finest=4.0)
@@ -46,23 +44,16 @@ class Field(nn.Module):
     B: Tensor
 
     def __init__(
-        self,
-        ambient_dim: int,
-        *,
-        width: int,
-        depth: int,
-        features: int,
-        finest: float,
-        networks: int = 1,
+        self, ambient_dim: int, *, width: int, depth: int, features: int, finest: float
     ) -> None:
         super().__init__()
-        self.finest, K = finest, networks
+        self.finest = finest
         sizes = [ambient_dim + 2 * features + 2 + 2 * _TIMES, *[width] * depth, ambient_dim]
-        self.W = nn.ParameterList(torch.zeros(K, a, b).double() for a, b in pairwise(sizes))
-        self.b = nn.ParameterList(torch.zeros(K, 1, b).double() for b in sizes[1:])
+        self.W = nn.ParameterList(torch.zeros(a, b).double() for a, b in pairwise(sizes))
+        self.b = nn.ParameterList(torch.zeros(b).double() for b in sizes[1:])
         self.register_buffer("centre", torch.zeros(ambient_dim, dtype=torch.float64))
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))
-        self.register_buffer("B", torch.zeros(K, ambient_dim, features, dtype=torch.float64))
+        self.register_buffer("B", torch.zeros(ambient_dim, features, dtype=torch.float64))
 
     @torch.no_grad()
     def start(self, x: Float[Tensor, "n D"], generator: torch.Generator) -> None:
@@ -70,41 +61,33 @@ class Field(nn.Module):
         self.centre = x.mean(0)
         self.unit = (x - self.centre).square().sum(-1).mean().sqrt()
         B = torch.randn(self.B.shape, generator=generator, dtype=torch.float64)
-        lengths = torch.logspace(0, math.log10(max(self.finest, 1.0)), B.shape[-1]).double()
-        self.B = B / B.norm(dim=-2, keepdim=True).clamp_min(1e-12) * lengths
+        lengths = torch.logspace(0, math.log10(max(self.finest, 1.0)), B.shape[1]).double()
+        self.B = B / B.norm(dim=0).clamp_min(1e-12) * lengths
         W = cast("list[Tensor]", list(self.W))
         for weight in W[:-1]:
-            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[-2] ** 0.5)
+            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[0] ** 0.5)
         W[-1].zero_()
         for bias in cast("list[Tensor]", list(self.b)):
             bias.zero_()
 
-    def each(self, x: Float[Tensor, "#K n D"], t: Float[Tensor, "#K n"]) -> Float[Tensor, "K n D"]:
-        """f_k(x_k, t_k), in the precision of the weights."""
+    def forward(
+        self, x: Float[Tensor, "*batch D"], t: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch D"]:
+        """f(x, t), in the precision of the weights."""
         y = (x.to(self.B.dtype) - self.centre) / self.unit
         turn = y @ self.B
         k = torch.arange(1, _TIMES + 1, dtype=y.dtype, device=y.device)
         s = t.to(y.dtype).unsqueeze(-1)
         wave = torch.pi * k * s
         end = 1 + (1 - s + _END).log() / 3
-        seen = torch.cat([s, wave.cos(), wave.sin(), end], -1)
-        y, seen = (part.expand(turn.shape[0], -1, -1) for part in (y, seen))
-        h = torch.cat([y, turn.cos(), turn.sin(), seen], -1)
+        h = torch.cat([y, turn.cos(), turn.sin(), s, wave.cos(), wave.sin(), end], -1)
         layers = list(zip(self.W, self.b, strict=True))
         for W, b in layers[:-1]:
             h = functional.silu(h @ W + b)
         W, b = layers[-1]
         return h @ W + b
 
-    def forward(
-        self, x: Float[Tensor, "*batch D"], t: Float[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch D"]:
-        """f(x, t), in the precision of the weights."""
-        rows, times = x.reshape(1, -1, x.shape[-1]), t.reshape(1, -1)
-        return self.each(rows, times).mean(0).reshape(x.shape)
-
     def extra_repr(self) -> str:
         """Shown by repr."""
-        K, width, D = self.W[-1].shape
-        depth, features = len(self.W) - 1, self.B.shape[-1]
-        return f"{D}, width={width}, depth={depth}, features={features}, networks={K}"
+        width, D = self.W[-1].shape
+        return f"{D}, width={width}, depth={len(self.W) - 1}, features={self.B.shape[1]}"
