@@ -54,6 +54,10 @@ def test_a_flow_starts_from_the_seed_and_says_so():
     flow = PublishedFlow(1, 2, "circle", steps=200, width=32)
     tg.fit(flow, circle(500), progress=False)
     assert flow.attempts == ["from a seed; no loops are lost"]
+    named = tg.InjectiveFlow(1, 2, "circle", "free_form")
+    named.published.steps = 100
+    tg.fit(named, circle(500), progress=False)
+    assert named.attempts == named.published.attempts == ["from a seed; no loops are lost"]
     flat = PublishedFlow(1, 2, "euclidean", steps=20, width=32)
     tg.fit(flat, circle(500), progress=False)
     assert flat.attempts == ["from random weights; no loops are lost"]

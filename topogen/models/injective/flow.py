@@ -195,6 +195,7 @@ class InjectiveFlow(Model):
             return
         if self.published is not None:
             yield from self.published.stages(points)
+            self.attempts = list(self.published.attempts)
             self.fitted = True
             return
         x = as_tensor(points, ambient_dim=self.ambient_dim).to(torch.float64)
