@@ -149,12 +149,14 @@ def cleared(geometry: Geometry, generator: torch.Generator) -> tuple[Geometry, B
     The tube is a share of the least reach over the neighbours of a foot: it must not touch itself
     next door either.
     """
-    g = geometry
-    kept = _agreeing(g)
+    g, d = geometry, geometry.T.shape[-1]
+    near = _nearest(g.p, d)
+    kept = _agreeing(g, near)
     kept[: g.data] |= g.noiseless
     p, T, N, h = (t[kept] for t in (g.p, g.T, g.N, g.h))
     reach = _local_reach(p, T, h, generator)
-    tau = TUBE * reach[_nearest(p, T.shape[-1])].amin(-1).clamp_max(1.0)
+    near = near if bool(kept.all()) else _nearest(p, d)
+    tau = TUBE * reach[near].amin(-1).clamp_max(1.0)
     return Geometry(p, T, N, tau, h, int(kept[: g.data].sum()), g.noise), kept
 
 
@@ -166,14 +168,14 @@ def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
     return torch.from_numpy(np.asarray(KDTree(p.numpy()).query(p.numpy(), K)[1]))
 
 
-def _agreeing(geometry: Geometry) -> Bool[Tensor, " n"]:
+def _agreeing(geometry: Geometry, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
     r"""Feet p with :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j.
 
     A projection that went astray leaves a foot far beside the sheet of all others.
     """
     p, N = geometry.p, geometry.N
     offset = []
-    for x, j in zip(p.split(_ROWS), _nearest(p, geometry.T.shape[-1]).split(_ROWS), strict=True):
+    for x, j in zip(p.split(_ROWS), near.split(_ROWS), strict=True):
         chord = x.unsqueeze(1) - p[j[:, 1:]]
         normal = (N[j[:, 1:]].mT @ chord.unsqueeze(-1)).squeeze(-1)
         offset.append(normal.norm(dim=-1).median(-1).values)
