@@ -19,29 +19,29 @@ CORE = 0.7
 
 def monomials(u: Float[Tensor, "*batch d"], degree: int) -> Float[Tensor, "*batch p"]:
     """All monomials of u of total degree <= `degree`, the constant 1 first."""
-    columns = [torch.ones_like(u[..., 0])]
+    return torch.stack([*_products(u, degree).values()], dim=-1)
+
+
+def _products(u: Tensor, degree: int) -> dict[tuple[int, ...], Tensor]:
+    """Monomials by the indices of their factors, ascending."""
+    known: dict[tuple[int, ...], Tensor] = {(): torch.ones_like(u[..., 0])}
     for q in range(1, degree + 1):
         for powers in combinations_with_replacement(range(u.shape[-1]), q):
-            column = u[..., powers[0]]
-            for i in powers[1:]:
-                column = column * u[..., i]
-            columns.append(column)
-    return torch.stack(columns, dim=-1)
+            known[powers] = known[powers[:-1]] * u[..., powers[-1]]
+    return known
 
 
 def monomials_along(
     u: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d m"], degree: int
 ) -> Float[Tensor, "*batch p m"]:
     """The derivatives of :func:`monomials` at u along the columns of v."""
-    known: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {
-        (): (torch.ones_like(u[..., 0]).unsqueeze(-1), torch.zeros_like(v[..., 0, :]))
-    }
-    for q in range(1, degree + 1):
-        for powers in combinations_with_replacement(range(u.shape[-1]), q):
-            (f, df), i = known[powers[:-1]], powers[-1]
-            ui = u[..., i, None]
-            known[powers] = (f * ui, df * ui + f * v[..., i, :])
-    return torch.stack([df for _, df in known.values()], dim=-2)
+    known = _products(u, degree)
+    along: dict[tuple[int, ...], Tensor] = {(): torch.zeros_like(v[..., 0, :])}
+    for powers in [*known][1:]:
+        head, i = powers[:-1], powers[-1]
+        step = known[head].unsqueeze(-1) * v[..., i, :]
+        along[powers] = along[head] * u[..., i, None] + step
+    return torch.stack([*along.values()], dim=-2)
 
 
 def monomial_count(dim: int, degree: int) -> int:

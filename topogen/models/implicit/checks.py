@@ -85,10 +85,10 @@ def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generato
 
     around = box(geometry, _STARTS, generator)
     low, high = around.aminmax(dim=0)
-    z = _zeros(M, around)
-    z = z[0][z[1] & ((z[0] >= low) & (z[0] <= high)).all(-1)]
+    z = _found(M, around)
+    near = len(_away(M, geometry, z)) / _STARTS
+    z = z[((z >= low) & (z <= high)).all(-1)]
     far = int((~M._inside(z)).sum()) / _STARTS
-    near = len(strays(M, geometry, around)) / _STARTS
     tube = len(strays(M, geometry, M.region.draw(_STARTS, generator))) / _STARTS
     pieces, expected = _pieces(on[0][on[1]], geometry.h[on[1]]), _pieces(p, geometry.h)
     problems = []
@@ -123,8 +123,16 @@ def strays(
     Away: farther from the tangent plane at the nearest foot than a quarter of the tube and
     :math:`a^2 / (2 r)`, which bounds how far points of M at a distance a bend away, r the reach.
     """
-    z, found = _zeros(M, start)
-    z = z[found]
+    return _away(M, geometry, _found(M, start))
+
+
+def _found(M: NeuralImplicit, start: Tensor) -> Tensor:
+    z, arrived = _zeros(M, start)
+    return z[arrived]
+
+
+def _away(M: NeuralImplicit, geometry: Geometry, z: Tensor) -> Tensor:
+    """Those of the zeros z that are strays, see :func:`strays`."""
     z = z[M._inside(z)]
     j, foot, a = nearest_feet(geometry, z)
     tau = geometry.tau[j]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -63,7 +64,7 @@ class SpectralDecoder(Decoder):
             "coefficients",
             torch.zeros(self.spectrum.count, ambient_dim, dtype=torch.float64),
         )
-        # made here, as they cannot be made inside a transform of torch.func
+        # made here, as they cannot be made while derivatives are taken
         self.spectrum.derivatives(self.coefficients)
 
     def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
@@ -116,12 +117,19 @@ class SpectralDecoder(Decoder):
         C has the least :math:`\tfrac1n\sum |x_i - C \varphi(b_i)|^2 + \mathrm{ridge} \sum_k (1 +
         \nu_k)^2 |C_k|^2`, nu the squared frequencies.
         """
-        p = self.spectrum.count
-        gram, right = x.new_zeros(p, p), x.new_zeros(p, x.shape[1])
-        for c, y in zip(b.split(ROWS), x.split(ROWS), strict=True):
-            phi = self.spectrum(c)
-            gram += phi.T @ phi
-            right += phi.T @ y
+        gram, right = normal_equations(self.spectrum, b, x)
         penalty = ridge * len(x) * (1 + self.spectrum.frequency.to(x)).square()
         factor = torch.linalg.cholesky(gram + penalty.diag())
         self.coefficients = torch.cholesky_solve(right, factor)
+
+
+def normal_equations(
+    functions: Callable[[Tensor], Tensor], b: Float[Tensor, "n w"], x: Float[Tensor, "n D"]
+) -> tuple[Float[Tensor, "p p"], Float[Tensor, "p D"]]:
+    r""":math:`\sum_i \varphi_i \varphi_i^\top` and :math:`\sum_i \varphi_i x_i^\top`, phi at b."""
+    parts = zip(b.split(ROWS), x.split(ROWS), strict=True)
+    gram = right = x.new_zeros(())
+    for c, y in parts:
+        phi = functions(c)
+        gram, right = gram + phi.T @ phi, right + phi.T @ y
+    return gram, right

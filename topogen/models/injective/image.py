@@ -186,7 +186,7 @@ class Image(Manifold, Learned):
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
         """Points uniform on M, by rejection of uniform base points."""
-        bound = float(self.base.integrate_exp(self.log_volume, 16).values.max()) + 0.05
+        bound = float(self.log_volume(self.base.nodes(16)[0]).max()) + 0.05
         kept: list[Tensor] = []
         while sum(len(k) for k in kept) < n:
             b = self.base.sample(2 * n + 64, generator=generator)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...manifolds.bases import Base
+from ...manifolds.bases import Base, Spectrum
 from ..implicit.network import SineNetwork
-from .decoder import ROWS, Decoder, SpectralDecoder
+from .decoder import Decoder, SpectralDecoder, normal_equations
 
 # the network sees the functions of B up to this bandwidth: they tell its points apart
 _LOW = 2
@@ -39,7 +39,7 @@ class ResidualDecoder(Decoder):
         super().__init__()
         self.base, self.bandwidth, self.ambient_dim = base, bandwidth, ambient_dim
         self.spectral = SpectralDecoder(base, bandwidth, ambient_dim)
-        count = SpectralDecoder(base, _LOW, 1).spectrum.count
+        count = Spectrum(base, _LOW).count
         self.low = SpectralDecoder(base, _LOW, count)
         self.low.coefficients = torch.eye(count, dtype=torch.float64)
         self.net = SineNetwork(count, ambient_dim, width=_WIDTH, features=_FEATURES)
@@ -105,13 +105,13 @@ class ResidualDecoder(Decoder):
         frequencies are what the network is there for.
         """
         spectrum = self.spectral.spectrum
-        p, q = spectrum.count, self.net.C.shape[1]
-        gram, right = x.new_zeros(p + q, p + q), x.new_zeros(p + q, x.shape[1])
-        for c, y in zip(b.split(ROWS), x.split(ROWS), strict=True):
-            phi = torch.cat([spectrum(c), self.net.phi(self.low(c))], -1)
-            gram += phi.T @ phi
-            right += phi.T @ y
-        penalty = ridge * gram.diagonal().mean() * torch.eye(p + q, dtype=x.dtype)
+
+        def functions(c: Tensor) -> Tensor:
+            return torch.cat([spectrum(c), self.net.phi(self.low(c))], -1)
+
+        gram, right = normal_equations(functions, b, x)
+        p = spectrum.count
+        penalty = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
         factor = torch.linalg.cholesky(gram + penalty)
         both = torch.cholesky_solve(right, factor)
         self.spectral.coefficients, A = both[:p].contiguous(), both[p:]

@@ -267,9 +267,9 @@ class PublishedFlow(Model):
         image.unit = (train - image.centre).square().sum(-1).mean().sqrt()
         y = (train - image.centre) / image.unit
         start = Start.of(self.space, y)
-        finite, b = yield from self._train(y, start, generator)
-        if start.lost(self.pair):
-            finite, b = yield from self._train(y, start, generator)
+        finite, b, lost = yield from self._train(y, start, generator)
+        if lost:
+            finite, b, _ = yield from self._train(y, start, generator)
         image.anchor(b)
         image.scale = diameter(train.numpy())
         image.fitted = True
@@ -282,15 +282,16 @@ class PublishedFlow(Model):
 
     def _train(
         self, y: Tensor, start: Start, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, tuple[bool, Tensor]]:
-        """Whether the loss stayed finite, and base points."""
+    ) -> Generator[Mapping[str, float], None, tuple[bool, Tensor, str]]:
+        """Whether the loss stayed finite, base points, and what loops are lost."""
         if len(self.space.group) > 1:
             finite, b = True, (yield from descend_on_anchors(self, *start.require(), generator))
         else:
             finite = yield from descend(self, y, start.pairs, generator)
             b = self._feet(y, self.pair.encode(y))
-        self.attempts.append(f"{start.words}; {start.lost(self.pair) or 'no loops are lost'}")
-        return finite, b
+        lost = start.lost(self.pair)
+        self.attempts.append(f"{start.words}; {lost or 'no loops are lost'}")
+        return finite, b, lost
 
     def _feet(self, y: Tensor, b: Tensor) -> Tensor:
         parts = zip(y.split(2048), b.split(2048), strict=True)
