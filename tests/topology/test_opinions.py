@@ -133,6 +133,15 @@ def test_divided_or_missing_opinions_say_nothing():
     assert evidence.reasons == {2: "open"}
 
 
+@pytest.mark.parametrize("unresolved", [1, OPINIONS])
+def test_a_complex_that_does_not_resolve_a_degree_says_nothing_of_it(unresolved):
+    evidence = evidence_of((1, 2, 1))
+    clear = votes((1, 18, 0), times=OPINIONS - unresolved)
+    second_opinion(evidence, [*clear, *votes((1, None, 0), times=unresolved)])
+    assert evidence.witness[2] == [1, None, 0]
+    assert evidence.betti[2] == [1, 2, 1]
+
+
 def route(evidence, x, dim=2, budget=None, seed=0):
     before = copy.deepcopy(evidence)
     alpha_route(evidence, x, dim, LEVEL, np.random.default_rng(seed), budget or Budget())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from topogen.data import alanine
 from topogen.topology.landmarks import farthest_points, prepare
 from topogen.topology.witness import (
+    CLOSED,
     MOST_DEGREE,
     RELAXATION,
     landmark_count,
@@ -76,6 +79,20 @@ def test_three_manifolds(name, space, cloud):
     homology = space(name).homology
     expected = {p: tuple(homology.betti_number(k, p) for k in range(4)) for p in (2, 3)}
     assert _opinion(cloud(name, 6000), 3).betti == expected
+
+
+def test_where_holes_still_close_nothing_is_counted():
+    """Conformers of alanine: a torus with many points in a few places and few elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    x = alanine.embed(alanine.sample_torsions(8000, generator)).numpy()
+    found = _opinion(x, 2)
+    assert found.betti is not None
+    born, alive = RELAXATION[2]
+    for p, numbers in found.betti.items():
+        assert numbers[1] is None
+        birth, death = found.diagrams[p][1].T
+        assert ((birth <= born) & (death >= alive)).sum() > 2  # classes which the torus has not
+        assert ((birth <= born) & (death > CLOSED * alive) & (death < alive)).any()
 
 
 def test_contractible_clouds_have_no_classes(cloud):

@@ -128,7 +128,7 @@ def _run_complexes(
     rng: np.random.Generator,
     budget: Budget,
     notify: Callable[[str], None],
-) -> list[dict[int, tuple[int, ...]]]:
+) -> list[dict[int, tuple[int | None, ...]]]:
     """Rips runs from each start into `evidence`; the Betti numbers of the witness complexes."""
     x = cloud.points
     gap = holdout_gap(x, rng)
@@ -140,7 +140,7 @@ def _run_complexes(
         if m < max(most, m_witness):
             most, m_witness = min(most, m), min(m_witness, m)
             evidence.remarks.append(f"memory limit: at most {m} landmarks")
-    opinions: list[dict[int, tuple[int, ...]]] = []
+    opinions: list[dict[int, tuple[int | None, ...]]] = []
     slowest = 0.0
     for start in range(STARTS):
         before = budget.left()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,11 +18,13 @@ ALPHA_SHARE = 0.8
 MOST_RADIUS = 2.2  # of alpha complexes, in scales
 
 
-def second_opinion(evidence: Evidence, opinions: list[dict[int, tuple[int, ...]]]) -> None:
+def second_opinion(
+    evidence: Evidence, opinions: Sequence[Mapping[int, Sequence[int | None]]]
+) -> None:
     """Withdraw what the witness complexes contradict with one voice: they see a class more.
 
     They have fewer landmarks, so not to see a class is no contradiction. Degree 0, where stray
-    points count, is left to Rips.
+    points count, is left to Rips. None in a vote: that complex does not resolve the degree.
     """
     if len(opinions) < OPINIONS:
         return

@@ -30,6 +30,9 @@ MOST_LANDMARKS = {1: 400, 2: 1600, 3: 1600}
 # mean degree of the collapsed graph beyond which it is no triangulation: a circle has 2, a closed
 # surface 6 - 6 chi/m; thick, bent or coarse clouds keep more, and their Betti numbers mislead
 MOST_DEGREE = {1: 3.3, 2: 6.3, 3: 30.0}
+# share of `alive` from which no class may die: where the set is resolved, holes for want of
+# witnesses have closed by then; where some still close, others will look like classes
+CLOSED = 0.9
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,14 @@ class WitnessBetti:
     """Betti numbers of a witness complex, or why they were not computed.
 
     Attributes:
-        betti: {p: persistent Betti numbers}, from relaxation `born` to `alive`; None if refused.
+        betti: {p: persistent Betti numbers}, from relaxation `born` to `alive`, None in a degree
+            in which classes die shortly before `alive`; None altogether if refused.
         diagrams: {p: [(birth, death) per degree]} in units of scale^2, cut at `alive`.
         edges: number of edges after the edge collapse, which keeps every diagram.
         reason: why it was refused, else empty.
     """
 
-    betti: dict[int, tuple[int, ...]] | None
+    betti: dict[int, tuple[int | None, ...]] | None
     diagrams: Diagrams
     edges: int
     reason: str = ""
@@ -102,11 +106,15 @@ def witness_betti(
             f"most {most_degree:g}; give more points",
         )
     diagrams = rips_diagrams(graph, alive, fields, max_dim)
-    betti = {
-        p: tuple(int(((b[:, 0] <= born) & (b[:, 1] >= alive)).sum()) for b in bars)
-        for p, bars in diagrams.items()
-    }
+    betti = {p: tuple(_count(b, born, alive) for b in bars) for p, bars in diagrams.items()}
     return WitnessBetti(betti, diagrams, graph.nnz)
+
+
+def _count(bars: Float[np.ndarray, "c 2"], born: float, alive: float) -> int | None:
+    death = bars[bars[:, 0] <= born, 1]
+    if ((death >= CLOSED * alive) & (death < alive)).any():
+        return None
+    return int((death >= alive).sum())
 
 
 def witness_edges(
