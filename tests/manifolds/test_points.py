@@ -15,7 +15,7 @@ SETS = {
     "implicit": lambda: tg.ImplicitManifold(lambda x: (x * x).sum(-1, keepdim=True) - 1, 1, 2),
     "union": lambda: tg.Union(tg.Circle(), tg.Moved(tg.Circle(), torch.tensor([3.0, 0.0]))),
     "learned": lambda: _learned(tg.LocalPolynomials(1, 2)),
-    "network": lambda: _learned(tg.NeuralImplicit(1, 2, width=16, features=50, steps=50)),
+    "network": lambda: _learned(tg.NeuralImplicit(1, 2, width=16, features=50)),
 }
 
 

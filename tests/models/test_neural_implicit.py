@@ -8,7 +8,7 @@ from topogen import calculus
 from topogen.errors import InvalidPoints, NotFittedError, UnsupportedError
 from topogen.models.implicit import NeuralImplicit
 
-SMALL = dict(steps=300, features=150, width=48)
+SMALL = dict(features=150, width=48)
 
 
 def uniform(M, n, seed):
@@ -111,7 +111,7 @@ def test_saved_and_loaded(torus, tmp_path):
 
 def test_one_seed_one_set():
     x = uniform(tg.Circle(), 300, 0)
-    a, b = (NeuralImplicit(1, 2, steps=50, features=50, width=32) for _ in range(2))
+    a, b = (NeuralImplicit(1, 2, features=50, width=32) for _ in range(2))
     for N in (a, b):
         tg.fit(N, x, seed=3)
     assert torch.equal(a.net.C, b.net.C)
@@ -136,7 +136,7 @@ def test_a_klein_bottle_is_no_regular_zero_set():
 
 def test_a_klein_bottle_is_a_residual_one():
     M = tg.KleinBottle()
-    N = NeuralImplicit(2, 4, steps=800, features=300, width=64)
+    N = NeuralImplicit(2, 4, features=300, width=64)
     result = tg.fit(N, uniform(M, 2500, 0))
     assert (result.status, N.form, N.orientable) == ("converged", "residual", False)
     y = uniform(M, 500, 1)
@@ -149,7 +149,7 @@ def test_a_klein_bottle_is_a_residual_one():
 @pytest.mark.filterwarnings("ignore:NeuralImplicit")
 def test_a_set_that_failed_says_so():
     # a network of two units cannot hold a torus
-    N = NeuralImplicit(2, 3, steps=1, features=0, width=2)
+    N = NeuralImplicit(2, 3, features=0, width=2)
     result = tg.fit(N, uniform(tg.Torus(), 1000, 0))
     assert result.status == "max_steps"
     assert N.checks is None or N.checks.problems
@@ -158,7 +158,7 @@ def test_a_set_that_failed_says_so():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="1 <= dim < ambient_dim"):
         NeuralImplicit(2, 2)
-    with pytest.raises(ValueError, match="width, steps >= 1"):
+    with pytest.raises(ValueError, match="width >= 1"):
         NeuralImplicit(1, 2, width=0)
     with pytest.raises(InvalidPoints, match="20 different points, got 1"):
         tg.fit(NeuralImplicit(1, 2), torch.ones(300, 2))
@@ -166,6 +166,10 @@ def test_bad_arguments():
         NeuralImplicit(2, 3, 2)
     with pytest.raises(ValueError, match="regular form"):
         NeuralImplicit(2, 3, "residual", objective="published")
+    with pytest.raises(ValueError, match="none with 'distance'"):
+        NeuralImplicit(2, 3, steps=100)
+    with pytest.raises(ValueError, match="steps >= 1"):
+        NeuralImplicit(2, 3, steps=0, objective="published")
     with pytest.raises(NotFittedError):
         NeuralImplicit(1, 2).project(torch.zeros(1, 2))
 

@@ -186,7 +186,7 @@ def test_the_region_ends_before_what_it_is_narrowed_to():
 
 def test_zeros_away_from_the_feet_are_seen():
     M, geometry = tg.Circle(), geometry_of(tg.Circle(), 400)
-    N = tg.NeuralImplicit(1, 2, steps=50, features=50, width=32)
+    N = tg.NeuralImplicit(1, 2, features=50, width=32)
     tg.fit(N, M.sample_uniform(400, generator=generator(0)).double())
     start = N.region.draw(2000, generator(1))
     feet = replace(geometry, p=(geometry.p - N.centre) / N.unit)

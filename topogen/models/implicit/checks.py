@@ -95,12 +95,12 @@ def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generato
     if least < _MIN_SINGULAR:
         problems.append(
             f"DF almost loses rank on M (0.1 % quantile of s_{k}: {least:.3f}); give more points "
-            "or steps, or take constraints='residual'"
+            "or features, or take constraints='residual'"
         )
     if after > _MAX_GAP:
         problems.append(
             f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {after:.3f}); give more "
-            "points or steps"
+            "points or features"
         )
     if max(near, tube) > _SPURIOUS:
         problems.append(

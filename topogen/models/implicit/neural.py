@@ -24,13 +24,14 @@ from .network import SineNetwork
 from .published import published_steps
 from .region import Region
 from .sets import leading, linearize_leading, project_leading
-from .targets import Targets, descend, polish, refined
+from .targets import Targets, polish, refined
 
 # the singular values of DF on M are 1 and 0, up to what was learned
 _GAP = 0.4
 # of F outside its leading directions, on M, in units of the guard
 _REST = 0.25
 _NARROWINGS = 2
+_STEPS = 2500
 _MIN_TOLERANCE = 1e-3
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
@@ -44,9 +45,10 @@ _LEAST_POINTS = 20
 class NeuralImplicit(Manifold, Learned):
     r"""A d-dimensional set learned as :math:`M = \{x : F(x) = 0\}` near its data.
 
-    F is a network of sines. Two forms:
+    F is a network of sines, :math:`F(z) = C\,\varphi(z)`, see :class:`SineNetwork`: its inner
+    layers are drawn at random, its last one is solved for by least squares. Two forms:
 
-    - *regular*: :math:`F: R^D \to R^{D-d}`, trained to measure the distance along a smooth
+    - *regular*: :math:`F: R^D \to R^{D-d}`, which measures the distance along a smooth
       oriented normal frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are
       close to 1 and |F| is close to the distance to M.
     - *residual*: :math:`F(x) = x - r(x)`, r the foot of x on M, over-determined, DF of rank D - d:
@@ -76,9 +78,10 @@ class NeuralImplicit(Manifold, Learned):
         constraints: None chooses the form; D - d asks for the regular one, or "residual".
         width: units of each of the two layers.
         features: random sines beside them.
-        steps: of descent.
+        steps: of descent on the published objective, 2500 if None; the other one has none.
         objective: "distance" as above; "published" is the energy-based objective of Ross et al.,
-            for comparison: regular form, no frames, no least squares, no denoising of F.
+            for comparison: regular form, no frames, no least squares, no denoising of F, all
+            layers trained.
 
     Attributes:
         form: "regular" or "residual", after fitting.
@@ -90,7 +93,7 @@ class NeuralImplicit(Manifold, Learned):
 
     Example:
         >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
-        >>> circle = NeuralImplicit(1, 2, steps=100, features=100, width=32)
+        >>> circle = NeuralImplicit(1, 2, features=100, width=32)
         >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
         >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
         >>> circle.form, bool((x.norm() - 1).abs() < 1e-4)
@@ -110,7 +113,7 @@ class NeuralImplicit(Manifold, Learned):
         *,
         width: int = 128,
         features: int = 600,
-        steps: int = 2500,
+        steps: int | None = None,
         objective: Literal["distance", "published"] = "distance",
     ) -> None:
         if not 1 <= dim < ambient_dim:
@@ -122,15 +125,18 @@ class NeuralImplicit(Manifold, Learned):
                 f"expected constraints None, 'residual' or D - d = {ambient_dim - dim}, got "
                 f"{constraints!r}; another number of equations has zero sets of another dimension"
             )
-        if min(width, steps) < 1 or features < 0:
-            raise ValueError(
-                f"expected width, steps >= 1 and features >= 0, got {width}, {steps}, {features}"
-            )
+        if width < 1 or features < 0:
+            raise ValueError(f"expected width >= 1 and features >= 0, got {width}, {features}")
         published = objective == "published" and constraints != "residual"
         if objective != "distance" and not published:
             raise ValueError(
                 "expected objective 'distance' or 'published', which has the regular form only, "
                 f"got {objective!r} with constraints={constraints!r}"
+            )
+        if steps is not None and (steps < 1 or not published):
+            raise ValueError(
+                "expected steps >= 1 with objective 'published', and none with 'distance', whose "
+                f"last layer is solved for; got {steps} with {objective!r}"
             )
         super().__init__()
         self.dim, self.ambient_dim, self.constraints = dim, ambient_dim, constraints
@@ -149,12 +155,14 @@ class NeuralImplicit(Manifold, Learned):
     # -- learning ---------------------------------------------------------------------------------
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
-        """Local geometry and frames; descent; least squares; checks."""
+        """Local geometry and frames; least squares, or descent on |F|; checks."""
         if self.fitted:
             return
         work: dict[str, Any] = {}
         yield Stage("local geometry", lambda generator: self._prepare(points, work, generator))
-        yield Stage("network", lambda generator: self._descend(work, generator), self.steps)
+        if self.objective == "published":
+            steps = self.steps or _STEPS
+            yield Stage("network", lambda generator: self._descend(work, steps, generator), steps)
         yield Stage("last layer", lambda generator: self._finish(work, generator))
         yield Stage("checks", lambda generator: self._check(work, generator))
 
@@ -194,12 +202,10 @@ class NeuralImplicit(Manifold, Learned):
         return True
 
     def _descend(
-        self, work: dict[str, Any], generator: torch.Generator
+        self, work: dict[str, Any], steps: int, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        if self.objective == "distance":
-            return (yield from descend(self.net, work["targets"], self.steps, generator))
         sides = box(work["geometry"], 4000, generator).aminmax(dim=0)
-        return (yield from published_steps(self.net, work["z"], sides, self.steps, generator))
+        return (yield from published_steps(self.net, work["z"], sides, steps, generator))
 
     def _finish(
         self, work: dict[str, Any], generator: torch.Generator

@@ -1,9 +1,7 @@
-r"""What F should be near M, and the two ways to bring it there: descent and least squares."""
+r"""What F should be near M, and the least squares that bring it there."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,10 +13,6 @@ from .geometry import Geometry, box, cleared, nearest_feet
 from .network import SineNetwork
 
 _BOX_POINTS = 20_000
-_BOX_WEIGHT = 0.05
-_RATE = 5e-3
-_WARM_UP = 0.05
-_BATCH = 256
 # rows of the least squares, and their weights: each group counts by its mean
 _TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
 _TUBE, _ON, _BETWEEN, _SLOPE = 0.5, 3000.0, 30.0, 3.0
@@ -60,14 +54,12 @@ class Targets:
             geometry, A, far, value, _FAR_RESIDUAL if A.shape[-1] == A.shape[-2] else _FAR
         )
 
-    def tube(
-        self, n: int, generator: torch.Generator, power: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Points p + a, a normal to M, |a| = tau u^power, u uniform; and A^T a."""
+    def tube(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Points p + a, a normal to M, |a| = tau u^2, u uniform; and A^T a."""
         g = self.geometry
         i = torch.randint(g.p.shape[0], (n,), generator=generator)
         direction = torch.randn(n, g.N.shape[-1], 1, generator=generator, dtype=g.p.dtype)
-        length = g.tau[i] * torch.rand(n, generator=generator, dtype=g.p.dtype).pow(power)
+        length = g.tau[i] * torch.rand(n, generator=generator, dtype=g.p.dtype).square()
         a = (g.N[i] @ nn.functional.normalize(direction, dim=1)).squeeze(-1)
         a = a * length.unsqueeze(-1)
         return g.p[i] + a, (self.A[i].mT @ a.unsqueeze(-1)).squeeze(-1)
@@ -80,56 +72,6 @@ class Targets:
         v = nn.functional.normalize(v, dim=-1)
         normal = g.N[i] @ (g.N[i].mT @ v.unsqueeze(-1))
         return g.p[i], v, (self.A[i].mT @ normal).squeeze(-1)
-
-    def batches(self, n: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless batches: n rows in the tube, n feet, n / 2 in the box."""
-        g, count = self.geometry, 64
-        while True:
-            x, y = self.tube(count * n, generator)
-            on = torch.randint(g.p.shape[0], (count * n,), generator=generator)
-            off = torch.randint(self.far.shape[0], (count * n // 2,), generator=generator)
-
-            def stack(*groups: Tensor) -> Tensor:
-                return torch.cat([a.unflatten(0, (count, -1)) for a in groups], 1).float()
-
-            X = stack(x, g.p[on], self.far[off])
-            Y = stack(y, torch.zeros_like(y), self.far_value[off])
-            yield from zip(X, Y, strict=True)
-
-
-def descend(
-    net: SineNetwork, targets: Targets, steps: int, generator: torch.Generator
-) -> Generator[Mapping[str, float], None, bool]:
-    """Adam in float32 with a warm-up and a cosine, on all weights but those of random features."""
-    h, n = net.width, _BATCH
-    small = copy.deepcopy(net).float()
-    inner = [small.W1, small.b1, small.W2, small.b2]
-    out = nn.Parameter(small.C[:, h : 2 * h].detach().clone())
-    bias = nn.Parameter(torch.zeros(net.outputs))
-    parameters = [*inner, out, bias]
-    optimiser = torch.optim.Adam(parameters, lr=_RATE, betas=(0.9, 0.99), fused=True)
-    warm = max(int(_WARM_UP * steps), 1)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps - warm, 1))
-    weight = torch.cat([torch.ones(2 * n), torch.full((n // 2,), 2 * _BOX_WEIGHT)]) / n
-    weight = weight.unsqueeze(-1)
-    with torch.enable_grad():
-        for step, (x, y) in zip(range(steps), targets.batches(n, generator), strict=False):
-            if step < warm:
-                for group in optimiser.param_groups:
-                    group["lr"] = _RATE * (step + 1) / warm
-            value = small.trunk(x)[1] @ out.mT + bias
-            loss = (weight * (value - y).square()).sum()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            if step >= warm:
-                cosine.step()
-            if step % 50 == 0 or step == steps - 1:
-                yield {"loss": loss.item()}
-    with torch.no_grad():
-        for mine, trained in zip((net.W1, net.b1, net.W2, net.b2), inner, strict=True):
-            mine.copy_(trained.double())
-    return True
 
 
 def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
@@ -162,11 +104,11 @@ def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> T
 def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> float:
     r"""The best C for the features as they are, by ridge regression; the rms of F on the feet.
 
-    The rows are F on the feet, F in the tube (closer to M than in the descent), DF on the feet and
-    F in the box. The first weigh most: they say where M is.
+    The rows are F on the feet, F in the tube, DF on the feet and F in the box. The first weigh
+    most: they say where M is.
     """
     g = targets.geometry
-    x, y = targets.tube(_TUBE_ROWS, generator, power=2.0)
+    x, y = targets.tube(_TUBE_ROWS, generator)
     foot, v, slope = targets.slopes(_SLOPE_ROWS, generator)
     off = torch.randperm(targets.far.shape[0], generator=generator)[:_BOX_ROWS]
     zero = g.p.new_zeros(g.p.shape[0], net.outputs)
