@@ -1,4 +1,4 @@
-r"""What a trained zero set is measured by: its spectrum, its zeros far from data, its pieces."""
+r"""What a learned zero set is measured by: its spectrum, its zeros far from data, its pieces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SPURIOUS = 1e-3
 
 @dataclass(frozen=True)
 class Checks:
-    r"""Numbers of a trained set; lengths are in units of the rms radius of the data.
+    r"""Numbers of a learned set; lengths are in units of the rms radius of the data.
 
     Attributes:
         smallest: least singular value of DF of rank k over the feet, at its 0.1 % quantile.
@@ -73,7 +73,7 @@ class Checks:
 
 
 def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> Checks:
-    """Measure a trained set against the feet it was trained on."""
+    """Measure a learned set against the feet it was fitted to."""
     p, k = geometry.p, M._k
     spectrum = torch.cat([torch.linalg.svdvals(M.net.linearize(z)[1]) for z in p.split(4096)])
     least = float(spectrum[:, k - 1].quantile(0.001))

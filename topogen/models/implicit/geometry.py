@@ -1,4 +1,4 @@
-r"""Feet, tangents and tubes: what the points say of M before any network is trained."""
+r"""Feet, tangents and tubes: what the points say of M before any network is fitted."""
 
 from __future__ import annotations
 

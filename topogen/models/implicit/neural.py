@@ -86,7 +86,7 @@ class NeuralImplicit(Manifold, Learned):
     Attributes:
         form: "regular" or "residual", after fitting.
         reason: why, in one sentence.
-        checks: what was measured after training, see :class:`Checks`.
+        checks: what was measured after the fit, see :class:`Checks`.
         tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
             what M may be off in gaps of the data, a thousandth of the rms radius of the data.
         noise: root mean square distance of the data to M.
