@@ -45,6 +45,42 @@ def test_log_prob_is_that_of_the_closed_form():
     torch.testing.assert_close(q.log_prob(x), truth.log_prob(x), atol=2e-4, rtol=0)
 
 
+def projected_normal(x):
+    """Log density of z / |z| for z normal with mean (-1, -1, 0) and covariance 1, on S^2."""
+    t = -x[..., 0] - x[..., 1]
+    Phi = torch.special.ndtr(t)
+    phi = (-0.5 * t * t).exp() / math.sqrt(TAU)
+    return -1.5 * math.log(TAU) - 1 + (t + (1 + t * t) * Phi / phi).log()
+
+
+@pytest.mark.parametrize(
+    ("M", "log_f", "log_z", "entropy"),
+    [
+        (tg.Circle(), lambda x: x[..., 0], math.log(TAU * 1.2660658777520084), 1.627401459019989),
+        (tg.Circle(), lambda x: 3 * x[..., 0], None, 0.993228806353252),
+        (tg.Circle(), lambda x: 5 * x[..., 0], None, 0.675643157011453),
+        (tg.Sphere(), tilt(10.0), None, 0.535291930131072),
+        (tg.Sphere(), projected_normal, 0.0, 1.836925168662),
+        (
+            # exp(3 cos(s - pi) + 5 cos(t - s)) in the angles s, t
+            tg.FlatTorus(),
+            lambda x: -3 * x[..., 0] + 5 * (x[..., 0] * x[..., 2] + x[..., 1] * x[..., 3]),
+            None,
+            1.668871963364705,
+        ),
+    ],
+    ids=["VM 1", "VM 3", "VM 5", "vMF 10", "projected normal", "correlated angles"],
+)
+def test_entropies_of_the_literature(M, log_f, log_z, entropy):
+    """Targets of published flows: the entropy is -E log p, here by quadrature."""
+    q = EnergyOn(M.atlas(), log_f)
+    if log_z is not None:
+        assert float(q.log_z) == pytest.approx(log_z, abs=1e-4)
+    nodes = M.atlas().quadrature(400 if M.dim == 1 else 96)
+    log_p = q.log_prob(nodes.points)
+    assert -float(nodes.weights @ (log_p.exp() * log_p)) == pytest.approx(entropy, abs=1e-4)
+
+
 def test_torus_density_of_the_literature():
     """1 + alpha sin(4 theta) cos(phi), a density in the angles; its integral is (2 pi)^2."""
     M = tg.Torus(1.0, 0.5)

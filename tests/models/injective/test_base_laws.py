@@ -146,6 +146,19 @@ def test_area_of_a_known_image(known, name):
     assert M.volume_error < 1e-6 * M.volume
 
 
+def test_uniform_angles_on_a_ring_torus(known):
+    """The volume factor is r (R + r cos v), so the entropy is log(4 pi^2) plus its mean log."""
+    M = image_of(known, "torus", 2, known.ring)
+    b, w = M.base.nodes(30)
+    ld = M.log_volume(b)
+    torch.testing.assert_close(ld, (0.7 * (2 + 0.7 * b[:, 2])).log(), atol=1e-13, rtol=0)
+    law = SpectralLaw(M.base, 1)
+    law._normalise()
+    law.fitted = True
+    log_p = ImageLaw(M, law).log_prob(M.decode(b))
+    assert -float(w @ log_p) == pytest.approx(3.980090344387107, abs=1e-9)
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_uniform_on_m_for_uniform_data_whatever_the_coordinates(known, name):
     base, bandwidth, formula = SETS[name]
