@@ -109,22 +109,31 @@ class Spectrum:
     def bounds(self, coefficients: Float[Tensor, "p D"]) -> tuple[float, float, float, float]:
         r"""Bounds on g = C phi and its first three derivatives along geodesics of unit speed of B.
 
-        The sum over the degrees of the factors of :math:`\|C_{block}\| \prod_f s_f\, (\sum_f
-        l_f^2)^{j/2}`, j = 0, ..., 3, with the bounds (s, l) of :meth:`Factor.bound`.
+        The sum over the parts of g, see :meth:`parts`, of their bounds times :math:`(\sum_f
+        l_f^2)^{j/2}`, j = 0, ..., 3.
+        """
+        total = [0.0] * 4
+        for size, degrees in self.parts(coefficients):
+            speed = math.hypot(*degrees)
+            for j in range(4):
+                total[j] += size * speed**j
+        return total[0], total[1], total[2], total[3]
+
+    def parts(self, coefficients: Float[Tensor, "p D"]) -> list[tuple[float, tuple[float, ...]]]:
+        r"""A bound :math:`\|C_{block}\| \prod_f s_f` on each part of g, and its degrees l_f.
+
+        A part has one degree in each factor; (s, l) are those of :meth:`Factor.bound`.
         """
         raw = self.to_raw(coefficients)
         rows: dict[tuple[int, ...], list[int]] = {}
         for row, block in enumerate(self._blocks):
             rows.setdefault(block, []).append(row)
-        total = [0.0] * 4
+        found: list[tuple[float, tuple[float, ...]]] = []
         for block, members in rows.items():
             known = [f.bound(k) for f, k in zip(self.base.factors, block, strict=True)]
             size = float(torch.linalg.matrix_norm(raw[members], 2))
-            size *= math.prod(s for s, _ in known)
-            speed = math.sqrt(sum(k * k for _, k in known))
-            for j in range(4):
-                total[j] += size * speed**j
-        return total[0], total[1], total[2], total[3]
+            found.append((size * math.prod(s for s, _ in known), tuple(l for _, l in known)))
+        return found
 
     def _invariants(self, frequency: Tensor) -> Tensor:
         """An orthonormal basis of the invariant functions, as columns of coefficients.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,7 +32,7 @@ def third_bound(decoder: SpectralDecoder, scale: Float[Tensor, " k"]) -> float:
     r"""A bound T on :math:`\nabla^3 g(u, v, w)`, |u| = |v| = |w| = 1, by the coefficients of g.
 
     The part of g of degrees :math:`l = (l_f)` in the factors is at most s_l, see
-    :meth:`Spectrum.bounds`. A derivative in a direction with the parts u_f costs a factor
+    :meth:`Spectrum.parts`. A derivative in a direction with the parts u_f costs a factor
     :math:`\sum_f l_f |u_f|` at most, along geodesics, so :math:`|\nabla^3 g(u, v, w)| \le \sum_l
     s_l \prod_{u, v, w} \sum_f l_f |u_f|`, of which T is the norm as a form in u and :math:`v
     \otimes w`.
@@ -49,17 +46,10 @@ def third_bound(decoder: SpectralDecoder, scale: Float[Tensor, " k"]) -> float:
         decoder: g.
         scale: lengths in each factor are multiplied by these.
     """
-    factors, K = decoder.base.factors, decoder.bandwidth
-    raw = decoder.spectrum.to_raw(decoder.coefficients)
-    every = itertools.product(*[f.degrees(K) for f in factors])
-    rows: dict[tuple[int, ...], list[int]] = {}
-    for row, degrees in enumerate(d for d in every if sum(k * k for k in d) <= K * K):
-        rows.setdefault(degrees, []).append(row)
-    form = torch.zeros(len(factors), len(factors) ** 2, dtype=torch.float64)
-    for degrees, members in rows.items():
-        known = [f.bound(k) for f, k in zip(factors, degrees, strict=True)]
-        size = math.prod(s for s, _ in known) * torch.linalg.matrix_norm(raw[members], 2)
-        speed = torch.tensor([k for _, k in known], dtype=torch.float64) / scale
+    k = len(decoder.base.factors)
+    form = torch.zeros(k, k * k, dtype=torch.float64)
+    for size, degrees in decoder.spectrum.parts(decoder.coefficients):
+        speed = torch.tensor(degrees, dtype=torch.float64) / scale
         form += size * speed.unsqueeze(-1) * torch.outer(speed, speed).flatten()
     return float(torch.linalg.matrix_norm(form, 2))
 
