@@ -265,7 +265,7 @@ def test_ctrl_c_and_resume_from_the_shell(folder, tmp_path, capsys, monkeypatch)
 
 def test_program_prints_errors_without_traceback():
     done = subprocess.run(
-        [sys.executable, "-m", "topogen.cli", "inspect", "nowhere.npy"],
+        [sys.executable, "-m", "topogen", "inspect", "nowhere.npy"],
         capture_output=True,
         text=True,
         check=False,
