@@ -23,6 +23,9 @@ _AWAY = 0.25
 _MIN_SINGULAR = 0.25
 _MAX_GAP = 0.4
 _SPURIOUS = 1e-3
+_MIN_TOLERANCE = 1e-3
+# share of the data that M need not hold
+_OFF = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Checks:
             box but outside the guard.
         near: share that converge inside the guard, away from the feet.
         tube: share of random points of the guard that do so.
+        off: share of the data that M does not hold: farther than its tolerance, or unguarded.
+        ends: how many places were found at which M leaves its guard, at edges of the data.
         components: connected pieces of M in the guard.
         expected: connected pieces of the data.
         problems: what is wrong, a sentence each.
@@ -54,6 +59,8 @@ class Checks:
     far: float
     near: float
     tube: float
+    off: float
+    ends: int
     components: int
     expected: int
     problems: tuple[str, ...]
@@ -72,14 +79,32 @@ class Checks:
         return Checks(**{**state, "problems": tuple(state["problems"])})
 
 
-def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> Checks:
+def measure(M: NeuralImplicit, x: Tensor, geometry: Geometry) -> tuple[float, float, float]:
+    """Rms distance of the data to M, the tolerance that they want, and how many exceed it.
+
+    The tolerance is within the region, where M is told from what is not M.
+    """
+    moved = M.project(x)
+    distance = (moved.value - x).norm(dim=-1)
+    found = moved.converged & M.guard(moved.value)
+    near = distance[found] if bool(found.any()) else distance.new_zeros(1)
+    least = M.scale * max(geometry.extrapolation(), _MIN_TOLERANCE)
+    most = M.scale * float(M.region.nu.median())
+    tolerance = min(max(4 * float(near.quantile(0.999)), least), most)
+    off = 1 - float((found & (distance <= tolerance)).double().mean())
+    return float(near.square().mean().sqrt()), tolerance, off
+
+
+def inspect_set(
+    M: NeuralImplicit, geometry: Geometry, off: float, generator: torch.Generator
+) -> Checks:
     """Measure a learned set against the feet it was fitted to."""
     p, k = geometry.p, M._k
     spectrum = torch.cat([torch.linalg.svdvals(M.net.linearize(z)[1]) for z in p.split(4096)])
     least = float(spectrum[:, k - 1].quantile(0.001))
     most = float(spectrum[:, 0].quantile(0.999))
     after = float(spectrum[:, k].quantile(0.999)) if spectrum.shape[1] > k else 0.0
-    on = _zeros(M, p)
+    on = zeros(M, p)
     distance = (on[0] - p).norm(dim=-1)[on[1]]
     quantiles = distance.quantile(torch.tensor([0.5, 0.99, 1.0], dtype=p.dtype)).tolist()
 
@@ -107,12 +132,19 @@ def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generato
             f"spurious zeros inside the guard ({100 * near:.2f} % of the box, "
             f"{100 * tube:.2f} % of the guard converge there)"
         )
+    if off > _OFF:
+        problems.append(
+            f"{100 * off:.2f} % of the data are farther than {M.tolerance:.2g} from M, or where M "
+            "is not stated; give more points, or look for outliers"
+        )
     if pieces != expected:
         problems.append(f"M has {pieces} pieces inside the guard, the data have {expected}")
     median, p99, worst = quantiles
+    ends = len(M.edges.at)
     return Checks(
-        least, most, after, median, p99, worst, far, near, tube, pieces, expected, tuple(problems)
-    )
+        least, most, after, median, p99, worst, far, near, tube, off, ends, pieces, expected,
+        tuple(problems),
+    )  # fmt: skip
 
 
 def strays(
@@ -127,7 +159,7 @@ def strays(
 
 
 def _found(M: NeuralImplicit, start: Tensor) -> Tensor:
-    z, arrived = _zeros(M, start)
+    z, arrived = zeros(M, start)
     return z[arrived]
 
 
@@ -139,7 +171,7 @@ def _away(M: NeuralImplicit, geometry: Geometry, z: Tensor) -> Tensor:
     return z[(z - foot).norm(dim=-1) > _AWAY * tau + TUBE * a.square() / (2 * tau)]
 
 
-def _zeros(M: NeuralImplicit, z: Tensor) -> tuple[Tensor, Tensor]:
+def zeros(M: NeuralImplicit, z: Tensor) -> tuple[Tensor, Tensor]:
     """Where plain Gauss-Newton steps end, without a guard, and whether they arrive."""
     z = z.clone()
     going = torch.arange(z.shape[0])

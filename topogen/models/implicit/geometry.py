@@ -27,8 +27,8 @@ _BOX_MARGIN = 0.15
 _ROWS = 2048
 # feet farther from the median of their neighbours, in units of the spacing, are dropped
 _ASTRAY = 0.3
-# rms distance of the data to their local fits up to which they are taken as they are
-_NOISELESS = 2e-3
+# rms distance of so many of the data to their local fits up to which all are taken as they are
+_CLOSEST, _NOISELESS = 0.95, 2e-3
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Geometry:
         tau: radii of the tube, a share of the reach near p.
         h: how far apart the data lie near p.
         data: so many rows, the first ones, are feet of data; the others fill the gaps.
-        noise: rms distance of the data to their feet.
+        noise: rms distance of the data to their feet, but for the farthest twentieth.
     """
 
     p: Float[Tensor, "n m"]
@@ -123,7 +123,9 @@ def local_geometry(
     z, h = z[rows], h[rows]
     base = local.project(z)
     good = base.converged & local.guard(base.value)
-    noise = float((base.value - z)[good].square().sum(-1).mean().sqrt())
+    # in gaps of the data local fits are off, whatever the noise
+    offset = (base.value - z)[good].norm(dim=-1).sort().values
+    noise = float(offset[: math.ceil(_CLOSEST * len(offset))].square().mean().sqrt())
     p, h = base.value[good], h[good]
     T = local.tangent_basis(p)
     # such data say better than any fit where M is

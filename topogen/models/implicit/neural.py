@@ -17,7 +17,8 @@ from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
 from ..local import LocalPolynomials
-from .checks import Checks, inspect_set, strays
+from .checks import Checks, inspect_set, measure, strays
+from .edges import Edges
 from .frames import Form, Frames, choose_frames
 from .geometry import Frame, Geometry, box, local_geometry, principal_frame
 from .network import SineNetwork
@@ -32,12 +33,12 @@ _GAP = 0.4
 _REST = 0.25
 _NARROWINGS = 2
 _STEPS = 2500
-_MIN_TOLERANCE = 1e-3
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
 _MAX_STEP = 0.3
-# refinements of slopes and gaps; they cost little on curves, where gaps are widest
-_ROUNDS = {1: 3}
+# Refinements of slopes and gaps, until M is as close as that to all data. They cost little on
+# curves, where gaps are widest.
+_ROUNDS, _CLOSE = {1: 8}, 1e-4
 _ROWS = 2048
 _LEAST_POINTS = 20
 
@@ -88,7 +89,10 @@ class NeuralImplicit(Manifold, Learned):
         reason: why, in one sentence.
         checks: what was measured after the fit, see :class:`Checks`.
         tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
-            what M may be off in gaps of the data, a thousandth of the rms radius of the data.
+            what M may be off in gaps of the data, a thousandth of the rms radius of the data; at
+            most what the guard allows.
+        closed: whether M ends nowhere; edges of the data are found after the fit, and M is stated
+            up to them.
         noise: root mean square distance of the data to M.
 
     Example:
@@ -148,7 +152,7 @@ class NeuralImplicit(Manifold, Learned):
         self.noise = math.nan
         self.checks: Checks | None = None
         self.net = SineNetwork(ambient_dim, self.codim, width=width, features=features)
-        self.region = Region()
+        self.region, self.edges = Region(), Edges()
         for name in ("centre", "unit", "V", "W"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
@@ -218,31 +222,29 @@ class NeuralImplicit(Manifold, Learned):
                 for _ in range(_ROUNDS.get(self.dim, 1)):
                     work["targets"] = refined(self.net, work["targets"], generator)
                     yield {"loss": polish(self.net, work["targets"], generator)}
+                    g = work["targets"].geometry
+                    if float(self.net(g.p[: g.data]).norm(dim=-1).max()) < _CLOSE:
+                        break
                 geometry = work["geometry"] = work["targets"].geometry
             self.centre, self.V, self.W = frame.centre, frame.V, frame.W
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
             self.region.place(geometry, generator)
             self.fitted = True
+            self.edges.place(self, geometry, generator)
             for _ in range(_NARROWINGS):
                 wrong = strays(self, geometry, self.region.draw(_ROWS, generator))
                 if len(wrong) == 0:
                     break
                 self.region.narrow(wrong)
-            x = work["x"]
-            moved = self.project(x)
-            distance = (moved.value - x).norm(dim=-1)[moved.converged]
-            converged = moved.converged.to(torch.float64).mean().item()
-            self.noise = distance.square().mean().sqrt().item()
-            gaps = self.scale * max(geometry.extrapolation(), _MIN_TOLERANCE)
-            self.tolerance = max(4 * distance.quantile(0.999).item(), gaps)
-        yield {"loss": self.noise, "converged": converged}
-        return converged > 0.99
+            self.noise, self.tolerance, work["off"] = measure(self, work["x"], geometry)
+        yield {"loss": self.noise, "off": work["off"]}
+        return work["off"] < 0.01
 
     def _check(
         self, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         with torch.no_grad():
-            self.checks = inspect_set(self, work["geometry"], generator)
+            self.checks = inspect_set(self, work["geometry"], work["off"], generator)
         yield {k: v for k, v in self.checks.numbers().items() if math.isfinite(v)}
         for problem in self.checks.problems:
             warnings.warn(f"NeuralImplicit: {problem}", UserWarning, stacklevel=2)
@@ -270,6 +272,11 @@ class NeuralImplicit(Manifold, Learned):
         self.checks = state["checks"] and Checks.from_dict(state["checks"])
 
     # -- the set ----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether M stays in its guard: it ends at no edge of the data."""
+        return len(self.edges.at) == 0
 
     @property
     def defining(self) -> calculus.RowMap | None:
@@ -361,7 +368,10 @@ class NeuralImplicit(Manifold, Learned):
         return linearize_leading(*self.net.second(z), self._k)
 
     def _inside(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
-        parts = [self.region.near(part).inside & self._solve(part)[2] for part in z.split(_ROWS)]
+        parts = [
+            self.region.near(part).inside & self._solve(part)[2] & ~self.edges.beyond(part)
+            for part in z.split(_ROWS)
+        ]
         return torch.cat(parts) if parts else z.new_zeros(0, dtype=torch.bool)
 
     def _solve(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor, Tensor]:

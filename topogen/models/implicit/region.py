@@ -27,12 +27,14 @@ class Near:
 
     Attributes:
         j: which.
+        depth: squared distance from z to it, in radii of its ball.
         distance: from z to it.
         normal: from z to its tangent plane.
         inside: whether z is in the region.
     """
 
     j: Int[Tensor, " n"]
+    depth: Float[Tensor, " n"]
     distance: Float[Tensor, " n"]
     normal: Float[Tensor, " n"]
     inside: Bool[Tensor, " n"]
@@ -64,6 +66,12 @@ class Region(Learned):
         self.nu = torch.maximum(_RADIUS * tau[rows], _FLAT * self.rho)
         self.fitted = True
 
+    def extend(self, c: Float[Tensor, "e m"], T: Float[Tensor, "e m d"], like: Tensor) -> None:
+        """More landmarks, each with a ball like that of an old one."""
+        self.c, self.T = torch.cat([self.c, c]), torch.cat([self.T, T])
+        self.rho = torch.cat([self.rho, self.rho[like]])
+        self.nu = torch.cat([self.nu, self.nu[like]])
+
     def near(self, z: Float[Tensor, "n m"]) -> Near:
         """The landmark of each z, and whether it guards z."""
         square = z.square().sum(-1, keepdim=True) - 2 * z @ self.c.mT + self.c.square().sum(-1)
@@ -71,7 +79,7 @@ class Region(Learned):
         chord, T = (z - self.c[j]).unsqueeze(-1), self.T[j]
         normal = (chord - T @ (T.mT @ chord)).flatten(-2).norm(dim=-1)
         inside = (depth < 1) & (normal < self.nu[j])
-        return Near(j, chord.flatten(-2).norm(dim=-1), normal, inside)
+        return Near(j, depth, chord.flatten(-2).norm(dim=-1), normal, inside)
 
     def foot(self, z: Float[Tensor, "n m"], j: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
         """The point below z in the tangent plane of landmark j, at most half its radius away."""
