@@ -45,6 +45,8 @@ class Manifold(nn.Module, ABC):
         scale: a length of the size of M; tolerances are relative to it.
         tolerance: how far from M its own points may lie (learned sets know M only up to an error);
             None for a set known exactly.
+        guard_in_step: whether `step` arrives only inside `guard`, so that nothing that solves by
+            it needs to ask the guard.
     """
 
     dim: int
@@ -56,6 +58,7 @@ class Manifold(nn.Module, ABC):
     volume_error: float | None = None
     scale: float = 1.0
     tolerance: float | None = None
+    guard_in_step: bool = False
 
     @abstractmethod
     def project(
@@ -142,6 +145,11 @@ class Manifold(nn.Module, ABC):
         Learned sets are stated near their data, restricted ones where their inequalities hold.
         """
         return x.isfinite().all(-1)
+
+    @property
+    def needs_guard(self) -> bool:
+        """Whether charts of M may reach beyond its guard, and must ask it."""
+        return type(self).guard is not Manifold.guard and not self.guard_in_step
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """Orthonormal basis of the normal space at points x of M, shape (..., D, D - d)."""

@@ -84,6 +84,7 @@ class LocalPolynomials(Manifold, Learned):
         True
     """
 
+    guard_in_step = True
     centre: Tensor
     unit: Tensor
     c: Tensor

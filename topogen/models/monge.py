@@ -88,6 +88,8 @@ class ProjectedChart(Chart):
         found = iterate(evaluate, state, tol=tol, max_steps=30)
         x = found.value[:, : self.ambient_dim]
         near = (x - self.graph(z64)).norm(dim=-1) < self.clearance
+        if M.needs_guard:
+            near &= M.guard(x)
         shape = z.shape[:-1]
         return Projection(
             x.reshape(*shape, self.ambient_dim).to(z.dtype),
