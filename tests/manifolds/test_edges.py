@@ -42,8 +42,8 @@ def projected():
 
 def test_volume_and_uniform_law_of_a_half_sphere(projected):
     R = projected.manifold
-    volume = projected.volume()
-    assert abs(float(volume) - AREA) <= float(volume.error) < 0.01 * AREA
+    volume = projected.volume(per_axis=24)
+    assert abs(float(volume) - AREA) <= float(volume.error) < 0.02 * AREA
     for atlas in (projected, on_charts_of(tg.Sphere(), above)):
         q = tg.Uniform(atlas, validate_args=False)
         assert abs(q.log_volume - math.log(AREA)) <= q.log_z_error
@@ -75,7 +75,7 @@ def test_negative_control_without_the_guard_the_area_is_that_of_the_charts():
 def test_stated_errors_are_honest():
     """Edges along the grid (angles on the torus) and across it; at a fixed coarse level."""
     ratios, errors = [], []
-    for c in torch.linspace(-0.5, 0.4, 10).tolist():
+    for c in torch.linspace(-0.5, 0.4, 6).tolist():
         torus = on_charts_of(tg.Torus(), lambda x, c=c: c - torch.atan2(x[..., 1], x[..., 0]))
         sphere = on_charts_of(tg.Sphere(), lambda x, c=c: c - x[..., 0])
         areas = (tg.Torus().volume * (math.pi - c) / TAU, TAU * (1 - c))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .. import calculus
+from ..errors import UnsupportedError
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
 from .geodesics import Geodesic
@@ -150,6 +151,16 @@ class Manifold(nn.Module, ABC):
     def needs_guard(self) -> bool:
         """Whether charts of M may reach beyond its guard, and must ask it."""
         return type(self).guard is not Manifold.guard and not self.guard_in_step
+
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """About n points all over M, of no particular law; None if M does not know where it is."""
+        sampler = getattr(self, "sample_uniform", None)
+        try:
+            return None if sampler is None else sampler(n, generator)
+        except UnsupportedError:  # of a set made from one without a sampler, or of infinite volume
+            return None
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """Orthonormal basis of the normal space at points x of M, shape (..., D, D - d)."""

@@ -92,5 +92,7 @@ def divide(
     weight = torch.where(g.sum(-1, keepdim=True) > 0, g, 1.0).to("cpu", torch.float64)
     chosen = torch.multinomial(weight, 1, generator=generator).squeeze(-1).to(z.device)
     row = torch.arange(count, device=z.device) * m**d + chosen
-    spread = _HALF * m ** (-(d + 1) / 2) * g.amax(-1)
+    # one point a cell does not tell which cells are cut
+    crossed = ((g > 0).any(-1) & (g <= 0).any(-1)) if m > 1 else g.new_ones(count).bool()
+    spread = torch.where(crossed, _HALF * m ** (-(d + 1) / 2) * g.amax(-1), 0.0)
     return Cut(x[row], g.mean(-1), Q[row], latent[row], spread)

@@ -134,9 +134,10 @@ def nodes(charts: Sequence[Chart], per_axis: int, guard: Guard = None) -> Iterat
     for k, chart in enumerate(charts):
         grid, cell = chart.domain.grid(per_axis)
 
-        def evaluate(z: Tensor, k: int = k) -> tuple[Tensor, ...]:
+        def evaluate(z: Tensor, k: int = k) -> tuple[Tensor, Tensor, Tensor]:
             parts = [weighted_volume(charts, k, part, guard) for part in z.split(CHUNK)]
-            return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+            x, density, Q = (torch.cat(column) for column in zip(*parts, strict=True))
+            return x, density, Q
 
         with torch.no_grad():  # not around the yield: the integrand keeps its gradients
             x, density, Q = evaluate(grid)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ... import calculus
 from ...errors import InvalidPoints
+from ...manifolds.arithmetic.points import arrived
 from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
@@ -333,6 +334,12 @@ class NeuralImplicit(Manifold, Learned):
         self.require_fitted()
         z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
         return self._inside(z).reshape(x.shape[:-1])
+
+    def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
+        """Projections of landmarks, and of points of the guarded region."""
+        self.require_fitted()
+        z = torch.cat([self.region.c, self.region.draw(n, generator)])
+        return arrived(self, z @ self.V.mT * self.unit + self.centre)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of DE(x), shape (..., D, d)."""

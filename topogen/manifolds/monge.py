@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .. import calculus
-from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
-from ..manifolds.charts import Ball, Chart
-from .graphs import monomials
+from .base import Manifold, Projection, iterate, projection_tolerance
+from .charts import Ball, Chart
+from .monomials import monomials
 
 
 class ProjectedChart(Chart):
