@@ -16,6 +16,9 @@ from ..manifolds.charted import charts_of
 from .base import ManifoldDistribution, likelihood_of
 from .energy import EnergyOn
 
+# two levels of a finite volume differ by less
+_FINITE = 0.05
+
 
 class Uniform(ManifoldDistribution):
     r"""The uniform law on M: :math:`p(x) = 1 / H^d(M)` w.r.t. H^d.
@@ -61,6 +64,7 @@ class Uniform(ManifoldDistribution):
         validate_args: bool | None = None,
     ) -> None:
         M, atlas = _set_and_charts(manifold, atlas)
+        given = atlas is not None
         if atlas is None and not knows_uniform(M):
             atlas = charts_of(M)
         self.charted = None if atlas is None else EnergyOn(atlas, _flat, tol=tol)
@@ -69,6 +73,8 @@ class Uniform(ManifoldDistribution):
             self.log_volume, relative = math.log(volume), error / volume
         else:
             self.log_volume, relative = self.charted.log_z.value, self.charted.log_z_error
+            if not given and not relative <= _FINITE:
+                raise _infinite(M, f"of which two levels of quadrature differ by {relative:.1%}")
         super().__init__(
             M,
             likelihood=likelihood_of(relative),
@@ -133,8 +139,12 @@ def own_volume(M: Manifold) -> tuple[float, float]:
             f"expected a set with a volume and an area-uniform sampler of its own, got {name}"
         )
     if not 0 < volume < math.inf:
-        raise UnsupportedError(
-            f"expected a set of finite volume, got {name} with volume {volume}; restrict it to a "
-            "bounded part, for example a product of intervals"
-        )
+        raise _infinite(M, f"with volume {volume}")
     return volume, M.volume_error or 0.0
+
+
+def _infinite(M: Manifold, found: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"expected a set of finite volume, got {type(M).__name__}, {found}; restrict it to a "
+        "bounded part, for example a product of intervals, or pass an atlas of it"
+    )

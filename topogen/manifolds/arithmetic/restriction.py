@@ -32,7 +32,8 @@ class Restriction(Manifold):
         manifold: the set M.
         inequalities: row-wise functions, (..., D) to (...) or (..., m); all numbers <= 0 inside.
         homology: Betti numbers of the part, where known.
-        volume: :math:`H^d` of the part, where known; :meth:`measure` estimates it.
+        volume: :math:`H^d` of the part, where known; :meth:`measure` estimates it,
+            and charts do (:class:`~topogen.Uniform`).
 
     Example:
         >>> M = Restriction(tg.Sphere(), lambda x: 0.2 - x[..., 2])
