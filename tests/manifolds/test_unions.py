@@ -253,12 +253,14 @@ def test_products_with_learned_factors(make: Any) -> None:
     assert M.volume_error == pytest.approx(1e-3)
     with pytest.raises(UnsupportedError, match="area-uniform sampler"):
         M.sample_uniform(3)
-    with pytest.raises(UnsupportedError, match="with an atlas"):
-        M.atlas()
+    area = M.atlas().volume(per_axis=24)
+    assert float(area) == pytest.approx(2 * math.pi, rel=3e-3)
     both = Product(make.implicit_sphere([0.0, 0.0]), Circle())
     assert (both.dim, both.closed, both.homology) == (2, True, Homology((1, 2, 1)))
     assert both.defining is not None
     check_manifold(both)
+    with pytest.raises(UnsupportedError, match="nor points to put them on"):
+        both.atlas()
 
 
 # -- copies and laws ------------------------------------------------------------------------------

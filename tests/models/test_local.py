@@ -8,7 +8,7 @@ import torch
 import topogen as tg
 from topogen import calculus
 from topogen.errors import InvalidPoints, NotFittedError, ProjectionError
-from topogen.models.graphs import monomial_count, monomials, monomials_along
+from topogen.manifolds.monomials import monomial_count, monomials, monomials_along
 
 
 def uniform(M, n, seed):

@@ -119,7 +119,8 @@ class BumpMixture(ManifoldDistribution):
         for k in self.chart[j].unique().tolist():
             rows = self.chart[j] == k
             x[rows] = charts[k].decode(z[rows])
-        return x
+        guard = self.atlas.guard
+        return x if guard is None else torch.where(guard(x).unsqueeze(-1), x, math.nan)
 
 
 def bump_densities(

@@ -12,17 +12,23 @@ from torch import Tensor
 from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
+from ..manifolds.charted import charts_of
 from .base import ManifoldDistribution, likelihood_of
 from .energy import EnergyOn
+
+# two levels of a finite volume differ by less
+_FINITE = 0.05
 
 
 class Uniform(ManifoldDistribution):
     r"""The uniform law on M: :math:`p(x) = 1 / H^d(M)` w.r.t. H^d.
 
     On a set that knows its volume and has a sampler both are its own. On any other set of
-    dimension d <= 3 they come from charts: the law is then the :class:`EnergyOn` of a constant,
-    with the volume from quadrature at two levels and points from rejection, and M is what the
-    charts cover. `log_z_error` is the relative error of the volume.
+    dimension d <= 3 they come from charts: those of an atlas, or Monge patches that are put on M
+    where it knows where it is, as learned sets do
+    (:func:`~topogen.manifolds.charted.charts_of`). The law is then the :class:`EnergyOn` of a
+    constant, with the volume from quadrature at two levels and points from rejection, and M is
+    what the charts cover. `log_z_error` is the relative error of the volume.
 
     Args:
         manifold: a set M, or an atlas of it.
@@ -31,7 +37,7 @@ class Uniform(ManifoldDistribution):
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
-        UnsupportedError: M has no known finite volume, or no exact sampler, and no atlas is given.
+        UnsupportedError: M has no finite volume, or knows neither itself nor charts, or d > 3.
         AtlasError: an atlas without a manifold, or of another one.
 
     Attributes:
@@ -58,12 +64,17 @@ class Uniform(ManifoldDistribution):
         validate_args: bool | None = None,
     ) -> None:
         M, atlas = _set_and_charts(manifold, atlas)
+        given = atlas is not None
+        if atlas is None and not knows_uniform(M):
+            atlas = charts_of(M)
         self.charted = None if atlas is None else EnergyOn(atlas, _flat, tol=tol)
         if self.charted is None:
-            volume, error = _own_volume(M)
+            volume, error = own_volume(M)
             self.log_volume, relative = math.log(volume), error / volume
         else:
             self.log_volume, relative = self.charted.log_z.value, self.charted.log_z_error
+            if not given and not relative <= _FINITE:
+                raise _infinite(M, f"of which two levels of quadrature differ by {relative:.1%}")
         super().__init__(
             M,
             likelihood=likelihood_of(relative),
@@ -111,19 +122,29 @@ def _set_and_charts(
     return manifold.manifold, manifold
 
 
-def _own_volume(manifold: Manifold) -> tuple[float, float]:
-    """The volume that M knows, and its error."""
-    name = type(manifold).__name__
-    if not callable(getattr(manifold, "sample_uniform", None)):
+def knows_uniform(M: Manifold) -> bool:
+    """Whether M has a sampler of its own, and knows its volume, be it infinite."""
+    return M.volume is not None and callable(getattr(M, "sample_uniform", None))
+
+
+def own_volume(M: Manifold) -> tuple[float, float]:
+    """The volume that M knows, and its error.
+
+    Raises:
+        UnsupportedError: M knows none that is finite, or has no sampler.
+    """
+    volume, name = M.volume, type(M).__name__
+    if not knows_uniform(M) or volume is None:
         raise UnsupportedError(
-            f"expected a set with an area-uniform sampler of its own, or an atlas, got {name}; in "
-            "dimension 1 to 3 put charts on it: atlas = tg.ProjectedAtlas(M), tg.fit(atlas, "
-            "points), tg.Uniform(atlas); else draw by tg.sampling.uniform(M, n)"
+            f"expected a set with a volume and an area-uniform sampler of its own, got {name}"
         )
-    volume = manifold.volume
-    if volume is None or not 0 < volume < math.inf:
-        raise UnsupportedError(
-            f"expected a set of known finite volume, got {name} with volume {volume}; restrict it "
-            "to a bounded part, for example a product of intervals, or pass an atlas of it"
-        )
-    return volume, manifold.volume_error or 0.0
+    if not 0 < volume < math.inf:
+        raise _infinite(M, f"with volume {volume}")
+    return volume, M.volume_error or 0.0
+
+
+def _infinite(M: Manifold, found: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"expected a set of finite volume, got {type(M).__name__}, {found}; restrict it to a "
+        "bounded part, for example a product of intervals, or pass an atlas of it"
+    )

@@ -114,6 +114,12 @@ class Atlas(nn.Module):
             raise AtlasError(f"expected a chart index 0 <= k < {len(charts)}, got {k}")
         return charts[k]
 
+    @property
+    def guard(self) -> integration.Guard:
+        """That of M, where charts may reach beyond it; None where they do not, or without M."""
+        M = self.manifold
+        return M.guard if M is not None and M.needs_guard else None
+
     def _check(self, x: Tensor) -> None:
         D = self.ambient_dim
         if x.shape[-1:] != (D,) or not x.is_floating_point():
@@ -244,10 +250,12 @@ class Atlas(nn.Module):
     def quadrature(self, per_axis: int) -> Quadrature:
         """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
 
+        M is what lies in its guard: charts may reach beyond. Cells at the edge are divided.
+
         A law whose density is needed at many parameters keeps the nodes, and pays for the charts
         once. No gradient flows into the charts.
         """
-        return integration.quadrature(self._listed(), per_axis)
+        return integration.quadrature(self._listed(), per_axis, self.guard)
 
     def integrate(
         self,
@@ -273,7 +281,7 @@ class Atlas(nn.Module):
             UnsupportedError: the first two levels already need more than max_nodes (high
                 dimension).
         """
-        return integration.integrate(self._listed(), f, tol, per_axis, max_nodes)
+        return integration.integrate(self._listed(), f, tol, per_axis, max_nodes, self.guard)
 
     def volume(self, tol: float | None = None, *, per_axis: int | None = None) -> Integral:
         """H^d(M), the integral of 1; arguments as in :meth:`integrate`."""
@@ -293,7 +301,7 @@ class Atlas(nn.Module):
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")
-        return rejection.sample_uniform(self._listed(), n, generator)
+        return rejection.sample_uniform(self._listed(), n, generator, self.guard)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .. import calculus
+from ..errors import UnsupportedError
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
 from .geodesics import Geodesic
@@ -45,6 +46,8 @@ class Manifold(nn.Module, ABC):
         scale: a length of the size of M; tolerances are relative to it.
         tolerance: how far from M its own points may lie (learned sets know M only up to an error);
             None for a set known exactly.
+        guard_in_step: whether `step` arrives only inside `guard`, so that nothing that solves by
+            it needs to ask the guard.
     """
 
     dim: int
@@ -56,6 +59,7 @@ class Manifold(nn.Module, ABC):
     volume_error: float | None = None
     scale: float = 1.0
     tolerance: float | None = None
+    guard_in_step: bool = False
 
     @abstractmethod
     def project(
@@ -142,6 +146,21 @@ class Manifold(nn.Module, ABC):
         Learned sets are stated near their data, restricted ones where their inequalities hold.
         """
         return x.isfinite().all(-1)
+
+    @property
+    def needs_guard(self) -> bool:
+        """Whether charts of M may reach beyond its guard, and must ask it."""
+        return type(self).guard is not Manifold.guard and not self.guard_in_step
+
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """About n points all over M, of no particular law; None if M does not know where it is."""
+        sampler = getattr(self, "sample_uniform", None)
+        try:
+            return None if sampler is None else sampler(n, generator)
+        except UnsupportedError:  # of a set made from one without a sampler, or of infinite volume
+            return None
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """Orthonormal basis of the normal space at points x of M, shape (..., D, D - d)."""

@@ -6,7 +6,8 @@ partition of unity,
 .. math:: \int_M f\, dH^d = \sum_k \int_{U_k} \rho_k f(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
 
 Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule
-converges faster than any power of the number of nodes.
+converges faster than any power of the number of nodes. Where M ends inside U_k, cells at the edge
+are handled as in :mod:`~topogen.manifolds.edges`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError, UnsupportedError
+from . import edges
 from .charts import Chart
+
+# whether points lie in the region in which M is stated; None where that is everywhere
+Guard = Callable[[Tensor], Tensor] | None
 
 # Nodes per axis of the coarser level, by dimension. One refinement multiplies them by 3/2.
 _START = {1: 96, 2: 48, 3: 20}
@@ -44,6 +49,7 @@ class Quadrature(NamedTuple):
         chart: the index k of the chart of each node, shape (N,).
         latent: z_i in U_k, shape (N, d).
         frame: orthonormal basis of the tangent space of M at x_i, shape (N, D, d).
+        spread: standard deviation of w_i, independent of one another: 0 but at the edge of M.
     """
 
     points: Float[Tensor, "N D"]
@@ -51,6 +57,7 @@ class Quadrature(NamedTuple):
     chart: Int[Tensor, " N"]
     latent: Float[Tensor, "N d"]
     frame: Float[Tensor, "N D d"]
+    spread: Float[Tensor, " N"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Integral:
         value: shape () or (m,).
         error: the difference between two levels of quadrature, of the same shape; it bounds the
             error of `value` wherever the finer level is closer to the limit than the coarser one.
+            Where M has an edge, two standard deviations of what its cells add are added.
     """
 
     value: Float[Tensor, "*m"]
@@ -91,10 +99,17 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 
 
 def weighted_volume(
-    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"]
+    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], guard: Guard = None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"], Float[Tensor, "n D d"]]:
-    r"""Give x = psi_k(z), :math:`\rho_k(x) \sqrt{\det G_k(z)}` (0 where x is NaN), and a frame."""
+    r"""Give x = psi_k(z), :math:`\rho_k(x) \sqrt{\det G_k(z)}` (0 where x is NaN), and a frame.
+
+    Outside the guard x is NaN.
+    """
     x, J = charts[k].value_and_jacobian(z)
+    if guard is not None:
+        known = ~x.isnan().any(-1)
+        stated = known.index_put((known.nonzero().squeeze(-1),), guard(x[known]))
+        x = torch.where(stated.unsqueeze(-1), x, math.nan)
     own = log_bump(charts[k].domain.depth(z))
     found = ~x.isnan().any(-1) & own.isfinite()
     density = torch.zeros_like(own)
@@ -113,24 +128,39 @@ def weighted_volume(
     return x, density, J
 
 
-def nodes(charts: Sequence[Chart], per_axis: int) -> Iterator[Quadrature]:
+def nodes(charts: Sequence[Chart], per_axis: int, guard: Guard = None) -> Iterator[Quadrature]:
     """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
+    generator = torch.Generator().manual_seed(per_axis)  # of the nodes at edges
     for k, chart in enumerate(charts):
         grid, cell = chart.domain.grid(per_axis)
-        for z in grid.split(CHUNK):
-            with torch.no_grad():  # not around the yield: the integrand keeps its gradients
-                x, density, Q = weighted_volume(charts, k, z)
-            kept = density != 0  # NaN is kept: it must be seen
-            w = density[kept] * cell
-            label = torch.full(w.shape, k, device=w.device)
-            yield Quadrature(x[kept], w, label, z[kept], Q[kept])
+
+        def evaluate(z: Tensor, k: int = k) -> tuple[Tensor, Tensor, Tensor]:
+            parts = [weighted_volume(charts, k, part, guard) for part in z.split(CHUNK)]
+            x, density, Q = (torch.cat(column) for column in zip(*parts, strict=True))
+            return x, density, Q
+
+        with torch.no_grad():  # not around the yield: the integrand keeps its gradients
+            x, density, Q = evaluate(grid)
+            inside, spread = ~x.isnan().any(-1), torch.zeros_like(density)
+            if bool(inside.any()) and not bool(inside.all()):
+                cut = edges.cut_cells(chart.domain, grid, inside, per_axis).nonzero().squeeze(-1)
+                found = edges.divide(evaluate, chart.domain, grid[cut], per_axis, generator)
+                x, density, Q, grid, spread = (
+                    old.index_put((cut,), new)
+                    for old, new in zip((x, density, Q, grid, spread), found, strict=True)
+                )
+        kept = (density != 0).nonzero().squeeze(-1)  # NaN is kept: it must be seen
+        for rows in kept.split(CHUNK):
+            label = torch.full(rows.shape, k, device=rows.device)
+            w, s = density[rows] * cell, spread[rows] * cell
+            yield Quadrature(x[rows], w, label, grid[rows], Q[rows], s)
 
 
-def quadrature(charts: Sequence[Chart], per_axis: int) -> Quadrature:
+def quadrature(charts: Sequence[Chart], per_axis: int, guard: Guard = None) -> Quadrature:
     """All of :func:`nodes` at once."""
     if per_axis < 1:
         raise ValueError(f"expected per_axis >= 1, got {per_axis}")
-    parts = list(nodes(charts, per_axis))
+    parts = list(nodes(charts, per_axis, guard))
     return Quadrature(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -145,6 +175,7 @@ def integrate(
     tol: float | None,
     per_axis: int | None,
     max_nodes: int,
+    guard: Guard = None,
 ) -> Integral:
     """See :meth:`Atlas.integrate`."""
     if tol is not None and not tol > 0:
@@ -164,10 +195,10 @@ def integrate(
             f"with {len(charts)} charts starts with {cost(fine):.1e}; raise max_nodes, "
             "or average f over sample_uniform"
         )
-    old, _ = _level(charts, f, coarse)
+    old, _, _ = _level(charts, f, coarse, guard)
     while True:
-        new, size = _level(charts, f, fine)
-        error = (new - old).abs().detach() + torch.finfo(size.dtype).eps * size
+        new, size, spread = _level(charts, f, fine, guard)
+        error = (new - old).abs().detach() + torch.finfo(size.dtype).eps * size + 2 * spread
         coarse, fine = fine, math.ceil(1.5 * fine)
         # not (error > ...): NaN ends the refinement as well
         enough = tol is None or not bool((error > tol * size).any())
@@ -177,13 +208,11 @@ def integrate(
 
 
 def _level(
-    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int
-) -> tuple[Tensor, Tensor]:
-    """The integrals of f and of |f| on one level."""
-    total, size = None, None
-    for part in nodes(charts, per_axis):
-        if part.weights.shape[0] == 0:
-            continue
+    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int, guard: Guard
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The integrals of f and of |f| on one level, and the standard deviation from edges."""
+    sums: list[Tensor] = []
+    for part in nodes(charts, per_axis, guard):
         values = f(part.points)
         n = part.weights.shape[0]
         if not isinstance(values, Tensor) or values.ndim not in (1, 2) or values.shape[0] != n:
@@ -192,12 +221,12 @@ def _level(
                 f"expected f to take points (n, D) to values (n,) or (n, m), got {got} for n = {n}"
             )
         values = values.to(part.weights.dtype)
-        contribution = (part.weights @ values, part.weights @ values.detach().abs())
-        total = contribution[0] if total is None else total + contribution[0]
-        size = contribution[1] if size is None else size + contribution[1]
-    if total is None or size is None:
+        size = values.detach().abs()
+        new = [part.weights @ values, part.weights @ size, part.spread.square() @ size.square()]
+        sums = [a + b for a, b in zip(sums, new, strict=True)] if sums else new
+    if not sums:
         raise AtlasError(
             "expected charts with points in their domains, but no chart decodes any node of its "
             "grid; check decode with topogen.testing.check_chart"
         )
-    return total, size
+    return sums[0], sums[1], sums[2].sqrt()

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import AtlasError, UnsupportedError
 from .charts import Chart
-from .integration import CHUNK, Quadrature, quadrature, weighted_volume
+from .edges import cell_index, widen
+from .integration import CHUNK, Guard, Quadrature, quadrature, weighted_volume
 
 # nodes of the coarser of the first two levels, all charts together, by dimension
 _START = {1: 400, 2: 4000}
@@ -64,6 +64,7 @@ class Cells:
         nodes: of the midpoint rule on these charts.
         per_axis: how many there are per axis.
         log_density: f, points (n, D) to values (n,).
+        guard: of M; draws outside are rejected.
 
     Attributes:
         bounds: for every chart and cell, a bound on the mass in it.
@@ -77,25 +78,18 @@ class Cells:
         nodes: Quadrature,
         per_axis: int,
         log_density: Callable[[Tensor], Tensor],
+        guard: Guard = None,
     ) -> None:
         self.charts, self.per_axis, self.log_density = charts, per_axis, log_density
+        self.guard = guard
         self.dim, n = charts[0].dim, per_axis
         mass = (nodes.weights.log() + log_density(nodes.points)).exp().to("cpu", torch.float64)
         grid = mass.new_zeros(len(charts), n**self.dim)
         for k, chart in enumerate(charts):
             mine = nodes.chart == k
-            low, high = chart.domain.bounding_box()
-            index = ((nodes.latent[mine] - low) / (high - low) * n).long().clamp(0, n - 1)
-            flat = index[:, 0]
-            for axis in range(1, self.dim):
-                flat = flat * n + index[:, axis]
-            grid[k, flat.cpu()] = mass[mine.cpu()]
-        spread = grid.reshape(-1, *[n] * self.dim)
-        for axis in range(1, self.dim + 1):
-            row = spread.movedim(axis, -1)
-            near = functional.max_pool1d(row.reshape(-1, 1, n), 3, stride=1, padding=1)
-            spread = near.reshape(row.shape).movedim(-1, axis)
-        self.bounds = _SLACK * spread.reshape(len(charts), -1)
+            cell = cell_index(chart.domain, nodes.latent[mine], n)
+            grid[k, cell.cpu()] = mass[mine.cpu()]
+        self.bounds = _SLACK * widen(grid, n, self.dim)
 
     @torch.no_grad()
     def draw(self, n: int, generator: torch.Generator | None) -> Draw:
@@ -157,7 +151,7 @@ class Cells:
             z = low + step * (index[mine] + u[mine]).to(low)
             inside = domain.contains(z)
             mine, z = mine[inside.cpu()], z[inside]
-            y, density, _ = weighted_volume(self.charts, k, z)
+            y, density, _ = weighted_volume(self.charts, k, z, self.guard)
             found = density > 0
             mine, y, density = mine[found.cpu()], y[found].to(x), density[found].to(mass)
             x[mine] = y
@@ -167,15 +161,15 @@ class Cells:
 
 @torch.no_grad()
 def sample_uniform(
-    charts: Sequence[Chart], n: int, generator: torch.Generator | None
+    charts: Sequence[Chart], n: int, generator: torch.Generator | None, guard: Guard = None
 ) -> Float[Tensor, "n D"]:
     """See :meth:`Atlas.sample_uniform`."""
     d, K = charts[0].dim, len(charts)
     per_axis = start(d, K)
-    volume = float(quadrature(charts, per_axis).weights.sum())
+    volume = float(quadrature(charts, per_axis, guard).weights.sum())
     while True:
         per_axis, before = math.ceil(1.5 * per_axis), volume
-        nodes = quadrature(charts, per_axis)
+        nodes = quadrature(charts, per_axis, guard)
         volume = float(nodes.weights.sum())
         settled = abs(volume - before) <= _FINITE * volume
         if settled or K * math.ceil(1.5 * per_axis) ** d > _MAX_NODES:
@@ -190,5 +184,5 @@ def sample_uniform(
             "with smaller domains"
         )
     log_volume = math.log(volume)
-    cells = Cells(charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume))
+    cells = Cells(charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume), guard)
     return cells.draw(n, generator).points

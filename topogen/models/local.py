@@ -13,18 +13,12 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import InvalidPoints
+from ..manifolds.arithmetic.points import arrived
 from ..manifolds.base import Manifold, Projection, iterate
+from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..points import as_array, distinct
 from .base import Learned, Stage
-from .graphs import (
-    CORE,
-    LocalGraphs,
-    fit_graphs,
-    monomial_count,
-    monomials,
-    monomials_along,
-    overlapping,
-)
+from .graphs import CORE, LocalGraphs, fit_graphs, overlapping
 
 # The largest hole of n random points holds about log n of them on average; a neighbourhood must be
 # larger, which on curves takes more points than the fit does.
@@ -84,6 +78,7 @@ class LocalPolynomials(Manifold, Learned):
         True
     """
 
+    guard_in_step = True
     centre: Tensor
     unit: Tensor
     c: Tensor
@@ -227,6 +222,14 @@ class LocalPolynomials(Manifold, Learned):
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
         return self._weights(y)[2].reshape(x.shape[:-1])
+
+    def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
+        """Landmarks, and projections of points of the graphs about them."""
+        self.require_fitted()
+        j = torch.randint(self.c.shape[0], (n,), generator=generator)
+        u = torch.rand(n, self.dim, 1, generator=generator, dtype=torch.float64)
+        y = self.c[j] + self.r[j].unsqueeze(-1) * (self.T[j] @ (2 * u - 1)).squeeze(-1)
+        return arrived(self, torch.cat([self.c, self._foot(y, j)]) * self.unit + self.centre)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""

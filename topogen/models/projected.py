@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import AtlasError, InvalidPoints
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
+from ..manifolds.monge import ProjectedChart
+from ..manifolds.patches import cover
 from ..points import as_tensor, distinct
-from ..topology.landmarks import farthest_points
 from .base import Learnable, Learned, Stage
-from .monge import ProjectedChart
-from .patches import Patches, neighbour_count
 
 _MAX_POINTS = 10_000
-_MAX_CANDIDATES = 400
 
 
 class ProjectedAtlas(Atlas, Learned):
@@ -78,54 +74,7 @@ class ProjectedAtlas(Atlas, Learned):
             x = x[torch.randperm(x.shape[0], generator=generator)[:_MAX_POINTS]]
         moved = M.project(x)
         x = distinct(moved.value[moved.converged])
-        needed = 2 * neighbour_count(M.dim)
-        if x.shape[0] <= needed:
-            raise InvalidPoints(
-                f"expected more than {needed} different points on the manifold, "
-                f"got {x.shape[0]} that project onto it; give more points"
-            )
-        Q = M.tangent_basis(x)
-        patches = Patches(M, x, Q)
-        uncovered = torch.ones(x.shape[0], dtype=torch.bool)
-        chosen: list[ProjectedChart] = []
-        for i in self._seeds(x):
-            patch = patches.grow(i)
-            if patch is not None and bool((patch[1] & uncovered).any()):
-                chosen.append(patch[0])
-                uncovered &= ~patch[1]
-        start = int(torch.randint(x.shape[0], (1,), generator=generator))
-        candidates, _ = farthest_points(x.numpy(), min(_MAX_CANDIDATES, x.shape[0]), start)
-        found: list[tuple[ProjectedChart, Tensor]] = []
-        for j, i in enumerate(candidates):
-            patch = patches.grow(int(i))
-            if patch is not None:
-                found.append(patch)
-            if j % 50 == 49:
-                yield {"candidates": j + 1}
-        while bool(uncovered.any()):
-            gains = [int((core & uncovered).sum()) for _, core in found]
-            best = int(np.argmax(gains)) if gains else -1
-            if best < 0 or gains[best] == 0:
-                left = int(uncovered.nonzero()[0])
-                patch = patches.grow(left)
-                if patch is None or not bool((patch[1] & uncovered).any()):
-                    uncovered[left] = False
-                    continue
-                found.append(patch)
-                best = len(found) - 1
-            chart, core = found.pop(best)
-            chosen.append(chart)
-            uncovered &= ~core
-            yield {"charts": len(chosen), "uncovered": float(uncovered.to(torch.float64).mean())}
-        if self.wanted != "auto":
-            if len(chosen) > self.wanted:
-                raise AtlasError(
-                    f"expected {self.wanted} charts to cover the manifold, but {len(chosen)} are "
-                    "needed to keep every chart a graph; ask for at least that many, or "
-                    "charts='auto'"
-                )
-            found.sort(key=lambda patch: -int(patch[1].sum()))
-            chosen += [chart for chart, _ in found[: self.wanted - len(chosen)]]
+        chosen = yield from cover(M, x, self._seeds(x), self.wanted, generator)
         self.charts = nn.ModuleList(chosen)
         self.fitted = True
         return True

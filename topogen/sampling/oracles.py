@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..distributions.uniform import Uniform
+from ..distributions.uniform import Uniform, own_volume
 from ..errors import AtlasError, InvalidPoints, UnsupportedError
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
+from ..manifolds.charted import charts_of
 from .coarea import coarea_volume
 from .estimate import VolumeEstimate
 from .quadrature import atlas_volume
@@ -44,12 +45,14 @@ def uniform(
     Args:
         M: the set, or an atlas of it.
         n: how many points.
-        method: "own" takes the sampler that M itself has; "atlas" draws from charts (d <= 3);
+        method: "own" takes the sampler that M itself has; "atlas" draws from charts (d <= 3),
+            which are put on sets that have none but know where they are, as learned ones do;
             "rays" from random lines (codimension 1, one equation); "tube" from the ambient space
             near M (codimension up to about 6). "auto" takes the first of these that applies.
         atlas: charts of M.
         points: points near M, for example the data it was learned from. Without them "rays" and
-            "tube" look for M about the origin, at distances up to a few times `scale`.
+            "tube" look for M about the origin, at distances up to a few times `scale`, unless it
+            knows where it is. "atlas", if asked for, puts charts on them where M has none.
         generator: source of randomness; torch's global one when None.
 
     Raises:
@@ -61,9 +64,18 @@ def uniform(
         (torch.Size([500, 3]), True)
     """
     M, atlas = _parts(M, atlas)
+
+    def own() -> Tensor:
+        own_volume(M)  # says what is missing
+        return Uniform(M).sample((n,), generator)
+
+    def charted() -> Tensor:
+        charts = charts_of(M, points if method == "atlas" else None) if atlas is None else atlas
+        return Uniform(M, charts).sample((n,), generator)
+
     draw: dict[VolumeMethod, Callable[[], Tensor]] = {
-        "own": lambda: Uniform(M).sample((n,), generator),
-        "atlas": lambda: Uniform(M, _charts(M, atlas)).sample((n,), generator),
+        "own": own,
+        "atlas": charted,
         "rays": lambda: Rays(M, points, generator=generator).sample(n),
         "tube": lambda: Tube(M, points=points, generator=generator).sample(n),
     }
@@ -102,8 +114,12 @@ def volume(
     M, atlas = _parts(M, atlas)
 
     def own() -> VolumeEstimate:
-        Uniform(M)  # says what to do where M knows no volume
-        return VolumeEstimate(cast("float", M.volume), 0.0, M.volume_error or 0.0, "own")
+        value, error = own_volume(M)
+        return VolumeEstimate(value, 0.0, error, "own")
+
+    def charted() -> VolumeEstimate:
+        charts = charts_of(M, points if method == "atlas" else None) if atlas is None else atlas
+        return atlas_volume(charts, points, generator=generator)
 
     def tube() -> Tube:
         return Tube(M, points=points, generator=generator)
@@ -116,7 +132,7 @@ def volume(
 
     find: dict[VolumeMethod, Callable[[], VolumeEstimate]] = {
         "own": own,
-        "atlas": lambda: atlas_volume(_charts(M, atlas), points, generator=generator),
+        "atlas": charted,
         "rays": lambda: Rays(M, points, generator=generator).volume(count(_LINES)),
         "tube": lambda: tube().volume(count(_DRAWS)),
         "coarea": lambda: coarea_volume(tube(), count(10 * _DRAWS)),
@@ -182,18 +198,6 @@ def _parts(M: Manifold | Atlas, atlas: Atlas | None) -> tuple[Manifold, Atlas | 
     return M.manifold, M
 
 
-def _charts(M: Manifold, atlas: Atlas | None) -> Atlas:
-    if atlas is not None:
-        return atlas
-    own: Any = getattr(M, "atlas", None)
-    if not callable(own):
-        raise UnsupportedError(
-            f"expected atlas=, since {type(M).__name__} has no charts of its own; put some on it: "
-            "atlas = tg.ProjectedAtlas(M), tg.fit(atlas, points)"
-        )
-    return cast("Atlas", own())
-
-
 def _first(find: dict[VolumeMethod, Callable[[], Any]], method: VolumeMethod) -> Any:
     """The result of the method, or of the first that applies."""
     if method != "auto":
@@ -204,6 +208,6 @@ def _first(find: dict[VolumeMethod, Callable[[], Any]], method: VolumeMethod) ->
     for name in _ORDER:
         try:
             return find[name]()
-        except (UnsupportedError, InvalidPoints) as error:
+        except (UnsupportedError, InvalidPoints, AtlasError) as error:
             reasons.append(f"{name}: {error}")
     raise UnsupportedError("expected a set that some method applies to; " + "; ".join(reasons))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -39,8 +38,9 @@ def known_points(
 ) -> Float[Tensor, "n D"]:
     """Points of M, inside its guard: those given, projected; else some that are found.
 
-    Without `points`, an exact sampler of M is used where it has one, else points of normal clouds
-    about the origin, a quarter, once and four times as wide as `scale`, are projected.
+    Without `points`, M is asked for some (:meth:`Manifold.scatter`); if it knows none, points of
+    normal clouds about the origin, a quarter, once and four times as wide as `scale`, are
+    projected.
 
     Raises:
         InvalidPoints: fewer than 20 different points are found.
@@ -50,10 +50,9 @@ def known_points(
         if start.shape[0] > _KNOWN:
             start = start[torch.randperm(start.shape[0], generator=generator)[:_KNOWN]]
     else:
-        sampler: Any = getattr(M, "sample_uniform", None)
-        if sampler is not None:
-            with suppress(UnsupportedError):  # sets made of others have one if those have
-                return sampler(_KNOWN, generator=generator)
+        own = M.scatter(_KNOWN, generator)
+        if own is not None:
+            return own
         g = torch.randn(3, _KNOWN, M.ambient_dim, generator=generator, dtype=torch.float64)
         width = M.scale * torch.tensor([0.25, 1.0, 4.0], dtype=torch.float64)
         start = (width[:, None, None] * g).flatten(0, 1)

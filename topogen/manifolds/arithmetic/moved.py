@@ -178,6 +178,13 @@ class Moved(Manifold):
         """
         return self.forth(sampler_of(self.manifold)(n, generator))
 
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """Points all over M, copied."""
+        x = self.manifold.scatter(n, generator)
+        return None if x is None else self.forth(x)
+
     # properties: M may still be learned
     @property
     def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]

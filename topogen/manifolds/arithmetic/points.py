@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import UnsupportedError
@@ -47,6 +47,15 @@ def uniform_points(
         return None
 
 
+def of_part(values: Sequence[Tensor], k: Int[Tensor, "*batch"]) -> Tensor:
+    """The value of part k of each row, from those of all parts."""
+    result = values[0]
+    trailing = (...,) + (None,) * (result.ndim - k.ndim)
+    for i, value in enumerate(values[1:], 1):
+        result = torch.where((k == i)[trailing], value, result)
+    return result
+
+
 def some_points(
     M: Manifold,
     n: int,
@@ -55,8 +64,8 @@ def some_points(
 ) -> Float[Tensor, "m D"]:
     """About n points of M that spread over it, of no particular law; fewer where few were found.
 
-    They come from the sampler of M; else from projections of normal vectors, first of length
-    `scale` around 0, then around the centre of what was found.
+    They come from M itself, if it knows where it is; else from projections of normal vectors,
+    first of length `scale` around 0, then around the centre of what was found.
 
     Args:
         M: the set.
@@ -64,8 +73,8 @@ def some_points(
         generator: source of randomness.
         near: points near M, projected too.
     """
-    parts = [] if near is None else [_arrived(M, near.to(torch.float64))]
-    drawn = uniform_points(M, n, generator)
+    parts = [] if near is None else [arrived(M, near.to(torch.float64))]
+    drawn = M.scatter(n, generator)
     if drawn is not None:
         return torch.cat([drawn, *parts])
     D = M.ambient_dim
@@ -76,13 +85,14 @@ def some_points(
         noise = torch.randn(
             -(-min(n, _MOST_PROJECTED) // _ROUNDS), D, generator=generator, dtype=torch.float64
         )
-        found = _arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D)))
+        found = arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D)))
         parts.append(found)
         centre = found.mean(0) if found.shape[0] else centre
     return torch.cat(parts)
 
 
-def _arrived(M: Manifold, x: Tensor) -> Tensor:
+def arrived(M: Manifold, x: Float[Tensor, "n D"]) -> Float[Tensor, "m D"]:
+    """Where the points project to, of those that arrive inside the guard."""
     with torch.no_grad():
         p = M.project(x)
         return p.value[p.converged & M.guard(p.value)]

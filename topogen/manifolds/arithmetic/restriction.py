@@ -17,6 +17,7 @@ from ..integration import Integral
 from .points import sampler_of
 
 _MAX_PROPOSALS = 1000
+_SCATTERINGS = 20
 
 
 class Restriction(Manifold):
@@ -31,7 +32,8 @@ class Restriction(Manifold):
         manifold: the set M.
         inequalities: row-wise functions, (..., D) to (...) or (..., m); all numbers <= 0 inside.
         homology: Betti numbers of the part, where known.
-        volume: :math:`H^d` of the part, where known; :meth:`measure` estimates it.
+        volume: :math:`H^d` of the part, where known; :meth:`measure` estimates it,
+            and charts do (:class:`~topogen.Uniform`).
 
     Example:
         >>> M = Restriction(tg.Sphere(), lambda x: 0.2 - x[..., 2])
@@ -181,6 +183,18 @@ class Restriction(Manifold):
                     "uniform points inside; start chains of topogen.sampling at points of the part"
                 )
         return torch.cat(kept)[:n]
+
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """The points of M that violate no inequality; fewer than n where few do not."""
+        kept: list[Tensor] = []
+        while sum(len(x) for x in kept) < n and len(kept) < _SCATTERINGS:
+            x = self.manifold.scatter(n, generator)
+            if x is None:
+                return None
+            kept.append(x[self.guard(x)])
+        return torch.cat(kept)
 
     def measure(self, n: int = 100_000, generator: torch.Generator | None = None) -> Integral:
         """The volume of the part from n uniform points of M, and its standard error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,10 @@ from ..base import Manifold, Projection, membership_tolerance
 from .contact import Contact, find_contact
 from .homology import mayer_vietoris
 from .intersection import one_space
-from .points import sampler_of, some_points
+from .points import of_part, sampler_of, some_points
+
+if TYPE_CHECKING:
+    from ..atlas import Atlas
 
 # points of each part, to find what parts share
 _COUNT = 4096
@@ -116,14 +119,6 @@ class Union(Manifold):
         own = torch.nn.functional.one_hot(r.argmin(-1), len(self.parts)).bool()
         return own | (r <= atol)
 
-    def _of_part(self, values: list[Tensor], k: Tensor) -> Tensor:
-        """The value of part k of each row, from those of all parts."""
-        result = values[0]
-        trailing = (...,) + (None,) * (result.ndim - k.ndim)
-        for i, value in enumerate(values[1:], 1):
-            result = torch.where((k == i)[trailing], value, result)
-        return result
-
     # -- the set ----------------------------------------------------------------------------------
 
     def _closest(self, found: list[Projection], x: Tensor) -> Projection:
@@ -136,10 +131,10 @@ class Union(Manifold):
         )
         k = score.nan_to_num(nan=math.inf).argmin(-1)
         return Projection(
-            self._of_part([p.value for p in found], k),
-            self._of_part([p.residual for p in found], k),
-            self._of_part([p.converged for p in found], k),
-            self._of_part([p.steps for p in found], k),
+            of_part([p.value for p in found], k),
+            of_part([p.residual for p in found], k),
+            of_part([p.converged for p in found], k),
+            of_part([p.steps for p in found], k),
         )
 
     def project(
@@ -186,7 +181,7 @@ class Union(Manifold):
         """Those of the part that x belongs to."""
         k = self.part(x)
         residuals, moved = zip(*(M.step(x) for M in self.listed()), strict=True)
-        return self._of_part(list(residuals), k), self._of_part(list(moved), k)
+        return of_part(list(residuals), k), of_part(list(moved), k)
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the guard of some part."""
@@ -197,7 +192,7 @@ class Union(Manifold):
         """E of the part that x belongs to, filled up with zeros to one length."""
         E = [M.equations(x) for M in self.listed()]
         m = max(e.shape[-1] for e in E)
-        return self._of_part([nn.functional.pad(e, (0, m - e.shape[-1])) for e in E], self.part(x))
+        return of_part([nn.functional.pad(e, (0, m - e.shape[-1])) for e in E], self.part(x))
 
     def linearize(
         self, x: Float[Tensor, "*batch D"]
@@ -207,12 +202,12 @@ class Union(Manifold):
         m, k = max(e.shape[-1] for e in E), self.part(x)
         E = [nn.functional.pad(e, (0, m - e.shape[-1])) for e in E]
         J = [nn.functional.pad(j, (0, 0, 0, m - j.shape[-2])) for j in J]
-        return self._of_part(E, k), self._of_part(J, k)
+        return of_part(E, k), of_part(J, k)
 
     def _basis(self, x: Tensor, bases: list[Tensor]) -> Tensor:
         """The basis of the part of x; NaN where parts with different tangent spaces hold x."""
         held, k = self.members(x), self.part(x)
-        own = self._of_part(bases, k)
+        own = of_part(bases, k)
         d = own.shape[-1]
         # the cosines of the angles between two spaces are the singular values of Q^T R
         crossing = torch.zeros_like(k, dtype=torch.bool)
@@ -377,6 +372,12 @@ class Union(Manifold):
             kept.append(x)
             found += x.shape[0]
         return torch.cat(kept)[:n]
+
+    def atlas(self) -> Atlas:
+        """The charts of all parts."""
+        from ..charted import atlas_of_parts
+
+        return atlas_of_parts(self, self.listed())
 
     # properties: the parts may still be learned
     @property

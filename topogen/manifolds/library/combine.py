@@ -5,36 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ...calculus import RowMap
 from ...errors import UnsupportedError
 from ..arithmetic.points import gap
-from ..base import Manifold
-from ..charts import Chart
 from .base import Nearest, ReferenceSpace
 
 if TYPE_CHECKING:
     from ..atlas import Atlas
-
-
-class RestrictedChart(Chart):
-    """A chart of a part of M; the residual of the part tells its image from the rest of M."""
-
-    def __init__(self, chart: Chart, part: Manifold) -> None:
-        super().__init__()
-        self.chart, self.part = chart, part
-        self.domain, self.ambient_dim = chart.domain, chart.ambient_dim
-
-    def _decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
-        return self.chart._decode(z)
-
-    def _encode(
-        self, x: Float[Tensor, "*batch D"]
-    ) -> tuple[Float[Tensor, "*batch d"], Bool[Tensor, "*batch"]]:
-        z, inside = self.chart._encode(x)
-        return z, inside & self.part.contains(x)
 
 
 def _volume(M: ReferenceSpace) -> tuple[float, float] | None:
@@ -156,14 +136,6 @@ class DisjointUnion(ReferenceSpace):
 
     def atlas(self) -> Atlas:
         """The charts of both parts."""
-        from ..atlas import Atlas
+        from ..charted import atlas_of_parts
 
-        return Atlas(
-            [
-                RestrictedChart(chart, M)
-                for M in (self.first, self.second)
-                for chart in M.atlas().charts
-                if isinstance(chart, Chart)
-            ],
-            self,
-        )
+        return atlas_of_parts(self, (self.first, self.second))

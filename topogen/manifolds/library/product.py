@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...calculus import RowMap
-from ...errors import UnsupportedError
 from ...homology import Homology
 from ..arithmetic.points import sampler_of
 from ..base import Manifold, Projection
@@ -75,6 +74,15 @@ class ProductChart(Chart):
         D = self.first.ambient_dim
         (z, a), (w, b) = self.first._encode(x[..., :D]), self.second._encode(x[..., D:])
         return torch.cat([z, w], -1), a & b
+
+    def value_and_jacobian(
+        self, z: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+        """Those of both charts, side by side."""
+        d = self.first.dim
+        x, J = self.first.value_and_jacobian(z[..., :d])
+        y, K = self.second.value_and_jacobian(z[..., d:])
+        return torch.cat([x, y], -1), _blocks(J, K)
 
 
 def _volume(M: Manifold) -> tuple[float, float | None] | None:
@@ -260,16 +268,9 @@ class Product(ReferenceSpace):
             UnsupportedError: a factor has no atlas.
         """
         from ..atlas import Atlas
+        from ..charted import charts_of
 
-        charts = []
-        for M in (self.first, self.second):
-            atlas = getattr(M, "atlas", None)
-            if atlas is None:
-                raise UnsupportedError(
-                    f"expected factors with an atlas, got {type(M).__name__}; take the Atlas of "
-                    "ProductCharts of the charts you fitted"
-                )
-            charts.append([chart for chart in atlas().charts if isinstance(chart, Chart)])
+        charts = [list(charts_of(M)) for M in (self.first, self.second)]
         return Atlas([ProductChart(a, b) for a, b in itertools.product(*charts)], self)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ... import calculus
 from ...errors import InvalidPoints
+from ...manifolds.arithmetic.points import arrived
 from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
@@ -24,7 +25,7 @@ from .geometry import Frame, Geometry, box, local_geometry, principal_frame
 from .network import SineNetwork
 from .published import published_steps
 from .region import Region
-from .sets import leading, linearize_leading, project_leading
+from .sets import full_step, leading_step, linearize_leading, project_leading
 from .targets import Targets, polish, refined
 
 # the singular values of DF on M are 1 and 0, up to what was learned
@@ -104,6 +105,7 @@ class NeuralImplicit(Manifold, Learned):
         ('regular', True)
     """
 
+    guard_in_step = True
     centre: Tensor
     unit: Tensor
     V: Tensor
@@ -340,6 +342,12 @@ class NeuralImplicit(Manifold, Learned):
         z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
         return self._inside(z).reshape(x.shape[:-1])
 
+    def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
+        """Projections of landmarks, and of points of the guarded region."""
+        self.require_fitted()
+        z = torch.cat([self.region.c, self.region.draw(n, generator)])
+        return arrived(self, z @ self.V.mT * self.unit + self.centre)
+
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of DE(x), shape (..., D, d)."""
         z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
@@ -378,20 +386,8 @@ class NeuralImplicit(Manifold, Learned):
         """The Gauss-Newton step, its length, and whether F and DF are as they are near M."""
         F, J = self.net.linearize(z)
         if self.form == "regular":
-            if F.shape[-1] == 1:
-                step = (F / J.square().sum(-1)) * J.squeeze(-2)
-            else:
-                gram = J @ J.mT
-                step = (J.mT @ torch.linalg.solve_ex(gram, F.unsqueeze(-1))[0]).squeeze(-1)
-            gap = step.isfinite().all(-1)
-        else:
-            _, s, c, step = leading(F, J, self._k)
-            gap = (s[..., self._k - 1] > _GAP) & (s[..., self._k] < _GAP)
-            # F is in its leading directions near M; where only these vanish is no zero of F
-            c = c.norm(dim=-1)
-            rest = (F.square().sum(-1) - c.square()).clamp_min(0).sqrt()
-            gap &= rest < torch.maximum(0.5 * c, _REST * self.region.nu.min())
-        return step, step.norm(dim=-1), gap
+            return full_step(F, J)
+        return leading_step(F, J, self._k, gap=_GAP, rest=_REST * float(self.region.nu.min()))
 
     def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
         """The residual at z and where a step goes; outside the guard, towards a landmark."""

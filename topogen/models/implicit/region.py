@@ -88,7 +88,7 @@ class Region(Learned):
         s = s * (limit / s.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
         return self.c[j] + (self.T[j] @ s.unsqueeze(-1)).squeeze(-1)
 
-    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n m"]:
+    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n m"]:
         """Random points of the balls, of each as many."""
         m = self.c.shape[1]
         j = torch.randint(self.c.shape[0], (n,), generator=generator)

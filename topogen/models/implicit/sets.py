@@ -32,6 +32,31 @@ def leading(
     return U, values.clamp_min(0).sqrt(), c, step
 
 
+def full_step(F: Float[Tensor, "n k"], J: Float[Tensor, "n k m"]) -> tuple[Tensor, Tensor, Tensor]:
+    """The step J^+ F of full rank, its length, and whether it is finite."""
+    if F.shape[-1] == 1:
+        step = (F / J.square().sum(-1)) * J.squeeze(-2)
+    else:
+        gram = J @ J.mT
+        step = (J.mT @ torch.linalg.solve_ex(gram, F.unsqueeze(-1))[0]).squeeze(-1)
+    return step, step.norm(dim=-1), step.isfinite().all(-1)
+
+
+def leading_step(
+    F: Float[Tensor, "n q"], J: Float[Tensor, "n q m"], k: int, *, gap: float, rest: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The step J^+ F of rank k, its length, and whether F and J are as they are near M.
+
+    That is: s_k and s_{k+1} lie on both sides of `gap`, and F is in its leading directions; where
+    only these vanish is no zero of F, so what is left of F may be `rest` at most.
+    """
+    _, s, c, step = leading(F, J, k)
+    near = (s[..., k - 1] > gap) & (s[..., k] < gap)
+    c = c.norm(dim=-1)
+    left = (F.square().sum(-1) - c.square()).clamp_min(0).sqrt()
+    return step, step.norm(dim=-1), near & (left < (0.5 * c).clamp_min(rest))
+
+
 def project_leading(
     F: Float[Tensor, "*batch q"], J: Float[Tensor, "*batch q m"], k: int
 ) -> Float[Tensor, "*batch q"]:

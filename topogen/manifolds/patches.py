@@ -1,15 +1,20 @@
-"""Grow Monge patches on a cloud of points of a manifold."""
+"""Grow Monge patches on a cloud of points of a manifold, and cover it with them."""
 
 from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import calculus
-from ..manifolds.base import Manifold
-from .graphs import monomial_count, monomials
+from ..errors import AtlasError, InvalidPoints
+from ..topology.landmarks import farthest_points
+from .base import Manifold
 from .monge import ProjectedChart
+from .monomials import monomial_count, monomials
 
 # A chart reaches as far as its tangent planes keep |det(W^T Q)| above this: the volume is
 # distorted by at most its inverse and, since all singular values are <= 1, no plane is tilted by
@@ -23,11 +28,92 @@ _MAX_ASPECT = 3.0
 _NEIGHBOURS = {1: 30, 2: 12}
 _NEIGHBOURS_ABOVE = 20
 _MAX_DEGREE = 6
+_MAX_CANDIDATES = 400
 
 
 def neighbour_count(dim: int) -> int:
     """Neighbours of a point in the graph on which sheets are followed."""
     return _NEIGHBOURS.get(dim, _NEIGHBOURS_ABOVE)
+
+
+def cover(
+    M: Manifold,
+    x: Tensor,
+    seeds: Sequence[int],
+    wanted: Literal["auto"] | int,
+    generator: torch.Generator,
+) -> Generator[Mapping[str, float], None, list[ProjectedChart]]:
+    """Patches that hold all points x of M in their cores: a greedy set cover.
+
+    Args:
+        M: the set.
+        x: different points of M, shape (n, D).
+        seeds: rows of x about which patches are put first.
+        wanted: how many patches, or "auto".
+        generator: source of randomness.
+
+    Raises:
+        InvalidPoints: too few points for a graph of neighbours.
+        AtlasError: more patches are needed than wanted.
+    """
+    needed = 2 * neighbour_count(M.dim)
+    if x.shape[0] <= needed:
+        raise InvalidPoints(
+            f"expected more than {needed} different points on the manifold, "
+            f"got {x.shape[0]} that project onto it; give more points"
+        )
+    patches = Patches(M, x, M.tangent_basis(x))
+    uncovered = torch.ones(x.shape[0], dtype=torch.bool)
+    chosen: list[ProjectedChart] = []
+    for i in seeds:
+        patch = patches.grow(i)
+        if patch is not None and bool((patch[1] & uncovered).any()):
+            chosen.append(patch[0])
+            uncovered &= ~patch[1]
+    start = int(torch.randint(x.shape[0], (1,), generator=generator))
+    candidates, _ = farthest_points(x.numpy(), min(_MAX_CANDIDATES, x.shape[0]), start)
+    found: list[tuple[ProjectedChart, Tensor]] = []
+    for j, i in enumerate(candidates):
+        patch = patches.grow(int(i))
+        if patch is not None:
+            found.append(patch)
+        if j % 50 == 49:
+            yield {"candidates": j + 1}
+    while bool(uncovered.any()):
+        gains = [int((core & uncovered).sum()) for _, core in found]
+        best = int(np.argmax(gains)) if gains else -1
+        if best < 0 or gains[best] == 0:
+            left = int(uncovered.nonzero()[0])
+            patch = patches.grow(left)
+            if patch is None or not bool((patch[1] & uncovered).any()):
+                uncovered[left] = False
+                continue
+            found.append(patch)
+            best = len(found) - 1
+        chart, core = found.pop(best)
+        chosen.append(chart)
+        uncovered &= ~core
+        yield {"charts": len(chosen), "uncovered": float(uncovered.to(torch.float64).mean())}
+    if wanted != "auto":
+        if len(chosen) > wanted:
+            raise AtlasError(
+                f"expected {wanted} charts to cover the manifold, but {len(chosen)} are "
+                "needed to keep every chart a graph; ask for at least that many, or "
+                "charts='auto'"
+            )
+        found.sort(key=lambda patch: -int(patch[1].sum()))
+        chosen += [chart for chart, _ in found[: wanted - len(chosen)]]
+    return chosen
+
+
+def covered(M: Manifold, x: Tensor, generator: torch.Generator) -> list[ProjectedChart]:
+    """What :func:`cover` returns, without its reports."""
+    steps = cover(M, x, [], "auto", generator)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
 
 
 class Patches:

@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .. import calculus
-from ..manifolds.base import Manifold, Projection, iterate, projection_tolerance
-from ..manifolds.charts import Ball, Chart
-from .graphs import monomials
+from .base import Manifold, Projection, iterate, projection_tolerance
+from .charts import Ball, Chart
+from .monomials import monomials
 
 
 class ProjectedChart(Chart):
@@ -88,6 +88,8 @@ class ProjectedChart(Chart):
         found = iterate(evaluate, state, tol=tol, max_steps=30)
         x = found.value[:, : self.ambient_dim]
         near = (x - self.graph(z64)).norm(dim=-1) < self.clearance
+        if M.needs_guard:
+            near &= M.guard(x)
         shape = z.shape[:-1]
         return Projection(
             x.reshape(*shape, self.ambient_dim).to(z.dtype),
