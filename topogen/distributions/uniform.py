@@ -58,6 +58,7 @@ class Uniform(ManifoldDistribution):
         validate_args: bool | None = None,
     ) -> None:
         M, atlas = _set_and_charts(manifold, atlas)
+        self.tol = tol
         self.charted = None if atlas is None else EnergyOn(atlas, _flat, tol=tol)
         if self.charted is None:
             volume, error = _own_volume(M)

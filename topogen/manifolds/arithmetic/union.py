@@ -16,8 +16,7 @@ from ...homology import Homology
 from ..base import Manifold, Projection, membership_tolerance
 from .contact import Contact, find_contact
 from .homology import mayer_vietoris
-from .intersection import one_space
-from .points import sampler_of, some_points
+from .points import one_space, sampler_of, some_points
 
 # points of each part, to find what parts share
 _COUNT = 4096
