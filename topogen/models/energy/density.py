@@ -34,6 +34,8 @@ _MAX_NODES = {1: 20_000, 2: 50_000, 3: 50_000}
 _DRAWS = 20_000
 # points that tell the components apart
 _ANCHORS = 2000
+# of a tube's draws there are fewer; chains then give the noise
+_NOISE = 10_000
 # starts of chains that are kept with the model
 _STARTS = 500
 _LEAST = 20
@@ -293,7 +295,7 @@ class ImplicitDensity(Model):
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)
         if self.objective in ("score", "contrastive_divergence"):
-            self._balance(x, noise, generator)
+            self._balance(x, generator)
         E.requires_grad_(False)
         self.fitted = True
         if charts is not None:
@@ -309,16 +311,17 @@ class ImplicitDensity(Model):
         return Measure(self.draws, effective, volume, error)
 
     def _look_for_measure(self, x: Tensor, generator: torch.Generator) -> Measure | None:
-        """Draws for the fit; others, on which E was not fitted, are kept for log Z."""
+        """Draws for the fit, where there are many; others, that E is not fitted to, for log Z."""
         self._volume, self.draws, self.remark = None, self.draws[:0], ""
         try:
-            noise, kept = find_measure(self.manifold, x, generator).halves()
+            found = find_measure(self.manifold, x, generator)
         except UnsupportedError as error:
             self.remark = f"the volume of the set could not be estimated: {error}"
             warnings.warn(
                 f"ImplicitDensity is unnormalized; {self.remark}", UserWarning, stacklevel=2
             )
             return None
+        noise, kept = found.halves() if found.effective >= _NOISE else (None, found)
         self.draws, self._volume = kept.points, (kept.volume, kept.error, kept.effective)
         return noise
 
@@ -348,7 +351,8 @@ class ImplicitDensity(Model):
         if noise is not None:
             u, volume = noise.points, noise.volume
         else:
-            u, volume = uniform_draws(M, _DRAWS, self.starts, generator), M.volume or 1.0
+            u = uniform_draws(M, _DRAWS, self.starts, generator)
+            volume = M.volume or (1.0 if self._volume is None else self._volume[0])
         share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
         return Reference(u, share, math.log(volume))
 
@@ -362,7 +366,7 @@ class ImplicitDensity(Model):
             self.constant_error = float((constant + log_z).abs().max())
 
     @torch.no_grad()
-    def _balance(self, x: Tensor, noise: Measure | None, generator: torch.Generator) -> None:
+    def _balance(self, x: Tensor, generator: torch.Generator) -> None:
         """Give each component of M its share of the data, by a constant in E."""
         x = x[torch.randperm(x.shape[0], generator=generator)[:_ANCHORS]]
         part = self.manifold.components(x)
@@ -372,12 +376,13 @@ class ImplicitDensity(Model):
         shares = part.bincount() / part.numel()
         if shares.numel() == 1:
             return
-        if self._levels is None and noise is None:
+        measure = self._measure()
+        if self._levels is None and measure is None:
             raise UnsupportedError(
                 f"expected a connected set for objective={self.objective!r} above dimension 3, "
                 f"got {shares.numel()} components, whose masses it does not see; take 'nce'"
             )
-        q = self._reference(noise, generator)
+        q = self._reference(measure, generator)
         of_node = part[nearest_row(x, q.points)]
         log_mass = q.log_share + q.log_volume - self.energy(q.points)
         constants = [

@@ -18,9 +18,9 @@ from ...sampling.estimate import VolumeEstimate
 from ...sampling.rays import Rays
 from ...sampling.tube import Tube
 
-# random lines, or ambient points near M
+# random lines, or ambient points near M: the nearest point of each takes a solve
 _LINES = 20_000
-_DRAWS = 15_000
+_DRAWS = 10_000
 _LEAST = 500
 # above this codimension hardly a point of the region lies in the tube
 _MAX_CODIM = 6
