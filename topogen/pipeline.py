@@ -18,6 +18,7 @@ from . import storage
 from ._version import versions
 from .distributions.base import ManifoldDistribution
 from .distributions.bumps import BumpMixture
+from .distributions.uniform import Uniform
 from .errors import InvalidPoints, SaveError, TrainingError
 from .homology import Homology
 from .manifolds.atlas import Atlas
@@ -326,7 +327,8 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
 def save(thing: Any, path: str | Path) -> None:
     """Write a result of :func:`learn`, or a set, atlas or law of topogen, to one safetensors file.
 
-    Tensors, and JSON in the metadata; never pickle. The data themselves are not written.
+    Tensors, and JSON in the metadata; never pickle. The data themselves are not written. Laws are
+    learned ones, and :class:`Uniform`.
 
     Raises:
         SaveError: it holds a function of the user's own, or the place cannot be written.
@@ -335,6 +337,8 @@ def save(thing: Any, path: str | Path) -> None:
         storage.write(path, thing.model, {"learned": _record(thing)})
     elif isinstance(thing, nn.Module):
         storage.write(path, thing)
+    elif isinstance(thing, Uniform):
+        storage.write_uniform(path, thing)
     else:
         raise SaveError(
             f"expected a LearnResult, or a set, atlas or law of topogen, got "
@@ -351,7 +355,7 @@ def load(path: str | Path) -> Any:
     """
     module, record = storage.read(path)
     if "learned" not in record:
-        return module
+        return storage.uniform_of(module, record)
     if not isinstance(module, Model):
         raise SaveError(f"{path}: expected a learned law, got a {type(module).__name__}")
     kept = record["learned"]

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ._version import __version__ as VERSION
+from .distributions.uniform import Uniform
 from .errors import SaveError
+from .homology import Homology
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
 from .manifolds.charts import Chart, Domain
@@ -46,6 +48,24 @@ _ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ProjectedAtlas": lambda a: {"manifold": a.manifold, "charts": a.wanted},
     "FunctionChart": lambda c: {"decode": c.psi, "encode": c.phi, "domain": c.domain},
     "Ball": lambda b: {"dim": b.dim, "radius": float(b.radius)},
+    "Union": lambda M: {
+        "points": M.points,
+        "atol": M.atol_shared,
+        "homology": M._homology,
+        "seed": M.seed,
+    },
+    # what the search found: it needs parts that are fitted, and these get their state later
+    "Intersection": lambda M: {
+        "homology": M._homology,
+        "found": M.found,
+        "transversality": M.transversality,
+    },
+}
+# classes made from any number of sets, all in `parts`
+_OF_PARTS = ("Union", "Intersection")
+_REFUSED = {
+    "Restriction": "it holds an inequality, which is a function of the user's; save its "
+    "`manifold`, and restrict that again once it is loaded",
 }
 
 
@@ -55,10 +75,12 @@ def _encode(value: Any, path: str) -> Any:
         return value
     if isinstance(value, Tensor):
         return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).split(".")[1]}
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module) and type(value) is not nn.ModuleList:
         return describe(value, path)
+    if isinstance(value, Homology):
+        return {"homology": [[p, list(numbers)] for p, numbers in value.betti.items()]}
     if isinstance(value, list | tuple | nn.ModuleList):
-        return {"list": [_encode(v, f"{path}[{i}]") for i, v in enumerate(value)]}
+        return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
     if callable(value):
         raise SaveError(
             f"{path}: a function cannot be written to a file "
@@ -68,6 +90,11 @@ def _encode(value: Any, path: str) -> Any:
     raise SaveError(
         f"{path}: {type(value).__name__} cannot be written to a file; pass plain numbers"
     )
+
+
+def _place(path: str, i: int, value: Any) -> str:
+    kind = f" ({type(value).__name__})" if isinstance(value, nn.Module) else ""
+    return f"{path}[{i}]{kind}"
 
 
 def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
@@ -84,26 +111,22 @@ def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
             f"{type(module).__module__}.{name}; "
             "save its state_dict yourself, and build it again from its class"
         )
+    if name in _REFUSED:
+        raise SaveError(f"{path}: {name} cannot be written to a file: {_REFUSED[name]}")
     if name in _ARGUMENTS:
         arguments = _ARGUMENTS[name](module)
     else:
         arguments = {}
-        for parameter in inspect.signature(type(module)).parameters.values():
-            if (
-                parameter.kind is parameter.VAR_POSITIONAL
-                or parameter.kind is parameter.VAR_KEYWORD
-            ):
+        held = vars(module) | module._buffers | module._parameters | module._modules
+        for parameter in inspect.signature(type(module)).parameters:
+            if parameter not in held:
                 raise SaveError(
-                    f"{path}: {name} cannot be written to a file; save the points it was made from"
+                    f"{path}: {name} does not keep its argument {parameter!r}, so it "
+                    "cannot be written to a file; save what it is made from"
                 )
-            held = vars(module) | module._buffers | module._parameters | module._modules
-            if parameter.name in held:
-                arguments[parameter.name] = held[parameter.name]
-            else:
-                raise SaveError(
-                    f"{path}: {name} does not keep its argument {parameter.name!r}, so it "
-                    "cannot be written to a file"
-                )
+            arguments[parameter] = held[parameter]
+    if name in _OF_PARTS:
+        arguments = {"parts": module.parts, **arguments}
     return {
         "class": name,
         "arguments": {k: _encode(v, f"{path}.{k}") for k, v in arguments.items()},
@@ -117,6 +140,8 @@ def _decode(value: Any) -> Any:
         return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
     if "list" in value:
         return [_decode(v) for v in value["list"]]
+    if "homology" in value:
+        return Homology(dict(value["homology"]))
     return build(value)
 
 
@@ -129,7 +154,9 @@ def build(description: Mapping[str, Any]) -> nn.Module:
             f"expected a class of topogen {VERSION}, got {name!r}; update topogen, or save the "
             "model again"
         )
-    return classes[name](**{k: _decode(v) for k, v in description["arguments"].items()})
+    arguments = {k: _decode(v) for k, v in description["arguments"].items()}
+    parts = arguments.pop("parts") if name in _OF_PARTS else ()
+    return classes[name](*parts, **arguments)
 
 
 def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None = None) -> None:
@@ -210,6 +237,23 @@ def read_into(path: str | Path, module: nn.Module) -> dict[str, Any]:
         )
     _restore(module, header, tensors)
     return header["record"]
+
+
+def write_uniform(path: str | Path, law: Uniform) -> None:
+    """Write a uniform law: its set, or the charts that it is normalised by, and how.
+
+    Raises:
+        SaveError: as :func:`write`.
+    """
+    held = law.manifold if law.charted is None else law.charted.atlas
+    write(path, held, {"uniform": {"tol": law.tol, "validate_args": law._validate_args}})
+
+
+def uniform_of(module: nn.Module, record: Mapping[str, Any]) -> nn.Module | Uniform:
+    """The law that :func:`write_uniform` wrote; any other module as it is."""
+    if "uniform" in record and isinstance(module, Manifold | Atlas):
+        return Uniform(module, **record["uniform"])
+    return module
 
 
 def _restore(module: nn.Module, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -67,6 +67,7 @@ class Uniform(ManifoldDistribution):
         given = atlas is not None
         if atlas is None and not knows_uniform(M):
             atlas = charts_of(M)
+        self.tol = tol
         self.charted = None if atlas is None else EnergyOn(atlas, _flat, tol=tol)
         if self.charted is None:
             volume, error = own_volume(M)

@@ -151,6 +151,12 @@ class AtlasDensity(Model):
         bumps = _Bumps.spread(
             everywhere, _BUMPS.get(M.dim, _BUMPS_ABOVE), int(order[0]), self.atlas
         )
+        if bumps.chart.numel() == 0:
+            raise InvalidPoints(
+                f"expected charts with room for bumps, got none in {len(list(self.atlas))}: the "
+                f"points fill no part of a set of dimension {M.dim}; give more different points, "
+                "or another dimension"
+            )
         at_data, at_uniform = bumps.densities(data), bumps.densities(uniform)
         held = order[: max(int(_HELD_OUT * n), 5)].numpy()
         kept = order[held.size :].numpy()

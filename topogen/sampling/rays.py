@@ -231,7 +231,10 @@ class Rays:
 
     def volume(self, lines: int = 50_000) -> VolumeEstimate:
         """The area of M. The standard error is over lines; the bias is what the grid missed."""
-        found = self.cast(max(lines, 2))
+        return self.measured(self.cast(max(lines, 2)))
+
+    def measured(self, found: RaySample) -> VolumeEstimate:
+        """The area of M from lines that were cast, two or more."""
         hits = found.hits.double()
         D = self.M.ambient_dim
         factor = ball_volume(D - 1, found.radius) / mean_cosine(D)

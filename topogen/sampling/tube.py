@@ -216,7 +216,10 @@ class Tube:
         The bias counts failed solves, folds, and the share of fibres that leave the region, or
         come nearer to another part of M.
         """
-        found = self.cast(max(draws, 2))
+        return self.measured(self.cast(max(draws, 2)))
+
+    def measured(self, found: TubeSample) -> VolumeEstimate:
+        """The volume of M from proposals that were cast, two or more."""
         w = found.weights
         out, crossed = (float(bad.double().mean()) for bad in self._fibres(found))
         k = self.M.ambient_dim - self.M.dim

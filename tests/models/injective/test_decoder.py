@@ -7,6 +7,7 @@ import torch
 
 import topogen as tg
 from topogen import calculus
+from topogen.errors import TrainingError
 from topogen.manifolds.bases import product, standard
 from topogen.models.injective.decoder import Decoder, SpectralDecoder
 from topogen.models.injective.feet import foot_points
@@ -194,3 +195,10 @@ def test_ellipse_length_by_quadrature(known):
     b, w = g.base.nodes(60)
     length = 2 * math.pi * float(w @ calculus.log_gram(g.value_and_jacobian(b)[1]).exp())
     assert length == pytest.approx(9.688448220547675, rel=1e-12)
+
+
+def test_latent_points_in_one_place_are_refused():
+    decoder = SpectralDecoder(standard("circle"), 4, 2)
+    b = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(50, 1)
+    with pytest.raises(TrainingError, match="spread over the base"):
+        decoder.regress(b, torch.zeros(50, 2, dtype=torch.float64), 0.0)

@@ -17,7 +17,7 @@ from ...errors import TopogenError
 from ...homology import Homology
 from ..base import Manifold, Projection, iterate, projection_tolerance
 from .curves import trace
-from .points import distinct, gap, some_points
+from .points import distinct, gap, one_space, some_points
 
 _COUNT = 1024
 # of those, the ones closest to all parts
@@ -63,6 +63,8 @@ class Intersection(Manifold):
             the samplers of the parts, or from projected normal vectors.
         homology: Betti numbers, where known; in dimensions 0 and 1 they are found.
         seed: of the search.
+        found: points of the intersection; with them there is no search.
+        transversality: the least :math:`\sigma_{\min}(N)`, where it is known too.
 
     Attributes:
         transversality: the least :math:`\sigma_{\min}(N)` found.
@@ -92,6 +94,8 @@ class Intersection(Manifold):
         points: Float[Tensor, "n D"] | None = None,
         homology: Homology | None = None,
         seed: int = 0,
+        found: Float[Tensor, "m D"] | None = None,
+        transversality: float | None = None,
     ) -> None:
         super().__init__()
         self.ambient_dim = one_space(parts)
@@ -104,14 +108,13 @@ class Intersection(Manifold):
                 "in general, and where they do the intersection is not stable"
             )
         self.parts = nn.ModuleList(parts)
-        self.scale = max(M.scale for M in parts)
-        # the normal bundles of orientable sets are orientable, hence that of the intersection
-        self.orientable = True if self.dim <= 1 or all(M.orientable for M in parts) else None
         self.transversality = 1.0
         self._homology = homology
         generator = torch.Generator().manual_seed(seed)
-        self.found = self._search(generator, points)
-        self.transversality = self._least_sigma(generator)
+        self.found = self._search(generator, points) if found is None else found
+        if transversality is None:
+            transversality = self._least_sigma(generator)
+        self.transversality = transversality
 
     def listed(self) -> list[Manifold]:
         """The parts."""
@@ -329,6 +332,17 @@ class Intersection(Manifold):
         return self._frame(x)[..., : self.ambient_dim - self.dim]
 
     # -- what is known of it ----------------------------------------------------------------------
+    # properties: a part that is loaded gets its state after its place here
+
+    @property
+    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The largest of the parts."""
+        return max(M.scale for M in self.listed())
+
+    @property
+    def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Normal bundles of orientable sets are orientable, hence that of the intersection."""
+        return True if self.dim <= 1 or all(M.orientable for M in self.listed()) else None
 
     @cached_property
     def _pieces(self) -> tuple[int, float, float] | None:
@@ -369,21 +383,3 @@ class Intersection(Manifold):
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"dim={self.dim}, transversality={self.transversality:.3g}"
-
-
-def one_space(parts: tuple[Manifold, ...]) -> int:
-    """The dimension D of the space that holds all parts.
-
-    Raises:
-        ValueError: fewer than two parts, or parts in different spaces.
-    """
-    wrong = [type(M).__name__ for M in parts if not isinstance(M, Manifold)]
-    if wrong or len(parts) < 2:
-        got = wrong[0] if wrong else len(parts)
-        raise ValueError(f"expected two sets or more, got {got}; pass A, B")
-    dims = [M.ambient_dim for M in parts]
-    if len(set(dims)) > 1:
-        raise ValueError(
-            f"expected sets in one R^D, got {', '.join(f'R^{D}' for D in dims)}; embed them in one"
-        )
-    return dims[0]

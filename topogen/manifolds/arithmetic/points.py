@@ -60,7 +60,7 @@ def some_points(
     M: Manifold,
     n: int,
     generator: torch.Generator,
-    near: Float[Tensor, "m D"] | None = None,
+    near: Float[Tensor, "p D"] | None = None,
 ) -> Float[Tensor, "m D"]:
     """About n points of M that spread over it, of no particular law; fewer where few were found.
 
@@ -128,3 +128,21 @@ def gap(
             return min(new, least), True
         least = new
     return least, False
+
+
+def one_space(parts: tuple[Manifold, ...]) -> int:
+    """The dimension D of the space that holds all parts.
+
+    Raises:
+        ValueError: fewer than two parts, or parts in different spaces.
+    """
+    wrong = [type(M).__name__ for M in parts if not isinstance(M, Manifold)]
+    if wrong or len(parts) < 2:
+        got = wrong[0] if wrong else len(parts)
+        raise ValueError(f"expected two sets or more, got {got}; pass A, B")
+    dims = [M.ambient_dim for M in parts]
+    if len(set(dims)) > 1:
+        raise ValueError(
+            f"expected sets in one R^D, got {', '.join(f'R^{D}' for D in dims)}; embed them in one"
+        )
+    return dims[0]

@@ -16,8 +16,7 @@ from ...homology import Homology
 from ..base import Manifold, Projection, membership_tolerance
 from .contact import Contact, find_contact
 from .homology import mayer_vietoris
-from .intersection import one_space
-from .points import of_part, sampler_of, some_points
+from .points import of_part, one_space, sampler_of, some_points
 
 if TYPE_CHECKING:
     from ..atlas import Atlas

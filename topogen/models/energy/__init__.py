@@ -3,6 +3,8 @@
 from .chained import ChainedEnergy as ChainedEnergy
 from .chained import estimate_log_z as estimate_log_z
 from .density import ImplicitDensity as ImplicitDensity
+from .measure import Measure as Measure
+from .measure import find_measure as find_measure
 from .partition import Draws as Draws
 from .partition import bridge as bridge
 from .partition import estimate as estimate

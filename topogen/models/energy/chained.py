@@ -15,27 +15,33 @@ from ...errors import UnsupportedError
 from ...manifolds.base import Manifold
 from ...sampling.chains import ChainResult
 from ...sampling.random_walk import random_walk
+from .measure import Measure
 from .partition import Draws, Method, Sampler, estimate
 
 _CHAINS = 200
 # transitions between two draws of a chain
 _THIN = 10
+# error of log Z from uniform draws alone, in nats, below which there is no need of chains
+_GOOD = 0.05
 
 
 class ChainedEnergy(ManifoldDistribution):
     r"""The law :math:`p = e^f / Z` on a set of any dimension, drawn by the tangent random walk.
 
-    log Z is an estimate from samples, and `log_z_error` its standard error. Where the volume of
-    M is not known, V = 1 stands for it and the likelihood is "unnormalized"; else it is "exact"
-    where the error is at most 1e-3 nats, and "estimated" above.
+    log Z is an estimate from samples, and `log_z_error` its standard error, that of the volume
+    included. The volume is that of M where it is known, else that of `measure`; where there is
+    neither, V = 1 stands for it and the likelihood is "unnormalized". Else it is "exact" where
+    the error is at most 1e-3 nats, and "estimated" above.
 
     Args:
         manifold: M.
         log_density: f, points (n, D) to values (n,), in nats; row-wise.
         start: points near M from which the chains start, all over where p has its mass; not
             used where M has a uniform sampler.
-        method: how log Z is estimated.
+        method: how log Z is estimated; None takes the draws of `measure` alone where they give it
+            to .05 nats, else "bridge".
         seed: of the draws that log Z is estimated from.
+        measure: the volume and uniform draws of a set that does not know its volume.
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
@@ -54,13 +60,16 @@ class ChainedEnergy(ManifoldDistribution):
         log_density: Callable[[Tensor], Tensor],
         start: Float[Tensor, "n D"],
         *,
-        method: Method = "bridge",
+        method: Method | None = None,
         seed: int = 0,
+        measure: Measure | None = None,
         validate_args: bool | None = None,
     ) -> None:
         self.log_density, self.start = log_density, start
-        self.log_z = estimate_log_z(manifold, log_density, start, method=method, seed=seed)
-        known = manifold.volume is not None
+        self.log_z = estimate_log_z(
+            manifold, log_density, start, method=method, seed=seed, measure=measure
+        )
+        known = manifold.volume is not None or measure is not None
         super().__init__(
             manifold,
             likelihood=likelihood_of(self.log_z.error) if known else "unnormalized",
@@ -82,28 +91,36 @@ def estimate_log_z(
     log_density: Callable[[Tensor], Tensor],
     start: Float[Tensor, "n D"],
     *,
-    method: Method = "bridge",
+    method: Method | None = None,
     seed: int = 0,
+    measure: Measure | None = None,
 ) -> LogZ:
-    """Log Z of a log density on M from chains; V = 1 where the volume of M is not known.
+    """Log Z of a log density on M from chains; V = 1 where no volume is known.
 
     Args:
         M: the set.
         log_density: f, points (n, D) to values (n,).
         start: points near M from which chains start.
         method: "importance" (uniform draws alone), "bridge" (these and draws of the law), or
-            "thermodynamic" (draws of the laws in between).
+            "thermodynamic" (draws of the laws in between); None as in :class:`ChainedEnergy`.
         seed: of the draws.
+        measure: the volume and uniform draws of a set that does not know its volume.
 
     Raises:
         SamplingError: the chains raise an alarm.
         UnsupportedError: the volume of M is infinite.
     """
-    volume, error = (1.0, 0.0) if M.volume is None else (M.volume, M.volume_error or 0.0)
+    volume, error = (1.0, 0.0) if measure is None else (measure.volume, measure.error)
+    if M.volume is not None:
+        volume, error, measure = M.volume, M.volume_error or 0.0, None
     if not 0 < volume < math.inf:
         raise UnsupportedError(f"expected a set of finite volume, got volume {volume}")
-    sampler = chains(M, log_density, start, torch.Generator().manual_seed(seed))
-    return estimate(sampler, volume, method, volume_error=error)
+    sampler = chains(M, log_density, start, torch.Generator().manual_seed(seed), measure)
+    if method is None and measure is not None:
+        log_z = estimate(sampler, volume, "importance")
+        if log_z.error <= _GOOD:
+            return LogZ(log_z.value, math.hypot(log_z.error, error / volume), log_z.method)
+    return estimate(sampler, volume, method or "bridge", volume_error=error)
 
 
 def chains(
@@ -111,11 +128,15 @@ def chains(
     log_density: Callable[[Tensor], Tensor],
     start: Float[Tensor, "n D"],
     generator: torch.Generator,
+    measure: Measure | None = None,
 ) -> Sampler:
     """Draws of :math:`e^{t f}` on M by chains, and of the uniform law by its sampler if any."""
+    exact = _sampler(M)
 
     def draw(t: float, n: int) -> Draws:
-        exact: Callable[..., Tensor] | None = getattr(M, "sample_uniform", None)
+        if t == 0 and measure is not None:
+            with torch.no_grad():
+                return Draws(evaluate(log_density, measure.points), measure.effective)
         if t == 0 and exact is not None:
             with torch.no_grad():
                 return Draws(evaluate(log_density, exact(n, generator)), float(n))
@@ -134,10 +155,15 @@ def uniform_draws(
     M: Manifold, n: int, start: Float[Tensor, "m D"], generator: torch.Generator
 ) -> Float[Tensor, "n D"]:
     """Uniform draws of M: by its exact sampler where it has one, else by chains."""
-    sampler: Callable[..., Tensor] | None = getattr(M, "sample_uniform", None)
+    sampler = _sampler(M)
     if sampler is not None:
         return sampler(n, generator)
     return _walk(M, None, start, _CHAINS, -(-n // _CHAINS), generator).points[:n]
+
+
+def _sampler(M: Manifold) -> Callable[..., Tensor] | None:
+    """The exact sampler of M; sets made of others have one only where they know their volume."""
+    return getattr(M, "sample_uniform", None) if M.volume is not None else None
 
 
 def _walk(
@@ -153,7 +179,7 @@ def _walk(
     Raises:
         SamplingError: there is an alarm.
     """
-    known = getattr(M, "sample_uniform", None) is not None
+    known = _sampler(M) is not None
     index = torch.randint(start.shape[0], (count,), generator=generator)
     return random_walk(
         M,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Literal, cast
 
@@ -20,6 +21,7 @@ from ..projected import ProjectedAtlas
 from .chained import ChainedEnergy, estimate_log_z, uniform_draws
 from .contrastive import contrast
 from .descent import descend
+from .measure import Measure, find_measure
 from .network import Energies
 from .objectives import MaximumLikelihood, NoiseContrast, Objective, Reference, ScoreMatching
 from .partition import Draws, Method, estimate
@@ -32,6 +34,8 @@ _MAX_NODES = {1: 20_000, 2: 50_000, 3: 50_000}
 _DRAWS = 20_000
 # points that tell the components apart
 _ANCHORS = 2000
+# of a tube's draws there are fewer; chains then give the noise
+_NOISE = 10_000
 # starts of chains that are kept with the model
 _STARTS = 500
 _LEAST = 20
@@ -56,9 +60,12 @@ class ImplicitDensity(Model):
     the data, by a constant on each.
 
     With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyOn`: log Z by
-    quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is a bridge
-    estimate and samples come from chains; see
-    :class:`~topogen.models.energy.chained.ChainedEnergy`.
+    quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is an
+    estimate, and samples come from chains; see
+    :class:`~topogen.models.energy.chained.ChainedEnergy`. A set that does not know its volume is
+    measured by random lines or by the tube about it, whose draws stand for its uniform law and
+    whose error `log_z_error` holds; where neither applies, a warning says why, and the law is
+    "unnormalized".
 
     The weights are frozen but during the fit; ``model.requires_grad_()`` lets gradients of log p
     flow into them, those of log Z included.
@@ -82,6 +89,7 @@ class ImplicitDensity(Model):
         lost: share of the data that did not project onto M.
         off: share that did, but from farther than the tolerance of M: they are read as their
             projections in the fit, and the law gives them density 0.
+        remark: why the law is "unnormalized"; empty where it is not.
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
@@ -97,6 +105,7 @@ class ImplicitDensity(Model):
     starts: Tensor
     anchors: Tensor
     offset: Tensor
+    draws: Tensor
 
     def __init__(
         self,
@@ -136,7 +145,9 @@ class ImplicitDensity(Model):
         self.energy.requires_grad_(False)
         self.constant = self.constant_error = math.nan
         self.lost = self.off = 0.0
-        for name in ("starts", "anchors", "offset"):
+        self.remark = ""
+        self._volume: tuple[float, float, float] | None = None
+        for name in ("starts", "anchors", "offset", "draws"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self._levels: Levels | None = None
         self._per_axis: int | None = None
@@ -157,7 +168,8 @@ class ImplicitDensity(Model):
 
         charts = self._charts()
         if charts is None:
-            return ChainedEnergy(self.manifold, log_density, self.starts, validate_args=False)
+            M, measure = self.manifold, self._measure()
+            return ChainedEnergy(M, log_density, self.starts, measure=measure, validate_args=False)
         levels = self._levels
         if levels is None:
             # a loaded law has the nodes of the saved one, and so the same sampler: 3/2 c, rounded
@@ -189,9 +201,8 @@ class ImplicitDensity(Model):
         law = self.forward()
         if not isinstance(law, EnergyOn):
             if method != "quadrature":
-                return estimate_log_z(
-                    self.manifold, law.log_density, self.starts, method=method, seed=seed
-                )
+                M, f, measure = self.manifold, law.log_density, self._measure()
+                return estimate_log_z(M, f, self.starts, method=method, seed=seed, measure=measure)
             raise UnsupportedError(
                 f"expected dimension <= 3 for quadrature, got {self.manifold.dim}; take 'bridge'"
             )
@@ -220,14 +231,17 @@ class ImplicitDensity(Model):
         """The plain numbers of the fit."""
         numbers = {k: getattr(self, k) for k in ("constant", "constant_error", "lost", "off")}
         per_axis = None if self._levels is None else self._levels.per_axis
-        return {**super().get_extra_state(), **numbers, "per_axis": per_axis}
+        measured = {"volume": self._volume, "remark": self.remark}
+        return {**super().get_extra_state(), **numbers, **measured, "per_axis": per_axis}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.constant, self.constant_error = state["constant"], state["constant_error"]
         self.lost, self.off = state["lost"], state["off"]
-        self._levels, self._per_axis = None, state["per_axis"]
+        volume = state["volume"]
+        self._volume = None if volume is None else (volume[0], volume[1], volume[2])
+        self._levels, self._per_axis, self.remark = None, state["per_axis"], state["remark"]
 
     def _energy(self, x: Tensor) -> Tensor:
         """E, with the constant of the component that x lies on."""
@@ -265,6 +279,9 @@ class ImplicitDensity(Model):
         charts = self._charts()
         self._levels = None if charts is None else Levels.of(charts)
         yield {"points": x.shape[0], "lost": self.lost, "off": self.off}
+        noise = None
+        if charts is None and M.volume is None:
+            noise = self._look_for_measure(x, generator)
         E = self.energy.requires_grad_(True)
         E.precision(torch.float64)
         E.start(x, generator)
@@ -272,7 +289,7 @@ class ImplicitDensity(Model):
             done = yield from contrast(E, x, M, generator)
         else:
             E.precision(torch.float32)
-            objective = self._objective(x, generator)
+            objective = self._objective(x, noise, generator)
             done = yield from descend(E, objective, generator)
             E.precision(torch.float64)
             if isinstance(objective, NoiseContrast):
@@ -286,7 +303,31 @@ class ImplicitDensity(Model):
             yield {"log_z": log_z.value, "log_z_error": log_z.error}
         return done
 
-    def _objective(self, x: Tensor, generator: torch.Generator) -> Objective:
+    def _measure(self) -> Measure | None:
+        """The volume and the uniform draws that the fit found."""
+        if self._volume is None:
+            return None
+        volume, error, effective = self._volume
+        return Measure(self.draws, effective, volume, error)
+
+    def _look_for_measure(self, x: Tensor, generator: torch.Generator) -> Measure | None:
+        """Draws for the fit, where there are many; others, that E is not fitted to, for log Z."""
+        self._volume, self.draws, self.remark = None, self.draws[:0], ""
+        try:
+            found = find_measure(self.manifold, x, generator)
+        except UnsupportedError as error:
+            self.remark = f"the volume of the set could not be estimated: {error}"
+            warnings.warn(
+                f"ImplicitDensity is unnormalized; {self.remark}", UserWarning, stacklevel=2
+            )
+            return None
+        noise, kept = found.halves() if found.effective >= _NOISE else (None, found)
+        self.draws, self._volume = kept.points, (kept.volume, kept.error, kept.effective)
+        return noise
+
+    def _objective(
+        self, x: Tensor, noise: Measure | None, generator: torch.Generator
+    ) -> Objective:
         M, E = self.manifold, self.energy
         if self.objective == "score":
             if not M.closed:
@@ -295,21 +336,25 @@ class ImplicitDensity(Model):
                     "its identity fails; take objective='nce'"
                 )
             return ScoreMatching(E, x, M)
-        reference = self._reference(generator)
+        reference = self._reference(noise, generator)
         if self.objective == "nce":
             return NoiseContrast(E, x, reference, self.noise_ratio)
         return MaximumLikelihood(E, x, reference)
 
-    def _reference(self, generator: torch.Generator) -> Reference:
+    def _reference(self, noise: Measure | None, generator: torch.Generator) -> Reference:
         """What stands for the uniform law of M: quadrature nodes, or draws."""
         if self._levels is not None:
             q = self._levels.fine
             total = q.weights.sum()
             return Reference(q.points, (q.weights / total).log(), float(total.log()))
         M = self.manifold
-        u = uniform_draws(M, _DRAWS, self.starts, generator)
+        if noise is not None:
+            u, volume = noise.points, noise.volume
+        else:
+            u = uniform_draws(M, _DRAWS, self.starts, generator)
+            volume = M.volume or (1.0 if self._volume is None else self._volume[0])
         share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
-        return Reference(u, share, math.log(M.volume) if M.volume is not None else 0.0)
+        return Reference(u, share, math.log(volume))
 
     @torch.no_grad()
     def _check(self, constant: Tensor) -> None:
@@ -331,14 +376,15 @@ class ImplicitDensity(Model):
         shares = part.bincount() / part.numel()
         if shares.numel() == 1:
             return
-        if self._levels is None:
+        measure = self._measure()
+        if self._levels is None and measure is None:
             raise UnsupportedError(
                 f"expected a connected set for objective={self.objective!r} above dimension 3, "
                 f"got {shares.numel()} components, whose masses it does not see; take 'nce'"
             )
-        q = self._levels.fine
+        q = self._reference(measure, generator)
         of_node = part[nearest_row(x, q.points)]
-        log_mass = q.weights.log() - self.energy(q.points)
+        log_mass = q.log_share + q.log_volume - self.energy(q.points)
         constants = [
             float(log_mass[of_node == k].logsumexp(0)) - math.log(share)
             for k, share in enumerate(shares.tolist())

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...errors import UnsupportedError
+from ...errors import InvalidPoints, UnsupportedError
 from .framing import SolidAngle, seifert, smooth_frames
 from .geometry import Geometry, cover
 
@@ -56,6 +56,9 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
 
     The sign cocycle :math:`\mathrm{sign} \det N_i^\top N_j` over neighbours is a coboundary iff
     the normal bundle is orientable, iff M is.
+
+    Raises:
+        InvalidPoints: too few feet, so that they have no neighbours to compare signs with.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import (
@@ -68,6 +71,12 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
     p, d = geometry.p, geometry.T.shape[-1]
     rows = landmarks(geometry, _LANDMARKS, generator)
     K = _NEIGHBOURS.get(d, 14)
+    if rows.shape[0] <= K:
+        raise InvalidPoints(
+            f"expected points that lie along a set of dimension {d}, got points that agree on one "
+            f"at {rows.shape[0]} places only, of at least {K + 1} (a grid of integers, repeated "
+            "points, or much noise); give more different points, or another dimension"
+        )
     near = np.asarray(KDTree(p[rows].numpy()).query(p[rows].numpy(), K + 1)[1])[:, 1:]
     i = torch.arange(rows.shape[0]).repeat_interleave(K)
     j = torch.from_numpy(near).reshape(-1)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ... import calculus
+from ...errors import InvalidPoints
 from ..local import LocalPolynomials
 
 # Directions in which the points spread less than this (rms, in units of the whole) are constants:
@@ -23,6 +24,7 @@ _NEIGHBOURS = {1: 12, 2: 24}
 # feet of data, and feet between them; fewer where each costs more
 _MANY = 8
 _FEET = {1: (8000, 2000), 2: (8000, 4000)}
+_LEAST_FEET = 10
 _BOX_MARGIN = 0.15
 _ROWS = 2048
 # feet farther from the median of their neighbours, in units of the spacing, are dropped
@@ -111,6 +113,9 @@ def local_geometry(
 
     The points between are drawn next to data in proportion to the free space around these, so that
     uneven data get an even set of feet.
+
+    Raises:
+        InvalidPoints: hardly a point has a foot.
     """
     from scipy.spatial import KDTree
 
@@ -127,6 +132,12 @@ def local_geometry(
     offset = (base.value - z)[good].norm(dim=-1).sort().values
     noise = float(offset[: math.ceil(_CLOSEST * len(offset))].square().mean().sqrt())
     p, h = base.value[good], h[good]
+    if p.shape[0] < _LEAST_FEET:
+        raise InvalidPoints(
+            f"expected points near a set of dimension {d}, got {p.shape[0]} of {z.shape[0]} that "
+            "their neighbours agree with (a grid of integers, repeated points, or much noise); "
+            "give more different points, or another dimension"
+        )
     T = local.tangent_basis(p)
     # such data say better than any fit where M is
     on = z[good] if noise < _NOISELESS else p

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ... import calculus
+from ...errors import TrainingError
 from ...manifolds.bases import Base, Spectrum
 from ...manifolds.bases.factors import Round
 
@@ -116,10 +117,19 @@ class SpectralDecoder(Decoder):
 
         C has the least :math:`\tfrac1n\sum |x_i - C \varphi(b_i)|^2 + \mathrm{ridge} \sum_k (1 +
         \nu_k)^2 |C_k|^2`, nu the squared frequencies.
+
+        Raises:
+            TrainingError: the equations are singular: the points b fill no part of the base.
         """
         gram, right = normal_equations(self.spectrum, b, x)
         penalty = ridge * len(x) * (1 + self.spectrum.frequency.to(x)).square()
-        factor = torch.linalg.cholesky(gram + penalty.diag())
+        factor, singular = torch.linalg.cholesky_ex(gram + penalty.diag())
+        if int(singular):
+            raise TrainingError(
+                f"expected latent points spread over the base, got {len(b)} that "
+                f"{len(penalty)} functions on it cannot tell apart; the data may not have this "
+                "base or dimension"
+            )
         self.coefficients = torch.cholesky_solve(right, factor)
 
 
