@@ -59,6 +59,8 @@ def _encode(value: Any, path: str) -> Any:
         return describe(value, path)
     if isinstance(value, list | tuple | nn.ModuleList):
         return {"list": [_encode(v, f"{path}[{i}]") for i, v in enumerate(value)]}
+    if isinstance(value, Mapping):
+        return {"map": {str(k): _encode(v, f"{path}.{k}") for k, v in value.items()}}
     if callable(value):
         raise SaveError(
             f"{path}: a function cannot be written to a file "
@@ -117,6 +119,8 @@ def _decode(value: Any) -> Any:
         return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
     if "list" in value:
         return [_decode(v) for v in value["list"]]
+    if "map" in value:
+        return {k: _decode(v) for k, v in value["map"].items()}
     return build(value)
 
 

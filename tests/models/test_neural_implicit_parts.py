@@ -12,6 +12,7 @@ from topogen.models.implicit.frames import orient, oriented_normals
 from topogen.models.implicit.framing import SolidAngle, rotation, smooth_frames
 from topogen.models.implicit.geometry import Geometry, cleared, principal_frame
 from topogen.models.implicit.network import SineNetwork
+from topogen.models.implicit.perceptron import Perceptron
 from topogen.models.implicit.region import Region
 from topogen.models.implicit.sets import linearize_leading, project_leading
 
@@ -45,6 +46,19 @@ def test_derivatives_of_the_network(network):
     assert torch.allclose(H.flatten(-3, -2), by_autodiff, atol=1e-11)
     v = torch.randn(z.shape, generator=generator(3), dtype=z.dtype)
     assert torch.allclose(net.phi_along(z, v), calculus.jvp(net.phi, z, v)[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_derivatives_of_the_perceptron(depth):
+    net = Perceptron(4, 3, width=6, depth=depth).requires_grad_(False)
+    net.draw(generator(0))
+    z = torch.randn(7, 4, generator=generator(1), dtype=torch.float64)
+    F, J, H = net.second(z)
+    assert torch.allclose(F, net(z), atol=1e-14)
+    assert torch.equal(J, net.linearize(z)[1])
+    assert torch.allclose(J, calculus.jacobian(net, z), atol=1e-14)
+    by_autodiff = calculus.jacobian(lambda y: calculus.jacobian(net, y).flatten(-2), z)
+    assert torch.allclose(H.flatten(-3, -2), by_autodiff, atol=1e-14)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

@@ -1,0 +1,106 @@
+"""Chains, curvature and derivatives on a torus that a network learned, in both forms.
+
+Chains are compared at 3 standard errors over independent chains: a right sampler misses that with
+probability .0027 each (seeds are fixed).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import topogen as tg
+from topogen.sampling import NormalSolver, random_walk
+
+pytestmark = pytest.mark.slow
+
+R, r = 1.0, 0.5
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def cos_phi(x: Tensor) -> Tensor:
+    """The cosine of the angle around the tube, whose mean is r / 2R."""
+    rho = x[..., :2].norm(dim=-1) - R
+    return rho / torch.hypot(rho, x[..., 2])
+
+
+@pytest.fixture(scope="module", params=[None, "residual"])
+def torus(request) -> tuple[tg.NeuralImplicit, Tensor]:
+    x = tg.Torus(R, r).sample_uniform(4000, generator=seeded())
+    N = tg.NeuralImplicit(2, 3, request.param)
+    assert tg.fit(N, x, progress=False).status == "converged"
+    return N, x
+
+
+def walk(N: tg.NeuralImplicit, *, check: bool = True):
+    # few chains of the residual form, whose steps cost a spectrum each
+    chains, n = (1500, 30) if N.form == "regular" else (600, 30)
+    start = tg.Torus(R, r).sample_uniform(chains, generator=seeded(1))
+    solver = NormalSolver(reverse_check=check)
+    return random_walk(
+        N, n=n, step=0.5, chains=chains, start=start, warmup=15, solver=solver, seed=0
+    )
+
+
+def test_the_random_walk_is_uniform(torus) -> None:
+    N, _ = torus
+    result = walk(N)
+    assert float(N.residual(result.points).max()) < 1e-8
+    assert bool(N.guard(result.points).all())
+    value, error = result.mean(cos_phi)
+    assert float(error) < 0.012
+    assert abs(float(value) - r / (2 * R)) < 3 * float(error)
+    x = result.samples[:, -1]  # one draw of each chain, independent of one another
+    c = cos_phi(x)
+    assert abs(float(c.mean()) - r / (2 * R)) < 3 * float(c.std()) / math.sqrt(len(c))
+
+
+def test_total_gauss_curvature_is_that_of_the_euler_characteristic(torus) -> None:
+    N, x = torus
+    atlas = tg.ProjectedAtlas(N)
+    tg.fit(atlas, x, progress=False)
+    total = atlas.integrate(N.gauss_curvature, per_axis=24)
+    assert abs(float(total.value)) / (2 * math.pi) < 0.01
+    # and not because K = 0: on a ring torus the integral of |K| is 8 pi
+    absolute = atlas.integrate(lambda p: N.gauss_curvature(p).abs(), per_axis=24)
+    assert abs(float(absolute.value) / (8 * math.pi) - 1) < 0.01
+
+
+@pytest.mark.parametrize("solver", ["project", "nearest"])
+def test_derivatives_with_respect_to_the_weights(torus, solver: str) -> None:
+    """d/dt of where points go as all weights move along a random direction, twice."""
+    N = copy.deepcopy(torus[0])
+    parameters = list(N.net.requires_grad_(True).parameters())
+    x = tg.Torus(R, r).sample_uniform(20, generator=seeded(2))
+    x = x + 0.05 * torch.randn(x.shape, generator=seeded(3), dtype=x.dtype)
+    weights = torch.randn(x.shape, generator=seeded(4), dtype=x.dtype)
+    g = seeded(5)
+    along = [
+        torch.randn(p.shape, generator=g, dtype=p.dtype) * p.detach().std() for p in parameters
+    ]
+
+    def value() -> Tensor:
+        p = getattr(N, solver)(x, tol=1e-13)
+        assert bool(p.converged.all())
+        return (weights * p.value).sum()
+
+    gradient = torch.autograd.grad(value(), parameters, allow_unused=True)
+    found = sum(
+        float((d * v).sum()) for d, v in zip(gradient, along, strict=True) if d is not None
+    )
+    h, ends = 1e-7, []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for p, v in zip(parameters, along, strict=True):
+                p += sign * h * v
+            ends.append(float(value()))
+            for p, v in zip(parameters, along, strict=True):
+                p -= sign * h * v
+    assert found == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-4)
