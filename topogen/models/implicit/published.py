@@ -99,12 +99,14 @@ class Published:
         Returns whether the loss stayed finite.
         """
         x = unit * z
-        half = float(x.abs().max()) + _MARGIN
+        least, most = x.aminmax(dim=0)
+        middle, half = (least + most) / 2, float((most - least).max()) / 2 + _MARGIN
+        low, high = middle - half, middle + half
         n, size = x.shape[0], min(self.batch, x.shape[0])
 
         def uniform(n: int) -> Tensor:
             u = torch.rand(n, x.shape[1], generator=generator, dtype=x.dtype)
-            return half * (2 * u - 1)
+            return low + (high - low) * u
 
         buffer, oldest = uniform(_BUFFER), 0
         net.requires_grad_(True)
@@ -115,7 +117,7 @@ class Published:
             rows = torch.randint(_BUFFER, (size,), generator=generator)
             kept = torch.rand(size, 1, generator=generator) < _FROM_BUFFER
             start = torch.where(kept, buffer[rows], uniform(size))
-            negatives = self.langevin(net, start, generator).clamp(-half, half)
+            negatives = self.langevin(net, start, generator).clamp(low, high)
             buffer[(oldest + torch.arange(size)) % _BUFFER] = negatives
             oldest += size
             if order.numel() < size:
