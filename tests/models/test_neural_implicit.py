@@ -187,6 +187,10 @@ def test_uniform_law_on_a_learned_torus(constraints):
     atlas = tg.ProjectedAtlas(N)
     tg.fit(atlas, x)
     nodes = atlas.quadrature(24)
+    # Gauss and Bonnet; and not because K = 0: on a ring torus the integral of |K| is 8 pi
+    K = N.gauss_curvature(nodes.points)
+    assert abs(float(nodes.weights @ K)) / (2 * math.pi) < 0.01
+    assert abs(float(nodes.weights @ K.abs()) / (8 * math.pi) - 1) < 0.01
     rho = nodes.points[:, :2].norm(dim=-1) - 1
     cos = rho / torch.hypot(rho, nodes.points[:, 2])
     area = float(nodes.weights.sum())
@@ -225,13 +229,18 @@ def test_the_published_objective_on_the_published_circle():
 
 @pytest.mark.slow
 def test_the_published_objective_is_seen_to_fail_on_a_klein_bottle():
-    """No F: R^4 -> R^2 of full rank vanishes on it: the same checks pass on a flat torus."""
+    """No F: R^4 -> R^2 of full rank vanishes on it, whatever its singular values at the data say.
+
+    Negative control: the same checks pass on a flat torus.
+    """
     settings = {"steps": 3000, "batch": 100}
-    N = NeuralImplicit(2, 4, objective="published", width=32, settings=settings)
-    with pytest.warns(UserWarning, match="NeuralImplicit: (DF almost loses rank|spurious zeros)"):
+    N = NeuralImplicit(2, 4, objective="published", width=16, settings=settings)
+    with pytest.warns(UserWarning, match="NeuralImplicit: DF loses rank between feet"):
         result = tg.fit(N, uniform(tg.KleinBottle(), 2500, 0), progress=False)
-    assert result.status != "converged"
+    assert result.status == "max_steps"
     assert N.checks.problems
-    fine = NeuralImplicit(2, 4, objective="published", width=32, settings=settings)
+    assert N.checks.turned > 0.01
+    fine = NeuralImplicit(2, 4, objective="published", width=16, settings=settings)
     assert tg.fit(fine, uniform(tg.FlatTorus(2), 2500, 0), progress=False).status == "converged"
     assert fine.checks.problems == ()
+    assert fine.checks.turned == 0.0

@@ -8,7 +8,7 @@ import topogen as tg
 from topogen import calculus
 from topogen.models.implicit import random_direction_penalty, spectrum_penalty
 from topogen.models.implicit.checks import strays
-from topogen.models.implicit.frames import orient, oriented_normals
+from topogen.models.implicit.frames import orient, oriented_normals, turned
 from topogen.models.implicit.framing import SolidAngle, rotation, smooth_frames
 from topogen.models.implicit.geometry import Geometry, cleared, principal_frame
 from topogen.models.implicit.network import SineNetwork
@@ -133,6 +133,25 @@ def test_frames_of_the_flat_torus_are_its_radii():
     framing = smooth_frames(geometry, oriented_normals(geometry, o), o.rows[:300], generator(2))
     assert framing.margin > 0.95
     assert framing.rough < 0.1
+
+
+@pytest.mark.parametrize("make", [tg.KleinBottle, lambda: tg.FlatTorus(2)])
+def test_equations_of_a_klein_bottle_turn_its_normal_spaces_over(make):
+    def of_klein(x):  # R = 1, r = 1/2: holds on it, and on one more sheet
+        rho = x[..., :2].norm(dim=-1)
+        tube = (rho - 1) ** 2 + x[..., 2:].square().sum(-1) - 0.25
+        twist = (
+            x[..., 1] * (x[..., 2] ** 2 - x[..., 3] ** 2) - 2 * x[..., 0] * x[..., 2] * x[..., 3]
+        )
+        return torch.stack([tube, twist], -1)
+
+    M = make()
+    klein = isinstance(M, tg.KleinBottle)
+    geometry = geometry_of(M, 3000)
+    F = of_klein if klein else M.defining
+    assert float(F(geometry.p).abs().max()) < 1e-12
+    share = turned(geometry, calculus.jacobian(F, geometry.p), generator(1))
+    assert share > 0.01 if klein else share == 0.0
 
 
 def test_solid_angle_winds_once_around_each_curve():

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .frames import turned
 from .geometry import TUBE, Geometry, box, nearest_feet
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ _CONVERGED = 1e-9
 _AWAY = 0.25
 _MIN_SINGULAR = 0.25
 _MAX_GAP = 0.4
-_SPURIOUS = 1e-3
+_SPURIOUS = _MISSED = 1e-3
+_TURNED = 2e-3
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Checks:
         components: connected pieces of M in the guard.
         expected: connected pieces of the data.
         problems: what is wrong, a sentence each.
+        missed: share of the feet that are farther from M than a quarter of the tube.
+        turned: share of neighbouring feet between which DF loses rank (regular form; else 0): it
+            turns the normal space over.
     """
 
     smallest: float
@@ -57,6 +62,8 @@ class Checks:
     components: int
     expected: int
     problems: tuple[str, ...]
+    missed: float = 0.0
+    turned: float = 0.0
 
     def numbers(self) -> dict[str, float]:
         """All but the problems."""
@@ -75,12 +82,16 @@ class Checks:
 def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> Checks:
     """Measure a learned set against the feet it was fitted to."""
     p, k = geometry.p, M._k
-    spectrum = torch.cat([torch.linalg.svdvals(M.net.linearize(z)[1]) for z in p.split(4096)])
+    J = torch.cat([M.net.linearize(z)[1] for z in p.split(4096)])
+    spectrum = torch.linalg.svdvals(J)
     least = float(spectrum[:, k - 1].quantile(0.001))
     most = float(spectrum[:, 0].quantile(0.999))
     after = float(spectrum[:, k].quantile(0.999)) if spectrum.shape[1] > k else 0.0
     on = _zeros(M, p)
-    distance = (on[0] - p).norm(dim=-1)[on[1]]
+    distance = (on[0] - p).norm(dim=-1)
+    missed = float((~on[1] | (distance > _AWAY * geometry.tau)).double().mean())
+    turn = turned(geometry, J, generator) if M.form == "regular" else 0.0
+    distance = distance[on[1]]
     quantiles = distance.quantile(torch.tensor([0.5, 0.99, 1.0], dtype=p.dtype)).tolist()
 
     around = box(geometry, _STARTS, generator)
@@ -97,6 +108,14 @@ def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generato
             f"DF almost loses rank on M (0.1 % quantile of s_{k}: {least:.3f}); give more points "
             "or features, or take constraints='residual'"
         )
+    if turn > _TURNED:
+        problems.append(
+            f"DF loses rank between feet ({100 * turn:.2f} % of neighbours see the normal space "
+            "turned over), as it must where the data are not orientable; take "
+            "constraints='residual'"
+        )
+    if missed > _MISSED:
+        problems.append(f"M misses {100 * missed:.2f} % of the feet of the data")
     if after > _MAX_GAP:
         problems.append(
             f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {after:.3f}); give more "
@@ -111,7 +130,20 @@ def inspect_set(M: NeuralImplicit, geometry: Geometry, generator: torch.Generato
         problems.append(f"M has {pieces} pieces inside the guard, the data have {expected}")
     median, p99, worst = quantiles
     return Checks(
-        least, most, after, median, p99, worst, far, near, tube, pieces, expected, tuple(problems)
+        smallest=least,
+        largest=most,
+        next=after,
+        median=median,
+        p99=p99,
+        worst=worst,
+        far=far,
+        near=near,
+        tube=tube,
+        components=pieces,
+        expected=expected,
+        problems=tuple(problems),
+        missed=missed,
+        turned=turn,
     )
 
 
