@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.sampling import NormalSolver, random_walk
+from topogen.sampling import random_walk
 
 pytestmark = pytest.mark.slow
 
@@ -35,30 +35,21 @@ def cos_phi(x: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module", params=[None, "residual"])
-def torus(request) -> tuple[tg.NeuralImplicit, Tensor]:
+def torus(request) -> tg.NeuralImplicit:
     x = tg.Torus(R, r).sample_uniform(4000, generator=seeded())
     N = tg.NeuralImplicit(2, 3, request.param)
     assert tg.fit(N, x, progress=False).status == "converged"
-    return N, x
-
-
-def walk(N: tg.NeuralImplicit, *, check: bool = True):
-    # few chains of the residual form, whose steps cost a spectrum each
-    chains, n = (1500, 30) if N.form == "regular" else (600, 30)
-    start = tg.Torus(R, r).sample_uniform(chains, generator=seeded(1))
-    solver = NormalSolver(reverse_check=check)
-    return random_walk(
-        N, n=n, step=0.5, chains=chains, start=start, warmup=15, solver=solver, seed=0
-    )
+    return N
 
 
 def test_the_random_walk_is_uniform(torus) -> None:
-    N, _ = torus
-    result = walk(N)
-    assert float(N.residual(result.points).max()) < 1e-8
-    assert bool(N.guard(result.points).all())
+    chains = 1500
+    start = tg.Torus(R, r).sample_uniform(chains, generator=seeded(1))
+    result = random_walk(torus, n=30, step=0.5, chains=chains, start=start, warmup=15, seed=0)
+    assert float(torus.residual(result.points).max()) < 1e-8
+    assert bool(torus.guard(result.points).all())
     value, error = result.mean(cos_phi)
-    assert float(error) < 0.012
+    assert float(error) < 0.012  # .03 is what is wrong without the reverse check
     assert abs(float(value) - r / (2 * R)) < 3 * float(error)
     x = result.samples[:, -1]  # one draw of each chain, independent of one another
     c = cos_phi(x)
@@ -68,7 +59,7 @@ def test_the_random_walk_is_uniform(torus) -> None:
 @pytest.mark.parametrize("solver", ["project", "nearest"])
 def test_derivatives_with_respect_to_the_weights(torus, solver: str) -> None:
     """d/dt of where points go as all weights move along a random direction, twice."""
-    N = copy.deepcopy(torus[0])
+    N = copy.deepcopy(torus)
     parameters = list(N.net.requires_grad_(True).parameters())
     x = tg.Torus(R, r).sample_uniform(20, generator=seeded(2))
     x = x + 0.05 * torch.randn(x.shape, generator=seeded(3), dtype=x.dtype)
