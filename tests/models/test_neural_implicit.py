@@ -100,6 +100,14 @@ def test_far_points_are_pulled_to_the_data_and_bad_ones_fail(torus):
     assert float(N.residual(x)[0]) > 2.0
 
 
+def test_no_points_are_no_trouble(torus):
+    N, none = torus[0], torch.zeros(0, 3, dtype=torch.float64)
+    E, DE = N.linearize(none)
+    assert E.shape[0] == 0
+    assert DE.shape == (0, E.shape[1], 3)
+    assert N.nearest(none).value.shape == N.project(none).value.shape == (0, 3)
+
+
 def test_saved_and_loaded(torus, tmp_path):
     N, M, _ = torus
     tg.save(N, tmp_path / "m.safetensors")
@@ -228,6 +236,7 @@ def test_the_published_objective_on_the_published_circle():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:NeuralImplicit")  # what is more than the one looked for
 def test_the_published_objective_is_seen_to_fail_on_a_klein_bottle():
     """No F: R^4 -> R^2 of full rank vanishes on it, whatever its singular values at the data say.
 

@@ -291,7 +291,7 @@ class NeuralImplicit(Manifold, Learned):
         E, DE = self._linearize(y @ self.V)
         E = self.unit * torch.cat([E, y @ self.W], -1)
         DE = torch.cat([DE @ self.V.mT, self.W.mT.expand(y.shape[0], -1, -1)], -2)
-        E, DE = E.reshape(*x.shape[:-1], -1), DE.reshape(*x.shape[:-1], -1, self.ambient_dim)
+        E, DE = E.reshape(*x.shape[:-1], E.shape[-1]), DE.reshape(*x.shape[:-1], *DE.shape[-2:])
         return E.to(x.dtype), DE.to(x.dtype)
 
     def project(
