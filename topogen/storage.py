@@ -81,6 +81,8 @@ def _encode(value: Any, path: str) -> Any:
         return {"homology": [[p, list(numbers)] for p, numbers in value.betti.items()]}
     if isinstance(value, list | tuple | nn.ModuleList):
         return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
+    if isinstance(value, Mapping):
+        return {"map": {str(k): _encode(v, f"{path}.{k}") for k, v in value.items()}}
     if callable(value):
         raise SaveError(
             f"{path}: a function cannot be written to a file "
@@ -142,6 +144,8 @@ def _decode(value: Any) -> Any:
         return [_decode(v) for v in value["list"]]
     if "homology" in value:
         return Homology(dict(value["homology"]))
+    if "map" in value:
+        return {k: _decode(v) for k, v in value["map"].items()}
     return build(value)
 
 

@@ -35,14 +35,17 @@ def crossing(make: Any) -> Union:
     return Union(*make.two_spheres())
 
 
-@pytest.fixture(scope="module")
-def learned() -> tuple[tg.LocalPolynomials, tg.LocalPolynomials]:
+@pytest.fixture(
+    scope="module",
+    params=[tg.LocalPolynomials, pytest.param(tg.NeuralImplicit, marks=pytest.mark.slow)],
+)
+def learned(request: pytest.FixtureRequest) -> tuple[Manifold, Manifold]:
     """Two spheres of radius 1 around -0.5 and 0.5 on the first axis, learned."""
     sets = []
     for seed, shift in ((0, 0.5), (1, -0.5)):
         x = Sphere().sample_uniform(1200, seeded(seed))
         x[:, 0] += shift
-        M = tg.LocalPolynomials(2, 3)
+        M = request.param(2, 3)
         assert tg.fit(M, x).converged
         sets.append(M)
     return sets[0], sets[1]
@@ -216,9 +219,7 @@ def test_unfitted_parts_are_refused_when_used() -> None:
 # -- learned parts --------------------------------------------------------------------------------
 
 
-def test_learned_spheres(
-    make: Any, learned: tuple[tg.LocalPolynomials, tg.LocalPolynomials]
-) -> None:
+def test_learned_spheres(make: Any, learned: tuple[Manifold, Manifold]) -> None:
     A, B = learned
     C = Intersection(A, B)
     assert C.homology == Homology((1, 1))

@@ -8,10 +8,11 @@ import topogen as tg
 from topogen import calculus
 from topogen.models.implicit import random_direction_penalty, spectrum_penalty
 from topogen.models.implicit.checks import strays
-from topogen.models.implicit.frames import orient, oriented_normals
+from topogen.models.implicit.frames import orient, oriented_normals, turned
 from topogen.models.implicit.framing import SolidAngle, rotation, smooth_frames
 from topogen.models.implicit.geometry import Geometry, cleared, principal_frame
 from topogen.models.implicit.network import SineNetwork
+from topogen.models.implicit.perceptron import Perceptron
 from topogen.models.implicit.region import Region
 from topogen.models.implicit.sets import linearize_leading, project_leading
 
@@ -45,6 +46,19 @@ def test_derivatives_of_the_network(network):
     assert torch.allclose(H.flatten(-3, -2), by_autodiff, atol=1e-11)
     v = torch.randn(z.shape, generator=generator(3), dtype=z.dtype)
     assert torch.allclose(net.phi_along(z, v), calculus.jvp(net.phi, z, v)[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_derivatives_of_the_perceptron(depth):
+    net = Perceptron(4, 3, width=6, depth=depth).requires_grad_(False)
+    net.draw(generator(0))
+    z = torch.randn(7, 4, generator=generator(1), dtype=torch.float64)
+    F, J, H = net.second(z)
+    assert torch.allclose(F, net(z), atol=1e-14)
+    assert torch.equal(J, net.linearize(z)[1])
+    assert torch.allclose(J, calculus.jacobian(net, z), atol=1e-14)
+    by_autodiff = calculus.jacobian(lambda y: calculus.jacobian(net, y).flatten(-2), z)
+    assert torch.allclose(H.flatten(-3, -2), by_autodiff, atol=1e-14)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -119,6 +133,25 @@ def test_frames_of_the_flat_torus_are_its_radii():
     framing = smooth_frames(geometry, oriented_normals(geometry, o), o.rows[:300], generator(2))
     assert framing.margin > 0.95
     assert framing.rough < 0.1
+
+
+@pytest.mark.parametrize("make", [tg.KleinBottle, lambda: tg.FlatTorus(2)])
+def test_equations_of_a_klein_bottle_turn_its_normal_spaces_over(make):
+    def of_klein(x):  # R = 1, r = 1/2: holds on it, and on one more sheet
+        rho = x[..., :2].norm(dim=-1)
+        tube = (rho - 1) ** 2 + x[..., 2:].square().sum(-1) - 0.25
+        twist = (
+            x[..., 1] * (x[..., 2] ** 2 - x[..., 3] ** 2) - 2 * x[..., 0] * x[..., 2] * x[..., 3]
+        )
+        return torch.stack([tube, twist], -1)
+
+    M = make()
+    klein = isinstance(M, tg.KleinBottle)
+    geometry = geometry_of(M, 3000)
+    F = of_klein if klein else M.defining
+    assert float(F(geometry.p).abs().max()) < 1e-12
+    share = turned(geometry, calculus.jacobian(F, geometry.p), generator(1))
+    assert share > 0.01 if klein else share == 0.0
 
 
 def test_solid_angle_winds_once_around_each_curve():

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .frames import turned
 from .geometry import TUBE, Geometry, box, nearest_feet
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _AWAY = 0.25
 _MIN_SINGULAR = 0.25
 _MAX_GAP = 0.4
 _SPURIOUS = 1e-3
+_TURNED = 2e-3
 _MIN_TOLERANCE = 1e-3
 # share of the data that M need not hold
 _OFF = 1e-3
@@ -44,6 +46,8 @@ class Checks:
         near: share that converge inside the guard, away from the feet.
         tube: share of random points of the guard that do so.
         off: share of the data that M does not hold: farther than its tolerance, or unguarded.
+        turned: share of neighbouring feet between which DF loses rank (regular form; else 0): it
+            turns the normal space over.
         ends: how many places were found at which M leaves its guard, at edges of the data.
         components: connected pieces of M in the guard.
         expected: connected pieces of the data.
@@ -60,6 +64,7 @@ class Checks:
     near: float
     tube: float
     off: float
+    turned: float
     ends: int
     components: int
     expected: int
@@ -100,12 +105,14 @@ def inspect_set(
 ) -> Checks:
     """Measure a learned set against the feet it was fitted to."""
     p, k = geometry.p, M._k
-    spectrum = torch.cat([torch.linalg.svdvals(M.net.linearize(z)[1]) for z in p.split(4096)])
+    J = torch.cat([M.net.linearize(z)[1] for z in p.split(4096)])
+    spectrum = torch.linalg.svdvals(J)
     least = float(spectrum[:, k - 1].quantile(0.001))
     most = float(spectrum[:, 0].quantile(0.999))
     after = float(spectrum[:, k].quantile(0.999)) if spectrum.shape[1] > k else 0.0
     on = zeros(M, p)
     distance = (on[0] - p).norm(dim=-1)[on[1]]
+    turn = turned(geometry, J, generator) if M.form == "regular" else 0.0
     quantiles = distance.quantile(torch.tensor([0.5, 0.99, 1.0], dtype=p.dtype)).tolist()
 
     around = box(geometry, _STARTS, generator)
@@ -121,6 +128,12 @@ def inspect_set(
         problems.append(
             f"DF almost loses rank on M (0.1 % quantile of s_{k}: {least:.3f}); give more points "
             "or features, or take constraints='residual'"
+        )
+    if turn > _TURNED:
+        problems.append(
+            f"DF loses rank between feet ({100 * turn:.2f} % of neighbours see the normal space "
+            "turned over), as it must where the data are not orientable; take "
+            "constraints='residual'"
         )
     if after > _MAX_GAP:
         problems.append(
@@ -140,11 +153,23 @@ def inspect_set(
     if pieces != expected:
         problems.append(f"M has {pieces} pieces inside the guard, the data have {expected}")
     median, p99, worst = quantiles
-    ends = len(M.edges.at)
     return Checks(
-        least, most, after, median, p99, worst, far, near, tube, off, ends, pieces, expected,
-        tuple(problems),
-    )  # fmt: skip
+        smallest=least,
+        largest=most,
+        next=after,
+        median=median,
+        p99=p99,
+        worst=worst,
+        far=far,
+        near=near,
+        tube=tube,
+        off=off,
+        turned=turn,
+        ends=len(M.edges.at),
+        components=pieces,
+        expected=expected,
+        problems=tuple(problems),
+    )
 
 
 def strays(

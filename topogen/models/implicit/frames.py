@@ -66,22 +66,10 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
         connected_components,
         minimum_spanning_tree,
     )
-    from scipy.spatial import KDTree
 
-    p, d = geometry.p, geometry.T.shape[-1]
     rows = landmarks(geometry, _LANDMARKS, generator)
-    K = _NEIGHBOURS.get(d, 14)
-    if rows.shape[0] <= K:
-        raise InvalidPoints(
-            f"expected points that lie along a set of dimension {d}, got points that agree on one "
-            f"at {rows.shape[0]} places only, of at least {K + 1} (a grid of integers, repeated "
-            "points, or much noise); give more different points, or another dimension"
-        )
-    near = np.asarray(KDTree(p[rows].numpy()).query(p[rows].numpy(), K + 1)[1])[:, 1:]
-    i = torch.arange(rows.shape[0]).repeat_interleave(K)
-    j = torch.from_numpy(near).reshape(-1)
-    N = geometry.N[rows]
-    det = torch.linalg.det(N[i].mT @ N[j])
+    p, N = geometry.p, geometry.N[rows]
+    i, j, det = _edges(geometry, rows)
     weight = (1 - det.abs()).clamp_min(0) + 1e-6
     n = rows.shape[0]
     graph = coo_array((weight.numpy(), (i.numpy(), j.numpy())), shape=(n, n)).tocsr()
@@ -103,6 +91,39 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
     wrong = strong & (s[i] * s[j] * det < 0)
     share = float(wrong.sum()) / max(int(strong.sum()), 1)
     return Orientation(rows, s, torch.from_numpy(label).to(torch.int64), share)
+
+
+def _edges(geometry: Geometry, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Neighbours i, j among some feet, and :math:`\det N_i^\top N_j`."""
+    from scipy.spatial import KDTree
+
+    p, N = geometry.p[rows], geometry.N[rows]
+    d = geometry.T.shape[-1]
+    K = _NEIGHBOURS.get(d, 14)
+    if rows.shape[0] <= K:
+        raise InvalidPoints(
+            f"expected points that lie along a set of dimension {d}, got points that agree on one "
+            f"at {rows.shape[0]} places only, of at least {K + 1} (a grid of integers, repeated "
+            "points, or much noise); give more different points, or another dimension"
+        )
+    near = np.asarray(KDTree(p.numpy()).query(p.numpy(), K + 1)[1])[:, 1:]
+    i = torch.arange(rows.shape[0]).repeat_interleave(K)
+    j = torch.from_numpy(near).reshape(-1)
+    return i, j, torch.linalg.det(N[i].mT @ N[j])
+
+
+def turned(geometry: Geometry, J: Float[Tensor, "n k m"], generator: torch.Generator) -> float:
+    r"""Share of strong edges i, j along which :math:`\det J N` changes its sign, J at the feet.
+
+    Somewhere between them J loses rank on the normal space. It must where the data are not
+    orientable, whatever F, however short the stretch in which it does.
+    """
+    rows = landmarks(geometry, _LANDMARKS, generator)
+    i, j, det = _edges(geometry, rows)
+    s = torch.linalg.det(J[rows] @ geometry.N[rows]).sign()
+    strong = det.abs() > _STRONG
+    wrong = strong & (s[i] * s[j] * det <= 0)
+    return float(wrong.sum()) / max(int(strong.sum()), 1)
 
 
 def landmarks(geometry: Geometry, most: int, generator: torch.Generator) -> Int[Tensor, " l"]:

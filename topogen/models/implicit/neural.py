@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,9 +21,10 @@ from ..local import LocalPolynomials
 from .checks import Checks, inspect_set, measure, strays
 from .edges import Edges
 from .frames import Form, Frames, choose_frames
-from .geometry import Frame, Geometry, box, local_geometry, principal_frame
+from .geometry import Frame, Geometry, local_geometry, principal_frame
 from .network import SineNetwork
-from .published import published_steps
+from .perceptron import Perceptron
+from .published import Published
 from .region import Region
 from .sets import full_step, leading_step, linearize_leading, project_leading
 from .targets import Targets, polish, refined
@@ -33,7 +34,7 @@ _GAP = 0.4
 # of F outside its leading directions, on M, in units of the guard
 _REST = 0.25
 _NARROWINGS = 2
-_STEPS = 2500
+_WIDTH, _PUBLISHED_WIDTH = 128, 8
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
 _MAX_STEP = 0.3
@@ -78,12 +79,13 @@ class NeuralImplicit(Manifold, Learned):
         dim: dimension d of the set.
         ambient_dim: dimension D of the space.
         constraints: None chooses the form; D - d asks for the regular one, or "residual".
-        width: units of each of the two layers.
+        width: units of each layer; None takes 128, and 8 for the published objective.
         features: random sines beside them.
-        steps: of descent on the published objective, 2500 if None; the other one has none.
         objective: "distance" as above; "published" is the energy-based objective of Ross et al.,
-            for comparison: regular form, no frames, no least squares, no denoising of F, all
-            layers trained.
+            for comparison: regular form, a perceptron with SiLU, no frames, no least squares, no
+            denoising of F, all layers trained.
+        settings: of the published objective where they differ from its defaults, such as
+            {"steps": 2000, "mu": 1.0}; see :class:`.published.Published`.
 
     Attributes:
         form: "regular" or "residual", after fitting.
@@ -117,10 +119,10 @@ class NeuralImplicit(Manifold, Learned):
         ambient_dim: int,
         constraints: int | Literal["residual"] | None = None,
         *,
-        width: int = 128,
+        width: int | None = None,
         features: int = 600,
-        steps: int | None = None,
         objective: Literal["distance", "published"] = "distance",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if not 1 <= dim < ambient_dim:
             raise ValueError(
@@ -131,32 +133,32 @@ class NeuralImplicit(Manifold, Learned):
                 f"expected constraints None, 'residual' or D - d = {ambient_dim - dim}, got "
                 f"{constraints!r}; another number of equations has zero sets of another dimension"
             )
+        if width is None:
+            width = _PUBLISHED_WIDTH if objective == "published" else _WIDTH
         if width < 1 or features < 0:
             raise ValueError(f"expected width >= 1 and features >= 0, got {width}, {features}")
-        published = objective == "published" and constraints != "residual"
-        if objective != "distance" and not published:
-            raise ValueError(
-                "expected objective 'distance' or 'published', which has the regular form only, "
-                f"got {objective!r} with constraints={constraints!r}"
-            )
-        if steps is not None and (steps < 1 or not published):
-            raise ValueError(
-                "expected steps >= 1 with objective 'published', and none with 'distance', whose "
-                f"last layer is solved for; got {steps} with {objective!r}"
-            )
+        published = Published.of(settings, objective, constraints)
         super().__init__()
         self.dim, self.ambient_dim, self.constraints = dim, ambient_dim, constraints
-        self.width, self.features, self.steps = width, features, steps
-        self.objective = objective
+        self.width, self.features, self.objective = width, features, objective
+        self.settings, self.published = settings, published
         self.codim = ambient_dim - dim
         self.form: Form = "regular"
         self.reason = "not fitted yet"
         self.noise = math.nan
         self.checks: Checks | None = None
-        self.net = SineNetwork(ambient_dim, self.codim, width=width, features=features)
+        self.net = self._network(ambient_dim, self.codim)
         self.region, self.edges = Region(), Edges()
         for name in ("centre", "unit", "V", "W"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+
+    def _network(self, inputs: int, outputs: int) -> SineNetwork | Perceptron:
+        """The network that the objective asks for, without gradients."""
+        if self.objective == "published":
+            net = Perceptron(inputs, outputs, width=self.width, depth=self.published.depth)
+        else:
+            net = SineNetwork(inputs, outputs, width=self.width, features=self.features)
+        return net.requires_grad_(False)
 
     # -- learning ---------------------------------------------------------------------------------
 
@@ -167,8 +169,12 @@ class NeuralImplicit(Manifold, Learned):
         work: dict[str, Any] = {}
         yield Stage("local geometry", lambda generator: self._prepare(points, work, generator))
         if self.objective == "published":
-            steps = self.steps or _STEPS
-            yield Stage("network", lambda generator: self._descend(work, steps, generator), steps)
+            descend, steps = self.published.descend, self.published.steps
+            yield Stage(
+                "network",
+                lambda g: descend(cast("Any", self.net), work["z"], work["frame"].unit, g),
+                steps,
+            )
         yield Stage("last layer", lambda generator: self._finish(work, generator))
         yield Stage("checks", lambda generator: self._check(work, generator))
 
@@ -188,9 +194,7 @@ class NeuralImplicit(Manifold, Learned):
         with torch.no_grad():
             geometry = local_geometry(local, z, generator)
             if self.objective == "published":
-                frames = Frames(
-                    "regular", "the published objective knows no other", None, geometry.N
-                )
+                frames = Frames("regular", "the only one published", None, geometry.N)
             else:
                 frames = choose_frames(geometry, self.constraints, generator)
             self.form, self.reason = frames.form, frames.reason
@@ -199,19 +203,14 @@ class NeuralImplicit(Manifold, Learned):
                 x=x, z=z, local=local, geometry=geometry, frame=frame,
                 targets=Targets.of(geometry, A, frames.angle, generator),
             )  # fmt: skip
-        self.net = SineNetwork(
-            z.shape[1], A.shape[-1], width=self.width, features=self.features
-        ).requires_grad_(False)
+        self.net = self._network(z.shape[1], A.shape[-1])
         bent = _SPREAD / float(geometry.tau.median())
-        self.net.draw(generator, min(max(bent, 1.0), _MOST_SPREAD))
+        if isinstance(self.net, Perceptron):
+            self.net.draw(generator)
+        else:
+            self.net.draw(generator, min(max(bent, 1.0), _MOST_SPREAD))
         yield {"loss": geometry.noise, "feet": float(geometry.p.shape[0])}
         return True
-
-    def _descend(
-        self, work: dict[str, Any], steps: int, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
-        sides = box(work["geometry"], 4000, generator).aminmax(dim=0)
-        return (yield from published_steps(self.net, work["z"], sides, steps, generator))
 
     def _finish(
         self, work: dict[str, Any], generator: torch.Generator
@@ -219,7 +218,7 @@ class NeuralImplicit(Manifold, Learned):
         geometry: Geometry = work["geometry"]
         frame: Frame = work["frame"]
         with torch.no_grad():
-            if self.objective == "distance":
+            if isinstance(self.net, SineNetwork):
                 yield {"loss": polish(self.net, work["targets"], generator)}
                 for _ in range(_ROUNDS.get(self.dim, 1)):
                     work["targets"] = refined(self.net, work["targets"], generator)
@@ -301,7 +300,7 @@ class NeuralImplicit(Manifold, Learned):
         E, DE = self._linearize(y @ self.V)
         E = self.unit * torch.cat([E, y @ self.W], -1)
         DE = torch.cat([DE @ self.V.mT, self.W.mT.expand(y.shape[0], -1, -1)], -2)
-        E, DE = E.reshape(*x.shape[:-1], -1), DE.reshape(*x.shape[:-1], -1, self.ambient_dim)
+        E, DE = E.reshape(*x.shape[:-1], E.shape[-1]), DE.reshape(*x.shape[:-1], *DE.shape[-2:])
         return E.to(x.dtype), DE.to(x.dtype)
 
     def project(
