@@ -102,8 +102,9 @@ class ManifoldDistribution(Distribution, ABC):
     ) -> Float[Tensor, "*batch"]:
         r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in units of the points.
 
-        Where the projection fails, or moves the point by more than ``support.atol``, the value is
-        -inf (ValueError when validating). NaN in gives NaN out: it never becomes -inf.
+        Where the projection fails, moves the point by more than ``support.atol``, or ends outside
+        the guard of M, the value is -inf (ValueError when validating). NaN in gives NaN out: it
+        never becomes -inf.
         """
         D = self.manifold.ambient_dim
         if value.shape[-1:] != (D,):
@@ -114,6 +115,8 @@ class ManifoldDistribution(Distribution, ABC):
         if atol is None:
             atol = self.manifold.atol(value.dtype)
         on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
+        if self.manifold.needs_guard:
+            on &= self.manifold.guard(projection.value)
         if self._validate_args and not bool(on.all()):
             raise ValueError(
                 f"expected points within {atol:.2g} of {type(self.manifold).__name__}, "

@@ -27,7 +27,7 @@ from .perceptron import Perceptron
 from .published import Published
 from .region import Region
 from .sets import full_step, leading_step, linearize_leading, project_leading
-from .targets import Targets, polish, refined
+from .targets import Targets, solved
 
 # the singular values of DF on M are 1 and 0, up to what was learned
 _GAP = 0.4
@@ -38,9 +38,6 @@ _WIDTH, _PUBLISHED_WIDTH = 128, 8
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
 _MAX_STEP = 0.3
-# Refinements of slopes and gaps, until M is as close as that to all data. They cost little on
-# curves, where gaps are widest.
-_ROUNDS, _CLOSE = {1: 8}, 1e-4
 _ROWS = 2048
 _LEAST_POINTS = 20
 
@@ -107,7 +104,6 @@ class NeuralImplicit(Manifold, Learned):
         ('regular', True)
     """
 
-    guard_in_step = True
     centre: Tensor
     unit: Tensor
     V: Tensor
@@ -219,14 +215,8 @@ class NeuralImplicit(Manifold, Learned):
         frame: Frame = work["frame"]
         with torch.no_grad():
             if isinstance(self.net, SineNetwork):
-                yield {"loss": polish(self.net, work["targets"], generator)}
-                for _ in range(_ROUNDS.get(self.dim, 1)):
-                    work["targets"] = refined(self.net, work["targets"], generator)
-                    yield {"loss": polish(self.net, work["targets"], generator)}
-                    g = work["targets"].geometry
-                    if float(self.net(g.p[: g.data]).norm(dim=-1).max()) < _CLOSE:
-                        break
-                geometry = work["geometry"] = work["targets"].geometry
+                targets = yield from solved(self.net, work["targets"], generator)
+                geometry = work["geometry"] = targets.geometry
             self.centre, self.V, self.W = frame.centre, frame.V, frame.W
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
             self.region.place(geometry, generator)
@@ -273,6 +263,11 @@ class NeuralImplicit(Manifold, Learned):
         self.checks = state["checks"] and Checks.from_dict(state["checks"])
 
     # -- the set ----------------------------------------------------------------------------------
+
+    @property
+    def guard_in_step(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether steps arrive only inside the guard: at edges it is narrower than the region."""
+        return self.closed
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
