@@ -123,7 +123,7 @@ def test_a_law_on_a_union_comes_back(tmp_path, learned_circles):
     U = tg.Union(*learned_circles)
     x = torch.cat([tg.Circle().sample_uniform(200, generator=generator())] * 2)
     model = tg.ImplicitDensity(U, networks=1, width=8)
-    tg.fit(model, U.project(x).value, steps=20)
+    tg.fit(model, U.project(x).value)
     same = there_and_back(model, tmp_path / "m.safetensors")
     law, again = model(), same()
     y = law.sample((20,), generator=generator())

@@ -93,9 +93,8 @@ class Manifold(nn.Module, ABC):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is finite, within `atol` of M, and where M is stated."""
-        near = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
-        return near & self.guard(x)
+        """Whether x is finite and within `atol` of M."""
+        return self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
 
     def check_points(self, x: Tensor) -> None:
         """Raise unless x holds points of R^D.

@@ -330,6 +330,12 @@ class NeuralImplicit(Manifold, Learned):
         r"""The length of :math:`DF^+ F` in the guarded region, else the distance to a landmark."""
         return self.step(x)[0]
 
+    def contains(
+        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+    ) -> Bool[Tensor, "*batch"]:
+        """Whether x is finite, within `atol` of M, and in its guard."""
+        return super().contains(x, atol) & self.guard(x)
+
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region where M is stated: near data, and with a spectral gap."""
         self.require_fitted()
