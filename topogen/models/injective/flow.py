@@ -24,12 +24,13 @@ from .decoder import SpectralDecoder
 from .graph import Graph, neighbour_graph
 from .image import Image
 from .law import BaseLaw, ImageLaw, SpectralLaw
+from .mixture_law import SIZES, VonMisesLaw
 from .propose import propose, seed_of
 from .published import PublishedFlow
 from .recover import Recovered, recover, sharpened
 from .residual import ResidualDecoder
 
-DENSITIES = ("spectral", "splines", "uniform")
+DENSITIES = ("spectral", "splines", "uniform", "von_mises", "mixture")
 DECODERS = ("auto", "spectral", "residual")
 
 _MOST_POINTS = 12_000
@@ -69,7 +70,8 @@ class InjectiveFlow(Model):
         objective: "two_phase" (the above), or the name of a published objective, with networks
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
-            cover of B: slower, for sharp laws) or "uniform" (on M).
+            cover of B: slower, for sharp laws), "uniform" (on M), "von_mises" (a product of von
+            Mises and von Mises-Fisher laws, see :class:`VonMisesLaw`) or "mixture" (of these).
         decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
@@ -307,9 +309,12 @@ class InjectiveFlow(Model):
 
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
         self.image, base = Image(decoder), decoder.base
-        self.law = (
-            CoverLaw(base) if self.density == "splines" else SpectralLaw(base, image=self.image)
-        )
+        if self.density == "splines":
+            self.law = CoverLaw(base)
+        elif self.density in ("von_mises", "mixture"):
+            self.law = VonMisesLaw(base, (1,) if self.density == "von_mises" else SIZES)
+        else:
+            self.law = SpectralLaw(base, image=self.image)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
