@@ -2,6 +2,7 @@ r"""Injective flows on bases of the right topology."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -12,8 +13,7 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
-from ...manifolds.bases import FIXED, Base, base_of, product, standard
-from ...manifolds.library import Euclidean
+from ...manifolds.bases import FIXED, Base, base_of, from_parts, standard
 from ...points import as_tensor, distinct
 from ..base import Model, Stage
 from ..graphs import fit_graphs
@@ -26,7 +26,7 @@ from .image import Image
 from .law import BaseLaw, ImageLaw, SpectralLaw
 from .mixture_law import SIZES, VonMisesLaw
 from .propose import propose, seed_of
-from .published import PublishedFlow
+from .published import PublishedFlow, Score
 from .recover import Recovered, recover, sharpened
 from .residual import ResidualDecoder
 
@@ -81,7 +81,9 @@ class InjectiveFlow(Model):
         attempts: one line for every base and choice that was tried.
 
     Raises:
-        ValueError: no such base, or a base of another dimension.
+        ValueError: no such base, a base of another dimension, or a density or decoder for one of
+            the published objectives.
+        UnsupportedError: a base with lines and other factors, or an objective that has no meaning.
 
     Example:
         >>> t = torch.rand(600, generator=torch.Generator().manual_seed(0)) * 6.2832
@@ -113,13 +115,6 @@ class InjectiveFlow(Model):
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.objective, self.density, self.decoder = base, objective, density, decoder
         self.published: PublishedFlow | None = None
-        if objective != "two_phase" or base == "euclidean" or isinstance(base, Euclidean):
-            if base == "auto":
-                raise ValueError(
-                    f"expected a named base for the objective {objective!r}, got 'auto'; pass "
-                    "base='torus', say, or objective='two_phase'"
-                )
-            self.published = PublishedFlow(dim, ambient_dim, base, objective=objective)
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
@@ -127,6 +122,19 @@ class InjectiveFlow(Model):
                 f"{wanted.dim}; change dim, or the base"
             )
         self._wanted = wanted
+        if objective != "two_phase" or (wanted is not None and not math.isfinite(wanted.volume)):
+            if base == "auto":
+                raise ValueError(
+                    f"expected a named base for the objective {objective!r}, got 'auto'; pass "
+                    "base='torus', say, or objective='two_phase'"
+                )
+            if (density, decoder) != ("spectral", "auto"):
+                raise ValueError(
+                    f"expected no density and no decoder for the objective {objective!r} on "
+                    f"{base!r}, whose networks are those of PublishedFlow, got {density!r} and "
+                    f"{decoder!r}; pass them to topogen.models.injective.published.PublishedFlow"
+                )
+            self.published = PublishedFlow(dim, ambient_dim, base, objective=objective)
         self.image: Image | None = None
         self.law: BaseLaw | None = None
         self.certificate: Certificate | None = None
@@ -174,7 +182,13 @@ class InjectiveFlow(Model):
     def numbers(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
         numbers: dict[str, float | str] = {}
-        M, certificate = self.image, self.certificate
+        M, certificate, published = self.image, self.certificate, self.published
+        if published is not None and published.numbers:
+            M, score = published.image, Score(**published.numbers)
+            numbers |= {"base": M.base.name, "objective": self.objective, "NLL": score.nll}
+            for name in ("reconstruction", "reconstruction_p99"):
+                share = getattr(score, name) / score.diameter
+                numbers[f"{name.replace('_p99', ', 99 %')} / diameter"] = share
         if M is not None and M.volume is not None and M.volume_error is not None:
             numbers |= {"volume of M": M.volume, "volume of M, error": M.volume_error}
         if certificate is not None:
@@ -345,9 +359,7 @@ class InjectiveFlow(Model):
         super().set_extra_state(state)
         self.attempts = list(state["attempts"])
         if "base" in state:
-            base, *others = [standard(name, dim) for name, dim in state["base"]]
-            for other in others:
-                base = product(base, other)
+            base = from_parts([(name, dim) for name, dim in state["base"]])
             kind = ResidualDecoder if state["residual"] else SpectralDecoder
             self._build(kind(base, int(state["bandwidth"]), self.ambient_dim))
 

@@ -120,6 +120,7 @@ class FreeAutoencoder(Autoencoder):
     def __init__(self, base: Base, ambient_dim: int, *, width: int, depth: int) -> None:
         super().__init__()
         self.base, self.ambient_dim = base, ambient_dim
+        self.width, self.depth = width, depth
         self.spectrum = Spectrum(base, 1 if len(base.group) == 1 else 2)
         sizes = {"width": width, "depth": depth}
         self.decoder = Perceptron(self.spectrum.count, ambient_dim, **sizes)
@@ -172,6 +173,7 @@ class CouplingAutoencoder(Autoencoder):
         super().__init__()
         require_flat(base, "coupling", ambient_dim)
         self.base, self.ambient_dim = base, ambient_dim
+        self.layers, self.width, self.kind = layers, width, kind
         self.flow = CouplingFlow(ambient_dim, layers=layers, width=width, kind=kind)
 
     def start(self, generator: torch.Generator) -> None:
