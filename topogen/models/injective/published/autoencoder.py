@@ -54,7 +54,13 @@ class Autoencoder(Decoder):
 
     def log_volume(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         r""":math:`\tfrac12 \log\det J^\top J`, J = Dg E."""
-        return calculus.log_gram(self.value_and_jacobian(b)[1])
+        E = self.base.frame(b)
+
+        def along(v: Tensor) -> Tensor:
+            return self(b + (E @ v.unsqueeze(-1)).squeeze(-1))
+
+        start = b.new_zeros(*b.shape[:-1], self.base.dim)
+        return calculus.log_volume(along, start, mode="double")
 
     def along(
         self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch d"]
