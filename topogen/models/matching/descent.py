@@ -104,6 +104,7 @@ def _stream(pool: Pool, batch: int, steps: int, generator: torch.Generator) -> I
     """Batches of examples, from pairs that are renewed now and then."""
     slow = pool.routes is not None and not pool.geometry.fast
     count = min(_PAIRS_SLOW if slow else _PAIRS, max(batch * steps // _ROUNDS, batch))
+    count = max(count, -(-batch // pool.block) * pool.block)  # a batch in whole blocks
     taken = 0
     while True:
         before = taken

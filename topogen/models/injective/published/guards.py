@@ -193,8 +193,9 @@ def check_meaning(flow: PublishedFlow, B: Base) -> None:
         raise ValueError(f"expected noise > 0 for objective={name!r}, got 0")
     if name in ("free_form", "normalizing_autoencoder") and flow.noise == 0:
         warnings.warn(
-            f"expected noise > 0 for objective={name!r}, got 0: without noise across M the "
-            "derivative of the encoder is some left inverse of J, and the loss has a wrong volume",
+            f"expected noise > 0 for objective={name!r}, got 0: without noise across M, where "
+            "the data have none, the derivative of the encoder is some left inverse of J, and the "
+            "loss has a wrong volume",
             UserWarning,
             stacklevel=3,
         )
