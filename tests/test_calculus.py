@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from topogen import calculus
 
-MODES: list[Literal["forward", "reverse"]] = ["forward", "reverse"]
+MODES: list[calculus.Mode] = ["forward", "reverse", "double"]
 
 
 def g(z: Tensor) -> Tensor:
@@ -37,9 +36,7 @@ def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", [(2,), (7, 2), (3, 5, 2), (0, 2)])
-def test_jacobian_in_closed_form(
-    mode: Literal["forward", "reverse"], shape: tuple[int, ...]
-) -> None:
+def test_jacobian_in_closed_form(mode: calculus.Mode, shape: tuple[int, ...]) -> None:
     z = draw(*shape)
     x, J = calculus.value_and_jacobian(g, z, mode=mode)
     torch.testing.assert_close(J, dense(z), rtol=1e-13, atol=1e-13)
@@ -47,7 +44,7 @@ def test_jacobian_in_closed_form(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_float32_against_its_float64_twin(mode: Literal["forward", "reverse"]) -> None:
+def test_float32_against_its_float64_twin(mode: calculus.Mode) -> None:
     z = draw(50, 2, dtype=torch.float32)
     J = calculus.jacobian(g, z, mode=mode)
     assert J.dtype == torch.float32
@@ -55,7 +52,7 @@ def test_float32_against_its_float64_twin(mode: Literal["forward", "reverse"]) -
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_chunks_equal_the_whole(mode: Literal["forward", "reverse"]) -> None:
+def test_chunks_equal_the_whole(mode: calculus.Mode) -> None:
     z = draw(5, 7, 2)
     whole = calculus.jacobian(g, z, mode=mode)
     for chunk_size in (1, 4, 35, 100):
@@ -66,7 +63,7 @@ def test_chunks_equal_the_whole(mode: Literal["forward", "reverse"]) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_dtype_is_kept_where_forward_mode_promotes(mode: Literal["forward", "reverse"]) -> None:
+def test_dtype_is_kept_where_forward_mode_promotes(mode: calculus.Mode) -> None:
     def promoting(z: Tensor) -> Tensor:
         scale = torch.tensor(3.0, dtype=torch.float64)  # 0-dim: does not promote values
         return z.sin() * (scale * 0.5) + z * scale
@@ -103,7 +100,7 @@ def test_nested_hessian_of_the_log_volume() -> None:
     eye = torch.eye(2, dtype=torch.float64)
     expected = eye / s - 2 * z.unsqueeze(-1) * z.unsqueeze(-2) / s**2
 
-    def gradient(mode: Literal["forward", "reverse"]) -> calculus.RowMap:
+    def gradient(mode: calculus.Mode) -> calculus.RowMap:
         f = lambda y: calculus.log_volume(graph, y).unsqueeze(-1)
         return lambda y: calculus.jacobian(f, y, mode=mode).squeeze(-2)
 

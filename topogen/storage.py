@@ -23,8 +23,10 @@ from .errors import SaveError
 from .homology import Homology
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
+from .manifolds.bases import Base, from_parts
 from .manifolds.charts import Chart, Domain
 from .models.base import Learned
+from .models.injective import Decoder
 
 FORMAT = 2
 _KEY = "topogen"
@@ -34,7 +36,7 @@ _PLAIN = (bool, int, float, str, type(None))
 def _registry() -> dict[str, type[nn.Module]]:
     """The classes a file may name: the concrete ones of this package, and no other."""
     found: dict[str, type[nn.Module]] = {}
-    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Learned]
+    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Learned, Decoder]
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
@@ -47,6 +49,11 @@ def _registry() -> dict[str, type[nn.Module]]:
 _ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ProjectedAtlas": lambda a: {"manifold": a.manifold, "charts": a.wanted},
     "FunctionChart": lambda c: {"decode": c.psi, "encode": c.phi, "domain": c.domain},
+    "ConformalAutoencoder": lambda g: {
+        "base": g.base,
+        "ambient_dim": g.ambient_dim,
+        "layers": len(g.layers),
+    },
     "Ball": lambda b: {"dim": b.dim, "radius": float(b.radius)},
     "Union": lambda M: {
         "points": M.points,
@@ -75,6 +82,8 @@ def _encode(value: Any, path: str) -> Any:
         return value
     if isinstance(value, Tensor):
         return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).split(".")[1]}
+    if isinstance(value, Base) and value.parts:
+        return {"base": [list(part) for part in value.parts]}
     if isinstance(value, nn.Module) and type(value) is not nn.ModuleList:
         return describe(value, path)
     if isinstance(value, Homology):
@@ -140,6 +149,8 @@ def _decode(value: Any) -> Any:
         return value
     if "tensor" in value:
         return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
+    if "base" in value:
+        return from_parts([(name, dim) for name, dim in value["base"]])
     if "list" in value:
         return [_decode(v) for v in value["list"]]
     if "homology" in value:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import InvalidPoints
 from ..manifolds.library.flat import Euclidean
+from ..points import as_tensor
 from .base import ManifoldDistribution
 
 
@@ -25,7 +28,7 @@ class Thickened(ManifoldDistribution):
 
     Args:
         law: p.
-        noise: s, in units of the points.
+        noise: s, in units of the points; :meth:`of` takes that of given points.
         validate_args: raise on NaN.
 
     Raises:
@@ -52,6 +55,38 @@ class Thickened(ManifoldDistribution):
             validate_args=validate_args,
         )
         self.measure = "lebesgue"
+
+    @classmethod
+    def of(
+        cls, law: ManifoldDistribution, points: Any, *, validate_args: bool | None = None
+    ) -> Thickened:
+        r"""With the noise of points, :math:`s^2 = \overline{|x - y|^2} / (D - d)`.
+
+        y is the point of M nearest to x, and the mean that over the points with one. This is the
+        estimate of largest likelihood, up to :math:`\det(I - S_n)`; where M was fitted to the same
+        points it is a little too small.
+
+        Args:
+            law: p.
+            points: noisy points, shape (n, D).
+            validate_args: as for the class.
+
+        Raises:
+            InvalidPoints: they lie on M, or less than half of them have a nearest point.
+        """
+        M = law.manifold
+        x = as_tensor(points, ambient_dim=M.ambient_dim)
+        foot = M.nearest(x)
+        known = foot.converged & foot.value.isfinite().all(-1)
+        if 2 * int(known.sum()) < len(x):
+            raise InvalidPoints(
+                f"expected points near M, got {int(known.sum())} of {len(x)} with a nearest point "
+                "on it; pass the noise yourself"
+            )
+        square = (x - foot.value)[known].square().sum(-1).mean() / max(M.ambient_dim - M.dim, 1)
+        if not float(square) > 0:
+            raise InvalidPoints("expected points with noise, got points of M: it has no thickness")
+        return cls(law, float(square.sqrt()), validate_args=validate_args)
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         M = self.law.manifold

@@ -84,6 +84,28 @@ def test_saved_and_loaded(circle_flow, ellipse, tmp_path):
     assert loaded.attempts == flow.attempts
 
 
+def test_its_manifold_is_saved_alone(circle_flow, ellipse, tmp_path):
+    M = circle_flow[0].manifold
+    tg.save(M, tmp_path / "m.safetensors")
+    again = tg.load(tmp_path / "m.safetensors")
+    x = ellipse(50, 2)
+    torch.testing.assert_close(again.project(1.01 * x).value, M.project(1.01 * x).value)
+    assert (again.volume, again.tolerance) == (M.volume, M.tolerance)
+    assert again.sample_uniform(0).shape == (0, 2)
+
+
+def test_published_objectives_tell_likelihood_and_reconstruction(ellipse):
+    flow = InjectiveFlow(1, 2, "circle", "free_form")
+    assert flow.numbers() == {}
+    flow.published.steps = 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tg.fit(flow, ellipse(500))
+    numbers = flow.numbers()
+    assert {"NLL", "reconstruction / diameter", "volume of M"} < set(numbers)
+    assert numbers["reconstruction / diameter"] < numbers["reconstruction, 99 % / diameter"]
+
+
 def test_the_same_seed_gives_the_same_result(circle_flow, ellipse):
     flow, _ = circle_flow
     again, _ = fitted(ellipse(800), 1, "circle")

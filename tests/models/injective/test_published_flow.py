@@ -10,6 +10,8 @@ import topogen as tg
 from topogen import storage
 from topogen.errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from topogen.manifolds.bases import product, standard
+from topogen.models.injective import image
+from topogen.models.injective.image import require_share
 from topogen.models.injective.published import (
     OBJECTIVES,
     PublishedFlow,
@@ -71,9 +73,58 @@ def test_saved_and_loaded(flow, tmp_path):
     )
 
 
+@pytest.mark.parametrize(("density", "gap"), [("von_mises", 0.01), ("mixture", 0.02)])
+def test_parametric_densities(density, gap):
+    model = PublishedFlow(1, 2, "circle", density=density, **TINY)
+    tg.fit(model, circle(1500))
+    score = model.score(circle(2000, 1))
+    # 4 standard errors: a false alarm in 15 000
+    assert abs(score.nll - 1.627401459) < 4 * score.nll_error + gap
+
+
+def test_sampling_a_law_that_is_not_normalised_ends(monkeypatch):
+    P = tg.Product(tg.Circle(), tg.Interval(-1.0, 1.0))
+    model = PublishedFlow(2, 3, P, steps=60, width=16)
+    x = P.sample_uniform(1500, generator=seeded())
+    with pytest.warns(UserWarning, match="reconstructed worse"):
+        assert tg.fit(model, x).status == "max_steps"
+    with pytest.warns(UserWarning, match="in the median"):
+        law = model()
+    assert law.likelihood == "estimated"
+    require_share(20, 2_000_000)
+    with pytest.raises(UnsupportedError, match="got 19 of 2000000"):
+        require_share(19, 2_000_000)
+    monkeypatch.setattr(image, "_TRIES", 50_000)
+    with pytest.raises(UnsupportedError, match=r"got 0 of \d+"):
+        law.sample((50,), generator=seeded())
+
+
+@pytest.mark.parametrize(
+    ("dim", "base", "network"),
+    [
+        (1, "circle", "free"),
+        (1, "euclidean", "coupling"),
+        (1, "euclidean", "conformal"),
+        (1, "euclidean", "trumpet"),
+        (1, "circle", "star"),
+        (1, "euclidean", "graph"),
+    ],
+)
+def test_images_are_saved(dim, base, network, tmp_path):
+    M = PublishedFlow(dim, dim + 1, base, network=network, width=8, layers=2).image
+    M.decoder.start(seeded())
+    M.anchor(M.base.sample(10, generator=seeded()))
+    M.fitted, M.scale, M.tolerance = True, 1.0, 0.1
+    tg.save(M, tmp_path / "m.safetensors")
+    again = tg.load(tmp_path / "m.safetensors")
+    x = torch.randn(20, dim + 1, generator=seeded()).double()
+    assert torch.equal(M.project(x).value, again.project(x).value)
+
+
 def test_wrong_base_warns_though_its_likelihood_is_better():
     model = PublishedFlow(1, 2, "euclidean", steps=300, width=16, density="gaussian", depth=1)
-    tg.fit(model, circle(1000))
+    with pytest.warns(UserWarning, match="reconstructed worse than"):
+        tg.fit(model, circle(1000))
     with pytest.warns(UserWarning, match=r"expected points reconstructed to 2 % .* got \d"):
         model()
     score = model.score(circle(2000, 1))
@@ -209,6 +260,14 @@ def test_errors():
         PublishedFlow(2, 3, "torus", network="coupling")
     with pytest.raises(UnsupportedError, match=r"the base S\^2 for network='star'"):
         PublishedFlow(2, 3, "torus", network="star")
+    with pytest.raises(UnsupportedError, match=r"finite volume, or R\^d, got S\^1 x R\^1"):
+        PublishedFlow(2, 3, tg.Product(tg.Circle(), tg.Euclidean(1)))
+    with pytest.raises(UnsupportedError, match=r"finite volume, or R\^d, got S\^1 x R\^1"):
+        tg.InjectiveFlow(2, 3, tg.Product(tg.Circle(), tg.Euclidean(1)))
+    with pytest.raises(ValueError, match="expected no density and no decoder for the objective"):
+        tg.InjectiveFlow(1, 2, "circle", "free_form", density="splines")
+    with pytest.warns(UserWarning, match="expected noise > 0 for objective='free_form', got 0"):
+        PublishedFlow(1, 2, "circle", objective="free_form", noise=0.0)
     with pytest.raises(UnsupportedError, match="pass density='spectral'"):
         PublishedFlow(1, 2, "circle", density="splines")
     with pytest.raises(NotFittedError, match="not fitted"):

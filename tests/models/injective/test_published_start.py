@@ -1,6 +1,7 @@
 """Where published flows start, and what is said of loops that are lost."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 import topogen as tg
 from topogen.errors import TrainingError
 from topogen.manifolds.bases import standard
-from topogen.models.injective.published import PublishedFlow
+from topogen.models.injective.published import PublishedFlow, Score
 from topogen.models.injective.published.start import Start
 
 
@@ -23,6 +24,7 @@ def test_a_double_cover_loses_loops(known):
     assert start.words == "from a seed"
     once = known.decoder("circle", 2, known.curve(torch.cos, torch.sin))
     assert start.lost(once) == ""
+    assert Start.of(standard("circle"), circle(50)).lost(once) is None
     twice = known.decoder(
         "circle", 2, known.curve(lambda t: (2 * t).cos(), lambda t: (2 * t).sin())
     )
@@ -59,5 +61,41 @@ def test_a_flow_starts_from_the_seed_and_says_so():
     tg.fit(named, circle(500), progress=False)
     assert named.attempts == named.published.attempts == ["from a seed; no loops are lost"]
     flat = PublishedFlow(1, 2, "euclidean", steps=20, width=32)
-    tg.fit(flat, circle(500), progress=False)
-    assert flat.attempts == ["from random weights; no loops are lost"]
+    fit(flat, circle(500))
+    assert flat.attempts == ["from random weights; loops not checked"]
+
+
+def fit(flow, x):
+    """The status and what was warned of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        result = tg.fit(flow, x, progress=False)
+    return result.status, " ".join(str(w.message) for w in said)
+
+
+def test_lost_loops_start_it_again_once(monkeypatch):
+    says = iter(["loops are lost over Z/3", ""])
+    monkeypatch.setattr(Start, "lost", lambda self, decoder: next(says))
+    flow = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    assert fit(flow, circle(500)) == ("converged", "")
+    assert flow.attempts == [
+        "from a seed; loops are lost over Z/3",
+        "from a seed; no loops are lost",
+    ]
+
+
+def test_loops_lost_twice_are_no_convergence(monkeypatch):
+    monkeypatch.setattr(Start, "lost", lambda self, decoder: "loops are lost over Z/3")
+    flow = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    status, said = fit(flow, circle(500))
+    assert status == "max_steps"
+    assert "loops are lost over Z/3, in both trainings" in said
+    assert len(flow.attempts) == 2
+
+
+def test_a_bad_reconstruction_is_no_convergence():
+    flow = PublishedFlow(1, 2, "euclidean", steps=100, width=16)
+    status, said = fit(flow, circle(500))
+    assert status == "max_steps"
+    assert "1 % of the points are reconstructed worse than" in said
+    assert not Score(**flow.numbers).faithful

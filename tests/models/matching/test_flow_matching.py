@@ -6,7 +6,14 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.errors import InvalidPoints, NotFittedError, SaveError, UnsupportedError
+from topogen.errors import (
+    InvalidPoints,
+    NotFittedError,
+    SaveError,
+    TrainingError,
+    UnsupportedError,
+)
+from topogen.models.matching.pool import Examples
 
 SMALL = {"width": 32, "depth": 2, "features": 4, "finest": 2.0, "steps": 300, "batch": 256}
 
@@ -84,11 +91,55 @@ def test_what_is_refused():
         tg.FlowMatching(tg.Sphere(), base=tg.Uniform(tg.Sphere()))
     with pytest.raises(ValueError, match="atlas with a manifold"):
         tg.FlowMatching(tg.Sphere(), tg.Atlas(list(tg.Sphere().atlas().charts)))
+    with pytest.raises(TypeError, match="a fitted law, got InjectiveFlow; fit it first"):
+        tg.FlowMatching(tg.InjectiveFlow(1, 2, "circle"))
     with pytest.raises(NotFittedError):
         tg.FlowMatching(tg.Sphere())()
     few = tg.Sphere().sample_uniform(10, seeded())
     with pytest.raises(InvalidPoints, match="at least 20 different points"):
         tg.fit(tg.FlowMatching(tg.Sphere(), **SMALL), few)
+
+
+def test_atlases_and_fitted_laws_stand_for_their_sets(learned):
+    atlas = tg.Sphere().atlas()
+    model = tg.FlowMatching(atlas)
+    assert model.manifold is atlas.manifold
+    assert model.atlas is atlas
+    charts = tg.ProjectedAtlas(tg.LocalPolynomials(1, 2))
+    assert tg.FlowMatching(charts).atlas is charts
+    assert tg.FlowMatching(learned[0]).manifold is learned[0].manifold
+
+
+def test_a_descent_without_pairs_ends(monkeypatch):
+    x = vmf().sample((300,), seeded())
+    odd = {**SMALL, "steps": 2, "batch": 300}  # no whole block
+    assert tg.fit(tg.FlowMatching(tg.Sphere(), **odd), x).status in ("converged", "max_steps")
+    monkeypatch.setattr(Examples, "batches", lambda *_: iter(()))
+    with pytest.raises(TrainingError, match="at least 300 pairs of points with a path"):
+        tg.fit(tg.FlowMatching(tg.Sphere(), **odd), x)
+
+
+@pytest.mark.slow
+def test_on_the_image_of_an_injective_flow(tmp_path):
+    truth = tg.EnergyOn(tg.Torus().atlas(), lambda x: x[..., 0])
+    x = truth.sample((3000,), seeded())
+    flow = tg.InjectiveFlow(2, 3, "torus")
+    tg.fit(flow, x)
+    model = tg.FlowMatching(flow.manifold, steps=800)
+    assert tg.fit(model, x).status == "converged"
+    law = model()
+    fresh = model.manifold.project(truth.sample((500,), seeded(1))).value
+    gap = truth.log_prob(tg.Torus().project(fresh).value) - law.log_prob(fresh)
+    assert bool(gap.isfinite().all())
+    assert float(gap.mean()) < 0.05
+    # the mass, by quadrature on the base
+    image = flow.manifold
+    b, w = image.base.nodes(12)
+    density = (law._log_prob(image.decode(b)) + image.log_volume(b)).exp()
+    assert float(image.base.volume * (w @ density)) == pytest.approx(1, abs=2e-3)
+    tg.save(model, tmp_path / "m.safetensors")
+    again = tg.load(tmp_path / "m.safetensors")
+    torch.testing.assert_close(again().log_prob(fresh[:20]), law.log_prob(fresh[:20]))
 
 
 def test_a_base_of_ones_own_is_used_and_cannot_be_saved(tmp_path):

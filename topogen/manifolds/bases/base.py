@@ -344,6 +344,11 @@ def standard(name: str, dim: int | None = None) -> Base:
     )
 
 
+def from_parts(parts: Sequence[tuple[str, int]]) -> Base:
+    """The product of standard bases, given by their names and dimensions."""
+    return functools.reduce(product, [standard(name, dim) for name, dim in parts])
+
+
 def base_of(manifold: Manifold) -> Base:
     """The base that a reference space is a copy of.
 

@@ -10,4 +10,5 @@ from .image import Image as Image
 from .law import BaseLaw as BaseLaw
 from .law import ImageLaw as ImageLaw
 from .law import SpectralLaw as SpectralLaw
+from .mixture_law import VonMisesLaw as VonMisesLaw
 from .residual import ResidualDecoder as ResidualDecoder

@@ -2,6 +2,7 @@ r"""Injective flows on bases of the right topology."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -12,8 +13,7 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
-from ...manifolds.bases import FIXED, Base, base_of, product, standard
-from ...manifolds.library import Euclidean
+from ...manifolds.bases import FIXED, Base, base_of, from_parts, standard
 from ...points import as_tensor, distinct
 from ..base import Model, Stage
 from ..graphs import fit_graphs
@@ -24,12 +24,13 @@ from .decoder import SpectralDecoder
 from .graph import Graph, neighbour_graph
 from .image import Image
 from .law import BaseLaw, ImageLaw, SpectralLaw
+from .mixture_law import SIZES, VonMisesLaw
 from .propose import propose, seed_of
-from .published import PublishedFlow
+from .published import PublishedFlow, Score
 from .recover import Recovered, recover, sharpened
 from .residual import ResidualDecoder
 
-DENSITIES = ("spectral", "splines", "uniform")
+DENSITIES = ("spectral", "splines", "uniform", "von_mises", "mixture")
 DECODERS = ("auto", "spectral", "residual")
 
 _MOST_POINTS = 12_000
@@ -69,7 +70,8 @@ class InjectiveFlow(Model):
         objective: "two_phase" (the above), or the name of a published objective, with networks
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
-            cover of B: slower, for sharp laws) or "uniform" (on M).
+            cover of B: slower, for sharp laws), "uniform" (on M), "von_mises" (a product of von
+            Mises and von Mises-Fisher laws, see :class:`VonMisesLaw`) or "mixture" (of these).
         decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
@@ -79,7 +81,9 @@ class InjectiveFlow(Model):
         attempts: one line for every base and choice that was tried.
 
     Raises:
-        ValueError: no such base, or a base of another dimension.
+        ValueError: no such base, a base of another dimension, or a density or decoder for one of
+            the published objectives.
+        UnsupportedError: a base with lines and other factors, or an objective that has no meaning.
 
     Example:
         >>> t = torch.rand(600, generator=torch.Generator().manual_seed(0)) * 6.2832
@@ -111,13 +115,6 @@ class InjectiveFlow(Model):
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.objective, self.density, self.decoder = base, objective, density, decoder
         self.published: PublishedFlow | None = None
-        if objective != "two_phase" or base == "euclidean" or isinstance(base, Euclidean):
-            if base == "auto":
-                raise ValueError(
-                    f"expected a named base for the objective {objective!r}, got 'auto'; pass "
-                    "base='torus', say, or objective='two_phase'"
-                )
-            self.published = PublishedFlow(dim, ambient_dim, base, objective=objective)
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
@@ -125,6 +122,19 @@ class InjectiveFlow(Model):
                 f"{wanted.dim}; change dim, or the base"
             )
         self._wanted = wanted
+        if objective != "two_phase" or (wanted is not None and not math.isfinite(wanted.volume)):
+            if base == "auto":
+                raise ValueError(
+                    f"expected a named base for the objective {objective!r}, got 'auto'; pass "
+                    "base='torus', say, or objective='two_phase'"
+                )
+            if (density, decoder) != ("spectral", "auto"):
+                raise ValueError(
+                    f"expected no density and no decoder for the objective {objective!r} on "
+                    f"{base!r}, whose networks are those of PublishedFlow, got {density!r} and "
+                    f"{decoder!r}; pass them to topogen.models.injective.published.PublishedFlow"
+                )
+            self.published = PublishedFlow(dim, ambient_dim, base, objective=objective)
         self.image: Image | None = None
         self.law: BaseLaw | None = None
         self.certificate: Certificate | None = None
@@ -172,7 +182,13 @@ class InjectiveFlow(Model):
     def numbers(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
         numbers: dict[str, float | str] = {}
-        M, certificate = self.image, self.certificate
+        M, certificate, published = self.image, self.certificate, self.published
+        if published is not None and published.numbers:
+            M, score = published.image, Score(**published.numbers)
+            numbers |= {"base": M.base.name, "objective": self.objective, "NLL": score.nll}
+            for name in ("reconstruction", "reconstruction_p99"):
+                share = getattr(score, name) / score.diameter
+                numbers[f"{name.replace('_p99', ', 99 %')} / diameter"] = share
         if M is not None and M.volume is not None and M.volume_error is not None:
             numbers |= {"volume of M": M.volume, "volume of M, error": M.volume_error}
         if certificate is not None:
@@ -307,9 +323,12 @@ class InjectiveFlow(Model):
 
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
         self.image, base = Image(decoder), decoder.base
-        self.law = (
-            CoverLaw(base) if self.density == "splines" else SpectralLaw(base, image=self.image)
-        )
+        if self.density == "splines":
+            self.law = CoverLaw(base)
+        elif self.density in ("von_mises", "mixture"):
+            self.law = VonMisesLaw(base, (1,) if self.density == "von_mises" else SIZES)
+        else:
+            self.law = SpectralLaw(base, image=self.image)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
@@ -340,9 +359,7 @@ class InjectiveFlow(Model):
         super().set_extra_state(state)
         self.attempts = list(state["attempts"])
         if "base" in state:
-            base, *others = [standard(name, dim) for name, dim in state["base"]]
-            for other in others:
-                base = product(base, other)
+            base = from_parts([(name, dim) for name, dim in state["base"]])
             kind = ResidualDecoder if state["residual"] else SpectralDecoder
             self._build(kind(base, int(state["bandwidth"]), self.ambient_dim))
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ... import calculus
+from ...errors import UnsupportedError
 from ...homology import Homology
 from ...manifolds.base import Manifold, Projection
 from ...manifolds.bases import Base
@@ -20,6 +21,9 @@ from .feet import FootPoints, foot_points, newton_direction
 
 ANCHORS = 4000
 _POLISH = 6  # Gauss-Newton steps from the nearest anchor in `step`
+# rejection ends where of so many proposals not this share was kept
+_TRIES, _LEAST_SHARE = 2_000_000, 1e-5
+_BATCH = 65_536
 
 
 class Image(Manifold, Learned):
@@ -42,7 +46,7 @@ class Image(Manifold, Learned):
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder = decoder.requires_grad_(False)
         self.dim, self.ambient_dim = decoder.base.dim, decoder.ambient_dim
         self.register_buffer("centre", torch.zeros(self.ambient_dim, dtype=torch.float64))
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))
@@ -185,16 +189,23 @@ class Image(Manifold, Learned):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        """Points uniform on M, by rejection of uniform base points."""
+        """Points uniform on M, by rejection of uniform base points.
+
+        Raises:
+            UnsupportedError: next to nothing is kept.
+        """
         bound = float(self.log_volume(self.base.nodes(16)[0]).max()) + 0.05
-        kept: list[Tensor] = []
-        while sum(len(k) for k in kept) < n:
-            b = self.base.sample(2 * n + 64, generator=generator)
+        kept = [self.base.sample(0, generator=generator)]
+        count, tried, m = 0, 0, 2 * n + 64
+        while count < n:
+            b = self.base.sample(m, generator=generator)
             u = torch.rand(len(b), generator=generator, dtype=b.dtype).to(b)
             level = self.log_volume(b)
             if float(level.max()) > bound:  # the nodes missed it: what was kept is not uniform
                 kept, bound = [], float(level.max()) + 0.05
             kept.append(b[u.log() + bound <= level])
+            count, tried, m = sum(len(k) for k in kept), tried + m, max(m, min(2 * m, _BATCH))
+            require_share(count, tried)
         return self.decode(torch.cat(kept)[:n])
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -212,3 +223,17 @@ class Image(Manifold, Learned):
         super().set_extra_state(state)
         for name in ("tolerance", "scale", "volume", "volume_error"):
             setattr(self, name, state[name])
+
+
+def require_share(kept: int, tried: int) -> None:
+    """Raise where next to nothing was kept of many uniform proposals.
+
+    Raises:
+        UnsupportedError: that is so.
+    """
+    if tried >= _TRIES and kept < _LEAST_SHARE * tried:
+        raise UnsupportedError(
+            f"expected a law that keeps a share of at least {_LEAST_SHARE:.0e} of uniform base "
+            f"points, got {kept} of {tried}: it is too concentrated, or its decoder folds; fit "
+            "with more steps or points, or another base or density"
+        )

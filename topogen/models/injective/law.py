@@ -15,7 +15,7 @@ from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...errors import TrainingError
 from ...manifolds.bases import Base, Spectrum
 from ..base import Learned
-from .image import Image
+from .image import Image, require_share
 
 # the largest bandwidth with at most so many functions, by dimension
 FUNCTIONS = {1: 49, 2: 330, 3: 150}
@@ -102,7 +102,11 @@ class SpectralLaw(BaseLaw):
         return b.new_zeros(b.shape[:-1]) if image is None else image.log_volume(b)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
-        """By rejection of uniform points."""
+        """By rejection of uniform points.
+
+        Raises:
+            UnsupportedError: next to nothing is kept.
+        """
         kept = [self.base.sample(0, generator=generator)]
         count, tried = 0, 0
         while count < n:
@@ -112,6 +116,7 @@ class SpectralLaw(BaseLaw):
             u = torch.rand(m, generator=generator, dtype=b.dtype).to(b)
             kept.append(b[u.log() + self.top <= self._exponent(b)])
             count, tried = count + len(kept[-1]), tried + m
+            require_share(count, tried)
         return torch.cat(kept)[:n]
 
     def fit(

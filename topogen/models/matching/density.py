@@ -67,7 +67,8 @@ class FlowMatching(Model):
     https://arxiv.org/abs/2302.03660.
 
     Args:
-        manifold: a connected closed set M; fitted first if it has not been.
+        manifold: a connected closed set M; fitted first if it has not been. An atlas, or a fitted
+            law, stands for its set.
         atlas: its charts, for the uniform law; None takes what M knows of itself, else puts a
             :class:`ProjectedAtlas` on M where d <= 3.
         base: p_0; None takes the uniform law. A model with a base of its own cannot be saved.
@@ -87,6 +88,7 @@ class FlowMatching(Model):
         UnsupportedError: M has a boundary, several components, or infinite volume, or is not a
             sphere and `kernels` are asked for.
         ValueError: a size that makes no sense, or kernels with no points held out.
+        TypeError: `manifold` is none, and has none.
 
     Attributes:
         score: mean log density of the held-out points under the flow, in nats w.r.t. H^d.
@@ -112,7 +114,7 @@ class FlowMatching(Model):
 
     def __init__(
         self,
-        manifold: Manifold,
+        manifold: Manifold | Atlas | Model,
         atlas: Atlas | None = None,
         *,
         base: ManifoldDistribution | None = None,
@@ -129,6 +131,7 @@ class FlowMatching(Model):
         tol: float = 1e-5,
     ) -> None:
         super().__init__()
+        manifold, atlas = _set_of(manifold, atlas)
         if pairing not in _PAIRINGS:
             raise ValueError(f"expected pairing in {_PAIRINGS}, got {pairing!r}")
         if min(width, depth, steps, batch) < 1 or features < 0 or not 0 <= held_out < 1:
@@ -306,6 +309,22 @@ class FlowMatching(Model):
 
 
 _NUMBERS = ("score", "lost", "lost_pairs", "integration_error")
+
+
+def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | None]:
+    """M and its atlas, of an atlas or a law too."""
+    if isinstance(manifold, Manifold):
+        return manifold, atlas
+    if isinstance(manifold, Atlas):
+        if manifold.manifold is None:
+            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+        return manifold.manifold, manifold if atlas is None else atlas
+    if isinstance(manifold, Model) and manifold.fitted:
+        return manifold().manifold, atlas
+    raise TypeError(
+        f"expected a manifold, an atlas or a fitted law, got {type(manifold).__name__}; "
+        "fit it first and pass its .manifold, or pass tg.NeuralImplicit(dim, ambient_dim)"
+    )
 
 
 def require_flows(manifold: Manifold) -> None:

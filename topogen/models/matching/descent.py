@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ...errors import TrainingError
 from .field import Field
 from .pool import Examples, Pool
 
@@ -103,8 +104,10 @@ def _stream(pool: Pool, batch: int, steps: int, generator: torch.Generator) -> I
     """Batches of examples, from pairs that are renewed now and then."""
     slow = pool.routes is not None and not pool.geometry.fast
     count = min(_PAIRS_SLOW if slow else _PAIRS, max(batch * steps // _ROUNDS, batch))
+    count = max(count, -(-batch // pool.block) * pool.block)  # a batch in whole blocks
     taken = 0
     while True:
+        before = taken
         if taken == 0 or not slow:
             pool.pair(count, generator)
         for _ in range(_ROUNDS):
@@ -115,3 +118,9 @@ def _stream(pool: Pool, batch: int, steps: int, generator: torch.Generator) -> I
                     taken += 1
                     if taken == steps:
                         return
+        if taken == before:
+            raise TrainingError(
+                f"expected at least {batch} pairs of points with a path between them, got fewer: "
+                f"{pool.lost} of {pool.tried} were lost; pass a smaller batch, or check that the "
+                "set is connected"
+            )

@@ -54,7 +54,13 @@ class Autoencoder(Decoder):
 
     def log_volume(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         r""":math:`\tfrac12 \log\det J^\top J`, J = Dg E."""
-        return calculus.log_gram(self.value_and_jacobian(b)[1])
+        E = self.base.frame(b)
+
+        def along(v: Tensor) -> Tensor:
+            return self(b + (E @ v.unsqueeze(-1)).squeeze(-1))
+
+        start = b.new_zeros(*b.shape[:-1], self.base.dim)
+        return calculus.log_volume(along, start, mode="double")
 
     def along(
         self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch d"]
@@ -120,6 +126,7 @@ class FreeAutoencoder(Autoencoder):
     def __init__(self, base: Base, ambient_dim: int, *, width: int, depth: int) -> None:
         super().__init__()
         self.base, self.ambient_dim = base, ambient_dim
+        self.width, self.depth = width, depth
         self.spectrum = Spectrum(base, 1 if len(base.group) == 1 else 2)
         sizes = {"width": width, "depth": depth}
         self.decoder = Perceptron(self.spectrum.count, ambient_dim, **sizes)
@@ -172,6 +179,7 @@ class CouplingAutoencoder(Autoencoder):
         super().__init__()
         require_flat(base, "coupling", ambient_dim)
         self.base, self.ambient_dim = base, ambient_dim
+        self.layers, self.width, self.kind = layers, width, kind
         self.flow = CouplingFlow(ambient_dim, layers=layers, width=width, kind=kind)
 
     def start(self, generator: torch.Generator) -> None:

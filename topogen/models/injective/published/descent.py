@@ -162,7 +162,7 @@ def _joint_density(
         flow.law.start(generator)
         flow.law.to(torch.float32)
         return flow.law, flow.law.log_prob
-    if flow.density_kind == "spectral":
+    if flow.density_kind in ("spectral", "von_mises", "mixture"):
         family = JointFamily(flow.space)
         return family, family
     return nn.Module(), flow.law.log_prob

@@ -59,6 +59,7 @@ class StarAutoencoder(Autoencoder):
                 f"got {base.name}; pass base='sphere' and dim={ambient_dim - 1}"
             )
         self.base, self.ambient_dim = base, ambient_dim
+        self.width, self.depth = width, depth
         self.log_r = Perceptron(ambient_dim, 1, width=width, depth=depth, last=0.1)
 
     def start(self, generator: torch.Generator) -> None:
@@ -102,6 +103,7 @@ class GraphAutoencoder(Autoencoder):
                 f"{base.name}; pass base='euclidean'"
             )
         self.base, self.ambient_dim = base, ambient_dim
+        self.width, self.depth = width, depth
         self.h = Perceptron(base.dim, ambient_dim - base.dim, width=width, depth=depth)
 
     def start(self, generator: torch.Generator) -> None:

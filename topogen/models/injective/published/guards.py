@@ -14,7 +14,9 @@ from ....manifolds.bases.factors import Line
 if TYPE_CHECKING:
     from .model import PublishedFlow
 
-_WORST = 0.02  # median reconstruction error, over the diameter, beyond which a law warns
+# reconstruction error over the diameter: a law warns where the median is larger, and a fit has not
+# converged where the 99 % quantile is
+_WORST = 0.02
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Score:
     def trustworthy(self) -> bool:
         """Whether half of the points are reconstructed to 2 % of the diameter."""
         return self.reconstruction_median <= _WORST * self.diameter
+
+    @property
+    def faithful(self) -> bool:
+        """Whether 99 % of the points are reconstructed to 2 % of the diameter."""
+        return self.reconstruction_p99 <= _WORST * self.diameter
 
     def to_dict(self) -> dict[str, float]:
         """Plain numbers."""
@@ -110,14 +117,50 @@ def check_weight(weight: float, variance: float) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
 
 
+def warn_of_fit(score: Score, lost: str | None) -> bool:
+    """Warn where the set that was learned is not that of the data.
+
+    Args:
+        score: of points that were held out.
+        lost: over which fields loops are lost; None where that is not known.
+
+    Returns:
+        Whether there was nothing to say.
+    """
+    said = []
+    if lost:
+        said.append(f"{lost}, in both trainings")
+    if not score.faithful:
+        share = 100 * score.reconstruction_p99 / score.diameter
+        said.append(
+            f"1 % of the points are reconstructed worse than {share:.1f} % of the diameter"
+        )
+    if said:
+        warnings.warn(
+            f"expected points reconstructed to {100 * _WORST:.0f} % of the diameter and all loops "
+            f"kept, got: {'; '.join(said)}; take a base of the right topology, more steps or "
+            "points, or, where the data are as noisy as that, leave it",
+            UserWarning,
+            stacklevel=2,
+        )
+    return not said
+
+
 def check_meaning(flow: PublishedFlow, B: Base) -> None:
     """Raise where the objective of a flow has no meaning on this base.
+
+    Free-form surrogates without noise only warn.
 
     Raises:
         UnsupportedError: it has none there, or not with this network.
         ValueError: it needs noise.
     """
     name, flat = flow.objective, all(f == Line() for f in B.factors)
+    if not flat and any(f == Line() for f in B.factors):
+        raise UnsupportedError(
+            f"expected a base of finite volume, or R^d, got {B.name}; take an interval instead of "
+            "the line (tg.Interval(-1, 1))"
+        )
     if len(B.group) > 1 and (name != "two_phase" or flow.network not in ("auto", "free")):
         raise UnsupportedError(
             f"expected objective='two_phase' with network='free' on the quotient {B.name}, "
@@ -148,3 +191,11 @@ def check_meaning(flow: PublishedFlow, B: Base) -> None:
         )
     if name in ("denoising", "spread") and flow.noise == 0:
         raise ValueError(f"expected noise > 0 for objective={name!r}, got 0")
+    if name in ("free_form", "normalizing_autoencoder") and flow.noise == 0:
+        warnings.warn(
+            f"expected noise > 0 for objective={name!r}, got 0: without noise across M, where "
+            "the data have none, the derivative of the encoder is some left inverse of J, and the "
+            "loss has a wrong volume",
+            UserWarning,
+            stacklevel=3,
+        )

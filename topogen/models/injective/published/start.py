@@ -70,12 +70,14 @@ class Start:
             raise TrainingError(f"expected data with a seed, got none: {self.words}")
         return self.points, self.base_points
 
-    def lost(self, decoder: Decoder) -> str:
-        """Over which fields g is not one to one on H_1; empty where it is, or nothing is known."""
+    def lost(self, decoder: Decoder) -> str | None:
+        """Over which fields g is not one to one on H_1; empty where it is, None if not known."""
         from scipy.spatial import KDTree
 
         if self.graph is None or self.marks is None:
-            return ""
+            return None
         _, onto = on_loops(decoder, self.graph, self.marks, KDTree(self.points.numpy()))
         fields = [f"Z/{p}" for p, fine in onto.items() if fine is False]
-        return f"loops are lost over {' and '.join(fields)}" if fields else ""
+        if fields:
+            return f"loops are lost over {' and '.join(fields)}"
+        return "" if onto and all(onto.values()) else None

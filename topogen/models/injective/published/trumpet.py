@@ -112,6 +112,7 @@ class TrumpetAutoencoder(Autoencoder):
         super().__init__()
         require_flat(base, "trumpet", ambient_dim)
         self.base, self.ambient_dim = base, ambient_dim
+        self.layers, self.width = layers, width
         half, at = ambient_dim // 2, base.width
 
         def couplings(m: int) -> CouplingFlow:
