@@ -42,6 +42,7 @@ _GOOD_RECONSTRUCTION = 3e-5
 # points farther than this off local fits are noisy; held-out points farther than that off M want
 # finer functions
 _NOISY, _FAR = 0.01, 1e-4
+_MENDABLE = {"reconstruction", "excess"}
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
@@ -75,7 +76,7 @@ class InjectiveFlow(Model):
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
 
     Attributes:
-        certificate: what was checked of g; None before the fit and after loading.
+        certificate: what was checked of g; None before the fit.
         attempts: one line for every base and choice that was tried.
 
     Raises:
@@ -251,8 +252,10 @@ class InjectiveFlow(Model):
         noise = _roughness(train, self.dim)
         graph = neighbour_graph(train.numpy(), self.dim, noisy=noise > _NOISY)
         found, certificate, count = yield from self._tried(bases, graph, train, held, noise)
-        rough = noise <= _NOISY and certificate.reconstruction > _FAR
-        if self.decoder == "residual" or (self.decoder == "auto" and rough):
+        # a finer decoder does not mend a base that is wrong
+        mendable = set(certificate.failed) <= _MENDABLE
+        rough = noise <= _NOISY and certificate.reconstruction > _FAR and mendable
+        if (self.decoder == "residual" and mendable) or (self.decoder == "auto" and rough):
             sharper = yield from sharpened(found, train, held, generator)
             if sharper is not found:
                 found = sharper
@@ -270,7 +273,7 @@ class InjectiveFlow(Model):
     def _tried(
         self, bases: list[Base], graph: Graph, train: Tensor, held: Tensor, noise: float
     ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate, int]]:
-        """Bases and choices of the seed, until one passes the checks well."""
+        """Bases and choices of the seed, until one passes the checks well; else the best."""
         best: tuple[Recovered, Certificate, int] | None = None
         trouble: TrainingError | None = None
         for base in bases:
@@ -290,13 +293,8 @@ class InjectiveFlow(Model):
                     self._note(base, count, remap, certificate.reason)
                     if best is None or _rank(found, certificate) < _rank(*best[:2]):
                         best = found, certificate, count
-                    if certificate.accepted and (
-                        certificate.condition < _GOOD_CONDITION
-                        or certificate.reconstruction < _GOOD_RECONSTRUCTION
-                    ):
+                    if _is_good(certificate, named=len(bases) == 1):
                         return found, certificate, count
-            if best is not None and best[1].accepted:
-                return best
         if best is None:
             raise trouble or TrainingError("no base was tried")
         return best
@@ -333,12 +331,16 @@ class InjectiveFlow(Model):
             state["base"] = [list(part) for part in self.image.base.parts]
             state["bandwidth"] = self._bandwidth()
             state["residual"] = isinstance(self.image.decoder, ResidualDecoder)
+        if self.certificate is not None:
+            state["certificate"] = self.certificate.to_dict()
         return state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.attempts = list(state["attempts"])
+        if "certificate" in state:
+            self.certificate = Certificate.of(state["certificate"])
         if "base" in state:
             base, *others = [standard(name, dim) for name, dim in state["base"]]
             for other in others:
@@ -353,9 +355,21 @@ def _base(base: str | Manifold, dim: int) -> Base:
     return standard(base, None if base in FIXED else dim)
 
 
-def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, float]:
-    """Accepted ones first, then by how near held-out points are."""
-    return not certificate.accepted, found.score
+def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, bool, float]:
+    """Accepted ones first, of known homology first, then by how near held-out points are."""
+    return not certificate.accepted, certificate.homology != "agrees", found.score
+
+
+def _is_good(certificate: Certificate, *, named: bool) -> bool:
+    """Whether no other choice is tried: among several bases the homology must be known."""
+    return (
+        certificate.accepted
+        and (
+            certificate.condition < _GOOD_CONDITION
+            or certificate.reconstruction < _GOOD_RECONSTRUCTION
+        )
+        and (named or certificate.homology == "agrees")
+    )
 
 
 def _roughness(x: Tensor, dim: int) -> float:

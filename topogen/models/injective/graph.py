@@ -33,6 +33,7 @@ class Graph:
             of j, shape (e, d).
         sheets: 1, or 2 for a double cover.
         known: landmarks that were found, by their number.
+        ratios: death / birth of the loops that landmarks show, by their number and the field.
     """
 
     n: int
@@ -46,6 +47,7 @@ class Graph:
     back: np.ndarray
     sheets: int = 1
     known: dict[int, Any] = field(default_factory=dict, repr=False)
+    ratios: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def matrix(self, values: np.ndarray) -> Any:
         """The symmetric sparse matrix with these values on the edges."""
