@@ -47,6 +47,7 @@ class Certificate:
         reconstruction: distance from held-out points to g(B), 99 %, in units of their size.
         allowed: the largest one that is accepted, by the spacing and the noise of the points.
         spacing: median distance from held-out points to the nearest of the others.
+        gap: largest distance from uniform points of g(B) to the data.
         excess: how much farther uniform points of g(B) are from the data than held-out points,
             at 99 %, in units of the distance from the nearest point to its eighth neighbour: where
             the law is thin, so are the data.
@@ -70,6 +71,7 @@ class Certificate:
     reconstruction: float
     allowed: float
     spacing: float
+    gap: float
     excess: float
     winding: np.ndarray | None
     onto: dict[int, bool | None]
@@ -182,7 +184,8 @@ def certify(
     return Certificate(
         base.name, not wrong, "; ".join(w for _, w in wrong) or words,
         tuple(dict.fromkeys(name for name, _ in wrong)), unproved, condition, collision,
-        reconstruction, allowed, typical, excess, winding, onto, spare, verdict,
+        reconstruction, allowed, typical, float(distance.max()), excess, winding, onto, spare,
+        verdict,
     )  # fmt: skip
 
 

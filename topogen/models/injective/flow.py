@@ -42,6 +42,7 @@ _GOOD_RECONSTRUCTION = 3e-5
 # points farther than this off local fits are noisy; held-out points farther than that off M want
 # finer functions
 _NOISY, _FAR = 0.01, 1e-4
+_BETWEEN = 1e-4  # the tolerance of M in the largest gap of the data
 _MENDABLE = {"reconstruction", "excess"}
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
@@ -230,8 +231,8 @@ class InjectiveFlow(Model):
         image.anchor(found.b)
         image.scale = float(unit)
         # held-out points tell how far M is from the truth, the spacing of points how far a
-        # boundary is
-        far = _MARGIN * float(found.held_out.max()) + 1e-12
+        # boundary is, the largest gap where there are none
+        far = max(_MARGIN * float(found.held_out.max()), _BETWEEN * certificate.gap) + 1e-12
         if not found.decoder.base.closed:
             far = max(far, certificate.spacing)
         image.tolerance = far * float(unit)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import TrainingError
 from ...manifolds.bases import Base
-from ...manifolds.bases.factors import Segment
+from ...manifolds.bases.factors import Round, Segment
 from ...manifolds.library.base import nearest_row
 from .decoder import Decoder, SpectralDecoder
 from .edges import stretch
@@ -26,6 +26,7 @@ MOST_FUNCTIONS = 1000
 _SPECTRAL, _RESIDUAL = (1e-10, 0.8), (1e-12, 0.97)
 ROUNDS = 12
 TOLERANCE = 1e-12
+_STEPS = 20_000  # that the length of a curve is measured in
 _GAIN = 0.7  # of held-out distances, that finer functions are worth
 _ENOUGH = {1: 1e-8, 2: 1e-8, 3: 1e-6}  # held-out distance that needs no finer level
 
@@ -77,6 +78,8 @@ def recover(
         if decoder.spectrum.count > min(MOST_FUNCTIONS, len(x) // 3):
             break
         b = yield from _in_turn(decoder, b, x, *_SPECTRAL)
+        if base.factors == (Round(1),):
+            b = yield from _in_turn(decoder, _at_even_speed(decoder, b), x, *_SPECTRAL)
         found = Recovered(decoder, b, distances(decoder, b, held))
         if best is not None and found.score > _GAIN * best.score:
             break
@@ -121,6 +124,17 @@ def _in_turn(
         before = min(before, error)
     decoder.regress(b, x, ridge)
     return b.clone()
+
+
+def _at_even_speed(decoder: SpectralDecoder, b: Tensor) -> Tensor:
+    """Base points of a closed curve moved so that g has one speed: in gaps of the data, too."""
+    t = 2 * torch.pi * torch.arange(_STEPS + 1, dtype=b.dtype) / _STEPS
+    circle = torch.stack([t.cos(), t.sin()], -1)
+    length = (decoder(circle[1:]) - decoder(circle[:-1])).norm(dim=-1).cumsum(0)
+    share = np.r_[0.0, (length / length[-1]).numpy()]
+    angle = torch.atan2(b[:, 1], b[:, 0]) % (2 * torch.pi)
+    s = 2 * torch.pi * torch.from_numpy(np.interp(angle.numpy(), t.numpy(), share)).to(b)
+    return torch.stack([s.cos(), s.sin()], -1)
 
 
 def distances(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
