@@ -2,6 +2,7 @@ r"""Injective flows on bases of the right topology."""
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -26,7 +27,7 @@ from .image import Image
 from .law import BaseLaw, ImageLaw, SpectralLaw
 from .propose import propose, seed_of
 from .published import PublishedFlow
-from .recover import Recovered, recover, sharpened
+from .recover import Recovered, recover, reseeded, sharpened
 from .residual import ResidualDecoder
 
 DENSITIES = ("spectral", "splines", "uniform")
@@ -36,6 +37,7 @@ _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
 _HELD_OUT = 10  # one point of so many
 _COUNTS = {1: (150,), 2: (150, 400), 3: (250, 400)}
+_SEEDS = ("equal areas", "harmonic", "of the image found")
 # a choice that is accepted with one of these is not bettered
 _GOOD_CONDITION = 12.0
 _GOOD_RECONSTRUCTION = 3e-5
@@ -277,32 +279,40 @@ class InjectiveFlow(Model):
         """Bases and choices of the seed, until one passes the checks well; else the best."""
         best: tuple[Recovered, Certificate, int] | None = None
         trouble: TrainingError | None = None
+        counts = _COUNTS.get(self.dim, (250,))
         for base in bases:
-            for remap in (True, False):
-                for count in _COUNTS.get(self.dim, (250,)):
-                    try:
-                        found = yield from recover(
-                            base, graph, train, held, count=count, remap=remap
+            mine: tuple[Recovered, Certificate, int] | None = None
+            for how, count in (*itertools.product(_SEEDS[:2], counts), (_SEEDS[2], counts[-1])):
+                try:
+                    if how != _SEEDS[2]:
+                        steps = recover(
+                            base, graph, train, held, count=count, remap=how == _SEEDS[0]
                         )
-                    except TrainingError as error:
-                        trouble = error
-                        self._note(base, count, remap, f"no seed: {error}")
+                    elif mine is not None and _is_crowded(mine[1]):
+                        steps = reseeded(mine[0], train, held, count=count)
+                    else:
                         continue
-                    certificate = certify(
-                        found, graph, train, held, marks=landmarks(graph, count), noise=noise
-                    )
-                    self._note(base, count, remap, certificate.reason)
-                    if best is None or _rank(found, certificate) < _rank(*best[:2]):
-                        best = found, certificate, count
-                    if _is_good(certificate, named=len(bases) == 1):
-                        return found, certificate, count
+                    found = yield from steps
+                except TrainingError as error:
+                    trouble = error
+                    self._note(base, count, how, f"no seed: {error}")
+                    continue
+                certificate = certify(
+                    found, graph, train, held, marks=landmarks(graph, count), noise=noise
+                )
+                self._note(base, count, how, certificate.reason)
+                if mine is None or _rank(found, certificate) < _rank(*mine[:2]):
+                    mine = found, certificate, count
+                if _is_good(certificate, named=len(bases) == 1):
+                    return found, certificate, count
+            if mine is not None and (best is None or _rank(*mine[:2]) < _rank(*best[:2])):
+                best = mine
         if best is None:
             raise trouble or TrainingError("no base was tried")
         return best
 
-    def _note(self, base: Base, count: int, remap: bool, words: str) -> None:
-        equal = "equal areas" if remap else "harmonic"
-        self.attempts.append(f"{base.name}, {count} landmarks, {equal}: {words}")
+    def _note(self, base: Base, count: int, how: str, words: str) -> None:
+        self.attempts.append(f"{base.name}, {count} landmarks, {how}: {words}")
 
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
         self.image, base = Image(decoder), decoder.base
@@ -359,6 +369,11 @@ def _base(base: str | Manifold, dim: int) -> Base:
 def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, bool, float]:
     """Accepted ones first, of known homology first, then by how near held-out points are."""
     return not certificate.accepted, certificate.homology != "agrees", found.score
+
+
+def _is_crowded(certificate: Certificate) -> bool:
+    """Whether the image was found, but not good coordinates on it."""
+    return bool(certificate.failed) and set(certificate.failed) <= {"reconstruction", "condition", "collision"}
 
 
 def _is_good(certificate: Certificate, *, named: bool) -> bool:

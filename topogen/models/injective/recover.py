@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...calculus import log_gram
 from ...errors import TrainingError
 from ...manifolds.bases import Base
 from ...manifolds.bases.factors import Round, Segment
@@ -16,7 +17,7 @@ from ...manifolds.library.base import nearest_row
 from .decoder import Decoder, SpectralDecoder
 from .edges import stretch
 from .feet import foot_points
-from .graph import Graph
+from .graph import Graph, neighbour_graph
 from .residual import ResidualDecoder
 from .seeds import seed
 
@@ -26,6 +27,7 @@ MOST_FUNCTIONS = 1000
 _SPECTRAL, _RESIDUAL = (1e-10, 0.8), (1e-12, 0.97)
 ROUNDS = 12
 TOLERANCE = 1e-12
+_UNIFORM = 6000  # points of a first image that are seeded again
 _STEPS = 20_000  # that the length of a curve is measured in
 _GAIN = 0.7  # of held-out distances, that finer functions are worth
 _ENOUGH = {1: 1e-8, 2: 1e-8, 3: 1e-6}  # held-out distance that needs no finer level
@@ -72,6 +74,41 @@ def recover(
     """
     start = seed(base, graph, count=count, remap=remap)
     b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
+    return (yield from _finer_and_finer(base, b, x, held))
+
+
+def reseeded(
+    found: Recovered, x: Tensor, held: Tensor, *, count: int
+) -> Generator[Mapping[str, float], None, Recovered]:
+    """The same from seeds of uniform points of the image that was found.
+
+    Where the law is thin the seeds of the data are crowded, and g stretches; uniform points of a
+    first image have no thin parts.
+
+    Args:
+        found: the first image.
+        x: points in units of their size, shape (n, D).
+        held: points held out.
+        count: landmarks of the seed.
+
+    Raises:
+        TrainingError: there is no seed.
+    """
+    base, generator = found.decoder.base, torch.Generator().manual_seed(0)
+    c = base.sample(10 * _UNIFORM, generator=generator)
+    area = log_gram(found.decoder.value_and_jacobian(c)[1]).exp()
+    u = found.decoder(c[torch.multinomial(area, _UNIFORM, generator=generator)])
+    start = seed(base, neighbour_graph(u.numpy(), base.dim), count=count, remap=True)
+    b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
+    decoder = SpectralDecoder(base, LADDER.get(base.dim, (2,))[0], x.shape[1])
+    b = yield from _in_turn(decoder, b, u, *_SPECTRAL)
+    return (yield from _finer_and_finer(base, b[nearest_row(u, x)], x, held))
+
+
+def _finer_and_finer(
+    base: Base, b: Tensor, x: Tensor, held: Tensor
+) -> Generator[Mapping[str, float], None, Recovered]:
+    """Up the ladder of bandwidths, as long as points that were held out get closer."""
     best: Recovered | None = None
     for bandwidth in LADDER.get(base.dim, (2, 3, 4)):
         decoder = SpectralDecoder(base, bandwidth, x.shape[1])
