@@ -1,15 +1,21 @@
 """Certificates: right bases are accepted, wrong ones rejected or refused."""
 
+import warnings
+
 import pytest
 import torch
 
 import topogen as tg
 from topogen.errors import TrainingError
 from topogen.manifolds.bases import standard
-from topogen.models.injective.certificate import certify
+from topogen.models.injective import flow as flows
+from topogen.models.injective.agreement import image_homology, spare_loops
+from topogen.models.injective.certificate import Certificate, certify
 from topogen.models.injective.cocycles import landmarks
+from topogen.models.injective.decoder import SpectralDecoder
 from topogen.models.injective.graph import neighbour_graph
 from topogen.models.injective.recover import recover
+from topogen.points import diameter
 
 
 def seeded(seed=0):
@@ -102,3 +108,84 @@ def test_wrong_bases_are_refused(name, base, n):
 @pytest.mark.parametrize(("name", "base", "n"), WRONG[2:])
 def test_more_wrong_bases_are_refused(name, base, n):
     is_refused(name, base, n)
+
+
+def noisy(M, n, part=0.02):
+    g = seeded(2)
+    x = M.sample_uniform(n, generator=g)
+    return x + part * diameter(x.numpy()) * torch.randn(x.shape, generator=g, dtype=x.dtype)
+
+
+def fitted(x, dim, base):
+    flow = tg.InjectiveFlow(dim, x.shape[1], base=base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return flow, tg.fit(flow, x, progress=False).status
+
+
+def test_loops_of_noisy_data_that_a_base_lacks_are_seen():
+    graph = neighbour_graph(noisy(tg.ProjectivePlane(), 2000).numpy(), 2, noisy=True)
+    marks = landmarks(graph, 150)
+    assert spare_loops(standard("sphere"), graph, marks) == {2: 1, 3: 0}
+    assert spare_loops(standard("projective"), graph, marks) == {2: 0, 3: 0}
+
+
+def test_an_image_that_crosses_itself_has_other_homology():
+    decoder = SpectralDecoder(standard("circle"), 2, 2)
+    t = torch.linspace(0, 6.2832, 200, dtype=torch.float64)
+    b = torch.stack([t.cos(), t.sin()], -1)
+    decoder.regress(b, b, 1e-12)
+    assert image_homology(decoder).verdict == "agrees"
+    decoder.regress(b, torch.stack([t.sin(), (2 * t).sin()], -1), 1e-12)
+    assert image_homology(decoder).verdict == "disagrees"
+
+
+def test_the_homology_of_the_image_is_in_the_certificate():
+    found = certificate(SETS["sphere"](1000), "sphere")
+    assert found.homology == "agrees"
+    assert found.failed == ()
+    again = Certificate.of(found.to_dict())
+    assert again.to_dict() == found.to_dict()
+    assert again.spare == {2: 0, 3: 0}
+
+
+def test_a_wrong_base_is_not_sharpened(ellipse, monkeypatch):
+    def never(*_):
+        raise AssertionError("sharpened")
+
+    monkeypatch.setattr(flows, "sharpened", never)
+    flow, status = fitted(ellipse(800), 1, "interval")
+    assert status != "converged"
+    assert "collision" in flow.certificate.failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("M", "n", "base"),
+    [(tg.ProjectivePlane(), 4000, "sphere"), (tg.RotationGroup(), 6000, "sphere")],
+    ids=["RP^2", "SO(3)"],
+)
+def test_noisy_quotients_are_not_taken_for_their_covers(M, n, base):
+    flow, status = fitted(noisy(M, n), M.dim, base)
+    assert status != "converged"
+    assert "loops" in flow.certificate.failed
+    assert "loops more" in flow.certificate.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("M", "n", "base"),
+    [
+        (tg.ProjectivePlane(), 4000, "auto"),
+        (tg.Torus(), 4000, "torus"),
+        (tg.Sphere(), 4000, "sphere"),
+        (tg.KleinBottle(), 6000, "klein"),
+        (tg.RotationGroup(), 6000, "projective"),
+    ],
+    ids=["RP^2", "torus", "sphere", "Klein", "SO(3)"],
+)
+def test_noisy_sets_are_accepted_on_their_own_bases(M, n, base):
+    flow, status = fitted(noisy(M, n), M.dim, base)
+    assert status == "converged", flow.certificate.reason
+    assert flow.manifold.homology == M.homology
+    assert flow.certificate.homology == "agrees"

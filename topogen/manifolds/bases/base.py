@@ -23,6 +23,7 @@ from .factors import Factor, Line, Round, Segment
 FIXED = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
 # of a quadrature, where the next level would have more
 _MOST_NODES = 60_000
+_LARGEST_DEGREE = 3000  # whose nodes are found within a second
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class Base(nn.Module):
             log_mean = torch.logsumexp(values + w.log(), 0)
             if before is not None:
                 error = abs(float(log_mean - before))
-                if error <= tol or len(b) * 1.5**self.dim > _MOST_NODES:
+                last = len(b) * 1.5**self.dim > _MOST_NODES or degree > _LARGEST_DEGREE
+                if error <= tol or last:
                     return Quadrature(log_mean + math.log(self.volume), error, b, values)
             before, degree = log_mean, degree + degree // 2
 

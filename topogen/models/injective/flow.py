@@ -2,6 +2,7 @@ r"""Injective flows on bases of the right topology."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
@@ -27,7 +28,7 @@ from .law import BaseLaw, ImageLaw, SpectralLaw
 from .mixture_law import SIZES, VonMisesLaw
 from .propose import propose, seed_of
 from .published import PublishedFlow, Score
-from .recover import Recovered, recover, sharpened
+from .recover import Recovered, recover, reseeded, sharpened
 from .residual import ResidualDecoder
 
 DENSITIES = ("spectral", "splines", "uniform", "von_mises", "mixture")
@@ -37,12 +38,15 @@ _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
 _HELD_OUT = 10  # one point of so many
 _COUNTS = {1: (150,), 2: (150, 400), 3: (250, 400)}
+_SEEDS = ("equal areas", "harmonic", "of the image found")
 # a choice that is accepted with one of these is not bettered
 _GOOD_CONDITION = 12.0
 _GOOD_RECONSTRUCTION = 3e-5
 # points farther than this off local fits are noisy; held-out points farther than that off M want
 # finer functions
 _NOISY, _FAR = 0.01, 1e-4
+_BETWEEN = 1e-4  # the tolerance of M in the largest gap of the data
+_MENDABLE = {"reconstruction", "excess"}
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
@@ -77,7 +81,7 @@ class InjectiveFlow(Model):
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
 
     Attributes:
-        certificate: what was checked of g; None before the fit and after loading.
+        certificate: what was checked of g; None before the fit.
         attempts: one line for every base and choice that was tried.
 
     Raises:
@@ -245,8 +249,8 @@ class InjectiveFlow(Model):
         image.anchor(found.b)
         image.scale = float(unit)
         # held-out points tell how far M is from the truth, the spacing of points how far a
-        # boundary is
-        far = _MARGIN * float(found.held_out.max()) + 1e-12
+        # boundary is, the largest gap where there are none
+        far = max(_MARGIN * float(found.held_out.max()), _BETWEEN * certificate.gap) + 1e-12
         if not found.decoder.base.closed:
             far = max(far, certificate.spacing)
         image.tolerance = far * float(unit)
@@ -267,8 +271,10 @@ class InjectiveFlow(Model):
         noise = _roughness(train, self.dim)
         graph = neighbour_graph(train.numpy(), self.dim, noisy=noise > _NOISY)
         found, certificate, count = yield from self._tried(bases, graph, train, held, noise)
-        rough = noise <= _NOISY and certificate.reconstruction > _FAR
-        if self.decoder == "residual" or (self.decoder == "auto" and rough):
+        # a finer decoder does not mend a base that is wrong
+        mendable = set(certificate.failed) <= _MENDABLE
+        rough = noise <= _NOISY and certificate.reconstruction > _FAR and mendable
+        if (self.decoder == "residual" and mendable) or (self.decoder == "auto" and rough):
             sharper = yield from sharpened(found, train, held, generator)
             if sharper is not found:
                 found = sharper
@@ -286,40 +292,43 @@ class InjectiveFlow(Model):
     def _tried(
         self, bases: list[Base], graph: Graph, train: Tensor, held: Tensor, noise: float
     ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate, int]]:
-        """Bases and choices of the seed, until one passes the checks well."""
+        """Bases and choices of the seed, until one passes the checks well; else the best."""
         best: tuple[Recovered, Certificate, int] | None = None
         trouble: TrainingError | None = None
+        counts = _COUNTS.get(self.dim, (250,))
         for base in bases:
-            for remap in (True, False):
-                for count in _COUNTS.get(self.dim, (250,)):
-                    try:
-                        found = yield from recover(
-                            base, graph, train, held, count=count, remap=remap
+            mine: tuple[Recovered, Certificate, int] | None = None
+            for how, count in (*itertools.product(_SEEDS[:2], counts), (_SEEDS[2], counts[-1])):
+                try:
+                    if how != _SEEDS[2]:
+                        steps = recover(
+                            base, graph, train, held, count=count, remap=how == _SEEDS[0]
                         )
-                    except TrainingError as error:
-                        trouble = error
-                        self._note(base, count, remap, f"no seed: {error}")
+                    elif mine is not None and _is_crowded(mine[1]):
+                        steps = reseeded(mine[0], train, held, count=count)
+                    else:
                         continue
-                    certificate = certify(
-                        found, graph, train, held, marks=landmarks(graph, count), noise=noise
-                    )
-                    self._note(base, count, remap, certificate.reason)
-                    if best is None or _rank(found, certificate) < _rank(*best[:2]):
-                        best = found, certificate, count
-                    if certificate.accepted and (
-                        certificate.condition < _GOOD_CONDITION
-                        or certificate.reconstruction < _GOOD_RECONSTRUCTION
-                    ):
-                        return found, certificate, count
-            if best is not None and best[1].accepted:
-                return best
+                    found = yield from steps
+                except TrainingError as error:
+                    trouble = error
+                    self._note(base, count, how, f"no seed: {error}")
+                    continue
+                certificate = certify(
+                    found, graph, train, held, marks=landmarks(graph, count), noise=noise
+                )
+                self._note(base, count, how, certificate.reason)
+                if mine is None or _rank(found, certificate) < _rank(*mine[:2]):
+                    mine = found, certificate, count
+                if _is_good(certificate, named=len(bases) == 1):
+                    return found, certificate, count
+            if mine is not None and (best is None or _rank(*mine[:2]) < _rank(*best[:2])):
+                best = mine
         if best is None:
             raise trouble or TrainingError("no base was tried")
         return best
 
-    def _note(self, base: Base, count: int, remap: bool, words: str) -> None:
-        equal = "equal areas" if remap else "harmonic"
-        self.attempts.append(f"{base.name}, {count} landmarks, {equal}: {words}")
+    def _note(self, base: Base, count: int, how: str, words: str) -> None:
+        self.attempts.append(f"{base.name}, {count} landmarks, {how}: {words}")
 
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
         self.image, base = Image(decoder), decoder.base
@@ -352,12 +361,16 @@ class InjectiveFlow(Model):
             state["base"] = [list(part) for part in self.image.base.parts]
             state["bandwidth"] = self._bandwidth()
             state["residual"] = isinstance(self.image.decoder, ResidualDecoder)
+        if self.certificate is not None:
+            state["certificate"] = self.certificate.to_dict()
         return state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.attempts = list(state["attempts"])
+        if "certificate" in state:
+            self.certificate = Certificate.of(state["certificate"])
         if "base" in state:
             base = from_parts([(name, dim) for name, dim in state["base"]])
             kind = ResidualDecoder if state["residual"] else SpectralDecoder
@@ -370,9 +383,30 @@ def _base(base: str | Manifold, dim: int) -> Base:
     return standard(base, None if base in FIXED else dim)
 
 
-def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, float]:
-    """Accepted ones first, then by how near held-out points are."""
-    return not certificate.accepted, found.score
+def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, bool, float]:
+    """Accepted ones first, of known homology first, then by how near held-out points are."""
+    return not certificate.accepted, certificate.homology != "agrees", found.score
+
+
+def _is_crowded(certificate: Certificate) -> bool:
+    """Whether the image was found, but not good coordinates on it."""
+    return bool(certificate.failed) and set(certificate.failed) <= {
+        "reconstruction",
+        "condition",
+        "collision",
+    }
+
+
+def _is_good(certificate: Certificate, *, named: bool) -> bool:
+    """Whether no other choice is tried: among several bases the homology must be known."""
+    return (
+        certificate.accepted
+        and (
+            certificate.condition < _GOOD_CONDITION
+            or certificate.reconstruction < _GOOD_RECONSTRUCTION
+        )
+        and (named or certificate.homology == "agrees")
+    )
 
 
 def _roughness(x: Tensor, dim: int) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import TrainingError
 
 NEIGHBOURS = {1: 16, 2: 14, 3: 24}  # per dimension of the set
+_AHEAD = 0.9  # cosine of the angle to the tangent below which a point of a curve is not ahead
 LEAST_DETERMINANT = 0.3  # edges between tangent frames that match less cross to another sheet
 
 
@@ -33,6 +34,7 @@ class Graph:
             of j, shape (e, d).
         sheets: 1, or 2 for a double cover.
         known: landmarks that were found, by their number.
+        ratios: death / birth of the loops that landmarks show, by their number and the field.
     """
 
     n: int
@@ -46,6 +48,7 @@ class Graph:
     back: np.ndarray
     sheets: int = 1
     known: dict[int, Any] = field(default_factory=dict, repr=False)
+    ratios: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def matrix(self, values: np.ndarray) -> Any:
         """The symmetric sparse matrix with these values on the edges."""
@@ -124,7 +127,8 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
 
     n, k = len(x), min(NEIGHBOURS.get(dim, 8 * dim), len(x) - 1)
     wide = min(n - 1, (40 if noisy else 24) if dim == 2 else 12 * dim + (6 if dim > 2 else 0))
-    distance, neighbour = (np.asarray(a) for a in KDTree(x).query(x, max(k, wide) + 1))
+    tree = KDTree(x)
+    distance, neighbour = (np.asarray(a) for a in tree.query(x, max(k, wide) + 1))
     local = x[neighbour[:, : wide + 1]]
     local = local - local.mean(axis=1, keepdims=True)
     if x.shape[1] > wide:
@@ -136,6 +140,9 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
         frame = np.linalg.eigh(local.transpose(0, 2, 1) @ local)[1][:, :, -dim:]
     i = np.repeat(np.arange(n), k)
     j = neighbour[:, 1 : k + 1].ravel()
+    if dim == 1:
+        a, b = _both_ways(x, frame[:, :, 0], tree)
+        i, j = np.concatenate([i, a]), np.concatenate([j, b])
     pairs = np.unique(np.sort(np.stack([i, j], axis=1), axis=1), axis=0)
     i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
     det = np.linalg.det(frame[i].transpose(0, 2, 1) @ frame[j])
@@ -151,6 +158,24 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
         distance[:, k] ** dim,
         (frame[i] * step).sum(axis=1), (frame[j] * -step).sum(axis=1),
     )  # fmt: skip
+
+
+def _both_ways(x: np.ndarray, frame: np.ndarray, tree: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Edges from every point of a curve to the next one forth and the next one back.
+
+    All nearest neighbours may lie on one side, beside a gap that chance leaves. They are looked
+    for among three times as many.
+    """
+    n = len(x)
+    distance, neighbour = tree.query(x, min(3 * NEIGHBOURS[1], n // 10) + 1)
+    along = ((x[neighbour] - x[:, None]) * frame[:, None]).sum(axis=2)
+    ends = []
+    for side in (along, -along):
+        ahead = side > _AHEAD * np.maximum(distance, 1e-300)
+        some = ahead.any(axis=1)
+        ends.append((np.flatnonzero(some), neighbour[some, ahead.argmax(axis=1)[some]]))
+    (i, j), (a, b) = ends
+    return np.concatenate([i, a]), np.concatenate([j, b])
 
 
 def solve(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) -> np.ndarray:

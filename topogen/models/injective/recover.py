@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...calculus import log_gram
 from ...errors import TrainingError
 from ...manifolds.bases import Base
-from ...manifolds.bases.factors import Segment
+from ...manifolds.bases.factors import Round, Segment
 from ...manifolds.library.base import nearest_row
 from .decoder import Decoder, SpectralDecoder
 from .edges import stretch
 from .feet import foot_points
-from .graph import Graph
+from .graph import Graph, neighbour_graph
 from .residual import ResidualDecoder
 from .seeds import seed
 
@@ -26,6 +27,8 @@ MOST_FUNCTIONS = 1000
 _SPECTRAL, _RESIDUAL = (1e-10, 0.8), (1e-12, 0.97)
 ROUNDS = 12
 TOLERANCE = 1e-12
+_UNIFORM = 6000  # points of a first image that are seeded again
+_STEPS = 20_000  # that the length of a curve is measured in
 _GAIN = 0.7  # of held-out distances, that finer functions are worth
 _ENOUGH = {1: 1e-8, 2: 1e-8, 3: 1e-6}  # held-out distance that needs no finer level
 
@@ -71,12 +74,49 @@ def recover(
     """
     start = seed(base, graph, count=count, remap=remap)
     b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
+    return (yield from _finer_and_finer(base, b, x, held))
+
+
+def reseeded(
+    found: Recovered, x: Tensor, held: Tensor, *, count: int
+) -> Generator[Mapping[str, float], None, Recovered]:
+    """The same from seeds of uniform points of the image that was found.
+
+    Where the law is thin the seeds of the data are crowded, and g stretches; uniform points of a
+    first image have no thin parts.
+
+    Args:
+        found: the first image.
+        x: points in units of their size, shape (n, D).
+        held: points held out.
+        count: landmarks of the seed.
+
+    Raises:
+        TrainingError: there is no seed.
+    """
+    base, generator = found.decoder.base, torch.Generator().manual_seed(0)
+    c = base.sample(10 * _UNIFORM, generator=generator)
+    area = log_gram(found.decoder.value_and_jacobian(c)[1]).exp()
+    u = found.decoder(c[torch.multinomial(area, _UNIFORM, generator=generator)])
+    start = seed(base, neighbour_graph(u.numpy(), base.dim), count=count, remap=True)
+    b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
+    decoder = SpectralDecoder(base, LADDER.get(base.dim, (2,))[0], x.shape[1])
+    b = yield from _in_turn(decoder, b, u, *_SPECTRAL)
+    return (yield from _finer_and_finer(base, b[nearest_row(u, x)], x, held))
+
+
+def _finer_and_finer(
+    base: Base, b: Tensor, x: Tensor, held: Tensor
+) -> Generator[Mapping[str, float], None, Recovered]:
+    """Up the ladder of bandwidths, as long as points that were held out get closer."""
     best: Recovered | None = None
     for bandwidth in LADDER.get(base.dim, (2, 3, 4)):
         decoder = SpectralDecoder(base, bandwidth, x.shape[1])
         if decoder.spectrum.count > min(MOST_FUNCTIONS, len(x) // 3):
             break
         b = yield from _in_turn(decoder, b, x, *_SPECTRAL)
+        if base.factors == (Round(1),):
+            b = yield from _in_turn(decoder, _at_even_speed(decoder, b), x, *_SPECTRAL)
         found = Recovered(decoder, b, distances(decoder, b, held))
         if best is not None and found.score > _GAIN * best.score:
             break
@@ -121,6 +161,17 @@ def _in_turn(
         before = min(before, error)
     decoder.regress(b, x, ridge)
     return b.clone()
+
+
+def _at_even_speed(decoder: SpectralDecoder, b: Tensor) -> Tensor:
+    """Base points of a closed curve moved so that g has one speed: in gaps of the data, too."""
+    t = 2 * torch.pi * torch.arange(_STEPS + 1, dtype=b.dtype) / _STEPS
+    circle = torch.stack([t.cos(), t.sin()], -1)
+    length = (decoder(circle[1:]) - decoder(circle[:-1])).norm(dim=-1).cumsum(0)
+    share = np.r_[0.0, (length / length[-1]).numpy()]
+    angle = torch.atan2(b[:, 1], b[:, 0]) % (2 * torch.pi)
+    s = 2 * torch.pi * torch.from_numpy(np.interp(angle.numpy(), t.numpy(), share)).to(b)
+    return torch.stack([s.cos(), s.sin()], -1)
 
 
 def distances(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
