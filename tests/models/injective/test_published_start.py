@@ -91,6 +91,9 @@ def test_loops_lost_twice_are_no_convergence(monkeypatch):
     assert status == "max_steps"
     assert "loops are lost over Z/3, in both trainings" in said
     assert len(flow.attempts) == 2
+    again = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    again.load_state_dict(flow.state_dict())
+    assert again.lost == flow.lost == "loops are lost over Z/3"
 
 
 def test_a_bad_reconstruction_is_no_convergence():

@@ -108,6 +108,17 @@ def test_a_mixture_has_the_size_it_needs():
     assert mass(law, 60) == pytest.approx(1, abs=1e-6)
 
 
+def test_four_modes_on_the_sphere():
+    means = [[1.0, 0.3, 0.2], [-0.7, 0.9, 0.0], [0.1, -1.0, 0.6], [-0.4, 0.0, -1.0]]
+    true = tg.Mixture([1.0] * 4, [tg.VonMisesFisher(m, 10.0) for m in means])
+    law = fitted(VonMisesLaw(standard("sphere"), SIZES), true.sample((8000,), seeded(1)))
+    b = true.sample((4000,), seeded(2))
+    d = true.log_prob(b) - law.log_prob(b)
+    # 15 numbers are fitted: the excess is about 15 / 2n; 3 standard errors, a false alarm in 700
+    assert float(d.mean()) < 15 / 16_000 + 0.002 + 3 * float(d.std()) / math.sqrt(4000)
+    assert len(law.eta) == 4
+
+
 def test_repeated_points_do_not_collapse_it():
     b = torch.tensor([[1.0, 0.0]]).double().repeat(200, 1)
     law = fitted(VonMisesLaw(standard("circle"), (1, 2)), b)

@@ -120,12 +120,26 @@ def test_a_descent_without_pairs_ends(monkeypatch):
 
 
 @pytest.mark.slow
-def test_on_the_image_of_an_injective_flow(tmp_path):
+def test_on_an_image_it_is_saved(tmp_path):
+    t = 2 * math.pi * torch.rand(400, generator=seeded()).double()
+    x = torch.stack([2 * t.cos(), t.sin()], -1)
+    flow = tg.InjectiveFlow(1, 2, "circle")
+    tg.fit(flow, x)
+    model = tg.FlowMatching(flow, **{**SMALL, "steps": 12, "batch": 64, "held_out": 0.0})
+    assert model.manifold is flow.manifold
+    tg.fit(model, x)
+    tg.save(model, tmp_path / "m.safetensors")
+    again = tg.load(tmp_path / "m.safetensors")
+    torch.testing.assert_close(again().log_prob(x[:20]), model().log_prob(x[:20]))
+
+
+@pytest.mark.slow
+def test_on_the_image_of_an_injective_flow():
     truth = tg.EnergyOn(tg.Torus().atlas(), lambda x: x[..., 0])
-    x = truth.sample((3000,), seeded())
+    x = truth.sample((2000,), seeded())
     flow = tg.InjectiveFlow(2, 3, "torus")
     tg.fit(flow, x)
-    model = tg.FlowMatching(flow.manifold, steps=800)
+    model = tg.FlowMatching(flow.manifold, steps=500, width=64)
     assert tg.fit(model, x).status == "converged"
     law = model()
     fresh = model.manifold.project(truth.sample((500,), seeded(1))).value
@@ -134,12 +148,9 @@ def test_on_the_image_of_an_injective_flow(tmp_path):
     assert float(gap.mean()) < 0.05
     # the mass, by quadrature on the base
     image = flow.manifold
-    b, w = image.base.nodes(12)
+    b, w = image.base.nodes(10)
     density = (law._log_prob(image.decode(b)) + image.log_volume(b)).exp()
-    assert float(image.base.volume * (w @ density)) == pytest.approx(1, abs=2e-3)
-    tg.save(model, tmp_path / "m.safetensors")
-    again = tg.load(tmp_path / "m.safetensors")
-    torch.testing.assert_close(again().log_prob(fresh[:20]), law.log_prob(fresh[:20]))
+    assert float(image.base.volume * (w @ density)) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_base_of_ones_own_is_used_and_cannot_be_saved(tmp_path):

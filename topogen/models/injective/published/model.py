@@ -105,6 +105,7 @@ class PublishedFlow(Model):
             of the data, as far as these tell. Where it is not, training starts again, once. A fit
             that loses loops again, or reconstructs 1 % of held-out points worse than 2 % of the
             diameter, warns and is not "converged".
+        lost: what loops are lost; empty where none are, None where that is not known.
 
     Example:
         >>> x = tg.VonMises(0.0, 1.0).sample((600,), generator=torch.Generator().manual_seed(0))
@@ -174,7 +175,7 @@ class PublishedFlow(Model):
         self.numbers: dict[str, float] = {}
         self.used_weight = self.residual_variance = math.nan
         self.attempts: list[str] = []
-        self._lost: str | None = None
+        self.lost: str | None = None
         self.requires_grad_(False)
 
     @property
@@ -274,9 +275,9 @@ class PublishedFlow(Model):
         image.unit = (train - image.centre).square().sum(-1).mean().sqrt()
         y = (train - image.centre) / image.unit
         start = Start.of(self.space, y)
-        finite, b, self._lost = yield from self._train(y, start, generator)
-        if self._lost:
-            finite, b, self._lost = yield from self._train(y, start, generator)
+        finite, b, self.lost = yield from self._train(y, start, generator)
+        if self.lost:
+            finite, b, self.lost = yield from self._train(y, start, generator)
         image.anchor(b)
         image.scale = diameter(train.numpy())
         image.fitted = True
@@ -318,7 +319,7 @@ class PublishedFlow(Model):
         self.numbers = score.to_dict()
         self.fitted = True
         yield {"loss": score.nll, "reconstruction": score.reconstruction}
-        return warn_of_fit(score, self._lost)
+        return warn_of_fit(score, self.lost)
 
     def _score(self, x: Float[Tensor, "n D"]) -> Score:
         with torch.no_grad():
@@ -349,6 +350,7 @@ class PublishedFlow(Model):
             "used_weight": self.used_weight,
             "residual_variance": self.residual_variance,
             "attempts": self.attempts,
+            "lost": self.lost,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -356,6 +358,7 @@ class PublishedFlow(Model):
         super().set_extra_state(state)
         for name in ("numbers", "used_weight", "residual_variance", "attempts"):
             setattr(self, name, state[name])
+        self.lost = state.get("lost")
 
 
 def _space(base: str | Manifold | Base, dim: int) -> Base:
