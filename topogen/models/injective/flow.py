@@ -2,7 +2,6 @@ r"""Injective flows on bases of the right topology."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -280,9 +279,11 @@ class InjectiveFlow(Model):
         best: tuple[Recovered, Certificate, int] | None = None
         trouble: TrainingError | None = None
         counts = _COUNTS.get(self.dim, (250,))
+        ways = [(how, count) for how in _SEEDS[:2] for count in counts]
+        ways.append((_SEEDS[2], counts[-1]))
         for base in bases:
             mine: tuple[Recovered, Certificate, int] | None = None
-            for how, count in (*itertools.product(_SEEDS[:2], counts), (_SEEDS[2], counts[-1])):
+            for how, count in ways:
                 try:
                     if how != _SEEDS[2]:
                         steps = recover(
@@ -373,7 +374,8 @@ def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, bool, float
 
 def _is_crowded(certificate: Certificate) -> bool:
     """Whether the image was found, but not good coordinates on it."""
-    return bool(certificate.failed) and set(certificate.failed) <= {"reconstruction", "condition", "collision"}
+    failed = set(certificate.failed)
+    return bool(failed) and failed <= {"reconstruction", "condition", "collision"}
 
 
 def _is_good(certificate: Certificate, *, named: bool) -> bool:
