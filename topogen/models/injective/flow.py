@@ -2,7 +2,6 @@ r"""Injective flows on bases of the right topology."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
@@ -17,19 +16,16 @@ from ...manifolds.base import Manifold
 from ...manifolds.bases import FIXED, Base, base_of, from_parts, standard
 from ...points import as_tensor, distinct
 from ..base import Model, Stage
-from ..graphs import fit_graphs
-from .certificate import Certificate, certify, with_proof
-from .cocycles import landmarks
+from .certificate import Certificate, with_proof
 from .cover_law import CoverLaw
 from .decoder import SpectralDecoder
-from .graph import Graph, neighbour_graph
 from .image import Image
 from .law import BaseLaw, ImageLaw, SpectralLaw
 from .mixture_law import SIZES, VonMisesLaw
 from .propose import propose, seed_of
 from .published import PublishedFlow, Score
-from .recover import Recovered, recover, reseeded, sharpened
 from .residual import ResidualDecoder
+from .search import Search
 
 DENSITIES = ("spectral", "splines", "uniform", "von_mises", "mixture")
 DECODERS = ("auto", "spectral", "residual")
@@ -37,16 +33,7 @@ DECODERS = ("auto", "spectral", "residual")
 _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
 _HELD_OUT = 10  # one point of so many
-_COUNTS = {1: (150,), 2: (150, 400), 3: (250, 400)}
-_SEEDS = ("equal areas", "harmonic", "of the image found")
-# a choice that is accepted with one of these is not bettered
-_GOOD_CONDITION = 12.0
-_GOOD_RECONSTRUCTION = 3e-5
-# points farther than this off local fits are noisy; held-out points farther than that off M want
-# finer functions
-_NOISY, _FAR = 0.01, 1e-4
 _BETWEEN = 1e-4  # the tolerance of M in the largest gap of the data
-_MENDABLE = {"reconstruction", "excess"}
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
@@ -240,7 +227,13 @@ class InjectiveFlow(Model):
             bases, _ = propose(x, self.dim, seed_of(generator))
         else:
             bases = [self._wanted]
-        found, certificate = yield from self._search(bases, train, held, generator)
+        search = Search(self.dim, train, held, self.attempts)
+        found, certificate = yield from search.best(bases, self.decoder, generator)
+        if self._wanted is None and not certificate.accepted:
+            raise TrainingError(
+                "expected data that are an embedding of a known base, got none that passes the "
+                f"checks: {'; '.join(self.attempts)}; use an atlas (tg.AtlasDensity)"
+            )
         certificate = with_proof(certificate, found.decoder)
         self.certificate = certificate
         self._build(found.decoder)
@@ -263,72 +256,6 @@ class InjectiveFlow(Model):
                 stacklevel=2,
             )
         return certificate.accepted
-
-    def _search(
-        self, bases: list[Base], train: Tensor, held: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate]]:
-        """The best decoder, with a residual where that is asked for or gains something."""
-        noise = _roughness(train, self.dim)
-        graph = neighbour_graph(train.numpy(), self.dim, noisy=noise > _NOISY)
-        found, certificate, count = yield from self._tried(bases, graph, train, held, noise)
-        # a finer decoder does not mend a base that is wrong
-        mendable = set(certificate.failed) <= _MENDABLE
-        rough = noise <= _NOISY and certificate.reconstruction > _FAR and mendable
-        if (self.decoder == "residual" and mendable) or (self.decoder == "auto" and rough):
-            sharper = yield from sharpened(found, train, held, generator)
-            if sharper is not found:
-                found = sharper
-                certificate = certify(
-                    found, graph, train, held, marks=landmarks(graph, count), noise=noise
-                )
-                self.attempts.append(f"{certificate.base}, with residual: {certificate.reason}")
-        if self._wanted is None and not certificate.accepted:
-            raise TrainingError(
-                "expected data that are an embedding of a known base, got none that passes the "
-                f"checks: {'; '.join(self.attempts)}; use an atlas (tg.AtlasDensity)"
-            )
-        return found, certificate
-
-    def _tried(
-        self, bases: list[Base], graph: Graph, train: Tensor, held: Tensor, noise: float
-    ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate, int]]:
-        """Bases and choices of the seed, until one passes the checks well; else the best."""
-        best: tuple[Recovered, Certificate, int] | None = None
-        trouble: TrainingError | None = None
-        counts = _COUNTS.get(self.dim, (250,))
-        for base in bases:
-            mine: tuple[Recovered, Certificate, int] | None = None
-            for how, count in (*itertools.product(_SEEDS[:2], counts), (_SEEDS[2], counts[-1])):
-                try:
-                    if how != _SEEDS[2]:
-                        steps = recover(
-                            base, graph, train, held, count=count, remap=how == _SEEDS[0]
-                        )
-                    elif mine is not None and _is_crowded(mine[1]):
-                        steps = reseeded(mine[0], train, held, count=count)
-                    else:
-                        continue
-                    found = yield from steps
-                except TrainingError as error:
-                    trouble = error
-                    self._note(base, count, how, f"no seed: {error}")
-                    continue
-                certificate = certify(
-                    found, graph, train, held, marks=landmarks(graph, count), noise=noise
-                )
-                self._note(base, count, how, certificate.reason)
-                if mine is None or _rank(found, certificate) < _rank(*mine[:2]):
-                    mine = found, certificate, count
-                if _is_good(certificate, named=len(bases) == 1):
-                    return found, certificate, count
-            if mine is not None and (best is None or _rank(*mine[:2]) < _rank(*best[:2])):
-                best = mine
-        if best is None:
-            raise trouble or TrainingError("no base was tried")
-        return best
-
-    def _note(self, base: Base, count: int, how: str, words: str) -> None:
-        self.attempts.append(f"{base.name}, {count} landmarks, {how}: {words}")
 
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
         self.image, base = Image(decoder), decoder.base
@@ -381,36 +308,3 @@ def _base(base: str | Manifold, dim: int) -> Base:
     if isinstance(base, Manifold):
         return base_of(base)
     return standard(base, None if base in FIXED else dim)
-
-
-def _rank(found: Recovered, certificate: Certificate) -> tuple[bool, bool, float]:
-    """Accepted ones first, of known homology first, then by how near held-out points are."""
-    return not certificate.accepted, certificate.homology != "agrees", found.score
-
-
-def _is_crowded(certificate: Certificate) -> bool:
-    """Whether the image was found, but not good coordinates on it."""
-    return bool(certificate.failed) and set(certificate.failed) <= {
-        "reconstruction",
-        "condition",
-        "collision",
-    }
-
-
-def _is_good(certificate: Certificate, *, named: bool) -> bool:
-    """Whether no other choice is tried: among several bases the homology must be known."""
-    return (
-        certificate.accepted
-        and (
-            certificate.condition < _GOOD_CONDITION
-            or certificate.reconstruction < _GOOD_RECONSTRUCTION
-        )
-        and (named or certificate.homology == "agrees")
-    )
-
-
-def _roughness(x: Tensor, dim: int) -> float:
-    """The median distance of points from local quadratic graphs fitted without them."""
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:300]
-    k = min(len(x) - 1, {1: 12, 2: 24, 3: 40}.get(dim, 20 * dim))
-    return fit_graphs(x.numpy(), order.numpy(), dim, 2, k).error
