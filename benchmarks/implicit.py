@@ -235,8 +235,9 @@ def table(rows: str) -> str:
         if name in found:
             found[name].append(line[11:].split())
     lines = [
-        "| case | form | CPU s | data to M | true points to M | s_k | far | guard | agrees |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| case | form | CPU s | data to M | true points to M | s_k | far | guard | converged "
+        "| agrees |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, seeds in found.items():
         if not seeds:
@@ -249,11 +250,12 @@ def table(rows: str) -> str:
         forms = "/".join(dict.fromkeys(seed[1] for seed in seeds))
         seconds = sorted(float(seed[2]) for seed in seeds)[len(seeds) // 2]
         right = sum(seed[-1] == "agrees" for seed in seeds)
+        done = sum(seed[3] == "converged" for seed in seeds)
         least = min(float(seed[7]) for seed in seeds)
         far, guard = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
         lines.append(
             f"| {name} | {forms} | {seconds:.0f} | {worst(4)} | {worst(5)} | {least:.2f} | "
-            f"{far:.3f} | {guard:.4f} | {right} of {len(seeds)} |"
+            f"{far:.3f} | {guard:.4f} | {done} of {len(seeds)} | {right} of {len(seeds)} |"
         )
     return "\n".join(lines)
 
