@@ -127,7 +127,8 @@ def test_a_law_on_a_union_comes_back(tmp_path, learned_circles):
     same = there_and_back(model, tmp_path / "m.safetensors")
     law, again = model(), same()
     y = law.sample((20,), generator=generator())
-    assert torch.equal(again.sample((20,), generator=generator()), y)
+    # the charts of both are grown anew: equal up to rounding
+    assert torch.allclose(again.sample((20,), generator=generator()), y, rtol=0, atol=1e-9)
     assert torch.allclose(again.log_prob(y), law.log_prob(y))
 
 

@@ -260,7 +260,7 @@ def write_uniform(path: str | Path, law: Uniform) -> None:
     Raises:
         SaveError: as :func:`write`.
     """
-    held = law.manifold if law.charted is None else law.charted.atlas
+    held = law.manifold if law.given is None else law.given
     write(path, held, {"uniform": {"tol": law.tol, "validate_args": law._validate_args}})
 
 

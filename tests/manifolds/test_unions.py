@@ -260,7 +260,7 @@ def test_products_with_learned_factors(make: Any) -> None:
     assert (both.dim, both.closed, both.homology) == (2, True, Homology((1, 2, 1)))
     assert both.defining is not None
     check_manifold(both)
-    with pytest.raises(UnsupportedError, match="nor points to put them on"):
+    with pytest.raises(UnsupportedError, match="nor points enough to put them on"):
         both.atlas()
 
 

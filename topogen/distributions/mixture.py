@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..errors import MeasureError
 from ..manifolds.arithmetic import Union
-from ..manifolds.arithmetic.points import uniform_points
 from ..manifolds.base import Manifold
 from .base import Likelihood, ManifoldDistribution, require_comparable
 
@@ -132,13 +131,13 @@ class Mixture(ManifoldDistribution):
 
 
 def lives_on(p: ManifoldDistribution, M: Manifold) -> bool:
-    """Whether M is the set of the law p, or one that uniform points and samples do not tell."""
+    """Whether M is the set of the law p, or one that points of it and samples do not tell."""
     if M is p.manifold:
         return True
     if (M.dim, M.ambient_dim) != (p.dim, p.manifold.ambient_dim):
         return False
     g = torch.Generator().manual_seed(0)
-    y = uniform_points(M, 8, g)
+    y = M.scatter(8, g)
     if y is None:
         return False
     return bool(M.contains(p.sample((8,), g)).all() and p.manifold.contains(y).all())

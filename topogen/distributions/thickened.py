@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InvalidPoints
+from ..manifolds.base import projection_tolerance
 from ..manifolds.library.flat import Euclidean
 from ..points import as_tensor
 from .base import ManifoldDistribution
@@ -84,7 +85,7 @@ class Thickened(ManifoldDistribution):
                 "on it; pass the noise yourself"
             )
         square = (x - foot.value)[known].square().sum(-1).mean() / max(M.ambient_dim - M.dim, 1)
-        if not float(square) > 0:
+        if not float(square.sqrt()) > projection_tolerance(torch.float64, M.scale):
             raise InvalidPoints("expected points with noise, got points of M: it has no thickness")
         return cls(law, float(square.sqrt()), validate_args=validate_args)
 

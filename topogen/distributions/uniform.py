@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import AtlasError, UnsupportedError
+from ..manifolds.arithmetic.points import working_sampler
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.charted import charts_of
@@ -42,6 +43,7 @@ class Uniform(ManifoldDistribution):
 
     Attributes:
         log_volume: log H^d(M).
+        given: the charts that were passed, or None.
         charted: the law on the charts; None where M needs none.
 
     Example:
@@ -64,7 +66,7 @@ class Uniform(ManifoldDistribution):
         validate_args: bool | None = None,
     ) -> None:
         M, atlas = _set_and_charts(manifold, atlas)
-        given = atlas is not None
+        self.given = atlas
         if atlas is None and not knows_uniform(M):
             atlas = charts_of(M)
         self.tol = tol
@@ -74,7 +76,7 @@ class Uniform(ManifoldDistribution):
             self.log_volume, relative = math.log(volume), error / volume
         else:
             self.log_volume, relative = self.charted.log_z.value, self.charted.log_z_error
-            if not given and not relative <= _FINITE:
+            if self.given is None and not relative <= _FINITE:
                 raise _infinite(M, f"of which two levels of quadrature differ by {relative:.1%}")
         super().__init__(
             M,
@@ -125,7 +127,9 @@ def _set_and_charts(
 
 def knows_uniform(M: Manifold) -> bool:
     """Whether M has a sampler of its own, and knows its volume, be it infinite."""
-    return M.volume is not None and callable(getattr(M, "sample_uniform", None))
+    if M.volume == math.inf:
+        return callable(getattr(M, "sample_uniform", None))
+    return M.volume is not None and working_sampler(M) is not None
 
 
 def own_volume(M: Manifold) -> tuple[float, float]:

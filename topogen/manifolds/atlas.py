@@ -115,7 +115,7 @@ class Atlas(nn.Module):
         return charts[k]
 
     @property
-    def guard(self) -> integration.Guard:
+    def guard(self) -> integration.Guard | None:
         """That of M, where charts may reach beyond it; None where they do not, or without M."""
         M = self.manifold
         return M.guard if M is not None and M.needs_guard else None

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..points import as_tensor, distinct
+from .arithmetic.points import arrived
 from .atlas import Atlas
 from .base import Manifold
 from .charts import Chart
-from .patches import covered
+from .patches import covered, neighbour_count
 
 _MAX_DIM = 3
 # points on which patches are grown, by dimension
 _POINTS = {1: 1000, 2: 3000, 3: 6000}
+_MOST_POINTS = 10_000
 
 
 def charts_of(M: Manifold, points: Any = None) -> Atlas:
@@ -52,10 +54,10 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
     kept = M.__dict__.get("_own_patches")
     if kept is None or kept[0] != key:
         x = M.scatter(_POINTS[M.dim], torch.Generator().manual_seed(0))
-        if x is None:
+        if x is None or len(x) <= 2 * neighbour_count(M.dim):
             raise UnsupportedError(
-                f"expected atlas=, since {reason}, nor points to put them on; put some on it: "
-                "atlas = tg.ProjectedAtlas(M), tg.fit(atlas, points), tg.Uniform(atlas)"
+                f"expected atlas=, since {reason}, nor points enough to put them on; put some on "
+                "it: atlas = tg.ProjectedAtlas(M), tg.fit(atlas, points), tg.Uniform(atlas)"
             )
         kept = (key, _patches(M, x))
         # a list in a tuple: they are no part of the state of M
@@ -68,10 +70,10 @@ def _version(t: Tensor) -> int:
 
 
 def _patches(M: Manifold, x: Tensor) -> list[Chart]:
+    generator = torch.Generator().manual_seed(0)
+    x = distinct(arrived(M, x[torch.randperm(len(x), generator=generator)[:_MOST_POINTS]]))
     with torch.no_grad():
-        moved = M.project(x)
-        x = distinct(moved.value[moved.converged])
-        return list(covered(M, x, torch.Generator().manual_seed(0)))
+        return list(covered(M, x, generator))
 
 
 class PartChart(Chart):
@@ -114,8 +116,4 @@ def atlas_of_parts(M: Manifold, parts: Sequence[Manifold]) -> Atlas:
     Raises:
         UnsupportedError: a part has no charts.
     """
-    return Atlas([PartChart(chart, part) for part in parts for chart in _charts(part)], M)
-
-
-def _charts(M: Manifold) -> Sequence[Chart]:
-    return list(charts_of(M))
+    return Atlas([PartChart(chart, part) for part in parts for chart in charts_of(part)], M)

@@ -27,7 +27,7 @@ from . import edges
 from .charts import Chart
 
 # whether points lie in the region in which M is stated; None where that is everywhere
-Guard = Callable[[Tensor], Tensor] | None
+Guard = Callable[[Tensor], Tensor]
 
 # Nodes per axis of the coarser level, by dimension. One refinement multiplies them by 3/2.
 _START = {1: 96, 2: 48, 3: 20}
@@ -99,7 +99,7 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 
 
 def weighted_volume(
-    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], guard: Guard = None
+    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], guard: Guard | None = None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"], Float[Tensor, "n D d"]]:
     r"""Give x = psi_k(z), :math:`\rho_k(x) \sqrt{\det G_k(z)}` (0 where x is NaN), and a frame.
 
@@ -128,7 +128,9 @@ def weighted_volume(
     return x, density, J
 
 
-def nodes(charts: Sequence[Chart], per_axis: int, guard: Guard = None) -> Iterator[Quadrature]:
+def nodes(
+    charts: Sequence[Chart], per_axis: int, guard: Guard | None = None
+) -> Iterator[Quadrature]:
     """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
     generator = torch.Generator().manual_seed(per_axis)  # of the nodes at edges
     for k, chart in enumerate(charts):
@@ -156,7 +158,7 @@ def nodes(charts: Sequence[Chart], per_axis: int, guard: Guard = None) -> Iterat
             yield Quadrature(x[rows], w, label, grid[rows], Q[rows], s)
 
 
-def quadrature(charts: Sequence[Chart], per_axis: int, guard: Guard = None) -> Quadrature:
+def quadrature(charts: Sequence[Chart], per_axis: int, guard: Guard | None = None) -> Quadrature:
     """All of :func:`nodes` at once."""
     if per_axis < 1:
         raise ValueError(f"expected per_axis >= 1, got {per_axis}")
@@ -175,7 +177,7 @@ def integrate(
     tol: float | None,
     per_axis: int | None,
     max_nodes: int,
-    guard: Guard = None,
+    guard: Guard | None = None,
 ) -> Integral:
     """See :meth:`Atlas.integrate`."""
     if tol is not None and not tol > 0:
@@ -208,13 +210,15 @@ def integrate(
 
 
 def _level(
-    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int, guard: Guard
+    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int, guard: Guard | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The integrals of f and of |f| on one level, and the standard deviation from edges."""
     sums: list[Tensor] = []
     for part in nodes(charts, per_axis, guard):
-        values = f(part.points)
         n = part.weights.shape[0]
+        if n == 0:
+            continue
+        values = f(part.points)
         if not isinstance(values, Tensor) or values.ndim not in (1, 2) or values.shape[0] != n:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(

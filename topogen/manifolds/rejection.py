@@ -78,7 +78,7 @@ class Cells:
         nodes: Quadrature,
         per_axis: int,
         log_density: Callable[[Tensor], Tensor],
-        guard: Guard = None,
+        guard: Guard | None = None,
     ) -> None:
         self.charts, self.per_axis, self.log_density = charts, per_axis, log_density
         self.guard = guard
@@ -161,7 +161,7 @@ class Cells:
 
 @torch.no_grad()
 def sample_uniform(
-    charts: Sequence[Chart], n: int, generator: torch.Generator | None, guard: Guard = None
+    charts: Sequence[Chart], n: int, generator: torch.Generator | None, guard: Guard | None = None
 ) -> Float[Tensor, "n D"]:
     """See :meth:`Atlas.sample_uniform`."""
     d, K = charts[0].dim, len(charts)

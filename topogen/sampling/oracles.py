@@ -70,7 +70,7 @@ def uniform(
         return Uniform(M).sample((n,), generator)
 
     def charted() -> Tensor:
-        charts = charts_of(M, points if method == "atlas" else None) if atlas is None else atlas
+        charts = _charts(M, atlas, points, method)
         return Uniform(M, charts).sample((n,), generator)
 
     draw: dict[VolumeMethod, Callable[[], Tensor]] = {
@@ -118,7 +118,7 @@ def volume(
         return VolumeEstimate(value, 0.0, error, "own")
 
     def charted() -> VolumeEstimate:
-        charts = charts_of(M, points if method == "atlas" else None) if atlas is None else atlas
+        charts = _charts(M, atlas, points, method)
         return atlas_volume(charts, points, generator=generator)
 
     def tube() -> Tube:
@@ -186,6 +186,11 @@ def compare_volumes(
         except (UnsupportedError, AtlasError) as error:
             refused[str(method)] = str(error)
     return VolumeComparison(tuple(estimates), refused)
+
+
+def _charts(M: Manifold, atlas: Atlas | None, points: Any, method: str) -> Atlas:
+    """The charts given; else those of M, put on the points where charts are asked for."""
+    return charts_of(M, points if method == "atlas" else None) if atlas is None else atlas
 
 
 def _parts(M: Manifold | Atlas, atlas: Atlas | None) -> tuple[Manifold, Atlas | None]:

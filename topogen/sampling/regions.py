@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import InvalidPoints, UnsupportedError
+from ..manifolds.arithmetic.points import arrived
 from ..manifolds.base import Manifold
 from ..points import as_tensor, distinct
 from ..topology.landmarks import farthest_points
@@ -45,25 +46,21 @@ def known_points(
     Raises:
         InvalidPoints: fewer than 20 different points are found.
     """
+    x = M.scatter(_KNOWN, generator) if points is None else None
     if points is not None:
         start = as_tensor(points, ambient_dim=M.ambient_dim)
         if start.shape[0] > _KNOWN:
             start = start[torch.randperm(start.shape[0], generator=generator)[:_KNOWN]]
-    else:
-        own = M.scatter(_KNOWN, generator)
-        if own is not None:
-            return own
+        x = arrived(M, start)
+    elif x is None:
         g = torch.randn(3, _KNOWN, M.ambient_dim, generator=generator, dtype=torch.float64)
         width = M.scale * torch.tensor([0.25, 1.0, 4.0], dtype=torch.float64)
-        start = (width[:, None, None] * g).flatten(0, 1)
-    with torch.no_grad():
-        p = M.project(start)
-        x = p.value[p.converged & M.guard(p.value)]
+        x = arrived(M, (width[:, None, None] * g).flatten(0, 1))
     found = distinct(x).shape[0]
     if found < _LEAST:
         raise InvalidPoints(
-            f"expected at least {_LEAST} different points near {type(M).__name__}, got {found} of "
-            f"{start.shape[0]} that project onto it; pass points=, for example the data"
+            f"expected at least {_LEAST} different points near {type(M).__name__}, got {found} "
+            "inside its guard; pass points=, for example the data"
         )
     return x
 

@@ -8,7 +8,7 @@ import torch
 import topogen as tg
 from topogen.errors import TrainingError
 from topogen.manifolds.bases import standard
-from topogen.models.injective import flow as flows
+from topogen.models.injective import search as searches
 from topogen.models.injective.agreement import image_homology, spare_loops
 from topogen.models.injective.certificate import Certificate, certify
 from topogen.models.injective.cocycles import landmarks
@@ -153,7 +153,7 @@ def test_a_wrong_base_is_not_sharpened(ellipse, monkeypatch):
     def never(*_):
         raise AssertionError("sharpened")
 
-    monkeypatch.setattr(flows, "sharpened", never)
+    monkeypatch.setattr(searches, "sharpened", never)
     flow, status = fitted(ellipse(800), 1, "interval")
     assert status != "converged"
     assert "collision" in flow.certificate.failed

@@ -17,7 +17,7 @@ from ...errors import TopogenError
 from ...homology import Homology
 from ..base import Manifold, Projection, iterate, projection_tolerance
 from .curves import trace
-from .points import distinct, gap, one_space, some_points
+from .points import arrived, distinct, gap, one_space, some_points
 
 _COUNT = 1024
 # of those, the ones closest to all parts
@@ -291,6 +291,14 @@ class Intersection(Manifold):
         """Whether x lies inside the guards of all parts."""
         self.check_points(x)
         return torch.stack([M.guard(x) for M in self.listed()]).all(0)
+
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """The points that were found, and projections of points near these."""
+        x = self.found[torch.randint(len(self.found), (n,), generator=generator)]
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        return torch.cat([self.found, arrived(self, x + 0.1 * self.scale * noise)])
 
     @property
     def defining(self) -> RowMap | None:

@@ -37,14 +37,14 @@ def sampler_of(M: Manifold) -> Sampler:
     return sampler
 
 
-def uniform_points(
-    M: Manifold, n: int, generator: torch.Generator | None
-) -> Float[Tensor, "n D"] | None:
-    """Draw n points from the uniform law of M; None where M has no sampler."""
+def working_sampler(M: Manifold) -> Sampler | None:
+    """The `sample_uniform` of M; None where it has none, or one whose parts have none."""
     try:
-        return sampler_of(M)(n, generator)
-    except UnsupportedError:  # none, or one of a part that has none, or an infinite volume
+        draw = sampler_of(M)
+        draw(1, torch.Generator().manual_seed(0))
+    except UnsupportedError:
         return None
+    return draw
 
 
 def of_part(values: Sequence[Tensor], k: Int[Tensor, "*batch"]) -> Tensor:

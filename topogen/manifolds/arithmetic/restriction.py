@@ -188,8 +188,8 @@ class Restriction(Manifold):
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points of M that violate no inequality; fewer than n where few do not."""
-        kept: list[Tensor] = []
-        while sum(len(x) for x in kept) < n and len(kept) < _SCATTERINGS:
+        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        while sum(len(x) for x in kept) < n and len(kept) <= _SCATTERINGS:
             x = self.manifold.scatter(n, generator)
             if x is None:
                 return None

@@ -187,6 +187,11 @@ class Union(Manifold):
         self.check_points(x)
         return torch.stack([M.guard(x) for M in self.listed()]).any(0)
 
+    def scatter(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Points all over each part; None if a part does not know where it is."""
+        parts = [M.scatter(n, generator) for M in self.listed()]
+        return None if any(x is None for x in parts) else torch.cat(cast("list[Tensor]", parts))
+
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """E of the part that x belongs to, filled up with zeros to one length."""
         E = [M.equations(x) for M in self.listed()]
@@ -378,8 +383,7 @@ class Union(Manifold):
 
         return atlas_of_parts(self, self.listed())
 
-    # properties: the parts may still be learned
-    @property
+    @property  # like the next: the parts may still be learned
     def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The largest of the parts."""
         return max(M.scale for M in self.listed())

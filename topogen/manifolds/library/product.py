@@ -261,11 +261,21 @@ class Product(ReferenceSpace):
         samplers = [sampler_of(M) for M in (self.first, self.second)]
         return torch.cat([draw(n, generator) for draw in samplers], -1)
 
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """Pairs of points all over the factors; None if one does not know where it is."""
+        a, b = (M.scatter(n, generator) for M in (self.first, self.second))
+        if a is None or b is None or not (len(a) and len(b)):
+            return None
+        i, j = (torch.randint(len(x), (n,), generator=generator) for x in (a, b))
+        return torch.cat([a[i], b[j]], -1)
+
     def atlas(self) -> Atlas:
         """All products of charts; a good cover where both factors have one.
 
         Raises:
-            UnsupportedError: a factor has no atlas.
+            UnsupportedError: a factor has no charts, and knows no points to put them on.
         """
         from ..atlas import Atlas
         from ..charted import charts_of

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...distributions.energy import LogZ, evaluate
 from ...errors import UnsupportedError
+from ...manifolds.arithmetic.points import working_sampler
 from ...manifolds.base import Manifold
 from ...sampling.chains import ChainResult
 from ...sampling.random_walk import random_walk
@@ -28,10 +29,10 @@ _GOOD = 0.05
 class ChainedEnergy(ManifoldDistribution):
     r"""The law :math:`p = e^f / Z` on a set of any dimension, drawn by the tangent random walk.
 
-    log Z is an estimate from samples, and `log_z_error` its standard error, that of the volume
-    included. The volume is that of M where it is known, else that of `measure`; where there is
-    neither, V = 1 stands for it and the likelihood is "unnormalized". Else it is "exact" where
-    the error is at most 1e-3 nats, and "estimated" above.
+    log Z is an estimate from samples, and `log_z_error` its standard error, widened by
+    the error of the volume. The volume is that of M where it is known, else that of `measure`;
+    where there is neither, V = 1 stands for it and the likelihood is "unnormalized". Else it is
+    "exact" where the error is at most 1e-3 nats, and "estimated" above.
 
     Args:
         manifold: M.
@@ -117,9 +118,9 @@ def estimate_log_z(
         raise UnsupportedError(f"expected a set of finite volume, got volume {volume}")
     sampler = chains(M, log_density, start, torch.Generator().manual_seed(seed), measure)
     if method is None and measure is not None:
-        log_z = estimate(sampler, volume, "importance")
-        if log_z.error <= _GOOD:
-            return LogZ(log_z.value, math.hypot(log_z.error, error / volume), log_z.method)
+        log_z = estimate(sampler, volume, "importance", volume_error=error)
+        if log_z.error <= math.hypot(_GOOD, error / volume):
+            return log_z
     return estimate(sampler, volume, method or "bridge", volume_error=error)
 
 
@@ -131,7 +132,7 @@ def chains(
     measure: Measure | None = None,
 ) -> Sampler:
     """Draws of :math:`e^{t f}` on M by chains, and of the uniform law by its sampler if any."""
-    exact = _sampler(M)
+    exact = working_sampler(M)
 
     def draw(t: float, n: int) -> Draws:
         if t == 0 and measure is not None:
@@ -155,15 +156,10 @@ def uniform_draws(
     M: Manifold, n: int, start: Float[Tensor, "m D"], generator: torch.Generator
 ) -> Float[Tensor, "n D"]:
     """Uniform draws of M: by its exact sampler where it has one, else by chains."""
-    sampler = _sampler(M)
+    sampler = working_sampler(M)
     if sampler is not None:
         return sampler(n, generator)
     return _walk(M, None, start, _CHAINS, -(-n // _CHAINS), generator).points[:n]
-
-
-def _sampler(M: Manifold) -> Callable[..., Tensor] | None:
-    """The exact sampler of M; sets made of others have one only where they know their volume."""
-    return getattr(M, "sample_uniform", None) if M.volume is not None else None
 
 
 def _walk(
@@ -179,7 +175,7 @@ def _walk(
     Raises:
         SamplingError: there is an alarm.
     """
-    known = _sampler(M) is not None
+    known = working_sampler(M) is not None
     index = torch.randint(start.shape[0], (count,), generator=generator)
     return random_walk(
         M,

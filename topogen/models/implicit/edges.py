@@ -75,7 +75,7 @@ class Edges(Learned):
 
     def beyond(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
         """Whether z lies beyond an edge."""
-        out = torch.zeros(z.shape[0], dtype=torch.bool)
+        out = z.new_zeros(z.shape[0], dtype=torch.bool)
         if not len(self.at) or not len(self.feet):
             return out
         distance, e = torch.cdist(z, self.at).min(-1)

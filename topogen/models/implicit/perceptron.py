@@ -83,7 +83,7 @@ class Perceptron(nn.Module):
         a_i are the inputs of the units of layer i, and g_i = dF / dh_{i+1}.
         """
         *hidden, (W_L, b_L) = zip(self.W, self.b, strict=True)
-        D = torch.eye(self.inputs, dtype=z.dtype).expand(*z.shape[:-1], -1, -1)
+        D = torch.eye(self.inputs, dtype=z.dtype, device=z.device).expand(*z.shape[:-1], -1, -1)
         layers = []
         for W, b in hidden:
             a, D = z @ W.mT + b, W @ D

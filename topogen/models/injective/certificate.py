@@ -85,18 +85,13 @@ class Certificate:
         data["winding"] = None if self.winding is None else self.winding.tolist()
         for name in ("onto", "spare"):
             data[name] = {str(p): value for p, value in data[name].items()}
-        if math.isnan(self.injectivity.radius):
-            data["injectivity"]["radius"] = None
         return data
 
     @staticmethod
     def of(data: Mapping[str, Any]) -> Certificate:
         """The certificate from its plain data."""
         d = dict(data)
-        proof = dict(d["injectivity"])
-        if proof["radius"] is None:
-            proof["radius"] = math.nan
-        d["injectivity"] = Injectivity(**proof)
+        d["injectivity"] = Injectivity(**d["injectivity"])
         d["failed"] = tuple(d["failed"])
         d["winding"] = None if d["winding"] is None else np.array(d["winding"])
         for name in ("onto", "spare"):

@@ -33,7 +33,7 @@ class Image(Manifold, Learned):
     of M, by Gauss-Newton. It needs no network, and is right up to the group of B.
 
     Attributes:
-        decoder: g.
+        decoder: g; its parameters are frozen.
         centre, unit: c and u: g is in units in which the data have mean 0 and mean square 1.
         anchors: the known base points, shape (a, w).
         tolerance: how far from M points of the true set were found.

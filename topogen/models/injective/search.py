@@ -90,15 +90,18 @@ class Search:
     ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate]]:
         """The best decoder, with a residual where that is asked for or gains something."""
         best = yield from self._tried(bases)
-        found, certificate = best.found, best.certificate
-        rough = self.noise <= _NOISY and certificate.reconstruction > _FAR
+        rough = self.noise <= _NOISY and best.certificate.reconstruction > _FAR
         wanted = decoder == "residual" or (decoder == "auto" and rough)
-        if wanted and set(certificate.failed) <= _MENDABLE:
-            sharper = yield from sharpened(found, self.train, self.held, generator)
-            if sharper is not found:
-                found, certificate = sharper, self._certify(sharper, best.count)
-                self.attempts.append(f"{certificate.base}, with residual: {certificate.reason}")
-        return found, certificate
+        if wanted and set(best.certificate.failed) <= _MENDABLE:
+            sharper = yield from sharpened(best.found, self.train, self.held, generator)
+            if sharper is not best.found:
+                finer = Choice(sharper, self._certify(sharper, best.count), best.count)
+                known = finer.certificate
+                self.attempts.append(f"{known.base}, with residual: {known.reason}")
+                # a choice that was accepted is not given up for one that is not
+                if known.accepted or not best.certificate.accepted:
+                    best = finer
+        return best.found, best.certificate
 
     def _tried(self, bases: list[Base]) -> Generator[Mapping[str, float], None, Choice]:
         """Bases and choices of the seed, until one passes the checks well; else the best."""

@@ -230,6 +230,7 @@ class FlowMatching(Model):
         self, points: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         M = self.manifold
+        require_flows(M)  # a learned set knows its edges only now
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(x)
         kept = moved.converged & M.guard(moved.value)
