@@ -82,7 +82,7 @@ class NeuralImplicit(Manifold, Learned):
             for comparison: regular form, a perceptron with SiLU, no frames, no least squares, no
             denoising of F, all layers trained.
         settings: of the published objective where they differ from its defaults, such as
-            {"steps": 2000, "mu": 1.0}; see :class:`.published.Published`.
+            {"steps": 2000, "mu": 1.0}; see :class:`~topogen.models.implicit.Published`.
 
     Attributes:
         form: "regular" or "residual", after fitting.

@@ -17,7 +17,7 @@ class Perceptron(nn.Module):
 
     .. math:: \sigma' = s\,(1 + a (1 - s)), \qquad \sigma'' = s (1 - s) (2 + a (1 - 2 s)).
 
-    The network of the published objective, see :class:`.published.Published`; like
+    The network of the published objective, see :class:`~topogen.models.implicit.Published`; like
     :class:`SineNetwork` it gives DF and the Hessians in closed form.
 
     Args:
