@@ -134,10 +134,13 @@ class AtlasDensity(Model):
             raise AtlasError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
         x = moved.value[moved.converged]
+        n = x.shape[0]
+        if n < 20 or len(self.atlas) == 0:
+            raise InvalidPoints(
+                f"expected at least 20 points on the manifold and a chart, got {n} and "
+                f"{len(self.atlas)}; give more points, or another dimension"
+            )
         data = _Located.of(x, M.tangent_basis(x), self.atlas)
-        n = data.x.shape[0]
-        if n < 20:
-            raise InvalidPoints(f"expected at least 20 points on the manifold, got {n}")
         yield {"points": n}
         nodes = _NODES.get(M.dim, _NODES_ABOVE)
         per_axis = max(4, round((2 * nodes / len(self.atlas)) ** (1 / M.dim)))

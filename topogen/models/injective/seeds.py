@@ -22,6 +22,8 @@ from .graph import Graph, lowest, solve
 
 WAVES = {1: 24, 2: 5}  # of one circle, of each of two: functions of the angles alone
 CAP = 0.22  # radius of the polar caps, in distances between the poles
+# a point whose weights add up to less than this share of the largest sum has no neighbours
+_ALONE = 1e-100
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,6 +326,12 @@ def _left(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
     """The lowest eigenfunctions orthogonal to known functions, shape (n, count)."""
     tried = lowest(graph, min(graph.n - 2, 8 * count + known.shape[1]))
     q = np.asarray(graph.matrix(graph.weight).sum(axis=1)).ravel()[:, None]
+    alone = ~(q > _ALONE * q.max())
+    if bool(alone.any()):
+        raise TrainingError(
+            f"expected points with neighbours, got {int(alone.sum())} without any; look for "
+            "outliers and repeated points"
+        )
     basis, _ = np.linalg.qr(np.sqrt(q) * known)
     # each in turn, without what is known, kept where most of it is left
     kept: list[np.ndarray] = []
