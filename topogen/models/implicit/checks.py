@@ -26,6 +26,8 @@ _MAX_GAP = 0.4
 _SPURIOUS = 1e-3
 _TURNED = 2e-3
 _MIN_TOLERANCE = 1e-3
+# how often the region is narrowed, and points of it that look for a reason to
+_NARROWINGS, _DRAWN = 2, 2048
 # share of the data that M need not hold
 _OFF = 1e-3
 
@@ -181,6 +183,15 @@ def strays(
     :math:`a^2 / (2 r)`, which bounds how far points of M at a distance a bend away, r the reach.
     """
     return _away(M, geometry, _found(M, start))
+
+
+def end_before_strays(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> None:
+    """Narrow the region until random points of it lead to no strays, a few times at most."""
+    for _ in range(_NARROWINGS):
+        wrong = strays(M, geometry, M.region.draw(_DRAWN, generator))
+        if len(wrong) == 0:
+            return
+        M.region.narrow(wrong)
 
 
 def _found(M: NeuralImplicit, start: Tensor) -> Tensor:

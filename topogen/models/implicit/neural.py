@@ -18,7 +18,7 @@ from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
 from ..local import LocalPolynomials
-from .checks import Checks, inspect_set, measure, strays
+from .checks import Checks, end_before_strays, inspect_set, measure
 from .edges import Edges
 from .frames import Form, Frames, choose_frames
 from .geometry import Frame, Geometry, local_geometry, principal_frame
@@ -33,7 +33,6 @@ from .targets import Targets, solved
 _GAP = 0.4
 # of F outside its leading directions, on M, in units of the guard
 _REST = 0.25
-_NARROWINGS = 2
 _WIDTH, _PUBLISHED_WIDTH = 128, 8
 # the narrower the tube, the higher the frequencies of the random features
 _SPREAD, _MOST_SPREAD = 0.8, 6.0
@@ -222,11 +221,7 @@ class NeuralImplicit(Manifold, Learned):
             self.region.place(geometry, generator)
             self.fitted = True
             self.edges.place(self, geometry, generator)
-            for _ in range(_NARROWINGS):
-                wrong = strays(self, geometry, self.region.draw(_ROWS, generator))
-                if len(wrong) == 0:
-                    break
-                self.region.narrow(wrong)
+            end_before_strays(self, geometry, generator)
             self.noise, self.tolerance, work["off"] = measure(self, work["x"], geometry)
         yield {"loss": self.noise, "off": work["off"]}
         return work["off"] < 0.01
@@ -330,9 +325,7 @@ class NeuralImplicit(Manifold, Learned):
         r"""The length of :math:`DF^+ F` in the guarded region, else the distance to a landmark."""
         return self.step(x)[0]
 
-    def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
-    ) -> Bool[Tensor, "*batch"]:
+    def contains(self, x: Tensor, atol: float | None = None) -> Bool[Tensor, "*batch"]:
         """Whether x is finite, within `atol` of M, and in its guard."""
         return super().contains(x, atol) & self.guard(x)
 
