@@ -95,9 +95,10 @@ def test_its_manifold_is_saved_alone(circle_flow, ellipse, tmp_path):
 
 
 def test_published_objectives_tell_likelihood_and_reconstruction(ellipse):
-    flow = InjectiveFlow(1, 2, "circle", "free_form")
+    settings = {"steps": 100, "noise": 0.1}
+    flow = InjectiveFlow(1, 2, "circle", "free_form", settings=settings)
     assert flow.numbers() == {}
-    flow.published.steps = 100
+    assert (flow.published.steps, flow.published.noise) == (100, 0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tg.fit(flow, ellipse(500))
@@ -146,6 +147,10 @@ def test_arguments_are_checked():
         InjectiveFlow(3, 3, "torus")
     with pytest.raises(ValueError, match="expected a base of dimension 1"):
         InjectiveFlow(1, 3, tg.Sphere())
+    with pytest.raises(ValueError, match=r"expected settings among .*weight.* got \['beta'\]"):
+        InjectiveFlow(1, 2, "circle", "free_form", settings={"beta": 3.0})
+    with pytest.raises(ValueError, match="expected settings with a published objective only"):
+        InjectiveFlow(1, 2, "circle", settings={"steps": 10})
 
 
 def test_points_are_checked(ellipse):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -60,6 +61,8 @@ class InjectiveFlow(Model):
             :func:`topogen.manifolds.bases.standard`, or a reference space that B is a copy of.
         objective: "two_phase" (the above), or the name of a published objective, with networks
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
+        settings: what that class should do otherwise than by default, by the names of its
+            arguments, such as `{"steps": 6000, "noise": 0.1, "network": "splines"}`.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
             cover of B: slower, for sharp laws), "uniform" (on M), "von_mises" (a product of von
             Mises and von Mises-Fisher laws, see :class:`VonMisesLaw`) or "mixture" (of these).
@@ -72,8 +75,8 @@ class InjectiveFlow(Model):
         attempts: one line for every base and choice that was tried.
 
     Raises:
-        ValueError: no such base, a base of another dimension, or a density or decoder for one of
-            the published objectives.
+        ValueError: no such base, a base of another dimension, a density or decoder for one of
+            the published objectives, or settings without one.
         UnsupportedError: a base with lines and other factors, or an objective that has no meaning.
 
     Example:
@@ -93,6 +96,7 @@ class InjectiveFlow(Model):
         objective: str = "two_phase",
         density: str = "spectral",
         decoder: str = "auto",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= dim < ambient_dim:
@@ -105,6 +109,7 @@ class InjectiveFlow(Model):
         if decoder not in DECODERS:
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.objective, self.density, self.decoder = base, objective, density, decoder
+        self.settings = settings
         self.published: PublishedFlow | None = None
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:
@@ -123,9 +128,15 @@ class InjectiveFlow(Model):
                 raise ValueError(
                     f"expected no density and no decoder for the objective {objective!r} on "
                     f"{base!r}, whose networks are those of PublishedFlow, got {density!r} and "
-                    f"{decoder!r}; pass them to topogen.models.injective.published.PublishedFlow"
+                    f"{decoder!r}; name its own in settings={{'density': ..., 'network': ...}}"
                 )
-            self.published = PublishedFlow(dim, ambient_dim, base, objective=objective)
+            self.published = _published(dim, ambient_dim, base, objective, settings or {})
+        elif settings:
+            raise ValueError(
+                "expected settings with a published objective only, got "
+                f"{dict(settings)!r} for the fit of spectral decoders; for networks trained in two "
+                "phases use topogen.models.injective.published.PublishedFlow"
+            )
         self.image: Image | None = None
         self.law: BaseLaw | None = None
         self.certificate: Certificate | None = None
@@ -302,6 +313,19 @@ class InjectiveFlow(Model):
             base = from_parts([(name, dim) for name, dim in state["base"]])
             kind = ResidualDecoder if state["residual"] else SpectralDecoder
             self._build(kind(base, int(state["bandwidth"]), self.ambient_dim))
+
+
+def _published(
+    dim: int, ambient_dim: int, base: str | Manifold, objective: str, settings: Mapping[str, Any]
+) -> PublishedFlow:
+    known = [
+        name for name, p in signature(PublishedFlow).parameters.items() if p.kind is p.KEYWORD_ONLY
+    ]
+    known.remove("objective")
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ValueError(f"expected settings among {', '.join(known)}, got {unknown}")
+    return PublishedFlow(dim, ambient_dim, base, objective=objective, **settings)
 
 
 def _base(base: str | Manifold, dim: int) -> Base:
