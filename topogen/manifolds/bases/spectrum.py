@@ -29,7 +29,8 @@ class Spectrum:
     Attributes:
         count: p.
         frequency: K^2-sum of squared degrees of each function, shape (p,).
-        eigenvalue: of the Laplacian, shape (p,).
+        eigenvalues: of the Laplacians of the F factors, shape (p, F); of a mixture of products
+            of different ones their mean.
 
     Example:
         >>> from topogen.manifolds.bases import standard
@@ -40,32 +41,30 @@ class Spectrum:
     def __init__(self, base: Base, bandwidth: int) -> None:
         self.base, self.bandwidth = base, bandwidth
         degrees = [f.degrees(bandwidth) for f in base.factors]
-        eigenvalues = [f.laplacian(bandwidth) for f in base.factors]
+        laplacians = [f.laplacian(bandwidth) for f in base.factors]
         chosen = [
             index
             for index in itertools.product(*(range(len(g)) for g in degrees))
             if sum(g[i] ** 2 for g, i in zip(degrees, index, strict=True)) <= bandwidth**2
         ]
 
-        def total(parts: list[tuple[float, ...]], power: int) -> Tensor:
-            sums = [
-                sum(g[i] ** power for g, i in zip(parts, index, strict=True)) for index in chosen
-            ]
-            return torch.tensor(sums, dtype=torch.float64)
-
         self._columns = torch.tensor(chosen)
         self._blocks = [
             tuple(g[i] for g, i in zip(degrees, index, strict=True)) for index in chosen
         ]
-        frequency = total([tuple(map(float, g)) for g in degrees], 2)
-        eigenvalue = total(eigenvalues, 1)
+        squares = [sum(l**2 for l in block) for block in self._blocks]
+        frequency = torch.tensor(squares, dtype=torch.float64)
+        eigenvalues = torch.tensor(
+            [[g[i] for g, i in zip(laplacians, index, strict=True)] for index in chosen],
+            dtype=torch.float64,
+        )
         self._mix: Tensor | None = None
         if len(base.group) > 1:
             self._mix = self._invariants(frequency)
             weight = self._mix.square().T
             # the functions that are mixed into one have one frequency
-            frequency, eigenvalue = weight @ frequency, weight @ eigenvalue
-        self.frequency, self.eigenvalue = frequency, eigenvalue
+            frequency, eigenvalues = weight @ frequency, weight @ eigenvalues
+        self.frequency, self.eigenvalues = frequency, eigenvalues
 
     @property
     def count(self) -> int:

@@ -2,7 +2,7 @@ r"""Laws on a base from a law on its cover."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -41,10 +41,11 @@ class CoverLaw(BaseLaw):
 
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Iterator[dict[str, float]]:
+    ) -> Generator[Mapping[str, float], None, bool]:
         """Maximum likelihood on the orbits of the base points."""
+        ended = True
         for stage in self.flow.stages(self.base.orbit(b).flatten(0, 1)):
-            for record in stage.run(generator):
-                yield dict(record)
+            ended = (yield from stage.run(generator)) and ended
         self.log_z_error = self.flow().log_z_error
         self.fitted = True
+        return ended

@@ -134,8 +134,8 @@ class InjectiveFlow(Model):
         elif settings:
             raise ValueError(
                 "expected settings with a published objective only, got "
-                f"{dict(settings)!r} for the fit of spectral decoders; for networks trained in two "
-                "phases use topogen.models.injective.published.PublishedFlow"
+                f"{dict(settings)!r} for the fit of spectral decoders; for networks trained in "
+                "two phases use topogen.models.injective.published.PublishedFlow"
             )
         self.image: Image | None = None
         self.law: BaseLaw | None = None
@@ -287,10 +287,11 @@ class InjectiveFlow(Model):
         )
         if self.density == "uniform" and isinstance(law, SpectralLaw):
             law.spread()
+            ended = True
         else:
-            yield from law.fit(feet.b[near & feet.converged], generator)
+            ended = yield from law.fit(feet.b[near & feet.converged], generator)
         self.fitted = True
-        return True
+        return ended
 
     def get_extra_state(self) -> dict[str, Any]:
         """Plain data kept beside the buffers: the base and the bandwidth that were found."""

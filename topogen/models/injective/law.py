@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
@@ -15,13 +15,11 @@ from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...errors import TrainingError
 from ...manifolds.bases import Base, Spectrum
 from ..base import Learned
+from .evidence import Evidence
 from .image import Image, require_share
 
 # the largest bandwidth with at most so many functions, by dimension
 FUNCTIONS = {1: 49, 2: 330, 3: 150}
-SMOOTHNESS = (1.5, 3.0)  # powers of the Laplacian in the penalty
-_NEWTON = 60
-_SPAN = (-6.0, 4.0)  # of log10 of the strength of the penalty
 
 
 class BaseLaw(Learned, ABC):
@@ -44,8 +42,8 @@ class BaseLaw(Learned, ABC):
     @abstractmethod
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Iterator[dict[str, float]]:
-        """Fit to base points; yields progress records."""
+    ) -> Generator[Mapping[str, float], None, bool]:
+        """Fit to base points; yields progress records, and returns whether the fit converged."""
 
 
 class SpectralLaw(BaseLaw):
@@ -55,16 +53,20 @@ class SpectralLaw(BaseLaw):
     With r the volume factor of a decoder it is :math:`e^{a \cdot \varphi} / Z` w.r.t. the area of
     M, and uniform on M for a = 0, whatever coordinates the decoder gives M.
 
-    The log likelihood less :math:`\tfrac{n\lambda}2 \sum_k \mu_k^s a_k^2`, mu the eigenvalues of
-    the Laplacian, is concave; Newton finds its maximum. lambda and s are those of the largest
-    evidence in Laplace's approximation (MacKay, 1992, "Bayesian interpolation",
-    https://doi.org/10.1162/neco.1992.4.3.415): no point has to be held out. Z is an integral by
-    quadrature.
+    The log likelihood less :math:`\tfrac n2 \sum_k \lambda_k a_k^2`, :math:`\lambda_k =
+    (\sum_f c_f \mu_{kf})^s` with the eigenvalues mu of the Laplacian of each factor of B, is
+    concave; Newton finds its maximum. The scales c_f, by which p may be rougher along one factor
+    than along another, and s are those of the largest :class:`Evidence`: no point has to be held
+    out. Z is an integral by quadrature.
 
     Args:
         base: B, without lines.
         bandwidth: K; by the dimension of B when None.
         image: M, whose volume factor is r; r = 1 when None.
+
+    Attributes:
+        log_c: the logarithms of c, as fitted.
+        power: s, as fitted.
     """
 
     coefficients: Tensor
@@ -87,6 +89,8 @@ class SpectralLaw(BaseLaw):
         self.bandwidth = self.spectrum.bandwidth
         self.register_buffer("coefficients", torch.zeros(self.spectrum.count, dtype=torch.float64))
         self.register_buffer("log_z", torch.tensor(math.log(base.volume), dtype=torch.float64))
+        self.log_c: tuple[float, ...] = ()
+        self.power = math.nan
         self.register_buffer("top", torch.zeros((), dtype=torch.float64))
 
     def energy(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
@@ -121,53 +125,30 @@ class SpectralLaw(BaseLaw):
 
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Iterator[dict[str, float]]:
-        """The posterior mode at the penalty of the largest evidence, found by golden section."""
-        n = len(b)
+    ) -> Generator[Mapping[str, float], None, bool]:
+        """The posterior mode at the penalty of the largest evidence.
+
+        Converged if the search for the penalty ended.
+
+        Raises:
+            TrainingError: the evidence is not finite.
+        """
         mean = torch.cat([self.spectrum(part) for part in b.split(4096)]).mean(0)
         nodes, w = self.base.nodes(max(2 * self.bandwidth, 12 if self.base.dim < 3 else 6))
         r = self._log_r(nodes)
         w = w * (r - r.max()).exp()
-        w = w / w.sum()
-        phi = self.spectrum(nodes)
-        live = self.spectrum.eigenvalue.to(phi) > 0
-        phi, mean = phi[:, live], mean[live]
-        mu = self.spectrum.eigenvalue.to(phi)[live]
-        best: tuple[float, Tensor] | None = None
-        for power in SMOOTHNESS:
-            penalty = mu**power
-            a = torch.zeros_like(mean)
-
-            def evidence(exponent: float, penalty: Tensor = penalty) -> float:
-                nonlocal a, best
-                lam = 10**exponent * penalty
-                a, nll, H = _mode(a, phi, w, mean, lam)
-                value = -n * nll - 0.5 * n * float(lam @ a.square())
-                value += 0.5 * float((n * lam).log().sum() - torch.logdet(n * H))
-                if best is None or value > best[0]:
-                    best = (value, a)
-                return value
-
-            golden = (math.sqrt(5) - 1) / 2
-            low, high = _SPAN
-            left, right = high - golden * (high - low), low + golden * (high - low)
-            at_left, at_right = evidence(left), evidence(right)
-            while high - low > 0.5:
-                if at_left > at_right:
-                    high, right, at_right = right, left, at_left
-                    left = high - golden * (high - low)
-                    at_left = evidence(left)
-                else:
-                    low, left, at_left = left, right, at_right
-                    right = low + golden * (high - low)
-                    at_right = evidence(right)
-                yield {"loss": -max(at_left, at_right) / n, "log10 penalty": (low + high) / 2}
-        if best is None:
-            raise TrainingError("no penalty was tried")
+        mu = self.spectrum.eigenvalues.to(mean)
+        live = mu.sum(1) > 0
+        phi = self.spectrum(nodes)[:, live]
+        evidence = Evidence(phi, w / w.sum(), mean[live], mu[live], len(b), self.base.dim)
+        choice = evidence.largest()
         self.coefficients = torch.zeros_like(self.coefficients)
-        self.coefficients[live] = best[1]
+        self.coefficients[live] = choice.a
+        self.log_c, self.power = choice.log_c, choice.s
         self._normalise()
         self.fitted = True
+        yield {"evidence per point": choice.evidence, "power": choice.s, "tried": choice.tried}
+        return choice.converged
 
     def spread(self) -> None:
         """The uniform law, a = 0."""
@@ -199,12 +180,14 @@ class SpectralLaw(BaseLaw):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Plain data kept beside the buffers."""
-        return {"fitted": self.fitted, "log_z_error": self.log_z_error}
+        names = ("fitted", "log_z_error", "log_c", "power")
+        return {name: getattr(self, name) for name in names}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
         self.log_z_error = state["log_z_error"]
+        self.log_c, self.power = tuple(state.get("log_c", ())), state.get("power", math.nan)
 
 
 def _widest(base: Base) -> Spectrum:
@@ -216,44 +199,6 @@ def _widest(base: Base) -> Spectrum:
             break
         widest = wider
     return widest
-
-
-def _mode(
-    a: Tensor, phi: Tensor, w: Tensor, mean: Tensor, lam: Tensor
-) -> tuple[Tensor, float, Tensor]:
-    """The a of least -a . mean + log sum_i w_i exp(a . phi_i) + lam . a^2 / 2, by damped Newton.
-
-    Returns:
-        a, the first two terms, and the Hessian of all.
-    """
-
-    def value(a: Tensor) -> tuple[Tensor, Tensor]:
-        energy = phi @ a
-        nll = torch.logsumexp(energy + w.log(), 0) - a @ mean
-        return nll, nll + 0.5 * (lam @ a.square())
-
-    nll, loss = value(a)
-    trial, new_nll, new_loss = a, nll, loss
-    H = lam.diag()
-    for _ in range(_NEWTON):
-        p = torch.softmax(phi @ a + w.log(), 0)
-        average = p @ phi
-        centred = phi - average
-        H = centred.T @ (p[:, None] * centred) + lam.diag()
-        slope = average - mean + lam * a
-        step = -torch.linalg.solve(H, slope)
-        decrement = float(-(slope @ step))
-        if decrement < 1e-10:
-            break
-        fraction = 1.0
-        while fraction > 1e-6:
-            trial = a + fraction * step
-            new_nll, new_loss = value(trial)
-            if bool(new_loss <= loss - 1e-4 * fraction * decrement):
-                break
-            fraction /= 2
-        a, nll, loss = trial, new_nll, new_loss
-    return a, float(nll), H
 
 
 class ImageLaw(ManifoldDistribution):

@@ -3,7 +3,7 @@ r"""Mixtures of von Mises-Fisher laws on bases."""
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -107,28 +107,31 @@ class VonMisesLaw(BaseLaw):
     @torch.no_grad()
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Iterator[dict[str, float]]:
-        """EM for every size."""
+    ) -> Generator[Mapping[str, float], None, bool]:
+        """EM for every size; converged if it was at the last one."""
         if len(b) < 2 * _HELD_OUT:
             raise InvalidPoints(f"expected at least {2 * _HELD_OUT} points, got {len(b)}")
         orbit = self.base.orbit(b[torch.randperm(len(b), generator=generator).to(b.device)])
         held = orbit[:, : len(b) // _HELD_OUT] if len(self.sizes) > 1 else orbit
         train = orbit[:, len(b) // _HELD_OUT :] if len(self.sizes) > 1 else orbit
-        best, since = -math.inf, 0
+        best, since, ended = -math.inf, 0, False
         for size in self.sizes:
             gained = False
             for _ in range(_STARTS if size * len(self.base.group) > 1 else 1):
-                eta, log_pi = yield from self._climb(train, *self._start(train, size, generator))
+                start = self._start(train, size, generator)
+                eta, log_pi, done = yield from self._climb(train, *start)
                 score = self._mean(held, eta, log_pi)
                 if score > best:
-                    best, gained = score, True
+                    best, gained, ended = score, True, done
                     self._keep(eta, log_pi)
             since = 0 if gained else since + 1
             if since == _PATIENCE:
                 break
         if len(self.sizes) > 1:
-            self._keep(*(yield from self._climb(orbit, self.eta, self.log_weights)))
+            eta, log_pi, ended = yield from self._climb(orbit, self.eta, self.log_weights)
+            self._keep(eta, log_pi)
         self.fitted = True
+        return ended
 
     def _start(
         self, orbit: Tensor, size: int, generator: torch.Generator
@@ -139,9 +142,9 @@ class VonMisesLaw(BaseLaw):
 
     def _climb(
         self, orbit: Tensor, eta: Tensor, log_pi: Tensor
-    ) -> Generator[dict[str, float], None, tuple[Tensor, Tensor]]:
+    ) -> Generator[Mapping[str, float], None, tuple[Tensor, Tensor, bool]]:
         """EM: r = p(k, gamma | b); pi and the mean of gamma b under r; kappa by Newton."""
-        before = -math.inf
+        before, ended = -math.inf, False
         for step in range(_STEPS):
             terms = _terms(orbit, eta, self._offset(eta, log_pi))
             value = terms.logsumexp((0, -1), keepdim=True)
@@ -149,6 +152,7 @@ class VonMisesLaw(BaseLaw):
             if step % _EVERY == 0:
                 yield {"loss": -now, "components": float(len(eta))}
             if now - before < _TOL:
+                ended = True
                 break
             before = now
             r = (terms - value).exp()
@@ -157,7 +161,7 @@ class VonMisesLaw(BaseLaw):
             mean = torch.einsum("gnk,gnw->kw", r, orbit) / (total + 1).unsqueeze(-1)
             parts = zip(self.base.split(mean), self.orders, strict=True)
             eta = torch.cat([_natural(m, D) for m, D in parts], -1)
-        return eta, log_pi
+        return eta, log_pi, ended
 
     def _mean(self, orbit: Tensor, eta: Tensor, log_pi: Tensor) -> float:
         terms = _terms(orbit, eta, self._offset(eta, log_pi))

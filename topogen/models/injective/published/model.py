@@ -312,14 +312,15 @@ class PublishedFlow(Model):
     ) -> Generator[Mapping[str, float], None, bool]:
         train, held = self._split(x)
         kept = self.density_kind == "gaussian" and self.objective != "two_phase"
+        ended = True
         if self.density_kind != "uniform" and not kept:
-            yield from self.law.fit(self.image.encode(train).b, generator)
+            ended = yield from self.law.fit(self.image.encode(train).b, generator)
         self.law.fitted = True
         score = self._score(held if len(held) > 1 else train)
         self.numbers = score.to_dict()
         self.fitted = True
         yield {"loss": score.nll, "reconstruction": score.reconstruction}
-        return warn_of_fit(score, self.lost)
+        return warn_of_fit(score, self.lost) and ended
 
     def _score(self, x: Float[Tensor, "n D"]) -> Score:
         with torch.no_grad():
