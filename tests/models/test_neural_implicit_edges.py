@@ -10,7 +10,7 @@ import torch
 
 import topogen as tg
 from topogen.errors import UnsupportedError
-from topogen.models.implicit.edges import _on_edge, _one_sided
+from topogen.models.edges import _on_edge, _one_sided
 
 
 def generator(seed=0):

@@ -55,7 +55,7 @@ def test_grids_of_integers_have_too_few_feet():
     """25 different points: a set of dimension 1 agrees with hardly any of them."""
     M = tg.NeuralImplicit(1, 2, features=50, width=32)
     with pytest.raises(InvalidPoints, match=r"grid of integers.*give more different points"):
-        tg.fit(M, lattice(1))
+        tg.fit(M, lattice(2))
 
 
 def test_charts_without_room_for_bumps(monkeypatch):

@@ -2,59 +2,167 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import calculus
-from ..manifolds.monomials import monomials
+from ..manifolds.monomials import monomial_count, monomials
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
 CORE = 0.7
+# With as good a prediction the wider and stiffer graph follows the noise less.
+_TIE = 1.02
+# A neighbourhood is a ball of noise if its error is more than so many radii, unless an error did
+# not grow by the second while the radius grew by the first.
+_BALL = 0.25
+_GROWN, _GREW = 1.3, 1.05
+# Errors of so many probes are averaged: that of one says little.
+_AVERAGED = 6
+_ROUNDS = 3
+
+Size = tuple[int, int]
+"""Degree of the polynomials, and number of neighbours they are fitted to."""
 
 
-@dataclass(frozen=True)
-class LocalGraphs:
-    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark, and their error."""
+class LocalGraphs(NamedTuple):
+    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark; b of one degree."""
 
     c: Tensor
     T: Tensor
     r: Tensor
     b: Tensor
     degree: int
-    error: float
 
 
-def fit_graphs(x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int) -> LocalGraphs:
-    """Landmarks, frames and polynomials from the k nearest neighbours of each landmark."""
+def fit_graphs(
+    x: np.ndarray, order: np.ndarray, d: int, sizes: list[Size]
+) -> Generator[Mapping[str, float], None, LocalGraphs]:
+    r"""Landmarks, frames and polynomials, each of the size that suits the data around it.
+
+    The errors of all sizes are taken at probes that cover the cloud, by generalised
+    cross-validation (P. Craven and G. Wahba, 1979, https://doi.org/10.1007/BF01404567): the root
+    mean square of the k residuals over 1 - p / k, p the number of monomials. Around each probe the
+    size of the least error is chosen: where curvature decides that is the finest, since errors
+    grow with a power of the radius; where noise decides, a wide one, whose graph follows it less.
+
+    Neighbourhoods smaller than the noise are balls, whose error is a share of their radius however
+    small that is. As long as this holds for the median probe, sizes do not count where they are
+    balls; if it holds for all sizes, what grows is curvature, and all count.
+
+    Args:
+        x: points.
+        order: in which points become landmarks where they are not covered yet.
+        d: dimension.
+        sizes: from fine to wide.
+
+    Returns:
+        The graphs, after one record for every size.
+    """
     from scipy.spatial import KDTree
 
-    distance, neighbour = (np.asarray(found) for found in KDTree(x).query(x, k + 1))
-    radius = distance[:, -1]
-    # greedy cover: every point lies within CORE times the radius of some landmark
-    covered = np.zeros(x.shape[0], dtype=bool)
+    tree = KDTree(x)
+    probes = _cover(tree, order, np.full(len(x), sizes[0][1]))
+    near = torch.from_numpy(_neighbours(KDTree(x[probes]), x[probes], _AVERAGED)[1])
+    errors: list[Tensor] = []
+    radii: list[Tensor] = []
+    medians: list[tuple[float, float]] = []
+    first: int | None = None  # size that is no ball
+    for degree, k in sizes:
+        fitted, _, error = _fit(x, tree, probes, d, degree, k)
+        errors.append(error.square()[near].mean(1).sqrt())
+        radii.append(fitted.r)
+        middle, r = float(errors[-1].median()), float(fitted.r.median())
+        yield {"degree": degree, "neighbours": k, "loss": middle}
+        settled = any(q * _GROWN < r and middle < _GREW * finer for finer, q in medians)
+        medians.append((middle, r))
+        if first is None and (middle < _BALL * r or settled):
+            first = len(errors) - 1
+        if first is not None and bool((errors[-1] > 2 * torch.stack(errors).amin(0)).all()):
+            break  # curvature, not noise, is what the graphs miss
+    E = torch.stack(errors)
+    E[: first or 0, E[0] > _BALL * radii[0]] = torch.inf
+    choice = torch.zeros(len(probes), dtype=torch.int64)
+    for i in range(1, len(E)):
+        choice[E[i] < _TIE * E[:i].amin(0)] = i
+    _, nearest = KDTree(x[probes]).query(x)
+    size = choice.numpy()[nearest]
+    landmarks = _cover(tree, order, np.asarray([k for _, k in sizes])[size])
+    return _together(x, tree, landmarks, d, [sizes[i] for i in size[landmarks]])
+
+
+def graph_error(x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int) -> float:
+    """The median of the leave-one-out errors of graphs of one size."""
+    from scipy.spatial import KDTree
+
+    tree = KDTree(x)
+    landmarks = _cover(tree, order, np.full(len(x), k))
+    return float(_fit(x, tree, landmarks, d, degree, k)[1].median())
+
+
+def _cover(tree: Any, order: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Points such that every point lies within CORE times the radius of one, taken in order."""
+    covered = np.zeros(len(order), dtype=bool)
     landmarks = []
     for i in order:
         if not covered[i]:
+            distance, neighbour = _neighbours(tree, tree.data[i], int(k[i]) + 1)
             landmarks.append(i)
-            covered[neighbour[i][distance[i] <= CORE * radius[i]]] = True
-    index = torch.from_numpy(neighbour[landmarks])
-    r = torch.from_numpy(radius[landmarks])
-    X = torch.from_numpy(x)[index]
-    weight = torch.exp(-torch.from_numpy((distance[landmarks] / radius[landmarks, None]) ** 2))
+            covered[neighbour[distance <= CORE * distance[-1]]] = True
+            covered[i] = True
+    return np.asarray(landmarks)
+
+
+def _neighbours(tree: Any, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and rows of the k nearest points, themselves included."""
+    distance, row = tree.query(x, range(1, min(k, tree.n) + 1))
+    return np.asarray(distance), np.asarray(row)
+
+
+def _fit(
+    x: np.ndarray, tree: Any, landmarks: np.ndarray, d: int, degree: int, k: int
+) -> tuple[LocalGraphs, Tensor, Tensor]:
+    """Graphs about landmarks from their k nearest neighbours, and their errors.
+
+    Those at the landmarks, left out, and those of generalised cross-validation.
+    """
+    distance, neighbour = _neighbours(tree, x[landmarks], k + 1)
+    distance = torch.from_numpy(distance)
+    r = distance[:, -1]
+    X = torch.from_numpy(x)[torch.from_numpy(neighbour)]
+    weight = torch.exp(-((distance / r[:, None]) ** 2))
     c = X[:, 0]
     T = _local_frames(X - c.unsqueeze(1), weight, d)
-    for _ in range(3):
+    for _ in range(_ROUNDS):
         # refit in the frame tangent to the last fit at its own foot point
-        b, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
+        b = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)[0]
         c = c + b[:, 0]
         if degree > 0:
             slope = T + b[:, 1 : d + 1].mT / r[:, None, None]
             T = calculus.orthonormalize(slope)[0]
-    b, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
-    return LocalGraphs(c, T, r, b, degree, float(error))
+    b, left_out, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
+    return LocalGraphs(c, T, r, b, degree), left_out, error
+
+
+def _together(
+    x: np.ndarray, tree: Any, landmarks: np.ndarray, d: int, sizes: list[Size]
+) -> LocalGraphs:
+    """Graphs of several sizes, with 0 for the monomials that some do not have."""
+    degree = max(degree for degree, _ in sizes)
+    n, D = len(landmarks), x.shape[1]
+    like = torch.from_numpy(x)
+    c, T, r = like.new_empty(n, D), like.new_empty(n, D, d), like.new_empty(n)
+    b = like.new_zeros(n, monomial_count(d, degree), D)
+    for size in dict.fromkeys(sizes):
+        rows = np.asarray([i for i, other in enumerate(sizes) if other == size])
+        fitted, _, _ = _fit(x, tree, landmarks[rows], d, *size)
+        at = torch.from_numpy(rows)
+        c[at], T[at], r[at] = fitted.c, fitted.T, fitted.r
+        b[at, : fitted.b.shape[1]] = fitted.b
+    return LocalGraphs(c, T, r, b, degree)
 
 
 def _local_frames(offsets: Tensor, weight: Tensor, d: int) -> Tensor:
@@ -70,8 +178,8 @@ def _local_frames(offsets: Tensor, weight: Tensor, d: int) -> Tensor:
 
 def _fit_polynomials(
     offsets: Tensor, T: Tensor, r: Tensor, weight: Tensor, degree: int
-) -> tuple[Tensor, float]:
-    """Weighted least squares of the normal offsets on monomials, and the leave-one-out error."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted least squares of the normal offsets on monomials, and its errors."""
     s = offsets @ T
     normal = offsets - s @ T.mT
     phi = monomials(s / r[:, None, None], degree)
@@ -81,8 +189,10 @@ def _fit_polynomials(
     b = Vh.mT @ (inverse.unsqueeze(-1) * (U.mT @ (root * normal)))
     # leave-one-out residual at the landmark itself (row 0): e / (1 - leverage)
     leverage = U[:, 0].square().sum(-1).clamp_max(0.999)
-    left_out = (normal[:, 0] - (phi[:, :1] @ b).squeeze(1)).norm(dim=-1) / (1 - leverage)
-    return b, left_out.median().item()
+    off = (normal - phi @ b).norm(dim=-1)
+    left_out = off[:, 0] / (1 - leverage)
+    k, p = phi.shape[1:]
+    return b, left_out, off.square().mean(1).sqrt() / (1 - p / k)
 
 
 def overlapping(c: Tensor, r: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ from ..manifolds.base import Manifold, Projection, iterate
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..points import as_array, distinct
 from .base import Learned, Stage
-from .graphs import CORE, LocalGraphs, fit_graphs, overlapping
+from .edges import Edges
+from .graphs import CORE, fit_graphs, overlapping
+from .rims import find_edges
 
 # The largest hole of n random points holds about log n of them on average; a neighbourhood must be
 # larger, which on curves takes more points than the fit does.
@@ -30,14 +32,17 @@ _REACH = 1.25
 _MIN_WEIGHT = 0.05
 # Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
 _MIN_TOLERANCE = 1e-3
-_CHEBYSHEV_STEPS = 4
-_SMALL = 0.1
+# Factors of the number of monomials that make the numbers of neighbours, by degree; and the least
+# number of such neighbourhoods in the data.
+_SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), (1, 160), (1, 320))
+_WIDEST = 3
+_NUMBERS = ("degree", "scale", "noise", "tolerance")
+_CHEBYSHEV_STEPS, _SMALL = 4, 0.1
 _TANGENT_ROUNDS = 10
 # the last round still gains a factor of about 20
 _TANGENT_TOLERANCE = 1e-6
 # rows handled at a time: few enough that what is gathered for them stays in the cache
-_ENTRIES = 32_768
-_MAX_ROWS = 4096
+_ENTRIES, _MAX_ROWS = 32_768, 4096
 
 
 class LocalPolynomials(Manifold, Learned):
@@ -55,10 +60,11 @@ class LocalPolynomials(Manifold, Learned):
     works in any codimension and needs no orientable normal bundle. The weights have compact
     support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded
     region: where the weights add up to at least 0.05 before they are normalised, which holds
-    within about one neighbourhood radius of every data point.
+    within about one neighbourhood radius of every data point, and which are not beyond
+    :class:`Edges` of the data.
 
     Neighbourhood size and polynomial degree are chosen by leave-one-out error, so noisy data get
-    wider and stiffer graphs.
+    wider and stiffer graphs, in every part of M those that suit the data there.
 
     Args:
         dim: dimension d of the set.
@@ -68,6 +74,8 @@ class LocalPolynomials(Manifold, Learned):
         tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
             least one thousandth of the rms radius of the data, after fitting.
         noise: root mean square distance of the data to M, after fitting.
+        closed: whether M ends nowhere: no edge of the data was found.
+        edges: the places where it ends.
 
     Example:
         >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
@@ -78,7 +86,6 @@ class LocalPolynomials(Manifold, Learned):
         True
     """
 
-    guard_in_step = True
     centre: Tensor
     unit: Tensor
     c: Tensor
@@ -101,6 +108,7 @@ class LocalPolynomials(Manifold, Learned):
         for name in ("centre", "unit", "c", "T", "r", "b", "Tc"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("near", torch.empty(0, dtype=torch.int64))
+        self.edges = Edges()
 
     # -- learning ---------------------------------------------------------------------------------
 
@@ -129,30 +137,16 @@ class LocalPolynomials(Manifold, Learned):
         x = (x - centre) / unit
         order = torch.randperm(x.shape[0], generator=generator).numpy()
 
-        best: LocalGraphs | None = None
         least = min(_MIN_NEIGHBOURS, x.shape[0] // 8)
-        sizes = (
-            (degree, max(factor * monomial_count(d, degree), least))
-            for degree, factor in ((3, 3), (3, 6), (2, 10), (2, 20), (1, 40))
-        )
-        # on a curve the first two are the same: fit them once
-        for degree, k in dict.fromkeys(sizes):
-            if k >= x.shape[0]:
-                continue
-            graphs = fit_graphs(x, order, d, degree, k)
-            yield {"degree": degree, "neighbours": k, "loss": graphs.error}
-            # a wider neighbourhood must earn its place: near-ties go to the finer one
-            if best is None or graphs.error < 0.9 * best.error:
-                best = graphs
-            elif graphs.error > 2 * best.error:
-                break  # curvature, not noise, is what the graphs miss
-        if best is None:
-            raise InvalidPoints(f"expected more than {needed} different points, got {x.shape[0]}")
+        sizes = [(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES]
+        sizes = [size for size in dict.fromkeys(sizes) if size[1] <= x.shape[0] // _WIDEST]
+        best = yield from fit_graphs(x, order, d, sizes or [(3, min(needed, x.shape[0]) - 1)])
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
         self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
         self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
         self.near = overlapping(best.c, _REACH * best.r)
         self.degree, self.scale = best.degree, unit
+        find_edges(self, torch.from_numpy(x))
         self.fitted = True
 
         cloud = torch.from_numpy(x * unit + centre)
@@ -166,21 +160,25 @@ class LocalPolynomials(Manifold, Learned):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The plain numbers of the fit."""
-        return {
-            **super().get_extra_state(),
-            "degree": self.degree,
-            "scale": self.scale,
-            "noise": self.noise,
-            "tolerance": self.tolerance,
-        }
+        return {**super().get_extra_state(), **{name: getattr(self, name) for name in _NUMBERS}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
-        self.degree, self.scale = int(state["degree"]), float(state["scale"])
-        self.noise, self.tolerance = state["noise"], state["tolerance"]
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
 
     # -- the set ----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether no edge of the data was found."""
+        return len(self.edges) == 0
+
+    @property
+    def guard_in_step(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether steps arrive only inside the guard: they may pass an edge."""
+        return self.closed
 
     def project(
         self,
@@ -197,7 +195,7 @@ class LocalPolynomials(Manifold, Learned):
         self.require_fitted()
         y = self._to_unit(x)
         tol = self.solver_tolerance(tol, x.dtype)
-        result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
+        result = iterate(self.evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
         value = (result.value * self.unit + self.centre).to(x.dtype)
         result = Projection(
             value, (result.residual * self.unit).to(x.dtype), result.converged, result.steps
@@ -209,7 +207,7 @@ class LocalPolynomials(Manifold, Learned):
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """The residual at x, and x - G(x)."""
         self.require_fitted()
-        residual, moved = self._evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
+        residual, moved = self.evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
         moved = (moved * self.unit + self.centre).reshape(x.shape)
         return (residual * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
 
@@ -221,7 +219,8 @@ class LocalPolynomials(Manifold, Learned):
         """Whether x lies in the region near the data where M is stated."""
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        return self._weights(y)[2].reshape(x.shape[:-1])
+        inside = self._weights(y)[2] >= _MIN_WEIGHT
+        return (inside & ~self.edges.beyond(y)).reshape(x.shape[:-1])
 
     def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
         """Landmarks, and projections of points of the graphs about them."""
@@ -235,8 +234,17 @@ class LocalPolynomials(Manifold, Learned):
         """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        Q = torch.cat([self._tangent(part) for part in y.split(self._rows())])
-        return Q.reshape(*x.shape, self.dim).to(x.dtype)
+        return self.frames(y).reshape(*x.shape, self.dim).to(x.dtype)
+
+    # -- in the units of the fit ------------------------------------------------------------------
+
+    def frames(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
+        """Tangent bases."""
+        return torch.cat([self._tangent(part) for part in y.split(self._rows())])
+
+    def total_weight(self, y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        """The weights of all landmarks, added up before they are normalised."""
+        return torch.cat([self._weights(part)[2] for part in y.split(self._rows())])
 
     def _tangent(self, y: Tensor) -> Tensor:
         index, _, _ = self._weights(y)
@@ -304,7 +312,7 @@ class LocalPolynomials(Manifold, Learned):
         return (x.to(torch.float64) - self.centre) / self.unit
 
     def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Landmarks whose support may hold y (padded with others), the nearest, and the guard.
+        """Landmarks whose support may hold y (padded with others), the nearest, and all weight.
 
         |y - c_k| < r_k for a k that is not the nearest landmark j implies |c_j - c_k| < 2 r_k, so
         `near[j]` misses none.
@@ -316,7 +324,7 @@ class LocalPolynomials(Manifold, Learned):
         total = (1 - ratio).clamp_min(0).pow(3).sum(-1)
         count = int((ratio < 1).sum(-1).max()) if y.shape[0] else 0
         kept = ratio.topk(max(count, 1), dim=-1, largest=False)[1]
-        return candidates.gather(-1, kept), nearest, total >= _MIN_WEIGHT
+        return candidates.gather(-1, kept), nearest, total
 
     def _blend(self, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised weights w of the landmarks in `index`, and their frames, one vector a row.
@@ -368,11 +376,12 @@ class LocalPolynomials(Manifold, Learned):
         r = y - sum((a.unsqueeze(-2) @ rows for a, rows in terms), y.new_zeros(())).squeeze(-2)
         return r, s, phi
 
-    def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """The residual at y, and y - G(y), or the foot of y where it is outside the guard."""
         parts = []
         for part in y.split(self._rows()):
-            index, nearest, guarded = self._weights(part)
+            index, nearest, total = self._weights(part)
+            guarded = total >= _MIN_WEIGHT
             G = self._G(part, index)
             far = (part - self.c[nearest]).norm(dim=-1)
             moved = torch.where(guarded.unsqueeze(-1), part - G, self._foot(part, nearest))
@@ -382,12 +391,11 @@ class LocalPolynomials(Manifold, Learned):
 
     def _foot(self, y: Tensor, k: Tensor) -> Tensor:
         """The point of graph k below y, kept inside the core of that landmark."""
-        c, T, r = self.c[k], self.T[k], self.r[k].unsqueeze(-1)
-        s = (T.mT @ (y - c).unsqueeze(-1)).squeeze(-1) / r
-        s = s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE))
-        phi = monomials(s, self.degree)
-        return (
-            c
-            + (T @ (r * s).unsqueeze(-1)).squeeze(-1)
-            + (phi.unsqueeze(-2) @ self.b[k]).squeeze(-2)
-        )
+        s = (self.T[k].mT @ (y - self.c[k]).unsqueeze(-1)).squeeze(-1) / self.r[k].unsqueeze(-1)
+        return self.graph(s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE)), k)
+
+    def graph(self, s: Tensor, k: Tensor) -> Tensor:
+        """The points c + T r s + b(s) of the graphs k."""
+        flat = (self.T[k] @ (self.r[k].unsqueeze(-1) * s).unsqueeze(-1)).squeeze(-1)
+        bent = (monomials(s, self.degree).unsqueeze(-2) @ self.b[k]).squeeze(-2)
+        return self.c[k] + flat + bent

@@ -167,7 +167,7 @@ def inspect_set(
         tube=tube,
         off=off,
         turned=turn,
-        ends=len(M.edges.at),
+        ends=len(M.edges),
         components=pieces,
         expected=expected,
         problems=tuple(problems),

@@ -17,11 +17,12 @@ from ...manifolds.arithmetic.points import arrived
 from ...manifolds.base import Manifold, Projection, iterate
 from ...points import as_tensor, distinct
 from ..base import Learned, Stage
+from ..edges import Edges
 from ..local import LocalPolynomials
 from .checks import Checks, end_before_strays, inspect_set, measure
-from .edges import Edges
 from .frames import Form, Frames, choose_frames
 from .geometry import Frame, Geometry, local_geometry, principal_frame
+from .leaving import find_edges
 from .network import SineNetwork
 from .perceptron import Perceptron
 from .published import Published
@@ -220,7 +221,7 @@ class NeuralImplicit(Manifold, Learned):
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
             self.region.place(geometry, generator)
             self.fitted = True
-            self.edges.place(self, geometry, generator)
+            find_edges(self, geometry, generator)
             end_before_strays(self, geometry, generator)
             self.noise, self.tolerance, work["off"] = measure(self, work["x"], geometry)
         yield {"loss": self.noise, "off": work["off"]}
@@ -267,7 +268,7 @@ class NeuralImplicit(Manifold, Learned):
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether M stays in its guard: it ends at no edge of the data."""
-        return len(self.edges.at) == 0
+        return len(self.edges) == 0
 
     @property
     def defining(self) -> calculus.RowMap | None:

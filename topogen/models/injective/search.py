@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import TrainingError
 from ...manifolds.bases import Base
-from ..graphs import fit_graphs
+from ..graphs import graph_error
 from .certificate import Certificate, certify
 from .cocycles import landmarks
 from .graph import Graph, neighbour_graph
@@ -78,7 +78,7 @@ class Search:
         x = self.train
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:300]
         k = min(len(x) - 1, {1: 12, 2: 24, 3: 40}.get(self.dim, 20 * self.dim))
-        return fit_graphs(x.numpy(), order.numpy(), self.dim, 2, k).error
+        return graph_error(x.numpy(), order.numpy(), self.dim, 2, k)
 
     @cached_property
     def graph(self) -> Graph:
