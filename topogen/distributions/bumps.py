@@ -32,7 +32,8 @@ class BumpMixture(ManifoldDistribution):
 
     where :math:`v_k = \tfrac12 \log\det D\psi_k^\top D\psi_k`. Every bump is the push-forward of a
     normalised density with support in the domain of its chart, so p is normalised and
-    continuous, overlaps are not counted twice, and no chart leaks out of its image.
+    continuous, overlaps are not counted twice, and no chart leaks out of its image. Where M ends
+    inside its charts p is the mixture on M over the share of its mass that lies there.
 
     Args:
         atlas: charts of one manifold.
@@ -40,6 +41,7 @@ class BumpMixture(ManifoldDistribution):
         z: centres z_j in that chart, shape (J, d).
         L: maps L_j from latent offsets to the unit ball, shape (J, d, d).
         weights: w_j >= 0, made to add up to 1, shape (J,).
+        mass: the share of the mixture on M, where charts reach beyond the edges of M.
         log_z_error: error of the log normaliser, in nats, where some bump reaches a place at
             which its chart is not defined.
         validate_args: raise on points off M instead of giving them -inf.
@@ -53,6 +55,7 @@ class BumpMixture(ManifoldDistribution):
         L: Float[Tensor, "J d d"],
         weights: Float[Tensor, " J"],
         *,
+        mass: float = 1.0,
         log_z_error: float = 0.0,
         validate_args: bool | None = None,
     ) -> None:
@@ -62,7 +65,7 @@ class BumpMixture(ManifoldDistribution):
                 "pass Atlas(charts, manifold=M)"
             )
         self.atlas, self.chart, self.z, self.L = atlas, chart, z, L
-        self.weights = weights / weights.sum()
+        self.weights, self.mass = weights / weights.sum(), mass
         super().__init__(
             atlas.manifold,
             likelihood=likelihood_of(log_z_error),
@@ -90,11 +93,11 @@ class BumpMixture(ManifoldDistribution):
             log_volume = calculus.log_gram(chart.jacobian_on(z[rows], Q[rows]))
             bumps = bump_densities(z[rows], self.z[mine], self.L[mine])
             p = p.index_add(0, rows, (bumps @ self.weights[mine]) * (-log_volume).exp())
-        return p.log()
+        return p.log() - math.log(self.mass)
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         x = self.z.new_full((n, self.manifold.ambient_dim), math.nan)
-        # a place at which a chart is not defined carries at most log_z_error of the mass
+        # what is beyond an edge of M, or undefined, is drawn again
         missing = torch.arange(n)
         for _ in range(50):
             if missing.numel() == 0:
@@ -107,20 +110,31 @@ class BumpMixture(ManifoldDistribution):
         )
 
     def _propose(self, n: int, generator: torch.Generator | None) -> Tensor:
-        d = self.dim
         j = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        # the first d coordinates of a uniform point of the unit sphere of R^(d + 8) have the
-        # density c_d (1 - |t|^2)^3
-        g = torch.randn(n, d + 2 * _POWER + 2, dtype=self.z.dtype, generator=generator)
-        t = (g / g.norm(dim=-1, keepdim=True))[:, :d]
-        z = self.z[j] + torch.linalg.solve(self.L[j], t.unsqueeze(-1)).squeeze(-1)
-        charts = list(self.atlas)
-        x = self.z.new_empty(n, self.manifold.ambient_dim)
-        for k in self.chart[j].unique().tolist():
-            rows = self.chart[j] == k
-            x[rows] = charts[k].decode(z[rows])
-        guard = self.atlas.guard
-        return x if guard is None else torch.where(guard(x).unsqueeze(-1), x, math.nan)
+        return draw_bumps(self.atlas, self.chart[j], self.z[j], self.L[j], generator)
+
+
+def draw_bumps(
+    atlas: Atlas,
+    chart: Int[Tensor, " n"],
+    z: Float[Tensor, "n d"],
+    L: Float[Tensor, "n d d"],
+    generator: torch.Generator | None,
+) -> Float[Tensor, "n D"]:
+    """One point of each of these bumps; NaN where it lies beyond an edge, or is undefined."""
+    n, d = z.shape
+    # the first d coordinates of a uniform point of the unit sphere of R^(d + 8) have the
+    # density c_d (1 - |t|^2)^3
+    g = torch.randn(n, d + 2 * _POWER + 2, dtype=z.dtype, generator=generator)
+    t = (g / g.norm(dim=-1, keepdim=True))[:, :d]
+    z = z + torch.linalg.solve(L, t.unsqueeze(-1)).squeeze(-1)
+    charts = list(atlas)
+    x = z.new_empty(n, charts[0].ambient_dim)
+    for k in chart.unique().tolist():
+        rows = chart == k
+        x[rows] = charts[k].decode(z[rows])
+    guard = atlas.guard
+    return x if guard is None else torch.where(guard(x).unsqueeze(-1), x, math.nan)
 
 
 def bump_densities(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import calculus
-from ..distributions.bumps import BumpMixture, bump_densities
+from ..distributions.bumps import BumpMixture, bump_densities, draw_bumps
 from ..errors import AtlasError, InvalidPoints
 from ..manifolds.atlas import Atlas
 from ..manifolds.charts import Chart
@@ -44,8 +45,13 @@ _SPREAD_STEPS = 30
 # quadrature nodes that stand for the uniform law; about half of them have weight
 _NODES = {1: 1000, 2: 5000}
 _NODES_ABOVE = 12_000
+# draws of every bump that tell whether an edge cuts it, and of those that are cut
+_DRAWS = (8, 128)
+# nodes along an axis of every chart for the mass on a set with edges
+_EDGE_NODES = {1: 96, 2: 24, 3: 10}
 # mass spread over whole charts, so that no place covered by one has density 0
 _FLOOR = 1e-3
+_NUMBERS = ("held_out", "mass", "log_z_error")
 
 
 class AtlasDensity(Model):
@@ -61,7 +67,8 @@ class AtlasDensity(Model):
 
     The number of kernels, the share :math:`\alpha` of pseudo-data uniform on M, and the number of
     EM steps are those that do best on a held-out tenth of the points. One thousandth of the mass
-    is spread over whole charts, so that p > 0 wherever a chart is defined.
+    is spread over whole charts, so that p > 0 wherever a chart is defined. Where M ends inside its
+    charts every bump counts by the share of it that lies on M.
 
     Args:
         atlas: the charts; fitted first if it has not been.
@@ -74,6 +81,7 @@ class AtlasDensity(Model):
         held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t.
             H^d.
         floor: mass that is spread over whole charts.
+        mass: share of the bumps on M, where M ends inside its charts; see :class:`BumpMixture`.
     """
 
     chart: Tensor
@@ -88,7 +96,7 @@ class AtlasDensity(Model):
             raise ValueError(f"expected law='bumps', got {law!r}")
         self.atlas, self.law = atlas, law
         self.held_out = math.nan
-        self.log_z_error = 0.0
+        self.mass, self.log_z_error = 1.0, 0.0
         for name in ("z", "L", "weights"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
@@ -102,6 +110,7 @@ class AtlasDensity(Model):
             self.z,
             self.L,
             self.weights,
+            mass=self.mass,
             log_z_error=self.log_z_error,
             validate_args=False,
         )
@@ -115,16 +124,13 @@ class AtlasDensity(Model):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The plain numbers of the fit."""
-        return {
-            **super().get_extra_state(),
-            "held_out": self.held_out,
-            "log_z_error": self.log_z_error,
-        }
+        return {**super().get_extra_state(), **{name: getattr(self, name) for name in _NUMBERS}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
-        self.held_out, self.log_z_error = state["held_out"], state["log_z_error"]
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
 
     def _fit(
         self, points: Tensor, generator: torch.Generator
@@ -160,7 +166,8 @@ class AtlasDensity(Model):
                 f"points fill no part of a set of dimension {M.dim}; give more different points, "
                 "or another dimension"
             )
-        at_data, at_uniform = bumps.densities(data), bumps.densities(uniform)
+        share = bumps.shares(self.atlas, generator)
+        at_data, at_uniform = (bumps.densities(p, share) for p in (data, uniform))
         held = order[: max(int(_HELD_OUT * n), 5)].numpy()
         kept = order[held.size :].numpy()
         # weights of the bumps that give the uniform law
@@ -197,11 +204,24 @@ class AtlasDensity(Model):
         final = _EM(np.concatenate([at_data @ kernels, at_uniform @ kernels]), rate, best.start)
         for _ in range(best.steps):
             final.step()
-        self._keep(bumps, torch.from_numpy(kernels @ final.v))
-        lost = self.forward()._propose(4096, generator).isnan().any(-1).double().mean().item()
-        self.log_z_error = -math.log1p(-min(lost, 0.999))
+        self._keep(bumps, torch.from_numpy(kernels @ final.v) / share)
+        lost = self._normalise(generator)
         yield {"loss": -self.held_out, "undecoded": lost}
         return best.steps < _MAX_STEPS
+
+    def _normalise(self, generator: torch.Generator) -> float:
+        """The mass that lies on M, by quadrature where it has edges; the share of lost draws."""
+        law = self.forward()
+        lost = law._propose(4096, generator).isnan().any(-1).double().mean().item()
+        if self.atlas.guard is None:
+            self.log_z_error = -math.log1p(-min(lost, 0.999))
+            return lost
+        found = self.atlas.integrate(
+            lambda x: law._log_prob(x).exp(), per_axis=_EDGE_NODES.get(self.atlas.dim, 8)
+        )
+        self.mass = float(found.value)
+        self.log_z_error = float(found.error) / self.mass
+        return lost
 
     def _keep(self, bumps: _Bumps, w: Tensor) -> None:
         """Store the bumps with a share 1 - floor of the mass, and one floor bump per chart."""
@@ -293,8 +313,22 @@ class _Bumps:
         pair, L = pair[kept], L[kept]
         return _Bumps(data.x[data.row[pair]], data.chart[pair], data.z[pair], L)
 
-    def densities(self, located: _Located) -> csr_array:
-        """Sparse (points x bumps) matrix of densities w.r.t. H^d."""
+    def shares(self, atlas: Atlas, generator: torch.Generator) -> Float[Tensor, " J"]:
+        """The share of every bump that lies on M; 1 where M does not end inside its charts."""
+        share = self.z.new_ones(len(self.z))
+        if atlas.guard is None:
+            return share
+        cut = torch.arange(len(self.z))
+        for draws in _DRAWS:
+            j = cut.repeat_interleave(draws)
+            x = draw_bumps(atlas, self.chart[j], self.z[j], self.L[j], generator)
+            kept = (~x.isnan().any(-1)).reshape(-1, draws).to(share).mean(1)
+            share[cut] = kept.clamp_min(1 / draws)
+            cut = cut[kept < 1]
+        return share
+
+    def densities(self, located: _Located, share: Float[Tensor, " J"]) -> csr_array:
+        """Sparse (points x bumps) matrix of densities w.r.t. H^d, of which a share is on M."""
         from scipy.sparse import coo_array
 
         log_volume = calculus.log_gram(located.J)
@@ -303,7 +337,7 @@ class _Bumps:
             mine = (self.chart == k).nonzero().squeeze(-1)
             here = (located.chart == k).nonzero().squeeze(-1)
             density = bump_densities(located.z[here], self.z[mine], self.L[mine])
-            density = density * (-log_volume[here]).exp().unsqueeze(-1)
+            density = density * (-log_volume[here]).exp().unsqueeze(-1) / share[mine]
             i, j = density.nonzero(as_tuple=True)
             rows.append(located.row[here[i]])
             columns.append(mine[j])

@@ -15,6 +15,8 @@ _NEAR = 2.0
 _NEIGHBOURS = {1: 6, 2: 24}
 _NEIGHBOURS_ABOVE = 40
 _BESIDE = 0.25
+# the nearest data of an inner point lie within so many times the distance of those of an edge
+_WIDER = 1.5
 # holes have data on both sides
 _HOLE = 0.8
 _ROWS = 2048
@@ -64,7 +66,9 @@ class Edges(Learned):
     ) -> None:
         """Keep the places, with balls of this size."""
         self.at, self.T, self.radius = at, T, _NEAR * radius
-        near = [(torch.cdist(p, at) < self.radius).any(-1) for p in data.split(_ROWS)]
+        # the neighbours of all points that are asked
+        reach = self.radius + _WIDER * _nearest(at, data, T.shape[-1])[1][:, -1]
+        near = [(torch.cdist(p, at) < reach).any(-1) for p in data.split(_ROWS)]
         self.feet = data[torch.cat(near)]
         self.fitted = True
 
@@ -102,12 +106,18 @@ def _one_sided(z: Tensor, T: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     r""":math:`|\sum_i t_i| / \sum_i |t_i|`, and the least :math:`|t_i|` over their mean."""
     if not len(z):
         return z.new_zeros(0), z.new_zeros(0)
-    K = min(_NEIGHBOURS.get(T.shape[-1], _NEIGHBOURS_ABOVE), len(p))
-    near = [torch.cdist(part, p).topk(K, largest=False).indices for part in z.split(_ROWS)]
-    t = (z.unsqueeze(1) - p[torch.cat(near)]) @ T
+    near, _ = _nearest(z, p, T.shape[-1])
+    t = (z.unsqueeze(1) - p[near]) @ T
     length = t.norm(dim=-1)
     total = length.sum(1).clamp_min(1e-300)
-    return t.sum(1).norm(dim=-1) / total, K * length.amin(1) / total
+    return t.sum(1).norm(dim=-1) / total, near.shape[1] * length.amin(1) / total
+
+
+def _nearest(z: Tensor, p: Tensor, d: int) -> tuple[Tensor, Tensor]:
+    """Rows of the K nearest data of each z, and their distances, ascending."""
+    K = min(_NEIGHBOURS.get(d, _NEIGHBOURS_ABOVE), len(p))
+    found = [torch.cdist(part, p).topk(K, largest=False) for part in z.split(_ROWS)]
+    return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
 
 
 def _on_edge(d: int) -> float:

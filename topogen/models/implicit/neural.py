@@ -328,7 +328,7 @@ class NeuralImplicit(Manifold, Learned):
 
     def contains(self, x: Tensor, atol: float | None = None) -> Bool[Tensor, "*batch"]:
         """Whether x is finite, within `atol` of M, and in its guard."""
-        return super().contains(x, atol) & self.guard(x)
+        return super().contains(x, atol) & (self.guard(x) if self.closed else True)
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region where M is stated: near data, and with a spectral gap."""
