@@ -105,7 +105,7 @@ def graph_error(x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int) -
 
 def _cover(tree: Any, order: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Points such that every point lies within CORE times the radius of one, taken in order."""
-    covered = np.zeros(len(order), dtype=bool)
+    covered = np.zeros(tree.n, dtype=bool)
     landmarks = []
     for i in order:
         if not covered[i]:
