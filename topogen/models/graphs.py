@@ -94,13 +94,16 @@ def fit_graphs(
     return _together(x, tree, landmarks, d, [sizes[i] for i in size[landmarks]])
 
 
-def graph_error(x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int) -> float:
-    """The median of the leave-one-out errors of graphs of one size."""
+def graph_error(
+    x: np.ndarray, order: np.ndarray, d: int, degree: int, k: int
+) -> tuple[float, float]:
+    """The medians of the leave-one-out errors of graphs of one size, and of their radii."""
     from scipy.spatial import KDTree
 
     tree = KDTree(x)
     landmarks = _cover(tree, order, np.full(len(x), k))
-    return float(_fit(x, tree, landmarks, d, degree, k)[1].median())
+    fitted, left_out, _ = _fit(x, tree, landmarks, d, degree, k)
+    return float(left_out.median()), float(fitted.r.median())
 
 
 def _cover(tree: Any, order: np.ndarray, k: np.ndarray) -> np.ndarray:

@@ -9,9 +9,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ...errors import TrainingError
+from ...errors import InvalidPoints, TrainingError
 from ...manifolds.bases import Base
 from ..graphs import graph_error
+from ..local import LocalPolynomials
 from .certificate import Certificate, certify
 from .cocycles import landmarks
 from .graph import Graph, neighbour_graph
@@ -25,6 +26,9 @@ _GOOD_RECONSTRUCTION = 3e-5
 # points farther than this off local fits are noisy; held-out points farther than that off M want
 # finer functions
 _NOISY, _FAR = 0.01, 1e-4
+# so are points whose neighbourhoods are off local fits by more than this share of their radius;
+# feet are believed where they are not farther than so many times the noise
+_BALL, _OFF = 0.1, 5.0
 # what a finer decoder may mend; it does not mend a base that is wrong
 _MENDABLE = {"reconstruction", "excess"}
 
@@ -74,7 +78,34 @@ class Search:
 
     @cached_property
     def noise(self) -> float:
-        """The median distance of points from local quadratic graphs fitted without them."""
+        """The median distance of points from local quadratic graphs fitted without them.
+
+        Where the neighbourhoods of these are balls of noise, that of points from their feet.
+        """
+        error, _ = self._local_error
+        return max(error, float((self.feet - self.train).norm(dim=-1).median()))
+
+    @cached_property
+    def feet(self) -> Tensor:
+        """The points, or where they are noisy their projections onto :class:`LocalPolynomials`."""
+        error, r = self._local_error
+        if error < min(_NOISY, _BALL * r):
+            return self.train
+        local = LocalPolynomials(self.dim, self.train.shape[1])
+        try:
+            for stage in local.stages(self.train):
+                for _ in stage.run(torch.Generator().manual_seed(0)):
+                    pass
+        except InvalidPoints:
+            return self.train
+        found = local.project(self.train)
+        near = (found.value - self.train).norm(dim=-1) < _OFF * local.noise
+        kept = found.converged & near & local.guard(found.value)
+        return torch.where(kept.unsqueeze(-1), found.value, self.train)
+
+    @cached_property
+    def _local_error(self) -> tuple[float, float]:
+        """The median error of local quadratic graphs, and of their radii."""
         x = self.train
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:300]
         k = min(len(x) - 1, {1: 12, 2: 24, 3: 40}.get(self.dim, 20 * self.dim))
@@ -82,8 +113,8 @@ class Search:
 
     @cached_property
     def graph(self) -> Graph:
-        """The neighbours of the points."""
-        return neighbour_graph(self.train.numpy(), self.dim, noisy=self.noise > _NOISY)
+        """The neighbours of the points, as their feet are."""
+        return neighbour_graph(self.feet.numpy(), self.dim, noisy=self.noise > _NOISY)
 
     def best(
         self, bases: list[Base], decoder: str, generator: torch.Generator
@@ -127,6 +158,8 @@ class Search:
                     mine = choice
                 if choice.good(named=len(bases) == 1):
                     return choice
+                if len(bases) > 1 and any(choice.certificate.spare.values()):
+                    break  # whatever the seed: the data have loops that this base has not
             if mine is not None and (best is None or mine.rank < best.rank):
                 best = mine
         if best is None:
