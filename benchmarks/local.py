@@ -130,7 +130,7 @@ def edged(name: str, seeds: int) -> str:
         missed.append(float((~learned.contains(fresh)).double().mean()))
         places.append(len(learned.edges))
     worst = max(ratio, key=lambda v: abs(v - 1))
-    spacing = (volume / n) ** (1 / d) * edge / volume if d > 1 else edge / n
+    spacing = (volume / n) ** (1 / d) * edge / volume
     return (
         f"| {name} | {n} | {np.mean(ratio):.4f} ({worst:.4f}) | {spacing:.4f} | "
         f"{100 * np.mean(missed):.1f} % | {min(places)} to {max(places)} |"

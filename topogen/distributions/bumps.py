@@ -42,8 +42,8 @@ class BumpMixture(ManifoldDistribution):
         L: maps L_j from latent offsets to the unit ball, shape (J, d, d).
         weights: w_j >= 0, made to add up to 1, shape (J,).
         mass: the share of the mixture on M, where charts reach beyond the edges of M.
-        log_z_error: error of the log normaliser, in nats, where some bump reaches a place at
-            which its chart is not defined.
+        log_z_error: error of the log normaliser, in nats: of `mass`, or where some bump reaches a
+            place at which its chart is not defined.
         validate_args: raise on points off M instead of giving them -inf.
     """
 

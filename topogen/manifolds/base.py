@@ -93,9 +93,9 @@ class Manifold(nn.Module, ABC):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is finite, within `atol` of M, and in its guard."""
+        """Whether x is finite and within `atol` of M, and of a learned M not beyond its edges."""
         on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
-        return on & self.guard(x) if self.needs_guard else on
+        return on & self.guard(x) if self.tolerance is not None and self.needs_guard else on
 
     def check_points(self, x: Tensor) -> None:
         """Raise unless x holds points of R^D.

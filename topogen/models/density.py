@@ -166,8 +166,8 @@ class AtlasDensity(Model):
                 f"points fill no part of a set of dimension {M.dim}; give more different points, "
                 "or another dimension"
             )
-        share = bumps.shares(self.atlas, generator)
-        at_data, at_uniform = (bumps.densities(p, share) for p in (data, uniform))
+        on_M = bumps.shares(self.atlas, generator)
+        at_data, at_uniform = (bumps.densities(p, on_M) for p in (data, uniform))
         held = order[: max(int(_HELD_OUT * n), 5)].numpy()
         kept = order[held.size :].numpy()
         # weights of the bumps that give the uniform law
@@ -204,22 +204,22 @@ class AtlasDensity(Model):
         final = _EM(np.concatenate([at_data @ kernels, at_uniform @ kernels]), rate, best.start)
         for _ in range(best.steps):
             final.step()
-        self._keep(bumps, torch.from_numpy(kernels @ final.v) / share)
-        lost = self._normalise(generator)
+        self._keep(bumps, torch.from_numpy(kernels @ final.v) / on_M)
+        lost = self._normalise(bool((on_M < 1).any()), generator)
         yield {"loss": -self.held_out, "undecoded": lost}
         return best.steps < _MAX_STEPS
 
-    def _normalise(self, generator: torch.Generator) -> float:
-        """The mass that lies on M, by quadrature where it has edges; the share of lost draws."""
+    def _normalise(self, cut: bool, generator: torch.Generator) -> float:
+        """The mass on M, by quadrature where an edge cuts bumps; the share of lost draws."""
         law = self.forward()
         lost = law._propose(4096, generator).isnan().any(-1).double().mean().item()
-        if self.atlas.guard is None:
+        if not cut:
             self.log_z_error = -math.log1p(-min(lost, 0.999))
             return lost
         found = self.atlas.integrate(
             lambda x: law._log_prob(x).exp(), per_axis=_EDGE_NODES.get(self.atlas.dim, 8)
         )
-        self.mass = float(found.value)
+        self.mass = max(float(found.value), 1e-3)
         self.log_z_error = float(found.error) / self.mass
         return lost
 

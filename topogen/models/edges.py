@@ -66,7 +66,7 @@ class Edges(Learned):
     ) -> None:
         """Keep the places, with balls of this size."""
         self.at, self.T, self.radius = at, T, _NEAR * radius
-        # the neighbours of all points that are asked
+        # enough for the neighbours of all points that are asked
         reach = self.radius + _WIDER * _nearest(at, data, T.shape[-1])[1][:, -1]
         near = [(torch.cdist(p, at) < reach).any(-1) for p in data.split(_ROWS)]
         self.feet = data[torch.cat(near)]

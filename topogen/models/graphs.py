@@ -14,6 +14,13 @@ from ..manifolds.monomials import monomial_count, monomials
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
 CORE = 0.7
+# The largest hole of n random points holds about log n of them on average; a neighbourhood must be
+# larger, which on curves takes more points than the fit does.
+_MIN_NEIGHBOURS = 24
+# Factors of the number of monomials that make the numbers of neighbours, by degree; the least
+# number of such neighbourhoods in the data, unless there are fewer sizes than that.
+_SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), (1, 160), (1, 320))
+_WIDEST, _FEWEST = 3, 3
 # With as good a prediction the wider and stiffer graph follows the noise less.
 _TIE = 1.02
 # A neighbourhood is a ball of noise if its error is more than so many radii, unless an error did
@@ -29,13 +36,26 @@ Size = tuple[int, int]
 
 
 class LocalGraphs(NamedTuple):
-    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark; b of one degree."""
+    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark.
+
+    b has the monomials of the highest degree of all, with 0 for those that some do not have.
+    """
 
     c: Tensor
     T: Tensor
     r: Tensor
     b: Tensor
     degree: int
+
+
+def sizes(d: int, n: int) -> list[Size]:
+    """The sizes that n points in dimension d allow, from fine to wide, stiffer ones later."""
+    least = min(_MIN_NEIGHBOURS, n // 8)
+    known = {(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES}
+    ordered = sorted(known, key=lambda size: (size[1], -size[0]))
+    wide = [size for size in ordered if size[1] <= n // _WIDEST]
+    few = [size for size in ordered if size[1] < n][:_FEWEST]
+    return max(few, wide, key=len)
 
 
 def fit_graphs(
@@ -60,7 +80,7 @@ def fit_graphs(
         sizes: from fine to wide.
 
     Returns:
-        The graphs, after one record for every size.
+        The graphs, after one record for every size that was tried.
     """
     from scipy.spatial import KDTree
 
@@ -81,7 +101,11 @@ def fit_graphs(
         medians.append((middle, r))
         if first is None and (middle < _BALL * r or settled):
             first = len(errors) - 1
-        if first is not None and bool((errors[-1] > 2 * torch.stack(errors).amin(0)).all()):
+        if (
+            degree > 1
+            and first is not None
+            and bool((errors[-1] > 2 * torch.stack(errors).amin(0)).all())
+        ):
             break  # curvature, not noise, is what the graphs miss
     E = torch.stack(errors)
     E[: first or 0, E[0] > _BALL * radii[0]] = torch.inf

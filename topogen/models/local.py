@@ -19,12 +19,9 @@ from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..points import as_array, distinct
 from .base import Learned, Stage
 from .edges import Edges
-from .graphs import CORE, fit_graphs, overlapping
+from .graphs import CORE, fit_graphs, overlapping, sizes
 from .rims import find_edges
 
-# The largest hole of n random points holds about log n of them on average; a neighbourhood must be
-# larger, which on curves takes more points than the fit does.
-_MIN_NEIGHBOURS = 24
 # Its weight reaches this much farther than the points its graph is fitted to: a random sample has
 # holes larger than its spacing, and M has none there.
 _REACH = 1.25
@@ -32,10 +29,6 @@ _REACH = 1.25
 _MIN_WEIGHT = 0.05
 # Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
 _MIN_TOLERANCE = 1e-3
-# Factors of the number of monomials that make the numbers of neighbours, by degree; and the least
-# number of such neighbourhoods in the data.
-_SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), (1, 160), (1, 320))
-_WIDEST = 3
 _NUMBERS = ("degree", "scale", "noise", "tolerance")
 _CHEBYSHEV_STEPS, _SMALL = 4, 0.1
 _TANGENT_ROUNDS = 10
@@ -63,8 +56,8 @@ class LocalPolynomials(Manifold, Learned):
     within about one neighbourhood radius of every data point, and which are not beyond
     :class:`Edges` of the data.
 
-    Neighbourhood size and polynomial degree are chosen by leave-one-out error, so noisy data get
-    wider and stiffer graphs, in every part of M those that suit the data there.
+    Neighbourhood size and polynomial degree are chosen by generalised cross-validation: noisy data
+    get wider and stiffer graphs, in every part of M those that suit the data there.
 
     Args:
         dim: dimension d of the set.
@@ -137,10 +130,7 @@ class LocalPolynomials(Manifold, Learned):
         x = (x - centre) / unit
         order = torch.randperm(x.shape[0], generator=generator).numpy()
 
-        least = min(_MIN_NEIGHBOURS, x.shape[0] // 8)
-        sizes = [(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES]
-        sizes = [size for size in dict.fromkeys(sizes) if size[1] <= x.shape[0] // _WIDEST]
-        best = yield from fit_graphs(x, order, d, sizes or [(3, min(needed, x.shape[0]) - 1)])
+        best = yield from fit_graphs(x, order, d, sizes(d, x.shape[0]))
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
         self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
         self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
@@ -195,7 +185,7 @@ class LocalPolynomials(Manifold, Learned):
         self.require_fitted()
         y = self._to_unit(x)
         tol = self.solver_tolerance(tol, x.dtype)
-        result = iterate(self.evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
+        result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
         value = (result.value * self.unit + self.centre).to(x.dtype)
         result = Projection(
             value, (result.residual * self.unit).to(x.dtype), result.converged, result.steps
@@ -207,7 +197,7 @@ class LocalPolynomials(Manifold, Learned):
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """The residual at x, and x - G(x)."""
         self.require_fitted()
-        residual, moved = self.evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
+        residual, moved = self._evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
         moved = (moved * self.unit + self.centre).reshape(x.shape)
         return (residual * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
 
@@ -234,15 +224,15 @@ class LocalPolynomials(Manifold, Learned):
         """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        return self.frames(y).reshape(*x.shape, self.dim).to(x.dtype)
+        return self._frames(y).reshape(*x.shape, self.dim).to(x.dtype)
 
     # -- in the units of the fit ------------------------------------------------------------------
 
-    def frames(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
+    def _frames(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
         """Tangent bases."""
         return torch.cat([self._tangent(part) for part in y.split(self._rows())])
 
-    def total_weight(self, y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+    def _total_weight(self, y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         """The weights of all landmarks, added up before they are normalised."""
         return torch.cat([self._weights(part)[2] for part in y.split(self._rows())])
 
@@ -376,7 +366,7 @@ class LocalPolynomials(Manifold, Learned):
         r = y - sum((a.unsqueeze(-2) @ rows for a, rows in terms), y.new_zeros(())).squeeze(-2)
         return r, s, phi
 
-    def evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """The residual at y, and y - G(y), or the foot of y where it is outside the guard."""
         parts = []
         for part in y.split(self._rows()):
@@ -392,9 +382,9 @@ class LocalPolynomials(Manifold, Learned):
     def _foot(self, y: Tensor, k: Tensor) -> Tensor:
         """The point of graph k below y, kept inside the core of that landmark."""
         s = (self.T[k].mT @ (y - self.c[k]).unsqueeze(-1)).squeeze(-1) / self.r[k].unsqueeze(-1)
-        return self.graph(s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE)), k)
+        return self._graph(s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE)), k)
 
-    def graph(self, s: Tensor, k: Tensor) -> Tensor:
+    def _graph(self, s: Tensor, k: Tensor) -> Tensor:
         """The points c + T r s + b(s) of the graphs k."""
         flat = (self.T[k] @ (self.r[k].unsqueeze(-1) * s).unsqueeze(-1)).squeeze(-1)
         bent = (monomials(s, self.degree).unsqueeze(-2) @ self.b[k]).squeeze(-2)

@@ -281,6 +281,12 @@ class Intersection(Manifold):
         each = [M.atol(torch.float64) for M in self.listed()]
         return math.hypot(*each) / self.transversality
 
+    def contains(
+        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+    ) -> Bool[Tensor, "*batch"]:
+        """Whether x is within `atol` of the intersection, and inside the guards of all parts."""
+        return super().contains(x, atol) & self.guard(x)
+
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies inside the guards of all parts."""
         self.check_points(x)

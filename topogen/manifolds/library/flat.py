@@ -142,7 +142,7 @@ class Interval(ReferenceSpace):
 
     def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether lo <= x <= hi."""
-        return self.residual(x) <= self.atol(x.dtype)
+        return self.contains(x)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The unit vector."""

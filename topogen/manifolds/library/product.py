@@ -210,7 +210,7 @@ class Product(ReferenceSpace):
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol`; each half within the default of its factor, if None."""
         if atol is not None:
-            return super().contains(x, atol)
+            return super().contains(x, atol) & self.guard(x)
         a, b = self._split(x)
         return self.first.contains(a) & self.second.contains(b)
 

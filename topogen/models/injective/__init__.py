@@ -5,8 +5,8 @@ from .cells import prove_injective as prove_injective
 from .certificate import Certificate as Certificate
 from .decoder import Decoder as Decoder
 from .decoder import SpectralDecoder as SpectralDecoder
-from .evidence import Choice as Choice
 from .evidence import Evidence as Evidence
+from .evidence import Penalty as Penalty
 from .flow import InjectiveFlow as InjectiveFlow
 from .image import Image as Image
 from .law import BaseLaw as BaseLaw

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize
 from torch import Tensor
+
+from ...errors import TrainingError
 
 _NEWTON = 60
 _START = (-2.5, 2.0)  # log c_f and s
@@ -21,7 +22,7 @@ _LEAST = 1e-9  # of lambda: p has a mode whatever the data
 
 
 @dataclass(frozen=True)
-class Choice:
+class Penalty:
     r"""The penalty of the largest evidence.
 
     Attributes:
@@ -29,8 +30,10 @@ class Choice:
         log_c: of each factor.
         s: the power.
         evidence: in nats per point, up to a constant of the data.
-        tried: numbers of penalties.
-        converged: whether the search ended by itself.
+        tried: how many penalties were tried.
+        losses: the least negative evidence after each of them.
+        converged: whether the search, and Newton's at its end, ended by themselves, at no lower
+            bound of c: there the evidence grows without a penalty, and p is no smooth law.
     """
 
     a: Tensor
@@ -38,6 +41,7 @@ class Choice:
     s: float
     evidence: float
     tried: int
+    losses: tuple[float, ...]
     converged: bool
 
 
@@ -78,15 +82,16 @@ class Evidence:
 
     def __call__(
         self, log_c: Float[Tensor, " F"], s: float
-    ) -> tuple[float, Float[Tensor, " F"], float, Tensor]:
-        """The evidence, its derivatives by log c and s, and the mode."""
+    ) -> tuple[float, Float[Tensor, " F"], float, Tensor, bool]:
+        """The evidence, its derivatives by log c and s, the mode, and whether it was found."""
         n, phi = self.n, self.phi
         by_factor = self.mu * log_c.exp()
         total = by_factor.sum(1)
         power = total**s
         lam = _LEAST + power
-        a, nll, H = mode(self._a, phi, self.w, self.mean, lam)
-        self._a = a  # the next search starts here
+        a, nll, H, found = mode(self._a, phi, self.w, self.mean, lam)
+        if bool(a.isfinite().all()):
+            self._a = a  # the next search starts here
         value = -n * nll - 0.5 * n * float(lam @ a.square())
         value += 0.5 * float(lam.log().sum() - torch.logdet(H))
         p = torch.softmax(phi @ a + self.w.log(), 0)
@@ -97,26 +102,33 @@ class Evidence:
         slope = -0.5 * n * a.square() + 0.5 / lam - 0.5 * inverse.diag()
         slope += 0.5 * a * (inverse @ skewness)
         by_scale = (slope * s * power / total) @ by_factor
-        return value, by_scale, float((slope * power) @ total.log()), a
+        return value, by_scale, float((slope * power) @ total.log()), a, found
 
-    def largest(self) -> Choice:
-        """The penalty of the largest evidence, by a quasi-Newton ascent."""
+    def largest(self) -> Penalty:
+        """The penalty of the largest evidence, by a quasi-Newton ascent.
+
+        Raises:
+            TrainingError: the evidence is not finite.
+        """
+        from scipy.optimize import minimize
+
         count = self.mu.shape[1]
-        best: Choice | None = None
-        tried = 0
+        best: tuple[float, Tensor, np.ndarray, bool] | None = None
+        losses: list[float] = []
 
         def loss(z: np.ndarray) -> tuple[float, np.ndarray]:
-            nonlocal best, tried
-            tried += 1
-            value, by_scale, by_power, a = self(torch.from_numpy(z[:-1]).to(self.mu), z[-1])
-            if best is None or value / self.n > best.evidence:
-                best = Choice(
-                    a, tuple(z[:-1].tolist()), float(z[-1]), value / self.n, tried, False
-                )
-            return -value / self.n, -np.append(by_scale.cpu().numpy(), by_power) / self.n
+            nonlocal best
+            value, by_scale, by_power, a, found = self(
+                torch.from_numpy(z[:-1]).to(self.mu), float(z[-1])
+            )
+            value /= self.n
+            if math.isfinite(value) and (best is None or value > best[0]):
+                best = value, a, z.copy(), found
+            losses.append(-best[0] if best is not None else math.inf)
+            return -value, -np.append(by_scale.cpu().numpy(), by_power) / self.n
 
         low = self.dim / 2 + _ROUGHEST
-        found = minimize(
+        search = minimize(
             loss,
             np.array([_START[0]] * count + [max(_START[1], low)]),
             jac=True,
@@ -124,18 +136,24 @@ class Evidence:
             bounds=[_SCALES] * count + [(low, _SMOOTHEST)],
             options={"ftol": _GAIN, "gtol": 1e-6, "maxiter": _MOST},
         )
-        if best is None or not math.isfinite(best.evidence):
-            raise FloatingPointError("the evidence of the first penalty is not finite")
-        return Choice(best.a, best.log_c, best.s, best.evidence, tried, bool(found.success))
+        if best is None:
+            raise TrainingError(
+                "expected base points with a density, got an evidence that is not finite; look "
+                "for repeated points, or pass density='mixture'"
+            )
+        value, a, z, found = best
+        log_c = tuple(z[:-1].tolist())
+        done = bool(search.success) and found and min(log_c) > _SCALES[0]
+        return Penalty(a, log_c, float(z[-1]), value, len(losses), tuple(losses), done)
 
 
 def mode(
     a: Tensor, phi: Tensor, w: Tensor, mean: Tensor, lam: Tensor
-) -> tuple[Tensor, float, Tensor]:
+) -> tuple[Tensor, float, Tensor, bool]:
     """The a of least -a . mean + log sum_i w_i exp(a . phi_i) + lam . a^2 / 2, by damped Newton.
 
     Returns:
-        a, the first two terms, and the Hessian of all.
+        a, the first two terms, the Hessian of all, and whether the search ended.
     """
 
     def value(a: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +173,7 @@ def mode(
         step = -torch.linalg.solve(H, slope)
         decrement = float(-(slope @ step))
         if decrement < 1e-10:
-            break
+            return a, float(nll), H, True
         fraction = 1.0
         while fraction > 1e-6:
             trial = a + fraction * step
@@ -164,4 +182,4 @@ def mode(
                 break
             fraction /= 2
         a, nll, loss = trial, new_nll, new_loss
-    return a, float(nll), H
+    return a, float(nll), H, False

@@ -61,14 +61,14 @@ class InjectiveFlow(Model):
             :func:`topogen.manifolds.bases.standard`, or a reference space that B is a copy of.
         objective: "two_phase" (the above), or the name of a published objective, with networks
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
-        settings: what that class should do otherwise than by default, by the names of its
-            arguments, such as `{"steps": 6000, "noise": 0.1, "network": "splines"}`.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
             cover of B: slower, for sharp laws), "uniform" (on M), "von_mises" (a product of von
             Mises and von Mises-Fisher laws, see :class:`VonMisesLaw`) or "mixture" (of these).
         decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
+        settings: of a published objective, where they differ from the defaults of
+            :class:`PublishedFlow`, by the names of its arguments: `{"steps": 6000, "noise": 0.1}`.
 
     Attributes:
         certificate: what was checked of g; None before the fit.
@@ -109,7 +109,7 @@ class InjectiveFlow(Model):
         if decoder not in DECODERS:
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.objective, self.density, self.decoder = base, objective, density, decoder
-        self.settings = settings
+        self.settings = None if settings is None else dict(settings)
         self.published: PublishedFlow | None = None
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...distributions.base import ManifoldDistribution, likelihood_of
-from ...errors import TrainingError
+from ...errors import InvalidPoints, TrainingError
 from ...manifolds.bases import Base, Spectrum
 from ..base import Learned
 from .evidence import Evidence
@@ -20,6 +20,7 @@ from .image import Image, require_share
 
 # the largest bandwidth with at most so many functions, by dimension
 FUNCTIONS = {1: 49, 2: 330, 3: 150}
+_RESOLVED = 0.05  # nats of log Z; with more the law is finer than its nodes
 
 
 class BaseLaw(Learned, ABC):
@@ -128,11 +129,14 @@ class SpectralLaw(BaseLaw):
     ) -> Generator[Mapping[str, float], None, bool]:
         """The posterior mode at the penalty of the largest evidence.
 
-        Converged if the search for the penalty ended.
+        Converged if the search for the penalty did, and the quadrature resolves p.
 
         Raises:
+            InvalidPoints: there are none.
             TrainingError: the evidence is not finite.
         """
+        if not len(b):
+            raise InvalidPoints("expected base points, got none; look for points that are off M")
         mean = torch.cat([self.spectrum(part) for part in b.split(4096)]).mean(0)
         nodes, w = self.base.nodes(max(2 * self.bandwidth, 12 if self.base.dim < 3 else 6))
         r = self._log_r(nodes)
@@ -147,8 +151,10 @@ class SpectralLaw(BaseLaw):
         self.log_c, self.power = choice.log_c, choice.s
         self._normalise()
         self.fitted = True
-        yield {"evidence per point": choice.evidence, "power": choice.s, "tried": choice.tried}
-        return choice.converged
+        for loss in choice.losses:
+            yield {"loss": loss}
+        yield {"loss": -choice.evidence, "power": choice.s, "tried": choice.tried}
+        return choice.converged and self.log_z_error < _RESOLVED
 
     def spread(self) -> None:
         """The uniform law, a = 0."""

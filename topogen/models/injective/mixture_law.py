@@ -108,7 +108,7 @@ class VonMisesLaw(BaseLaw):
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        """EM for every size; converged if it was at the last one."""
+        """EM for every size; converged if the climb that is kept was."""
         if len(b) < 2 * _HELD_OUT:
             raise InvalidPoints(f"expected at least {2 * _HELD_OUT} points, got {len(b)}")
         orbit = self.base.orbit(b[torch.randperm(len(b), generator=generator).to(b.device)])

@@ -34,7 +34,7 @@ _MENDABLE = {"reconstruction", "excess"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class Attempt:
     """A decoder, what is known of it, and how many landmarks it was seeded with."""
 
     found: Recovered
@@ -80,7 +80,7 @@ class Search:
     def noise(self) -> float:
         """The median distance of points from local quadratic graphs fitted without them.
 
-        Where the neighbourhoods of these are balls of noise, that of points from their feet.
+        At least that of points from their feet, where the neighbourhoods may be balls of noise.
         """
         error, _ = self._local_error
         return max(error, float((self.feet - self.train).norm(dim=-1).median()))
@@ -126,7 +126,7 @@ class Search:
         if wanted and set(best.certificate.failed) <= _MENDABLE:
             sharper = yield from sharpened(best.found, self.train, self.held, generator)
             if sharper is not best.found:
-                finer = Choice(sharper, self._certify(sharper, best.count), best.count)
+                finer = Attempt(sharper, self._certify(sharper, best.count), best.count)
                 known = finer.certificate
                 self.attempts.append(f"{known.base}, with residual: {known.reason}")
                 # a choice that was accepted is not given up for one that is not
@@ -134,15 +134,15 @@ class Search:
                     best = finer
         return best.found, best.certificate
 
-    def _tried(self, bases: list[Base]) -> Generator[Mapping[str, float], None, Choice]:
+    def _tried(self, bases: list[Base]) -> Generator[Mapping[str, float], None, Attempt]:
         """Bases and choices of the seed, until one passes the checks well; else the best."""
-        best: Choice | None = None
+        best: Attempt | None = None
         trouble: TrainingError | None = None
         counts = _COUNTS.get(self.dim, (250,))
         ways = [(how, count) for how in _SEEDS[:2] for count in counts]
         ways.append((_SEEDS[2], counts[-1]))
         for base in bases:
-            mine: Choice | None = None
+            mine: Attempt | None = None
             for how, count in ways:
                 try:
                     found = yield from self._seeded(base, how, count, mine)
@@ -152,7 +152,7 @@ class Search:
                     continue
                 if found is None:
                     continue
-                choice = Choice(found, self._certify(found, count), count)
+                choice = Attempt(found, self._certify(found, count), count)
                 self._note(base, count, how, choice.certificate.reason)
                 if mine is None or choice.rank < mine.rank:
                     mine = choice
@@ -167,7 +167,7 @@ class Search:
         return best
 
     def _seeded(
-        self, base: Base, how: str, count: int, mine: Choice | None
+        self, base: Base, how: str, count: int, mine: Attempt | None
     ) -> Generator[Mapping[str, float], None, Recovered | None]:
         """A decoder from one kind of seed; None where that kind has nothing to start from."""
         if how != _SEEDS[2]:
