@@ -23,6 +23,7 @@ _SEEDS = ("equal areas", "harmonic", "of the image found")
 # a choice that is accepted with one of these is not bettered
 _GOOD_CONDITION = 12.0
 _GOOD_RECONSTRUCTION = 3e-5
+_GOOD_NOISE = 5.0  # ... or so many times the noise
 # points farther than this off local fits are noisy; held-out points farther than that off M want
 # finer functions
 _NOISY, _FAR = 0.01, 1e-4
@@ -53,10 +54,11 @@ class Attempt:
         failed = set(self.certificate.failed)
         return bool(failed) and failed <= {"reconstruction", "condition", "collision"}
 
-    def good(self, *, named: bool) -> bool:
+    def good(self, noise: float, *, named: bool) -> bool:
         """Whether no other choice is tried: among several bases the homology must be known."""
         c = self.certificate
-        near = c.condition < _GOOD_CONDITION or c.reconstruction < _GOOD_RECONSTRUCTION
+        enough = max(_GOOD_RECONSTRUCTION, _GOOD_NOISE * noise if noise > _NOISY else 0.0)
+        near = c.condition < _GOOD_CONDITION or c.reconstruction < enough
         return c.accepted and near and (named or c.homology == "agrees")
 
 
@@ -156,7 +158,7 @@ class Search:
                 self._note(base, count, how, choice.certificate.reason)
                 if mine is None or choice.rank < mine.rank:
                     mine = choice
-                if choice.good(named=len(bases) == 1):
+                if choice.good(self.noise, named=len(bases) == 1):
                     return choice
                 if len(bases) > 1 and any(choice.certificate.spare.values()):
                     break  # whatever the seed: the data have loops that this base has not
