@@ -20,13 +20,14 @@ _MIN_NEIGHBOURS = 24
 # Factors of the number of monomials that make the numbers of neighbours, by degree; the least
 # number of such neighbourhoods in the data, unless there are fewer sizes than that.
 _SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), (1, 160), (1, 320))
-_WIDEST, _FEWEST = 3, 3
+_WIDEST, _FEWEST, _DOUBLINGS = 3, 3, 8
 # With as good a prediction the wider and stiffer graph follows the noise less.
 _TIE = 1.02
 # A neighbourhood is a ball of noise if its error is more than so many radii, unless an error did
 # not grow by the second while the radius grew by the first.
 _BALL = 0.25
 _GROWN, _GREW = 1.3, 1.05
+_NOT_WIDE = 0.7
 # Errors of so many probes are averaged: that of one says little.
 _AVERAGED = 6
 _ROUNDS = 3
@@ -52,6 +53,9 @@ def sizes(d: int, n: int) -> list[Size]:
     """The sizes that n points in dimension d allow, from fine to wide, stiffer ones later."""
     least = min(_MIN_NEIGHBOURS, n // 8)
     known = {(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES}
+    # only noise that is denser than all of these asks for more
+    most = max(k for _, k in known)
+    known |= {(1, most << i) for i in range(1, _DOUBLINGS)}
     ordered = sorted(known, key=lambda size: (size[1], -size[0]))
     wide = [size for size in ordered if size[1] <= n // _WIDEST]
     few = [size for size in ordered if size[1] < n][:_FEWEST]
@@ -70,8 +74,9 @@ def fit_graphs(
     grow with a power of the radius; where noise decides, a wide one, whose graph follows it less.
 
     Neighbourhoods smaller than the noise are balls, whose error is a share of their radius however
-    small that is. As long as this holds for the median probe, sizes do not count where they are
-    balls; if it holds for all sizes, what grows is curvature, and all count.
+    small that is. The first size for which this does not hold at the median probe has a radius
+    that is wide for the noise; around probes with nearly balls, radii of less than .7 of that do not
+    count. If it holds for all sizes, what grows is curvature, and all count.
 
     Args:
         x: points.
@@ -108,7 +113,10 @@ def fit_graphs(
         ):
             break  # curvature, not noise, is what the graphs miss
     E = torch.stack(errors)
-    E[: first or 0, E[0] > _BALL * radii[0]] = torch.inf
+    if first:
+        R = torch.stack(radii)
+        small = (R < _NOT_WIDE * R[first].median()) & (E[0] > _BALL / 2 * R[0])
+        E[:-1] = E[:-1].masked_fill(small[:-1], torch.inf)
     choice = torch.zeros(len(probes), dtype=torch.int64)
     for i in range(1, len(E)):
         choice[E[i] < _TIE * E[:i].amin(0)] = i

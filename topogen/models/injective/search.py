@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...errors import InvalidPoints, TrainingError
 from ...manifolds.bases import Base
+from ...manifolds.library.base import nearest_row
 from ..graphs import graph_error
 from ..local import LocalPolynomials
 from .certificate import Certificate, certify
@@ -29,7 +30,7 @@ _GOOD_NOISE = 5.0  # ... or so many times the noise
 _NOISY, _FAR = 0.01, 1e-4
 # so are points whose neighbourhoods are off local fits by more than this share of their radius;
 # feet are believed where they are not farther than so many times the noise
-_BALL, _OFF = 0.1, 5.0
+_BALL, _OFF, _FAR_OFF = 0.1, 5.0, 10.0
 # what a finer decoder may mend; it does not mend a base that is wrong
 _MENDABLE = {"reconstruction", "excess"}
 
@@ -101,9 +102,18 @@ class Search:
         except InvalidPoints:
             return self.train
         found = local.project(self.train)
-        near = (found.value - self.train).norm(dim=-1) < _OFF * local.noise
-        kept = found.converged & near & local.guard(found.value)
-        return torch.where(kept.unsqueeze(-1), found.value, self.train)
+        off = (found.value - self.train).norm(dim=-1)
+        kept = found.converged & (off < _OFF * local.noise) & local.guard(found.value)
+        if not bool(kept.any()):
+            return self.train
+        # others stand in the tangent plane of the nearest foot, outliers where they are
+        rest = self.train[~kept]
+        j = nearest_row(found.value[kept], rest)
+        foot = found.value[kept][j]
+        T = local.tangent_basis(foot)
+        beside = foot + (T @ (T.mT @ (rest - foot).unsqueeze(-1))).squeeze(-1)
+        near = (beside - rest).norm(dim=-1, keepdim=True) < _FAR_OFF * local.noise
+        return found.value.index_put((~kept,), torch.where(near, beside, rest))
 
     @cached_property
     def _local_error(self) -> tuple[float, float]:
