@@ -75,8 +75,8 @@ def fit_graphs(
 
     Neighbourhoods smaller than the noise are balls, whose error is a share of their radius however
     small that is. The first size for which this does not hold at the median probe has a radius
-    that is wide for the noise; around probes with nearly balls, radii of less than .7 of that do not
-    count. If it holds for all sizes, what grows is curvature, and all count.
+    that is wide for the noise; where finer ones are half-way balls, radii of less than .7 of that
+    do not count. If it holds for all sizes, what grows is curvature, and all count.
 
     Args:
         x: points.
