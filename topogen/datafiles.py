@@ -93,6 +93,10 @@ def _damaged(path: Path, kind: str) -> DataFileError:
     )
 
 
+# the first bytes of pickles, and of .npy files, which may hold some
+_PICKLES = (b"\x80", b"\x93")
+
+
 def _pickled(path: Path) -> DataFileError:
     return DataFileError(
         f"{path}: expected plain numbers, got pickled objects, which are never loaded; save a "
@@ -100,14 +104,20 @@ def _pickled(path: Path) -> DataFileError:
     )
 
 
+def _refused(path: Path, error: ValueError, kind: str) -> DataFileError:
+    """What is wrong with a file; what numpy does not know it takes for a pickle."""
+    with path.open("rb") as file:
+        known = file.read(1) in _PICKLES
+    pickled = known and "pickle" in str(error).lower()
+    return _pickled(path) if pickled else _damaged(path, kind)
+
+
 def _npy(path: Path) -> object:
     try:
         with path.open("rb") as file:
             array = np.load(file, allow_pickle=False)
     except ValueError as error:
-        raise (
-            _pickled(path) if "pickle" in str(error).lower() else _damaged(path, "a .npy array")
-        ) from None
+        raise _refused(path, error, "a .npy array") from None
     except EOFError:
         raise _damaged(path, "a .npy array") from None
     if not isinstance(array, np.ndarray):
@@ -123,9 +133,7 @@ def _npz(path: Path) -> object:
     except (zipfile.BadZipFile, EOFError, AttributeError, TypeError):
         raise _damaged(path, "an .npz archive") from None
     except ValueError as error:
-        raise (
-            _pickled(path) if "pickle" in str(error).lower() else _damaged(path, "an .npz archive")
-        ) from None
+        raise _refused(path, error, "an .npz archive") from None
     return _choose(path, {name: array for name, array in arrays.items() if array is not None})
 
 
