@@ -196,10 +196,11 @@ def solve(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) -> np.ndar
     A = L[free][:, free]
     diagonal = np.maximum(A.diagonal(), 1e-300)
     u = np.zeros(n)
-    u[free], status = cg(
-        A, right[free], rtol=1e-9, atol=0.0, maxiter=20_000, M=diags(1 / diagonal)
-    )
-    if status != 0:
+    with np.errstate(over="ignore", invalid="ignore"):
+        u[free], status = cg(
+            A, right[free], rtol=1e-9, atol=0.0, maxiter=20_000, M=diags(1 / diagonal)
+        )
+    if status != 0 or not np.isfinite(u).all():
         raise TrainingError(
             f"expected conjugate gradients to converge on {n} nodes, got status {status}; "
             "drop outliers, or give more points"
