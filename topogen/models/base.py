@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class Learned(nn.Module):
     """
 
     fitted: bool
+    # attributes that are plain numbers of the fit, saved beside the buffers
+    _numbers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +69,14 @@ class Learned(nn.Module):
             )
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Plain data kept beside the buffers: whether the module is fitted."""
-        return {"fitted": self.fitted}
+        """Plain data kept beside the buffers: whether the module is fitted, numbers of the fit."""
+        return {"fitted": self.fitted, **{name: getattr(self, name) for name in self._numbers}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         self.fitted = bool(state["fitted"])
+        for name in self._numbers:
+            setattr(self, name, state[name])
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *args: Any

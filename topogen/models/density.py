@@ -51,7 +51,6 @@ _DRAWS = (8, 128)
 _EDGE_NODES = {1: 96, 2: 24, 3: 10}
 # mass spread over whole charts, so that no place covered by one has density 0
 _FLOOR = 1e-3
-_NUMBERS = ("held_out", "mass", "log_z_error")
 
 
 class AtlasDensity(Model):
@@ -89,6 +88,7 @@ class AtlasDensity(Model):
     L: Tensor
     weights: Tensor
     floor = _FLOOR
+    _numbers = ("held_out", "mass", "log_z_error")
 
     def __init__(self, atlas: Atlas, law: str = "bumps") -> None:
         super().__init__()
@@ -121,16 +121,6 @@ class AtlasDensity(Model):
             yield from self.atlas.stages(points)
         if not self.fitted:
             yield Stage("density", lambda generator: self._fit(points, generator))
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain numbers of the fit."""
-        return {**super().get_extra_state(), **{name: getattr(self, name) for name in _NUMBERS}}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        for name in _NUMBERS:
-            setattr(self, name, state[name])
 
     def _fit(
         self, points: Tensor, generator: torch.Generator

@@ -49,7 +49,7 @@ class LocalGraphs(NamedTuple):
     degree: int
 
 
-def sizes(d: int, n: int) -> list[Size]:
+def allowed_sizes(d: int, n: int) -> list[Size]:
     """The sizes that n points in dimension d allow, from fine to wide, stiffer ones later."""
     least = min(_MIN_NEIGHBOURS, n // 8)
     known = {(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES}
@@ -91,15 +91,16 @@ def fit_graphs(
 
     tree = KDTree(x)
     probes = _cover(tree, order, np.full(len(x), sizes[0][1]))
-    near = torch.from_numpy(_neighbours(KDTree(x[probes]), x[probes], _AVERAGED)[1])
+    by_probe = KDTree(x[probes])
+    near = torch.from_numpy(_neighbours(by_probe, x[probes], _AVERAGED)[1])
+    fits: list[LocalGraphs] = []
     errors: list[Tensor] = []
-    radii: list[Tensor] = []
     medians: list[tuple[float, float]] = []
     first: int | None = None  # size that is no ball
     for degree, k in sizes:
         fitted, _, error = _fit(x, tree, probes, d, degree, k)
+        fits.append(fitted)
         errors.append(error.square()[near].mean(1).sqrt())
-        radii.append(fitted.r)
         middle, r = float(errors[-1].median()), float(fitted.r.median())
         yield {"degree": degree, "neighbours": k, "loss": middle}
         settled = any(q * _GROWN < r and middle < _GREW * finer for finer, q in medians)
@@ -114,13 +115,15 @@ def fit_graphs(
             break  # curvature, not noise, is what the graphs miss
     E = torch.stack(errors)
     if first:
-        R = torch.stack(radii)
+        R = torch.stack([fitted.r for fitted in fits])
         small = (R < _NOT_WIDE * R[first].median()) & (E[0] > _BALL / 2 * R[0])
         E[:-1] = E[:-1].masked_fill(small[:-1], torch.inf)
     choice = torch.zeros(len(probes), dtype=torch.int64)
     for i in range(1, len(E)):
         choice[E[i] < _TIE * E[:i].amin(0)] = i
-    _, nearest = KDTree(x[probes]).query(x)
+    if not bool(choice.any()):
+        return fits[0]  # the probes are the landmarks
+    _, nearest = by_probe.query(x)
     size = choice.numpy()[nearest]
     landmarks = _cover(tree, order, np.asarray([k for _, k in sizes])[size])
     return _together(x, tree, landmarks, d, [sizes[i] for i in size[landmarks]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..points import as_array, distinct
 from .base import Learned, Stage
 from .edges import Edges
-from .graphs import CORE, fit_graphs, overlapping, sizes
+from .graphs import CORE, allowed_sizes, fit_graphs, overlapping
 from .rims import find_edges
 
 # Its weight reaches this much farther than the points its graph is fitted to: a random sample has
@@ -29,7 +28,6 @@ _REACH = 1.25
 _MIN_WEIGHT = 0.05
 # Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
 _MIN_TOLERANCE = 1e-3
-_NUMBERS = ("degree", "scale", "noise", "tolerance")
 _CHEBYSHEV_STEPS, _SMALL = 4, 0.1
 _TANGENT_ROUNDS = 10
 # the last round still gains a factor of about 20
@@ -53,8 +51,8 @@ class LocalPolynomials(Manifold, Learned):
     works in any codimension and needs no orientable normal bundle. The weights have compact
     support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded
     region: where the weights add up to at least 0.05 before they are normalised, which holds
-    within about one neighbourhood radius of every data point, and which are not beyond
-    :class:`Edges` of the data.
+    within about one neighbourhood radius of every data point; less what lies beyond edges of the
+    data, see :class:`~topogen.models.edges.Edges`.
 
     Neighbourhood size and polynomial degree are chosen by generalised cross-validation: noisy data
     get wider and stiffer graphs, in every part of M those that suit the data there.
@@ -79,6 +77,7 @@ class LocalPolynomials(Manifold, Learned):
         True
     """
 
+    _numbers = ("degree", "scale", "noise", "tolerance")
     centre: Tensor
     unit: Tensor
     c: Tensor
@@ -130,7 +129,7 @@ class LocalPolynomials(Manifold, Learned):
         x = (x - centre) / unit
         order = torch.randperm(x.shape[0], generator=generator).numpy()
 
-        best = yield from fit_graphs(x, order, d, sizes(d, x.shape[0]))
+        best = yield from fit_graphs(x, order, d, allowed_sizes(d, x.shape[0]))
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
         self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
         self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
@@ -147,16 +146,6 @@ class LocalPolynomials(Manifold, Learned):
         self.tolerance = max(4 * distance.quantile(0.999).item(), _MIN_TOLERANCE * unit)
         yield {"loss": self.noise, "converged": converged}
         return converged > 0.99
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain numbers of the fit."""
-        return {**super().get_extra_state(), **{name: getattr(self, name) for name in _NUMBERS}}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        for name in _NUMBERS:
-            setattr(self, name, state[name])
 
     # -- the set ----------------------------------------------------------------------------------
 

@@ -108,6 +108,7 @@ class FlowMatching(Model):
         ('exact', torch.Size([100, 2]))
     """
 
+    _numbers = ("score", "lost", "lost_pairs", "integration_error")
     manifold: Manifold
     weights: Tensor
     centres: Tensor
@@ -207,16 +208,9 @@ class FlowMatching(Model):
         if not self.fitted:
             yield Stage("flow", lambda generator: self._fit(points, generator), self.steps)
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain numbers of the fit."""
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return {**super().get_extra_state(), **numbers}
-
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         super().set_extra_state(state)
-        for name in _NUMBERS:
-            setattr(self, name, state[name])
         self._start = self.base
 
     def _base(self) -> ManifoldDistribution:
@@ -307,9 +301,6 @@ class FlowMatching(Model):
             )
 
         return score
-
-
-_NUMBERS = ("score", "lost", "lost_pairs", "integration_error")
 
 
 def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | None]:
