@@ -21,7 +21,7 @@ import torch
 
 import topogen as tg
 from topogen.demos import DEMOS, Demo
-from topogen.points import diameter
+from topogen.point_cloud.tensors import diameter
 
 
 def modes() -> Demo:

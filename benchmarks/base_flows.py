@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.data import alanine
+from topogen.datasets import alanine
 
 TAU = 2 * math.pi
 N, FRESH = 8000, 20_000
@@ -137,7 +137,7 @@ def four_modes() -> Known:
 
 def glycine() -> np.ndarray:
     """The energy table of glycine dipeptide."""
-    resource = files("topogen.data") / "glycine_dipeptide_fes.npz"
+    resource = files("topogen.datasets") / "glycine_dipeptide_fes.npz"
     with as_file(resource) as path, np.load(path) as archive:
         return archive["energy_kj_mol"]
 

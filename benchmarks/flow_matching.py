@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.models.matching.kernels import KernelLaw, logs_left_out, stacked
+from topogen.models.matching.kernel_density import KernelLaw, logs_left_out, stacked
 
 FRESH = 4000
 EARTH = {

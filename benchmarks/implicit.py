@@ -32,9 +32,9 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.data import alanine
+from topogen.datasets import alanine
 from topogen.models.implicit import NeuralImplicit
-from topogen.points import diameter
+from topogen.point_cloud.tensors import diameter
 
 Objective = Literal["distance", "published"]
 # where the authors' settings are not those of their first experiment, the default ones

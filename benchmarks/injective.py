@@ -36,10 +36,10 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.data import alanine
+from topogen.datasets import alanine
 from topogen.errors import TrainingError
-from topogen.manifolds.library.base import ReferenceSpace
-from topogen.points import diameter
+from topogen.manifolds.spaces.base import ReferenceSpace
+from topogen.point_cloud.tensors import diameter
 
 Sampler = Callable[[int, torch.Generator], Tensor]
 

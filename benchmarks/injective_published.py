@@ -35,8 +35,8 @@ from torch import Tensor
 
 import topogen as tg
 from topogen import calculus
-from topogen.models.injective.published import OBJECTIVES, PublishedFlow
-from topogen.points import diameter
+from topogen.baselines.injective import OBJECTIVES, PublishedFlow
+from topogen.point_cloud.tensors import diameter
 
 _TRAIN, _TEST = 8000, 4000
 _OFF = 0.02

@@ -27,8 +27,8 @@ from injective import uneven
 from torch import Tensor
 
 import topogen as tg
-from topogen.manifolds.library.base import ReferenceSpace
-from topogen.points import diameter
+from topogen.manifolds.spaces.base import ReferenceSpace
+from topogen.point_cloud.tensors import diameter
 
 CLOSED: dict[str, tuple[Callable[[], ReferenceSpace], int]] = {
     "circle": (tg.Circle, 1000),

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.sampling import constrained_hmc, diagnose, random_walk
+from topogen.sampling import constrained_hmc, diagnose, mcmc
 
 R, r, ALPHA = 1.0, 0.5, 0.9
 
@@ -150,7 +150,7 @@ def main() -> None:
     options = {"chains": arguments.chains, "seed": arguments.seed}
     print(f"{'':28s} chains x draws  CPU s        ESS      ESS/s   R-hat      z")
     ours = {
-        "topogen random walk": partial(random_walk, M, log_density, 500, **options),
+        "topogen random walk": partial(mcmc, M, log_density, 500, **options),
         "topogen constrained HMC": partial(
             constrained_hmc, M, log_density, 60, steps=10, warmup=100, jitter=0.3, **options
         ),

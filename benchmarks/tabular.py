@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.manifolds.bases import Spectrum, standard
-from topogen.models.injective.published import PublishedFlow
+from topogen.baselines.injective import PublishedFlow
+from topogen.models.injective.bases import Spectrum, standard
 
 _TRAIN, _SAMPLES, _MANY = 8000, 10_000, 20_000
 _NOISE = 0.01

@@ -5,7 +5,7 @@ noise. So is every bar of RP^2 over Z/3, and every loop but one of the Klein bot
 2-torsion leaves behind there lives a little longer than other noise. Farthest-point landmarks with
 covering radius c times the hold-out gap are drawn from n uniform points, and the largest ratio
 death/birth is kept per degree (degree 0: the largest finite death over the covering radius).
-The larger quantiles over spaces and sizes make the table in topogen/topology/nulls.py.
+The larger quantiles over spaces and sizes make the table in topogen/topology/persistence/null_distributions.py.
 
 With other --scales the share of landmarks changes: fewer landmarks (larger c) see less noise.
 
@@ -20,12 +20,12 @@ import time
 
 import numpy as np
 import torch
+from topogen.topology.inference.gather import RESOLUTIONS
+from topogen.topology.persistence.landmark_rips import KAPPA
+from topogen.topology.persistence.rips import distances, ratios, truncated_rips
 
 import topogen as tg
-from topogen.topology.inference import RESOLUTIONS
-from topogen.topology.landmarks import count_for_radius, farthest_points, holdout_gap
-from topogen.topology.persistence import distances, ratios, truncated_rips
-from topogen.topology.runs import KAPPA
+from topogen.topology.cloud import count_for_radius, farthest_points, holdout_gap
 
 POINTS = {1: (1000, 4000), 2: (1000, 5000), 3: (3000, 10000), 4: (5000, 20000)}
 MOST = {1: 1200, 2: 1600, 3: 1200, 4: 700}

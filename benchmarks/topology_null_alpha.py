@@ -4,7 +4,7 @@ Contractible pieces, so that every bar of degree >= 1 is noise: a ball of R^d (o
 same ball bent into R^D (a paraboloid in the first further coordinate, a cubic in the others), and
 a sheet, flat with normal noise of 3 % of its radius. n uniform points each; per degree k the
 largest ratio death/birth of the alpha filtration of all points is kept.
-The larger quantiles over the pieces make the table in topogen/topology/alpha.py.
+The larger quantiles over the pieces make the table in topogen/topology/persistence/alpha.py.
 
     python benchmarks/topology_null_alpha.py --repeats 200
 """
@@ -15,9 +15,8 @@ import argparse
 import time
 
 import numpy as np
-
-from topogen.topology.alpha import alpha_diagrams
-from topogen.topology.persistence import ratios
+from topogen.topology.persistence.alpha import alpha_diagrams
+from topogen.topology.persistence.rips import ratios
 
 LEVELS = (0.5, 0.9, 0.95, 0.99)
 

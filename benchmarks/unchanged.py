@@ -53,7 +53,7 @@ def spaces() -> dict[str, tuple[Any, int]]:
 
 def learned(name: str, family: str) -> dict[str, Any]:
     """The numbers of one call of `learn`."""
-    demo = demos.DEMOS[name]
+    demo = demos.DEMOS[name]()
     x = demo.points(POINTS, 0)[:POINTS]
     try:
         r = tg.learn(x, family=family, seed=0, progress=False)
@@ -132,7 +132,9 @@ def main() -> int:
         record(args.files[0])
         return 0
     before, after = (json.loads(f.read_text()) for f in args.files[:2])
-    found = [d for row in before if row in after for d in differences(before[row], after[row], row)]
+    found = [
+        d for row in before if row in after for d in differences(before[row], after[row], row)
+    ]
     print("\n".join(found))
     both = len(before.keys() & after.keys())
     print(f"{both} of {len(before)} rows compared, {len(found)} differences")

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import topogen as tg
 from topogen.errors import TopogenError
-from topogen.manifolds.arithmetic import Restriction
+from topogen.manifolds.operations import Restriction
 from topogen.sampling import Rays, Tube, coarea_volume, uniform
 from topogen.sampling.quadrature import atlas_volume
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import topogen as tg
-from topogen.data import alanine
+from topogen.datasets import alanine
 from topogen.report import write_picture
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from 8000 conformers, sample new ones, and see whether bond lengths survive.
 import torch
 
 import topogen as tg
-from topogen.data import alanine
+from topogen.datasets import alanine
 
 x = alanine.conformers()
 r = tg.learn(x, seed=0)

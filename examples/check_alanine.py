@@ -10,7 +10,7 @@ kept from a quarter of its range.
 import math
 
 import topogen as tg
-from topogen.data import alanine
+from topogen.datasets import alanine
 from topogen.report import check_figure
 
 x = alanine.conformers()

@@ -14,12 +14,7 @@ The data, 6040 conformations in R^24, are not part of topogen: they come with Ja
 import sys
 
 from topogen import load_points
-from topogen.topology import (
-    check_topology,
-    dimension_across_scales,
-    manifold_check,
-    orientability,
-)
+from topogen.topology import check_topology, dimension_across_scales, manifold_check, orientability
 
 
 def main(data, picture=None):

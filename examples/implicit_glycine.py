@@ -22,7 +22,7 @@ import topogen as tg
 from topogen.models.energy import ImplicitDensity
 from topogen.models.implicit import NeuralImplicit
 
-table = np.load(files("topogen.data") / "glycine_dipeptide_fes.npz")["energy_kj_mol"]
+table = np.load(files("topogen.datasets") / "glycine_dipeptide_fes.npz")["energy_kj_mol"]
 kt = 8.314e-3 * 1500
 E = torch.from_numpy(table.astype(np.float64)).clamp_max(40.0) / kt
 m = E.shape[0]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import topogen as tg
 from topogen.distributions.energy import EnergyOn
-from topogen.manifolds.arithmetic import Intersection, Union
+from topogen.manifolds.operations import Intersection, Union
 from topogen.models.energy import ImplicitDensity
 from topogen.models.implicit import NeuralImplicit
 

@@ -90,7 +90,7 @@ def test_check_against_shows_both_clouds(folder, tmp_path):
 
 
 def test_check_is_quiet_when_told(folder, monkeypatch):
-    from topogen.topology import report
+    from topogen.topology.inference import check
 
     asked = []
 
@@ -98,7 +98,7 @@ def test_check_is_quiet_when_told(folder, monkeypatch):
         asked.append(wanted)
         return contextlib.nullcontext(lambda stage: None)
 
-    monkeypatch.setattr(report, "progress_line", progress_line)
+    monkeypatch.setattr(check, "progress_line", progress_line)
     data = str(folder / "circle.npy")
     assert run(["check", data, "--quiet"]) == run(["check", data]) == 0
     assert asked == [False, None]  # None: on a terminal only
@@ -213,7 +213,7 @@ def _raise(error):
     ],
 )
 def test_other_failures(error, status, message, folder, monkeypatch, capsys):
-    monkeypatch.setattr("topogen.datafiles.load_points", _raise(error))
+    monkeypatch.setattr("topogen.point_cloud.files.load_points", _raise(error))
     assert run(["inspect", str(folder / "circle.npy")]) == status
     err = capsys.readouterr().err
     assert message in err
@@ -227,7 +227,7 @@ def test_training_failure_is_4(folder, tmp_path, capsys):
 
 
 def test_debug_lets_errors_through(folder, monkeypatch):
-    monkeypatch.setattr("topogen.datafiles.load_points", _raise(RuntimeError("boom")))
+    monkeypatch.setattr("topogen.point_cloud.files.load_points", _raise(RuntimeError("boom")))
     with pytest.raises(RuntimeError, match="boom"):
         run(["inspect", str(folder / "circle.npy")], debug=True)
 
@@ -245,7 +245,7 @@ def test_help_and_version(capsys):
 
 
 def test_ctrl_c_and_resume_from_the_shell(folder, tmp_path, capsys, monkeypatch):
-    from topogen.models.projected import ProjectedAtlas
+    from topogen.models.projected_atlas import ProjectedAtlas
 
     model = tmp_path / "m.safetensors"
     command = ["learn", str(folder / "circle.npy"), "-o", str(model)]

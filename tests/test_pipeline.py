@@ -113,7 +113,7 @@ def test_bad_arguments(circle):
 
 
 def test_ctrl_c_keeps_a_checkpoint(circle, tmp_path, monkeypatch):
-    from topogen.models.projected import ProjectedAtlas
+    from topogen.models.projected_atlas import ProjectedAtlas
 
     path = tmp_path / "m.safetensors"
 

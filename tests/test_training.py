@@ -6,8 +6,8 @@ from torch import nn
 
 from topogen.errors import InvalidPoints, NotFittedError, SaveError, TrainingError
 from topogen.models.base import Learned, Stage
-from topogen.models.local import LocalPolynomials
-from topogen.models.projected import ProjectedAtlas
+from topogen.models.local_polynomials import LocalPolynomials
+from topogen.models.projected_atlas import ProjectedAtlas
 from topogen.training import fit
 
 

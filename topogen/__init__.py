@@ -11,26 +11,26 @@ from .manifolds.base import OnManifold as OnManifold
 from .manifolds.base import Projection as Projection
 from .manifolds.curvature import Reach as Reach
 from .manifolds.geodesics import Geodesic as Geodesic
-from .manifolds.arithmetic import Intersection as Intersection
-from .manifolds.arithmetic import Moved as Moved
-from .manifolds.arithmetic import Restriction as Restriction
-from .manifolds.arithmetic import Union as Union
+from .manifolds.operations import Intersection as Intersection
+from .manifolds.operations import Moved as Moved
+from .manifolds.operations import Restriction as Restriction
+from .manifolds.operations import Union as Union
 from .manifolds.implicit import ImplicitManifold as ImplicitManifold
-from .manifolds.library import Circle as Circle
-from .manifolds.library import DisjointUnion as DisjointUnion
-from .manifolds.library import Euclidean as Euclidean
-from .manifolds.library import FlatTorus as FlatTorus
-from .manifolds.library import Genus as Genus
-from .manifolds.library import HopfLink as HopfLink
-from .manifolds.library import Interval as Interval
-from .manifolds.library import KleinBottle as KleinBottle
-from .manifolds.library import MobiusBand as MobiusBand
-from .manifolds.library import Product as Product
-from .manifolds.library import ProjectivePlane as ProjectivePlane
-from .manifolds.library import RotationGroup as RotationGroup
-from .manifolds.library import Sphere as Sphere
-from .manifolds.library import Torus as Torus
-from .manifolds.library import TorusKnot as TorusKnot
+from .manifolds.spaces import Circle as Circle
+from .manifolds.operations.disjoint_union import DisjointUnion as DisjointUnion
+from .manifolds.spaces import Euclidean as Euclidean
+from .manifolds.spaces import FlatTorus as FlatTorus
+from .manifolds.spaces import Genus as Genus
+from .manifolds.spaces import HopfLink as HopfLink
+from .manifolds.spaces import Interval as Interval
+from .manifolds.spaces import KleinBottle as KleinBottle
+from .manifolds.spaces import MobiusBand as MobiusBand
+from .manifolds.operations.product import Product as Product
+from .manifolds.spaces import ProjectivePlane as ProjectivePlane
+from .manifolds.spaces import RotationGroup as RotationGroup
+from .manifolds.spaces import Sphere as Sphere
+from .manifolds.spaces import Torus as Torus
+from .manifolds.spaces import TorusKnot as TorusKnot
 
 # charts: coordinates on M
 from .manifolds.atlas import Atlas as Atlas
@@ -50,30 +50,30 @@ from .distributions.von_mises import VonMises as VonMises
 from .distributions.von_mises import VonMisesFisher as VonMisesFisher
 
 # learned: a set, charts, a law
-from .models.density import AtlasDensity as AtlasDensity
+from .models.atlas_density import AtlasDensity as AtlasDensity
 from .models.energy import ImplicitDensity as ImplicitDensity
 from .models.flow import SplineFlow as SplineFlow
 from .models.implicit import NeuralImplicit as NeuralImplicit
 from .models.injective import InjectiveFlow as InjectiveFlow
-from .models.local import LocalPolynomials as LocalPolynomials
+from .models.local_polynomials import LocalPolynomials as LocalPolynomials
 from .models.matching import FlowMatching as FlowMatching
-from .models.projected import ProjectedAtlas as ProjectedAtlas
+from .models.projected_atlas import ProjectedAtlas as ProjectedAtlas
 from .training import FitResult as FitResult
 from .training import fit as fit
 
 # topology: what a cloud says, and whether it is what was expected
 from .homology import Homology as Homology
-from .topology.report import TopologyReport as TopologyReport
-from .topology.report import check_topology as check_topology
+from .topology.inference.check import TopologyReport as TopologyReport
+from .topology.inference.check import check_topology as check_topology
 
 # one call
-from .datafiles import load_points as load_points
+from .point_cloud.files import load_points as load_points
 from .pipeline import LearnResult as LearnResult
 from .pipeline import learn as learn
 from .pipeline import load as load
 from .pipeline import save as save
-from .summary import Summary as Summary
-from .summary import inspect as inspect
+from .inspection import Summary as Summary
+from .inspection import inspect as inspect
 
 # rooms
 from . import calculus as calculus

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import alanine
+from .datasets import alanine
 from .distributions.uniform import Uniform
 from .distributions.von_mises import VonMises
 from .homology import Homology
-from .manifolds import library
-from .manifolds.library.base import ReferenceSpace
+from .manifolds import spaces
+from .manifolds.spaces.base import ReferenceSpace
 from .pipeline import LearnResult, learn
-from .points import diameter
+from .point_cloud.tensors import diameter
 
 _FRESH = 4000
 
@@ -147,7 +147,7 @@ def _circle() -> Demo:
     return _of_law(
         "circle",
         "von Mises law of concentration 2 on the unit circle",
-        library.Circle(),
+        spaces.Circle(),
         law.log_prob,
         lambda n, g: law.sample((n,), generator=g),
     )
@@ -170,10 +170,10 @@ def _alanine() -> Demo:
 
 DEMOS: dict[str, Callable[[], Demo]] = {
     "circle": _circle,
-    "sphere": lambda: _uniform("sphere", "uniform law on the unit sphere", library.Sphere()),
-    "torus": lambda: _uniform("torus", "uniform law on a ring torus in R^3", library.Torus()),
+    "sphere": lambda: _uniform("sphere", "uniform law on the unit sphere", spaces.Sphere()),
+    "torus": lambda: _uniform("torus", "uniform law on a ring torus in R^3", spaces.Torus()),
     "klein": lambda: _uniform(
-        "klein", "uniform law on a Klein bottle in R^4", library.KleinBottle()
+        "klein", "uniform law on a Klein bottle in R^4", spaces.KleinBottle()
     ),
     "alanine": _alanine,
 }

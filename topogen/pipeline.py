@@ -14,25 +14,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from . import storage
+from . import serialization
 from ._version import versions
 from .distributions.base import ManifoldDistribution
 from .distributions.bumps import BumpMixture
 from .distributions.uniform import Uniform
 from .errors import InvalidPoints, SaveError, TrainingError
 from .homology import Homology
+from .inspection import Summary, look
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
+from .models.atlas_density import AtlasDensity
 from .models.base import Model
-from .models.density import AtlasDensity
 from .models.energy import ImplicitDensity
 from .models.implicit import NeuralImplicit
 from .models.injective import InjectiveFlow
-from .models.local import LocalPolynomials
-from .models.projected import ProjectedAtlas
-from .points import as_array, as_tensor, diameter
-from .summary import Summary, look
-from .topology.report import TopologyReport, check_topology
+from .models.local_polynomials import LocalPolynomials
+from .models.projected_atlas import ProjectedAtlas
+from .point_cloud.tensors import as_array, as_tensor, diameter
+from .topology.inference.check import TopologyReport, check_topology
 from .training import FitResult, fit, one_thread
 
 # Samples whose homology is compared with that of the data. On a curve they cost little, and many
@@ -334,11 +334,11 @@ def save(thing: Any, path: str | Path) -> None:
         SaveError: it holds a function of the user's own, or the place cannot be written.
     """
     if isinstance(thing, LearnResult):
-        storage.write(path, thing.model, {"learned": _record(thing)})
+        serialization.write(path, thing.model, {"learned": _record(thing)})
     elif isinstance(thing, nn.Module):
-        storage.write(path, thing)
+        serialization.write(path, thing)
     elif isinstance(thing, Uniform):
-        storage.write_uniform(path, thing)
+        serialization.write_uniform(path, thing)
     else:
         raise SaveError(
             f"expected a LearnResult, or a set, atlas or law of topogen, got "
@@ -353,9 +353,9 @@ def load(path: str | Path) -> Any:
     Raises:
         SaveError: the file is missing, truncated, of another kind or of another format.
     """
-    module, record = storage.read(path)
+    module, record = serialization.read(path)
     if "learned" not in record:
-        return storage.uniform_of(module, record)
+        return serialization.uniform_of(module, record)
     if not isinstance(module, Model):
         raise SaveError(f"{path}: expected a learned law, got a {type(module).__name__}")
     kept = record["learned"]
@@ -373,7 +373,7 @@ def _record(result: LearnResult) -> dict[str, Any]:
     kept = {name: getattr(result, name) for name in names}
     kept["summary"] = result.summary.to_dict()
     kept["topology"] = {**result.topology.to_dict(), "diagrams": result.topology.diagrams}
-    return storage.plain(kept)
+    return serialization.plain(kept)
 
 
 def _topology(kept: dict[str, Any]) -> TopologyReport:

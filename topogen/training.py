@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from . import storage
+from . import serialization
 from .errors import TrainingError
 from .models.base import Learnable, Stage
-from .points import as_tensor
+from .point_cloud.tensors import as_tensor
 
 Status = Literal["converged", "max_steps", "interrupted", "diverged"]
 _SEVERITY: tuple[Status, ...] = ("converged", "max_steps", "interrupted", "diverged")
@@ -109,9 +109,9 @@ def fit(
     if checkpoint is not None:
         # now rather than after hours: something that cannot be saved, or a checkpoint of
         # something else
-        storage.describe(learnable)
+        serialization.describe(learnable)
         if resume and Path(checkpoint).exists():
-            storage.read_into(checkpoint, learnable)
+            serialization.read_into(checkpoint, learnable)
 
     history: list[dict[str, Any]] = []
     start = time.perf_counter()
@@ -121,7 +121,7 @@ def fit(
 
     def save() -> None:
         if checkpoint is not None:
-            storage.write(checkpoint, learnable)
+            serialization.write(checkpoint, learnable)
 
     shown = sys.stderr.isatty() if progress is None else progress
     with one_thread(), _display(shown) as show:

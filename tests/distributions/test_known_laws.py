@@ -12,15 +12,8 @@ from topogen.distributions.von_mises import log_hypergeometric
 from topogen.errors import MeasureError, UnsupportedError
 from topogen.manifolds.atlas import Quadrature
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import (
-    Circle,
-    Euclidean,
-    KleinBottle,
-    MobiusBand,
-    Product,
-    Sphere,
-    Torus,
-)
+from topogen.manifolds.operations.product import Product
+from topogen.manifolds.spaces import Circle, Euclidean, KleinBottle, MobiusBand, Sphere, Torus
 
 
 def axes(kappa: float) -> Mixture:

@@ -20,9 +20,10 @@ from topogen.errors import UnsupportedError
 from topogen.manifolds.base import Manifold, Projection
 from topogen.manifolds.charts import Chart
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import (
+from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations.product import Product
+from topogen.manifolds.spaces import (
     Circle,
-    DisjointUnion,
     Euclidean,
     FlatTorus,
     Genus,
@@ -30,7 +31,6 @@ from topogen.manifolds.library import (
     Interval,
     KleinBottle,
     MobiusBand,
-    Product,
     ProjectivePlane,
     ReferenceSpace,
     RotationGroup,

@@ -15,7 +15,7 @@ from topogen.homology import Homology
 from topogen.manifolds.atlas import Atlas
 from topogen.manifolds.base import Manifold, Projection
 from topogen.manifolds.charts import Ball, Box, FunctionChart
-from topogen.manifolds.library import Circle, Sphere
+from topogen.manifolds.spaces import Circle, Sphere
 from topogen.testing import (
     LawViolation,
     check_atlas,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from topogen.homology import Homology
-from topogen.manifolds.arithmetic import Moved
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import Sphere
+from topogen.manifolds.operations import Moved
+from topogen.manifolds.spaces import Sphere
 
 
 class Makers:

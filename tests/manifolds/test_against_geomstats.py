@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from topogen.manifolds.library import Circle, FlatTorus, RotationGroup, Sphere
+from topogen.manifolds.spaces import Circle, FlatTorus, RotationGroup, Sphere
 
 SCRIPT = r"""
 import json, sys, warnings

@@ -16,7 +16,8 @@ from torch import Tensor
 from topogen.errors import AtlasError, NotFittedError, UnsupportedError
 from topogen.manifolds.atlas import Atlas
 from topogen.manifolds.charts import Ball, Box, Chart, FunctionChart
-from topogen.manifolds.library import (
+from topogen.manifolds.orientation import orientation
+from topogen.manifolds.spaces import (
     Circle,
     FlatTorus,
     HopfLink,
@@ -27,7 +28,6 @@ from topogen.manifolds.library import (
     Sphere,
     Torus,
 )
-from topogen.manifolds.orientation import orientation
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -17,14 +17,14 @@ from topogen import calculus
 from topogen.errors import InvalidPoints, UnsupportedError
 from topogen.manifolds import curvature
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import (
+from topogen.manifolds.operations.product import Product
+from topogen.manifolds.spaces import (
     Euclidean,
     FlatTorus,
     Genus,
     HopfLink,
     KleinBottle,
     MobiusBand,
-    Product,
     ProjectivePlane,
     ReferenceSpace,
     RotationGroup,
@@ -32,7 +32,7 @@ from topogen.manifolds.library import (
     Torus,
     TorusKnot,
 )
-from topogen.manifolds.library.parametrized import ParametrizedSpace
+from topogen.manifolds.spaces.parametrized import ParametrizedSpace
 
 
 def points(M: ReferenceSpace, n: int = 40, seed: int = 0) -> Tensor:
@@ -243,7 +243,7 @@ def test_no_codimension_and_shapes() -> None:
 
 
 def test_learned_sets() -> None:
-    from topogen.models.local import LocalPolynomials
+    from topogen.models.local_polynomials import LocalPolynomials
     from topogen.training import fit
 
     space = Torus()

@@ -13,9 +13,9 @@ from topogen.errors import GeodesicError
 from topogen.manifolds import geodesics
 from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import (
+from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.spaces import (
     Circle,
-    DisjointUnion,
     FlatTorus,
     Genus,
     HopfLink,
@@ -270,7 +270,7 @@ def test_components_of_both_parts_of_the_orthogonal_group() -> None:
 
 @pytest.mark.slow
 def test_learned_sets() -> None:
-    from topogen.models.local import LocalPolynomials
+    from topogen.models.local_polynomials import LocalPolynomials
     from topogen.training import fit
 
     space = Sphere()

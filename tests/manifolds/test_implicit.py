@@ -12,7 +12,7 @@ from topogen import calculus
 from topogen.errors import ProjectionError
 from topogen.homology import Homology
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import (
+from topogen.manifolds.spaces import (
     FlatTorus,
     Genus,
     HopfLink,
@@ -57,7 +57,7 @@ def test_nearest_agrees_with_the_closed_form() -> None:
 
 def veronese(x: Tensor) -> Tensor:
     """P^2 - P, P the matrix of trace 1 of x: 6 equations, of rank 3 on the projective plane."""
-    from topogen.manifolds.library import ProjectivePlane
+    from topogen.manifolds.spaces import ProjectivePlane
 
     P = ProjectivePlane.matrix(x)
     E = P @ P - P
@@ -66,7 +66,7 @@ def veronese(x: Tensor) -> Tensor:
 
 
 def test_over_determined_equations() -> None:
-    from topogen.manifolds.library import ProjectivePlane
+    from topogen.manifolds.spaces import ProjectivePlane
 
     space = ProjectivePlane()
     M = ImplicitManifold(veronese, 2, 5, scale=space.scale, homology=space.homology)

@@ -11,7 +11,8 @@ import torch
 from topogen.homology import Homology
 from topogen.manifolds.atlas import Atlas
 from topogen.manifolds.charts import Ball, Box, FunctionChart
-from topogen.manifolds.library import (
+from topogen.manifolds.nerve import picture_betti
+from topogen.manifolds.spaces import (
     Circle,
     FlatTorus,
     HopfLink,
@@ -22,7 +23,6 @@ from topogen.manifolds.library import (
     RotationGroup,
     Sphere,
 )
-from topogen.manifolds.nerve import picture_betti
 
 
 def disc(x: float, y: float, radius: float) -> FunctionChart:

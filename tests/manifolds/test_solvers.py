@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from topogen import calculus
 from topogen.errors import ProjectionError
 from topogen.manifolds import solvers
-from topogen.manifolds.arithmetic import Moved, Restriction, Union
 from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.library import (
+from topogen.manifolds.operations import Moved, Restriction, Union
+from topogen.manifolds.operations.product import Product
+from topogen.manifolds.spaces import (
     Circle,
     KleinBottle,
-    Product,
     ProjectivePlane,
     ReferenceSpace,
     RotationGroup,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.points import as_tensor
+from topogen.point_cloud.tensors import as_tensor
 
 
 def uniform(M, n, seed):

@@ -5,7 +5,7 @@ import torch
 
 import topogen as tg
 from topogen.errors import InvalidPoints, TopogenError
-from topogen.models import density
+from topogen.models import atlas_density
 
 
 def seeded(seed):
@@ -60,7 +60,7 @@ def test_grids_of_integers_have_too_few_feet():
 
 def test_charts_without_room_for_bumps(monkeypatch):
     """Charts on points of a line that pass for a surface: no bump fits."""
-    monkeypatch.setattr(density, "_shrink", lambda chart, z, L: L * float("nan"))
+    monkeypatch.setattr(atlas_density, "_shrink", lambda chart, z, L: L * float("nan"))
     with pytest.raises(InvalidPoints, match=r"room for bumps.*another dimension"):
         tg.fit(MODELS["density"](1, 2), tg.Circle().sample_uniform(100, seeded(0)))
 

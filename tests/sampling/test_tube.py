@@ -13,7 +13,7 @@ import torch
 
 import topogen as tg
 from topogen.errors import InvalidPoints, UnsupportedError
-from topogen.manifolds.arithmetic import Restriction
+from topogen.manifolds.operations import Restriction
 from topogen.sampling.estimate import VolumeEstimate
 from topogen.sampling.regions import Cylinders, net
 from topogen.sampling.tube import Tube

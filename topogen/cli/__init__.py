@@ -114,8 +114,8 @@ def _root(
 @app.command("inspect")
 def inspect_(data: Data, seed: Seed = 0) -> None:
     """Dimension, homology, components and noise of a point cloud."""
-    from ..datafiles import load_points
-    from ..summary import inspect
+    from ..inspection import inspect
+    from ..point_cloud.files import load_points
 
     typer.echo(str(inspect(load_points(data), seed=seed)))
 

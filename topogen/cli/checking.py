@@ -60,9 +60,9 @@ def check_(
     quiet: Quiet = False,
 ) -> int:
     """Homology of a point cloud, and whether it is what is expected."""
-    from ..datafiles import load_points
+    from ..point_cloud.files import load_points
     from ..report.page import write_figure, write_text
-    from ..topology.report import check_topology
+    from ..topology.inference.check import check_topology
 
     _require_sense(against, expect, betti, alpha, max_seconds, metric)
     options: dict[str, Any] = {
@@ -227,7 +227,7 @@ def parse_betti(claims: list[str]) -> Homology:
 
 
 def _space(name: str) -> Any:
-    from ..manifolds import library
+    from ..manifolds import spaces as library
 
     spaces = {
         "circle": library.Circle,

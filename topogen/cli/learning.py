@@ -24,8 +24,8 @@ def learn_(
     quiet: Quiet = False,
 ) -> int:
     """Learn the manifold and a density on it; write the model and a report."""
-    from ..datafiles import load_points
     from ..pipeline import FAMILIES, learn, save
+    from ..point_cloud.files import load_points
 
     if family not in ("auto", *FAMILIES):
         raise typer.BadParameter(
@@ -71,8 +71,8 @@ def sample_(
     """Draw points from a learned model."""
     import torch
 
-    from ..datafiles import output_kind, save_points
     from ..pipeline import LearnResult, load
+    from ..point_cloud.files import output_kind, save_points
 
     output_kind(output)
     loaded = load(model)

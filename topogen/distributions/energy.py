@@ -17,7 +17,7 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..manifolds.integration import Quadrature
-from ..manifolds.rejection import Cells, Draw, start
+from ..manifolds.rejection_sampling import Cells, Draw, start
 from .base import ManifoldDistribution, likelihood_of
 
 # where refinement stops at the latest if M has an edge: that error falls as the nodes^(-3/4)
@@ -188,7 +188,7 @@ class EnergyOn(ManifoldDistribution):
         ValueError: f gives NaN or infinity on M, or not one value per point.
 
     Example:
-        >>> from topogen.manifolds.library import Sphere
+        >>> from topogen.manifolds.spaces import Sphere
         >>> q = EnergyOn(Sphere().atlas(), lambda x: 5 * x[..., 2], validate_args=False)
         >>> print(q.log_z.method, round(float(q.log_z), 5), q.likelihood)  # log 4 pi sinh(5) / 5
         quadrature 5.22839 exact

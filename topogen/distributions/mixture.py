@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import MeasureError
-from ..manifolds.arithmetic import Union
 from ..manifolds.base import Manifold
+from ..manifolds.operations import Union
 from .base import Likelihood, ManifoldDistribution, require_comparable
 
 # from the most to the least that is known of a density
@@ -49,7 +49,7 @@ class Mixture(ManifoldDistribution):
         >>> q = Mixture([1.0, 3.0], [VonMises(0.0, 5.0), VonMises(2.0, 0.0)])
         >>> q.log_prob(torch.tensor([[1.0, 0.0]]))
         tensor([-1.0902])
-        >>> from topogen.manifolds.arithmetic import Moved, Union
+        >>> from topogen.manifolds.operations import Moved, Union
         >>> M = Union(tg.Circle(), Moved(tg.Circle(), [3.0, 0.0]))
         >>> q = Mixture([1.0, 3.0], [tg.Uniform(part) for part in M.parts], manifold=M)
         >>> q.log_prob(torch.tensor([[1.0, 0.0], [4.0, 0.0]])).exp() * 2 * torch.pi

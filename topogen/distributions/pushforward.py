@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import MeasureError
-from ..manifolds.arithmetic import Moved
+from ..manifolds.operations import Moved
 from .base import ManifoldDistribution
 from .mixture import lives_on
 

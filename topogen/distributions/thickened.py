@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import InvalidPoints
 from ..manifolds.base import projection_tolerance
-from ..manifolds.library.flat import Euclidean
-from ..points import as_tensor
+from ..manifolds.spaces.euclidean import Euclidean
+from ..point_cloud.tensors import as_tensor
 from .base import ManifoldDistribution
 
 

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import AtlasError, UnsupportedError
-from ..manifolds.arithmetic.points import working_sampler
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
-from ..manifolds.charted import charts_of
+from ..manifolds.default_atlas import charts_of
+from ..manifolds.locate import working_sampler
 from .base import ManifoldDistribution, likelihood_of
 from .energy import EnergyOn
 
@@ -27,7 +27,7 @@ class Uniform(ManifoldDistribution):
     On a set that knows its volume and has a sampler both are its own. On any other set of
     dimension d <= 3 they come from charts: those of an atlas, or Monge patches that are put on M
     where it knows where it is, as learned sets do
-    (:func:`~topogen.manifolds.charted.charts_of`). The law is then the :class:`EnergyOn` of a
+    (:func:`~topogen.manifolds.default_atlas.charts_of`). The law is then the :class:`EnergyOn` of a
     constant, with the volume from quadrature at two levels and points from rejection, and M is
     what the charts cover. `log_z_error` is the relative error of the volume.
 
@@ -47,7 +47,7 @@ class Uniform(ManifoldDistribution):
         charted: the law on the charts; None where M needs none.
 
     Example:
-        >>> from topogen.manifolds.library import Sphere
+        >>> from topogen.manifolds.spaces import Sphere
         >>> q = Uniform(Sphere(), validate_args=False)
         >>> q.log_prob(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]]))
         tensor([-2.5310,    -inf])

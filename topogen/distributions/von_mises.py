@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..manifolds.library.base import sphere_tangents, unit
-from ..manifolds.library.spheres import Circle, Sphere, log_sphere_area
+from ..manifolds.spaces.base import sphere_tangents, unit
+from ..manifolds.spaces.spheres import Circle, Sphere, log_sphere_area
 from .base import ManifoldDistribution
 
 

@@ -12,16 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import AtlasError, NotFittedError
-from ..points import diameter
-from . import integration, rejection
+from ..point_cloud.tensors import diameter
+from . import integration, rejection_sampling
 from . import nerve as _nerve
 from . import orientation as _orientation
 from .base import Manifold
 from .charts import Chart
-from .gluing import Gluing
 from .integration import Integral, Quadrature
 from .nerve import Nerve
 from .orientation import Orientation
+from .spaces.gluing import Gluing
 
 
 class Atlas(nn.Module):
@@ -90,7 +90,7 @@ class Atlas(nn.Module):
         The word is classified by orientability and Euler characteristic, so equivalent words give
         one space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a
         a b b``) the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >=
-        2 the surface Genus(g). :class:`~topogen.manifolds.gluing.Gluing` holds the abstract
+        2 the surface Genus(g). :class:`~topogen.manifolds.spaces.gluing.Gluing` holds the abstract
         surface and its homology.
 
         Raises:
@@ -301,7 +301,7 @@ class Atlas(nn.Module):
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")
-        return rejection.sample_uniform(self._listed(), n, generator, self.guard)
+        return rejection_sampling.sample_uniform(self._listed(), n, generator, self.guard)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -185,7 +185,7 @@ class Reach:
             that touches M at one point and passes through another.
 
     Example:
-        >>> from topogen.manifolds.library import Torus
+        >>> from topogen.manifolds.spaces import Torus
         >>> M = Torus(R=1.0, r=0.4)
         >>> print(f"{M.reach(M.sample_uniform(200)).value:.4f}")
         0.4000

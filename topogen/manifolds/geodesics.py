@@ -57,7 +57,7 @@ class Geodesic:
         steps: steps of the finest subdivision, shape (...).
 
     Example:
-        >>> from topogen.manifolds.library import Sphere
+        >>> from topogen.manifolds.spaces import Sphere
         >>> M = Sphere()
         >>> x, v = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, torch.pi / 2, 0.0])
         >>> g = M.exp(x, v)

@@ -7,7 +7,7 @@ partition of unity,
 
 Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule
 converges faster than any power of the number of nodes. Where M ends inside U_k, cells at the edge
-are handled as in :mod:`~topogen.manifolds.edges`.
+are handled as in :mod:`~topogen.manifolds.boundary_cells`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError, UnsupportedError
-from . import edges
+from . import boundary_cells
 from .charts import Chart
 
 # whether points lie in the region in which M is stated; None where that is everywhere
@@ -145,8 +145,14 @@ def nodes(
             x, density, Q = evaluate(grid)
             inside, spread = ~x.isnan().any(-1), torch.zeros_like(density)
             if bool(inside.any()) and not bool(inside.all()):
-                cut = edges.cut_cells(chart.domain, grid, inside, per_axis).nonzero().squeeze(-1)
-                found = edges.divide(evaluate, chart.domain, grid[cut], per_axis, generator)
+                cut = (
+                    boundary_cells.cut_cells(chart.domain, grid, inside, per_axis)
+                    .nonzero()
+                    .squeeze(-1)
+                )
+                found = boundary_cells.divide(
+                    evaluate, chart.domain, grid[cut], per_axis, generator
+                )
                 x, density, Q, grid, spread = (
                     old.index_put((cut,), new)
                     for old, new in zip((x, density, Q, grid, spread), found, strict=True)

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..manifolds.base import iterate
-from .edges import directions, in_holes
+from .boundary import directions, in_holes
 
 if TYPE_CHECKING:
-    from .local import LocalPolynomials
+    from .local_polynomials import LocalPolynomials
 
 # Where the weights of all landmarks add up to less, M is about to leave the region: at data they
 # add up to more.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .. import plotting
-from ..topology.result import row
+from ..topology.inference.report import row
 from .page import (
     betti_table,
     diagrams,

@@ -18,7 +18,7 @@ from ..errors import SaveError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..topology.report import TopologyReport
+    from ..topology.inference.check import TopologyReport
 
 
 def write_text(path: str | Path, text: str) -> Path:

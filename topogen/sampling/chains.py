@@ -13,9 +13,12 @@ from torch import Tensor
 
 from ..errors import TopogenError, UnsupportedError
 from ..manifolds.base import Manifold
-from .alarms import find_alarms
+from .constraint_steps import Mover, NormalSolver
+from .convergence import find_alarms
 from .diagnostics import Diagnostics, diagnose
-from .kernel import (
+from .starting_points import Starts, starting_points
+from .target import LogDensity, Target
+from .transitions import (
     ACCEPTED,
     METROPOLIS,
     OUTSIDE,
@@ -26,9 +29,6 @@ from .kernel import (
     Trajectories,
     Transition,
 )
-from .moves import Mover, NormalSolver
-from .starts import Starts, starting_points
-from .target import LogDensity, Target
 from .warmup import SAFE, Warm, estimate_reach, warm_up
 
 _WARMUP = 200
@@ -134,7 +134,7 @@ class ChainResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What all samplers are told; see :func:`topogen.sampling.random_walk`."""
+    """What all samplers are told; see :func:`topogen.sampling.mcmc`."""
 
     n: int
     step: float | None

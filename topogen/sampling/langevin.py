@@ -9,9 +9,9 @@ import torch
 
 from ..manifolds.base import Manifold
 from .chains import ChainResult, Plan, run
-from .kernel import Kernel
-from .moves import NormalSolver
+from .constraint_steps import NormalSolver
 from .target import LogDensity
+from .transitions import Kernel
 
 
 def langevin(

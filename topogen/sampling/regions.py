@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import InvalidPoints, UnsupportedError
-from ..manifolds.arithmetic.points import arrived
 from ..manifolds.base import Manifold
-from ..points import as_tensor, distinct
-from ..topology.landmarks import farthest_points
+from ..manifolds.locate import arrived
+from ..point_cloud.tensors import as_tensor, distinct
+from ..topology.cloud import farthest_points
 from .estimate import ball_volume, in_ball, mean_of
 
 _KNOWN = 2000

@@ -10,9 +10,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..manifolds.curvature import touching_radius
-from .kernel import State, Trajectories
-from .moves import Frames, Mover
-from .starts import systematic
+from .constraint_steps import Frames, Mover
+from .starting_points import systematic
+from .transitions import State, Trajectories
 
 # the share of effectively independent rows that one annealing step keeps
 _KEPT = 0.8

@@ -42,7 +42,7 @@ def check_atlas(
         LawViolation: a law is broken; the message names it, with the number and the tolerance.
 
     Example:
-        >>> from topogen.manifolds.library import Circle
+        >>> from topogen.manifolds.spaces import Circle
         >>> M = Circle()
         >>> check_atlas(M.atlas(), M.sample_uniform(100))["volume"] < 1e-9
         True

@@ -31,7 +31,7 @@ def check_chart(
         LawViolation: a law is broken; the message names it, with the number and the tolerance.
 
     Example:
-        >>> from topogen.manifolds.library import Sphere
+        >>> from topogen.manifolds.spaces import Sphere
         >>> check_chart(Sphere().atlas().charts[0])["inverse"] < 1e-12
         True
     """

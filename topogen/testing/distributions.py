@@ -47,7 +47,7 @@ def check_distribution(
 
     Example:
         >>> from topogen.distributions.uniform import Uniform
-        >>> from topogen.manifolds.library import Circle
+        >>> from topogen.manifolds.spaces import Circle
         >>> check_distribution(Uniform(Circle()))["normalised"] < 1e-9
         True
     """

@@ -39,7 +39,7 @@ def check_manifold(
         InvalidPoints: no points are given, and fewer than 8 could be made.
 
     Example:
-        >>> from topogen.manifolds.library import Sphere
+        >>> from topogen.manifolds.spaces import Sphere
         >>> check_manifold(Sphere())["idempotent"] < 1e-12
         True
     """

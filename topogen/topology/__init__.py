@@ -1,42 +1,42 @@
 """Check what a point cloud is: homology with a verdict, dimension, orientability, singular points.
 
 The public names, by the question they answer. Differentiable persistence is the one part that
-imports torch, and is imported by its own name: `topogen.topology.differentiable`.
+imports torch, and is imported by its own name: `topogen.topology.persistence.differentiable`.
 """
 
 # homology: is it what was expected, and what will the answer cost?
-from .report import TopologyReport as TopologyReport
-from .report import check_topology as check_topology
-from .cost import Cost as Cost
-from .cost import estimate_cost as estimate_cost
+from .inference.check import TopologyReport as TopologyReport
+from .inference.check import check_topology as check_topology
+from .inference.cost import Cost as Cost
+from .inference.cost import estimate_cost as estimate_cost
 
 # how stable is the answer?
-from .bootstrap import Bootstrap as Bootstrap
-from .bootstrap import bootstrap as bootstrap
-from .bootstrap import resample as resample
+from .stability import Bootstrap as Bootstrap
+from .stability import bootstrap as bootstrap
+from .stability import resample as resample
 
 # two clouds: are they alike?
-from .compare import Comparison as Comparison
-from .compare import compare as compare
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from . import scores as scores
 
 # parts: how many components, and what is each?
-from .pieces import Piece as Piece
-from .pieces import components as components
-from .pieces import pieces as pieces
+from .connected_components import Piece as Piece
+from .connected_components import components as components
+from .connected_components import pieces as pieces
 
 # locally: which dimension, how much noise, where is it no manifold?
-from .dimension import DimensionEstimate as DimensionEstimate
-from .dimension import DimensionScales as DimensionScales
-from .dimension import dimension_across_scales as dimension_across_scales
-from .dimension import duplicates as duplicates
-from .dimension import intrinsic_dimension as intrinsic_dimension
-from .dimension import noise_level as noise_level
-from .local import ManifoldCheck as ManifoldCheck
-from .local import manifold_check as manifold_check
+from .local.dimension import DimensionEstimate as DimensionEstimate
+from .local.dimension import DimensionScales as DimensionScales
+from .local.dimension import dimension_across_scales as dimension_across_scales
+from .local.dimension import duplicates as duplicates
+from .local.dimension import intrinsic_dimension as intrinsic_dimension
+from .local.dimension import noise_level as noise_level
+from .local.manifold_test import ManifoldCheck as ManifoldCheck
+from .local.manifold_test import manifold_check as manifold_check
 
 # globally: can it be oriented, which angles does it have?
-from .orientation import Orientability as Orientability
-from .orientation import orientability as orientability
-from .coordinates import CircularCoordinates as CircularCoordinates
-from .coordinates import circular_coordinates as circular_coordinates
+from .local.orientability import Orientability as Orientability
+from .local.orientability import orientability as orientability
+from .circular_coordinates import CircularCoordinates as CircularCoordinates
+from .circular_coordinates import circular_coordinates as circular_coordinates

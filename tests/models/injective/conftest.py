@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from topogen.manifolds.bases import standard
+from topogen.models.injective.bases import standard
 from topogen.models.injective.decoder import SpectralDecoder
 
 

@@ -7,15 +7,15 @@ import torch
 
 import topogen as tg
 from topogen.errors import TrainingError
-from topogen.manifolds.bases import standard
-from topogen.models.injective import search as searches
-from topogen.models.injective.agreement import image_homology, spare_loops
+from topogen.models.injective import model_search as searches
+from topogen.models.injective.bases import standard
 from topogen.models.injective.certificate import Certificate, certify
-from topogen.models.injective.cocycles import landmarks
 from topogen.models.injective.decoder import SpectralDecoder
-from topogen.models.injective.graph import neighbour_graph
-from topogen.models.injective.recover import recover
-from topogen.points import diameter
+from topogen.models.injective.decoder_fit import recover
+from topogen.models.injective.homology_checks import image_homology, spare_loops
+from topogen.models.injective.integral_classes import landmarks
+from topogen.models.injective.neighbor_graph import neighbour_graph
+from topogen.point_cloud.tensors import diameter
 
 
 def seeded(seed=0):

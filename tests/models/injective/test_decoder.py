@@ -8,10 +8,10 @@ import torch
 import topogen as tg
 from topogen import calculus
 from topogen.errors import TrainingError
-from topogen.manifolds.bases import product, standard
+from topogen.models.injective.bases import product, standard
 from topogen.models.injective.decoder import Decoder, SpectralDecoder
-from topogen.models.injective.feet import foot_points
-from topogen.models.injective.recover import distances
+from topogen.models.injective.decoder_fit import distances
+from topogen.models.injective.nearest_points import foot_points
 
 BASES = {
     "circle": lambda: standard("circle"),

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen import storage
+from topogen import serialization
 from topogen.errors import InvalidPoints, NotFittedError, TrainingError
-from topogen.manifolds.bases import standard
 from topogen.models.injective import InjectiveFlow
+from topogen.models.injective.bases import standard
 
 
 def seeded(seed=0):
@@ -68,8 +68,8 @@ def test_derivatives_of_the_projection_are_those_of_m(circle_flow):
 
 def test_saved_and_loaded(circle_flow, ellipse, tmp_path):
     flow, _ = circle_flow
-    storage.write(tmp_path / "m.safetensors", flow)
-    loaded, _ = storage.read(tmp_path / "m.safetensors")
+    serialization.write(tmp_path / "m.safetensors", flow)
+    loaded, _ = serialization.read(tmp_path / "m.safetensors")
     assert isinstance(loaded, InjectiveFlow)
     saved, read = flow.state_dict(), loaded.state_dict()
     assert saved.keys() == read.keys()

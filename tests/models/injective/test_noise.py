@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.models.injective.search import Search
+from topogen.models.injective.model_search import Search
 
 
 def seeded(seed=0):

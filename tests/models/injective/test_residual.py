@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen import storage
-from topogen.manifolds.bases import standard
+from topogen import serialization
 from topogen.models.injective import ResidualDecoder, SpectralDecoder
+from topogen.models.injective.bases import standard
 from topogen.models.injective.decoder import Decoder
 
 
@@ -79,8 +79,8 @@ def test_a_narrow_peak_needs_the_residual(tmp_path):
     bump = 0.3 * torch.exp(-((t / 0.1) ** 2))
     speed = torch.hypot(1 + bump, 200 * t * bump)
     assert flow.manifold.volume == pytest.approx(float(speed.mean()) * 2 * math.pi, abs=1e-4)
-    storage.write(tmp_path / "m.safetensors", flow)
-    loaded, _ = storage.read(tmp_path / "m.safetensors")
+    serialization.write(tmp_path / "m.safetensors", flow)
+    loaded, _ = serialization.read(tmp_path / "m.safetensors")
     assert isinstance(loaded.image.decoder, ResidualDecoder)
     torch.testing.assert_close(
         loaded().log_prob(y[:50]), flow().log_prob(y[:50]), atol=1e-12, rtol=0

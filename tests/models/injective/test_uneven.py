@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.models.injective.graph import neighbour_graph
+from topogen.models.injective.neighbor_graph import neighbour_graph
 
 # entropies of the von Mises laws, in nats
 ENTROPY = {2.0: 1.2663212919642852, 3.0: 0.993228806353252}

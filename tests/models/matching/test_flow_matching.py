@@ -13,7 +13,7 @@ from topogen.errors import (
     TrainingError,
     UnsupportedError,
 )
-from topogen.models.matching.pool import Examples
+from topogen.models.matching.pairs import Examples
 
 SMALL = {"width": 32, "depth": 2, "features": 4, "finest": 2.0, "steps": 300, "batch": 256}
 

@@ -7,8 +7,8 @@ import topogen as tg
 from topogen.errors import UnsupportedError
 from topogen.models.matching.arcs import arcs_of
 from topogen.models.matching.geometry import Geometry
-from topogen.models.matching.pool import Pool
-from topogen.models.matching.routes import Routes
+from topogen.models.matching.pairs import Pool
+from topogen.models.matching.paths import Routes
 
 
 def seeded(seed=0):

@@ -1,12 +1,12 @@
 """Laws learned as energies, and their normalisers."""
 
-from .chained import ChainedEnergy as ChainedEnergy
-from .chained import estimate_log_z as estimate_log_z
-from .density import ImplicitDensity as ImplicitDensity
-from .measure import Measure as Measure
-from .measure import find_measure as find_measure
-from .partition import Draws as Draws
-from .partition import bridge as bridge
-from .partition import estimate as estimate
-from .partition import importance as importance
-from .partition import thermodynamic as thermodynamic
+from .energy_model import ImplicitDensity as ImplicitDensity
+from .mcmc_energy import ChainedEnergy as ChainedEnergy
+from .mcmc_energy import estimate_log_z as estimate_log_z
+from .partition_function import Draws as Draws
+from .partition_function import bridge as bridge
+from .partition_function import estimate as estimate
+from .partition_function import importance as importance
+from .partition_function import thermodynamic as thermodynamic
+from .reference_measure import Measure as Measure
+from .reference_measure import find_measure as find_measure

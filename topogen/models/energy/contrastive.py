@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...manifolds.base import Manifold
-from ...sampling.random_walk import random_walk
+from ...sampling.mcmc import random_walk
 from .network import Energies
 
 _STEPS = 300

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..splines import Spline
-from .coordinates import TAU, Coordinate, angle
+from ...manifolds.factors import TAU, Coordinate, angle
+from ..nn.splines import Spline
 
 # a vector shorter than this is not yet a direction, and the spline is near the identity
 _FAINT = 0.1
@@ -39,7 +39,7 @@ class Located(NamedTuple):
 class Conditioner(nn.Module):
     r"""K perceptrons that give the map of one coordinate from the coordinates before it.
 
-    On an interval, or for a polar angle, the map is a :class:`~topogen.models.splines.Spline`. On
+    On an interval, or for a polar angle, the map is a :class:`~topogen.models.nn.splines.Spline`. On
     a circle it is a rotation, a Moebius map and a spline: the network gives a vector v, whose
     direction is turned to angle 0, and the Moebius map spreads the neighbourhood of that angle,
 

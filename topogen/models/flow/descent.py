@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..energy.descent import folds, some
 from .conditioner import Located
-from .network import Flows
+from .triangular_maps import Flows
 
 _MAX_STEPS = 1000
 _RATE = 3e-2

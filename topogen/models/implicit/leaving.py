@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..edges import directions, in_holes
-from .checks import zeros
-from .geometry import Geometry
+from ..boundary import directions, in_holes
+from .tubular_neighborhood import Geometry
+from .zero_set_checks import zeros
 
 if TYPE_CHECKING:
-    from .neural import NeuralImplicit
+    from .neural_implicit import NeuralImplicit
 
 # how far tangent directions are followed from every landmark, in radii of its ball
 _BEYOND = 1.1

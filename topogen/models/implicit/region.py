@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..base import Learned
-from .geometry import Geometry, cover
+from .tubular_neighborhood import Geometry, cover
 
 # Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of feet
 # that are sparser than that).

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from ...errors import TrainingError
-from ...manifolds.bases import Base
-from ...topology.report import Verdict
-from .agreement import image_homology, spare_loops
-from .cells import Injectivity, prove_injective
-from .cocycles import Landmarks, strongest_classes
+from ...topology.inference.check import Verdict
+from .bases import Base
 from .decoder import Decoder, SpectralDecoder
-from .graph import Graph
-from .recover import Recovered
+from .decoder_fit import Recovered
+from .homology_checks import image_homology, spare_loops
+from .injectivity_proof import Injectivity, prove_injective
+from .integral_classes import Landmarks, strongest_classes
+from .neighbor_graph import Graph
 
 LARGEST_CONDITION = 60.0
 LEAST_COLLISION = 0.02

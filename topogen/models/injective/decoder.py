@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ... import calculus
 from ...errors import TrainingError
-from ...manifolds.bases import Base, Spectrum
-from ...manifolds.bases.factors import Round
+from .bases import Base, Spectrum
+from .bases.harmonic_factors import Round
 
 ROWS = 2048  # in one block of functions
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...manifolds.bases.factors import Round
+from .bases.harmonic_factors import Round
 from .decoder import ROWS, SpectralDecoder
 
 _STEEPEST = 1e3

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...manifolds.bases import Base, Spectrum
-from ..implicit.network import SineNetwork
+from ..nn.sine import SineNetwork
+from .bases import Base, Spectrum
 from .decoder import Decoder, SpectralDecoder, normal_equations
 
 # the network sees the functions of B up to this bandwidth: they tell its points apart

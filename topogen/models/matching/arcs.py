@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...manifolds.base import Manifold
-from ...manifolds.library.projective import ProjectivePlane, RotationGroup, cross_matrix
-from ...manifolds.library.spheres import Circle, Sphere
-from ...manifolds.library.tori import FlatTorus
+from ...manifolds.spaces.projective import ProjectivePlane, RotationGroup, cross_matrix
+from ...manifolds.spaces.spheres import Circle, Sphere
+from ...manifolds.spaces.tori import FlatTorus
 
 # x_t, its velocity, and whether the shortest arc is determined
 Located = tuple[Float[Tensor, "n D"], Float[Tensor, "n D"], Bool[Tensor, " n"]]

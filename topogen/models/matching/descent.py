@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import TrainingError
 from .field import Field
-from .pool import Examples, Pool
+from .pairs import Examples, Pool
 
 _RATE = 2e-3
 _CLIP = 1.0

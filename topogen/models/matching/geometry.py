@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ... import calculus
 from ...manifolds.base import Manifold
-from ...manifolds.library.parametrized import ParametrizedSpace
-from ...manifolds.library.projective import ProjectivePlane, RotationGroup
-from ...manifolds.library.spheres import Sphere
+from ...manifolds.spaces.parametrized import ParametrizedSpace
+from ...manifolds.spaces.projective import ProjectivePlane, RotationGroup
+from ...manifolds.spaces.spheres import Sphere
 
 # minimal in the sphere of radius `scale` about 0, or that sphere itself: H = -d x / scale^2
 _MINIMAL = (Sphere, RotationGroup, ProjectivePlane)

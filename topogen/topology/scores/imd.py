@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidPoints
-from ..landmarks import neighbour_graph, prepare
+from ..cloud import neighbour_graph, prepare
 from .floors import Score, with_floor
 
 TIMES = np.logspace(-1, 1, 256)

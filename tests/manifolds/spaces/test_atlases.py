@@ -1,0 +1,144 @@
+"""The exact atlases of the reference spaces: charts invert, cover, and integrate to the volume."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations.product import Product
+from topogen.manifolds.spaces import (
+    Circle,
+    FlatTorus,
+    Genus,
+    HopfLink,
+    Interval,
+    KleinBottle,
+    MobiusBand,
+    ProjectivePlane,
+    ReferenceSpace,
+    RotationGroup,
+    Sphere,
+    Torus,
+    TorusKnot,
+)
+
+# the least depth at which some chart holds each point, and whether the cover is good
+CASES: dict[str, tuple[ReferenceSpace, float, bool | None]] = {
+    "circle": (Circle(2.0), 0.6, True),
+    "sphere": (Sphere(), 0.5, False),
+    "sphere3": (Sphere(3, 0.5), 0.5, None),
+    "torus": (Torus(), 0.35, True),
+    "flat_torus": (FlatTorus(2), 0.35, True),
+    "klein": (KleinBottle(), 0.35, True),
+    "mobius": (MobiusBand(), 0.6, True),
+    "trefoil": (TorusKnot(), 0.6, True),
+    "hopf": (HopfLink(), 0.6, True),
+    "projective": (ProjectivePlane(), 0.35, True),
+    "rotations": (RotationGroup(), 0.5, None),
+    "genus1": (Genus(1), 0.3, None),
+    "genus2": (Genus(2), 0.15, None),
+    "interval": (Interval(-1.0, 3.0), 0.9, True),
+    "cylinder": (Product(Circle(), Interval(0.0, 1.0)), 0.6, True),
+    "two_circles": (DisjointUnion(Circle(), Circle(2.0)), 0.6, True),
+}
+ALL = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if "genus" in n else n for n in CASES]
+)
+
+
+def draw(M: ReferenceSpace, n: int) -> torch.Tensor:
+    return M.sample_uniform(n, torch.Generator().manual_seed(3))
+
+
+@ALL
+def test_charts_invert_and_cover(name: str) -> None:
+    M, least, _ = CASES[name]
+    x = draw(M, 2000)
+    depth = torch.full((2000,), -1.0, dtype=torch.float64)
+    atlas = M.atlas()
+    assert atlas.manifold is M
+    generator = torch.Generator().manual_seed(5)
+    for chart in atlas.charts:
+        held = chart.contains(x)
+        z = chart.encode(x[held], throw=True)
+        torch.testing.assert_close(chart.decode(z, throw=True), x[held], rtol=0, atol=1e-10)
+        depth[held] = torch.maximum(depth[held], chart.domain.depth(z))
+        # and the other way round: the image of the domain lies on M
+        z = chart.domain.sample(50, generator=generator)
+        y = chart.decode(z)
+        assert float(M.residual(y).max()) < 1e-12 * (1 + M.scale)
+        torch.testing.assert_close(chart.encode(y, throw=True), z, rtol=0, atol=1e-9)
+        # the tangent space of the chart is that of M
+        Q = M.tangent_basis(y)
+        J = chart.jacobian(z)
+        normal = J - Q @ (Q.mT @ J)
+        assert float(normal.norm(dim=(-2, -1)).max()) < 1e-8 * float(J.norm(dim=(-2, -1)).max())
+    assert float(depth.min()) > least
+
+
+@ALL
+def test_charts_follow_float32(name: str) -> None:
+    M, _, _ = CASES[name]
+    x = draw(M, 200).float()
+    found = torch.zeros(200, dtype=torch.bool)
+    for chart in M.atlas().charts:
+        z = chart.encode(x)
+        assert z.dtype == torch.float32
+        held = ~z.isnan().any(-1)
+        found |= held
+        y = chart.decode(z[held])
+        assert y.dtype == torch.float32
+        torch.testing.assert_close(y, x[held], rtol=0, atol=1e-4)
+    assert bool(found.all())
+
+
+@ALL
+def test_the_atlas_knows_the_volume_and_the_orientation(name: str) -> None:
+    M, _, good = CASES[name]
+    atlas = M.atlas()
+    integral = atlas.volume()
+    assert M.volume is not None
+    relative = abs(float(integral.value) / M.volume - 1)
+    assert relative < (2e-3 if M.dim == 3 else 2e-4 if name == "genus2" else 1e-5)
+    assert abs(float(integral.value) - M.volume) <= float(integral.error) + 1e-12 * M.volume
+    assert atlas.orientation().orientable is M.orientable
+    if good is not None:
+        nerve = atlas.nerve()
+        assert nerve.good_cover is good
+        assert (nerve.homology() == M.homology) is good
+
+
+def test_genus_charts_cover() -> None:
+    x = draw(Genus(2), 500)
+    count = torch.zeros(500)
+    for chart in Genus(2).atlas().charts:
+        held = chart.contains(x)
+        y = chart.decode(chart.encode(x[held]))
+        torch.testing.assert_close(y, x[held], rtol=0, atol=1e-10)
+        count += held
+    assert int(count.min()) >= 1
+
+
+def test_the_boundary_of_the_band_is_in_the_charts() -> None:
+    M = MobiusBand()
+    u = torch.linspace(0, 12, 50, dtype=torch.float64).unsqueeze(-1)
+    x = M.boundary(u)
+    weights = M.atlas().weights(x)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(50, dtype=torch.float64))
+    beyond = x + 0.01 * (x - M.parametrize(torch.cat([u, torch.zeros_like(u)], -1)))
+    assert not bool(torch.stack([c.contains(beyond) for c in M.atlas().charts]).any())
+
+
+def test_a_product_of_a_ball_and_a_box() -> None:
+    M = Product(Sphere(), Circle())
+    x = draw(M, 500)
+    atlas = M.atlas()
+    assert len(atlas.charts) == 6
+    for chart in atlas.charts:
+        held = chart.contains(x)
+        torch.testing.assert_close(chart.decode(chart.encode(x[held])), x[held])
+        low, high = chart.domain.bounding_box()
+        assert low.shape == high.shape == (3,)
+        assert float(chart.domain.depth((low + high) / 2)) == 1
+        assert float(chart.domain.depth(2 * high)) < 0

@@ -1,0 +1,127 @@
+"""What no space can have is withdrawn, with the first reason; what one can have stays."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from topogen.topology.inference.evidence import Count, Evidence, check_consistency
+
+from topogen import Homology
+
+SPHERE, TORUS, CIRCLE = Homology((1, 0, 1)), Homology((1, 2, 1)), Homology((1, 1))
+KLEIN, PLANE = Homology({2: (1, 2, 1), 3: (1, 1, 0)}), Homology({2: (1, 1, 1), 3: (1, 0, 0)})
+SURFACES = {"sphere": SPHERE, "torus": TORUS, "klein": KLEIN, "plane": PLANE}
+law = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def evidence_of(betti):
+    degrees = len(next(iter(betti.values())))
+    return Evidence(
+        {p: list(v) for p, v in betti.items()},
+        {p: [None if b is None else 0.5 for b in v] for p, v in betti.items()},
+        [], 1.0, [[1.0, 1.0]] * degrees,
+    )  # fmt: skip
+
+
+def padded(homology, degrees):
+    return {p: [homology.betti_number(k, p) for k in range(degrees)] for p in homology.fields}
+
+
+@pytest.mark.parametrize("a", SURFACES)
+@pytest.mark.parametrize("b", [*SURFACES, None])
+def test_closed_manifolds_are_consistent(a, b):
+    # surfaces, their unions, and their products with circles: dimension 2, 2 and 3
+    one = SURFACES[a]
+    cases = [(one, 2), (one.product(CIRCLE), 3)]
+    if b is not None:
+        cases.append((one.disjoint_union(SURFACES[b]), 2))
+    for homology, dim in cases:
+        betti = padded(homology, dim + 1)
+        evidence = evidence_of(betti)
+        check_consistency(evidence, dim, closed=True)
+        assert evidence.betti == betti
+        assert not evidence.reasons
+
+
+@law
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=3), st.integers(0, 2))
+def test_the_euler_characteristic_is_one_number(two, degree):
+    three = list(two)
+    three[degree] += 1
+    evidence = evidence_of({2: two, 3: three})
+    check_consistency(evidence, 2, closed=False)
+    assert set(evidence.reasons) == {degree}
+    assert "Euler" in evidence.reasons[degree]
+    for p, numbers in ((2, two), (3, three)):
+        assert evidence.betti[p] == [None if k == degree else b for k, b in enumerate(numbers)]
+
+
+@law
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=4))
+def test_duality_over_two_elements(two):
+    dim = len(two) - 1
+    evidence = evidence_of({2: two})
+    check_consistency(evidence, dim, closed=True)
+    broken = {k for k in range(1, dim + 1) if two[k] != two[dim - k]}
+    assert set(evidence.reasons) == broken  # degree 0 is seen at any scale
+    check_consistency(open_ := evidence_of({2: two}), dim, closed=False)
+    assert not open_.reasons
+    check_consistency(three := evidence_of({3: two}), dim, closed=True)
+    assert not three.reasons  # only an orientable manifold obeys it over Z/3
+
+
+def test_nothing_is_said_of_what_is_open_or_not_computed():
+    open_ = {2: [1, None, 1], 3: [1, 2, 0]}
+    check_consistency(evidence := evidence_of(open_), 2, closed=False)
+    assert evidence.betti == open_
+    short = {2: [1, 2], 3: [1, 1]}  # degree 2 was not looked at
+    check_consistency(evidence := evidence_of(short), 2, closed=True)
+    assert evidence.betti == short
+    # degrees above the dimension do not enter
+    long = {2: [1, 2, 1, 5], 3: [1, 2, 1, 5]}
+    check_consistency(evidence := evidence_of(long), 2, closed=True)
+    assert evidence.betti == long
+
+
+def test_the_first_reason_and_its_factor_stay():
+    evidence = evidence_of({2: [1, 2, 1], 3: [1, 2, 1]})
+    evidence.withdraw(2, "too coarse", 3.0)
+    evidence.withdraw(2, "something else", 7.0)
+    evidence.withdraw(1, "no time")
+    assert evidence.reasons == {2: "too coarse", 1: "no time"}
+    assert evidence.needed == {2: 3.0}
+    assert evidence.first_reason == "no time"  # of the lowest degree
+    assert evidence.betti == {2: [1, None, None], 3: [1, None, None]}
+    assert evidence.p_values == {2: [0.5, None, None], 3: [0.5, None, None]}
+    evidence.withdraw(0, "endless", math.inf)
+    assert 0 not in evidence.needed
+
+
+def test_settling_takes_the_reason_away():
+    evidence = evidence_of({2: [1, 2], 3: [1, 2]})
+    evidence.withdraw(1, "too coarse", 3.0)
+    evidence.settle(1, {2: Count(2, 0.1), 3: Count(1, 0.2)})
+    assert evidence.betti == {2: [1, 2], 3: [1, 1]}
+    assert evidence.p_values[3][1] == 0.2
+    assert not evidence.reasons
+    assert not evidence.needed
+
+
+@pytest.mark.parametrize(
+    ("two", "three", "closed", "kept"),
+    [
+        ((1, 2, 1), (1, 1, 0), True, True),  # Klein bottle
+        ((1, 1, 1, 1), (1, 0, 0, 1), True, True),  # SO(3)
+        ((1, 1, 0), (1, 0, 0), False, False),  # 2-torsion in H_1 shows in degree 2 as well
+        ((1, 2, 0), (1, 2, 0), True, False),  # no top class: not closed, or not resolved
+        ((1, 2, 0), (1, 2, 0), False, True),  # a torus with a hole would do
+    ],
+)
+def test_impossible_numbers_are_withdrawn(two, three, closed, kept):
+    evidence = evidence_of({2: two, 3: three})
+    check_consistency(evidence, len(two) - 1, closed)
+    assert (evidence.betti == {2: list(two), 3: list(three)}) is kept
+    assert bool(evidence.reasons) is not kept

@@ -1,0 +1,70 @@
+"""What may be expected of a cloud, and how it is read."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from topogen.topology.inference.hypothesis import Claim, homology_of, read_claim
+
+import topogen as tg
+from topogen.errors import UnsupportedError
+
+TORUS = tg.Homology((1, 2, 1))
+
+
+@pytest.mark.parametrize("expected", [TORUS, (1, 2, 1), [1, 2, 1], {2: (1, 2, 1), 3: (1, 2, 1)}])
+def test_homology_in_every_form(expected):
+    claim = read_claim(expected, (2, 3))
+    assert claim.homology == TORUS
+    assert not claim.closed
+    assert claim.number(1, 3) == 2
+    assert claim.number(7, 2) == 0
+    assert claim.sample(10, 0) is None
+
+
+def test_a_manifold_brings_its_dimension_and_a_sample():
+    claim = read_claim(tg.Torus(), (2, 3))
+    assert (claim.name, claim.dim, claim.closed) == ("Torus", 2, True)
+    assert claim.sample(10, 0).shape == (10, 3)
+    assert claim.sample(10, 0).tolist() == claim.sample(10, 0).tolist()
+    assert not read_claim(tg.MobiusBand(), (2, 3)).closed
+
+
+def test_anything_with_a_homology_is_a_claim():
+    claim = read_claim(SimpleNamespace(homology=TORUS), (2,))
+    assert (claim.homology, claim.dim, claim.closed) == (TORUS, None, False)
+
+
+def test_other_points_are_a_cloud():
+    points = np.zeros((4, 2))
+    claim = read_claim(points, (2,))
+    assert claim.points is points
+    assert claim.homology is None
+    with pytest.raises(UnsupportedError, match="homology of the other cloud"):
+        claim.number(0, 2)
+
+
+def test_nothing_expected_is_no_claim():
+    assert read_claim(None, (2, 3)) is None
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(UnsupportedError, match="SimpleNamespace with homology None"):
+        read_claim(SimpleNamespace(homology=None), (2, 3))
+    with pytest.raises(ValueError, match="over one of the fields"):
+        read_claim({5: (1, 1)}, (2, 3))
+
+
+def test_a_space_without_a_sampler_gives_no_sample():
+    def refuse(n, generator):
+        raise UnsupportedError("no sampler")
+
+    space = SimpleNamespace(sample_uniform=refuse)
+    assert Claim("space", TORUS, manifold=space).sample(10, 0) is None
+
+
+def test_homology_needs_every_degree():
+    assert homology_of({2: [1, 2, 1], 3: [1, 2, 1]}) == TORUS
+    assert homology_of({2: [1, 2, 1], 3: [1, None, 1]}) is None

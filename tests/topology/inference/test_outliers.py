@@ -1,0 +1,83 @@
+"""Outliers: clean clouds keep every row; planted ones are found; nothing else changes the answer.
+
+Bars over all planted cases below (2 % uniform background, 2500 points): at least 60 % of the
+outliers are found, and at least 60 % of what is left out are outliers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from topogen.topology.inference.outliers import MOST_OUTLIERS, WORTH, trim_outliers
+
+from topogen.topology.cloud import prepare
+
+DIM = {"circle": 1, "trefoil": 1, "torus": 2, "klein": 2, "rp2": 2, "so3": 3}
+
+
+def with_background(x, share, seed):
+    rng = np.random.default_rng(seed)
+    low, high = x.min(axis=0) - 0.5, x.max(axis=0) + 0.5
+    return np.concatenate([x, rng.uniform(low, high, (round(share * len(x)), x.shape[1]))])
+
+
+def left_out(x, dim, seed=0):
+    kept = trim_outliers(prepare(x).points, dim, seed)
+    assert (np.diff(kept) > 0).all()
+    return np.setdiff1d(np.arange(len(x)), kept)
+
+
+@pytest.mark.parametrize("name", [*DIM, "moebius"])
+@pytest.mark.parametrize("n", [150, 300, 1500])
+def test_uniform_samples_keep_every_row(cloud, name, n):
+    for seed in range(3):
+        assert left_out(cloud(name, n, seed), DIM.get(name, 2), seed).size == 0
+
+
+@pytest.mark.parametrize("name", DIM)
+def test_planted_outliers_are_found(cloud, name):
+    n = 2500
+    gone = left_out(with_background(cloud(name, n), 0.02, 1), DIM[name])
+    found = int((gone >= n).sum())
+    assert found >= 0.6 * round(0.02 * n)
+    assert found >= 0.6 * len(gone)
+
+
+def test_one_far_point_goes_only_where_it_sets_the_gap(cloud):
+    far = np.full((1, 2), 3.0)
+    assert 1000 in left_out(np.concatenate([cloud("circle", 1000), far]), 1)
+    assert len(left_out(np.concatenate([cloud("circle", 1000), far]), 1)) <= 2
+    # on a sphere the median of three hold-out halves is set by its own largest hole
+    assert left_out(np.concatenate([cloud("sphere", 1000), np.full((1, 3), 3.0)]), 2).size == 0
+
+
+@pytest.mark.parametrize("concentration", [1.0, 2.0, 3.0])
+def test_the_thin_tail_of_a_density_on_a_circle_stays(concentration):
+    for seed in range(3):
+        t = np.random.default_rng(seed).vonmises(0.0, concentration, 3000)
+        assert left_out(np.stack([np.cos(t), np.sin(t)], axis=1), 1).size == 0
+
+
+def test_a_cloud_of_noise_is_left_alone(cloud):
+    x = with_background(cloud("torus", 2000), 0.43, 0)  # 30 % of all
+    assert left_out(x, 2).size == 0
+    for D in (2, 3):
+        gauss = np.random.default_rng(D).standard_normal((1000, D))
+        assert left_out(gauss, D).size <= MOST_OUTLIERS * 1000
+
+
+def test_the_answer_repeats_and_does_not_depend_on_the_frame(cloud):
+    x = with_background(cloud("torus", 1500), 0.02, 0)
+    gone = left_out(x, 2)
+    assert gone.size
+    assert left_out(x, 2).tolist() == gone.tolist()
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
+    assert left_out(1e6 * x @ rotation + 1e3, 2).tolist() == gone.tolist()
+    assert left_out(np.pad(x, ((0, 0), (0, 4))), 2).tolist() == gone.tolist()
+
+
+def test_few_points_are_never_judged():
+    x = np.random.default_rng(0).random((30, 2))
+    x[0] = 100.0
+    assert len(trim_outliers(prepare(x).points, 1, 0)) == 30
+    assert 0 < WORTH < 1

@@ -1,0 +1,67 @@
+"""The verdict: every degree for "agrees", one clear difference for "disagrees", else neither."""
+
+from __future__ import annotations
+
+import pytest
+from topogen.topology.inference.evidence import Evidence
+from topogen.topology.inference.hypothesis import Claim
+from topogen.topology.inference.verdict import judge
+
+from topogen import Homology
+
+CLAIM = Claim("the claim", Homology((1, 2, 1)))
+
+
+def evidence_of(numbers):
+    evidence = Evidence(
+        {p: list(numbers) for p in (2, 3)},
+        {p: [0.5] * 3 for p in (2, 3)},
+        [],
+        1.0,
+        [[1.0, 1.0]] * 3,
+    )
+    for k, b in enumerate(numbers):
+        if b is None:
+            evidence.withdraw(k, f"degree {k} is open")
+    return evidence
+
+
+def never():
+    raise AssertionError("the reference costs a whole check")
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "word"),
+    [
+        ((1, 2, 1), "agrees", "degrees 0 to 2 over Z/2 and Z/3"),
+        ((1, 2, None), "undetermined", "degree 2 is open"),
+        ((1, 3, 1), "disagrees", "degree 1 has Betti number 3"),
+        ((2, None, None), "disagrees", "degree 0 has Betti number 2"),
+        ((1, 3, 0), "disagrees", "has Betti number 3"),  # one class too many is enough
+    ],
+)
+def test_without_a_sample_of_the_claim(found, verdict, word):
+    said, reason = judge(evidence_of(found), CLAIM, never)
+    assert said == verdict
+    assert word in reason
+
+
+@pytest.mark.parametrize(
+    ("sample", "verdict"),
+    [
+        ((1, 2, 1), "disagrees"),  # so many points do show the class that is missing
+        ((1, 2, 0), "undetermined"),
+        ((1, 2, None), "undetermined"),
+        (None, "disagrees"),  # the claim has no sampler
+    ],
+)
+def test_a_missing_class_counts_if_a_sample_of_the_claim_shows_it(sample, verdict):
+    reference = None if sample is None else evidence_of(sample)
+    assert judge(evidence_of((1, 2, 0)), CLAIM, lambda: reference)[0] == verdict
+
+
+def test_only_fields_of_the_claim_are_compared():
+    over_two = Claim("the claim", Homology({2: (1, 2, 1)}))
+    evidence = evidence_of((1, 2, 1))
+    evidence.betti[3] = [1, 1, 0]
+    assert judge(evidence, over_two, never)[0] == "agrees"

@@ -1,0 +1,9 @@
+"""Injective flows as published: small, runnable baselines with exact laws."""
+
+from .checks import Score as Score
+from .checks import check_weight as check_weight
+from .checks import least_weight as least_weight
+from .objectives import OBJECTIVES as OBJECTIVES
+from .published_flow import PublishedFlow as PublishedFlow
+
+__all__ = ["OBJECTIVES", "PublishedFlow", "Score", "check_weight", "least_weight"]

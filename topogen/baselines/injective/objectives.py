@@ -1,0 +1,287 @@
+r"""The published objectives of injective flows, one function each, over one interface.
+
+x is a batch in units in which the data have mean 0 and mean square 1, noise included; b = f(x)
+its base points, :math:`\hat x = g(b)`, beta the weight of the reconstruction, l the log volume.
+Joint objectives multiply their likelihood by a factor that rises from 0 to 1 during the descent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ... import calculus
+from .autoencoder import Autoencoder, CouplingAutoencoder
+from .volumes import chosen_surrogate, encoder_surrogate, probes, stochastic_log_volume
+
+
+@dataclass
+class Setting:
+    """What an objective sees beside the batch.
+
+    Attributes:
+        pair: g and f.
+        log_prob: of the base, differentiable.
+        generator: source of randomness.
+        weight: beta.
+        share: of the likelihood in the loss, from 0 to 1.
+        noise: standard deviation of what was added to the data.
+        volume: "exact" or "stochastic".
+        probes: random vectors per row.
+        strength: of the regulariser that the objective is named after.
+        at: where f' is taken: at the "data" or at the "reconstruction".
+        cg_tolerance, cg_relative: see :func:`~.volumes.conjugate_gradients`.
+        spread: log standard deviations of the encoder of "spread", shape (d,).
+    """
+
+    pair: Autoencoder
+    log_prob: Callable[[Tensor], Tensor]
+    generator: torch.Generator
+    weight: float = 50.0
+    share: float = 1.0
+    noise: float = 0.0
+    volume: str = "exact"
+    probes: int = 1
+    strength: float = 1.0
+    at: str = "data"
+    cg_tolerance: float = 1e-3
+    cg_relative: bool = True
+    spread: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def vectors(self, b: Tensor, kind: str) -> Tensor:
+        """Probes for the rows of b."""
+        d = self.pair.base.dim
+        return probes(b, d, self.probes, self.generator, kind=kind)
+
+
+# enough to keep the retraction smooth; more would hold an encoder in a wrong degree
+_STRAYING = 0.01
+
+Rows = Float[Tensor, "n D"]
+Loss = Float[Tensor, ""]
+
+
+def squares(s: Setting, x: Tensor, b: Tensor) -> Tensor:
+    r""":math:`|x - \hat x|^2`."""
+    return (x - s.pair(b)).square().sum(-1)
+
+
+def encoded(s: Setting, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The base points f(x), and a small cost of numbers that retract badly."""
+    raw = s.pair.raw(x)
+    return s.pair.base.retract(raw), s.pair.straying(raw)
+
+
+def _joint(s: Setting, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
+    """Reconstruction, and the negative log likelihood where it counts already."""
+    b, straying = encoded(s, x)
+    loss = s.weight * (squares(s, x, b) + _STRAYING * straying)
+    if s.share > 0:
+        loss = loss + s.share * nll(b)
+    return loss.mean()
+
+
+def two_phase(s: Setting, x: Rows) -> Loss:
+    r"""Phase one of M-flow: :math:`|x - \hat x|^2`. The density is fitted afterwards.
+
+    J. Brehmer, K. Cranmer (2020), https://arxiv.org/abs/2003.13913.
+    """
+    b, straying = encoded(s, x)
+    return (squares(s, x, b) + _STRAYING * straying).mean()
+
+
+def _log_volume(s: Setting, b: Tensor) -> Tensor:
+    if s.volume == "exact":
+        return s.pair.log_volume(b)
+    v = s.vectors(b, "rademacher")
+    return stochastic_log_volume(s.pair, b, v, tol=s.cg_tolerance, relative=s.cg_relative)
+
+
+def rectangular(s: Setting, x: Rows) -> Loss:
+    r""":math:`-\log p_B(b) + \ell(b) + \beta |x - \hat x|^2`, l exact or stochastic.
+
+    A. Caterini et al., Rectangular flows for manifold learning (2021),
+    https://arxiv.org/abs/2106.01413.
+    """
+    return _joint(s, x, lambda b: _log_volume(s, b) - s.log_prob(b))
+
+
+def conformal(s: Setting, x: Rows) -> Loss:
+    r"""The same for a conformal decoder, :math:`\ell = d \log\lambda`.
+
+    B. Ross, J. Cresswell (2021), https://arxiv.org/abs/2106.05275.
+    """
+    return _joint(s, x, lambda b: s.pair.log_volume(b) - s.log_prob(b))
+
+
+def free_form(s: Setting, x: Rows) -> Loss:
+    r""":math:`\beta |x - \hat x|^2 - \log p_B(b) - v^\top f'(x)\, SG[g'(b) v]`.
+
+    f' is taken at x, which stops the divergence of the curvature and is no gradient of a
+    likelihood, or at :math:`\hat x`. The surrogate needs noise in x: only then is f' the
+    pseudo-inverse of g', and not any left inverse.
+
+    P. Sorrenson, F. Draxler et al., Lifting architectural constraints of injective flows (2024),
+    https://arxiv.org/abs/2306.01843.
+    """
+
+    def nll(b: Tensor) -> Tensor:
+        place = x if s.at == "data" else s.pair(b)
+        v = s.vectors(b, "orthogonal")
+        return encoder_surrogate(s.pair, place, b, v) - s.log_prob(b)
+
+    return _joint(s, x, nll)
+
+
+def normalizing_autoencoder(s: Setting, x: Rows) -> Loss:
+    r"""Free-form, with the encoder's or the decoder's surrogate per probe.
+
+    After Normalizing autoencoders (2026), https://arxiv.org/abs/2608.12084, from a summary: the
+    rule is derived in :func:`~.volumes.chosen_surrogate`.
+    """
+
+    def nll(b: Tensor) -> Tensor:
+        v = s.vectors(b, "orthogonal")
+        return chosen_surrogate(s.pair, x, b, v) - s.log_prob(b)
+
+    return _joint(s, x, nll)
+
+
+def principal(s: Setting, x: Rows) -> Loss:
+    r"""With :math:`I = \sum_k \log |J_k| - \ell \ge 0`, zero for orthogonal columns (Hadamard).
+
+    "exact": :math:`-\log p_B + \ell + \alpha I`. "stochastic": the bound
+    :math:`-\log p_B + \sum_k \log |J_k|`, from one random column, :math:`d \log |J_i|`.
+
+    E. Cunningham, A. Cobb, S. Jha, Principal component flows (2022),
+    https://arxiv.org/abs/2202.07037.
+    """
+    d = s.pair.base.dim
+
+    def nll(b: Tensor) -> Tensor:
+        if s.volume == "stochastic":
+            k = torch.randint(d, (len(b),), generator=s.generator)
+            column = s.pair.along(b, torch.eye(d).to(b)[k.to(b.device)])[1]
+            return d * column.norm(dim=-1).log() - s.log_prob(b)
+        J = s.pair.value_and_jacobian(b)[1]
+        lv = calculus.log_gram(J)
+        return lv + s.strength * (column_bound(J) - lv) - s.log_prob(b)
+
+    return _joint(s, x, nll)
+
+
+def column_bound(J: Float[Tensor, "*batch D d"]) -> Float[Tensor, "*batch"]:
+    r""":math:`\sum_k \log |J_k| \ge \tfrac12 \log\det J^\top J`."""
+    return J.norm(dim=-2).log().sum(-1)
+
+
+def canonical(s: Setting, x: Rows) -> Loss:
+    r"""Rectangular, plus :math:`\gamma \sum_{i \ne j} |G_{ij}|`, G = J^T J.
+
+    K. Flouris, E. Konukoglu, Canonical normalizing flows for manifold learning (2023),
+    https://arxiv.org/abs/2310.12743.
+    """
+
+    def nll(b: Tensor) -> Tensor:
+        J = s.pair.value_and_jacobian(b)[1]
+        G = J.mT @ J
+        off = G.abs().sum((-2, -1)) - G.diagonal(dim1=-2, dim2=-1).sum(-1)
+        lv = calculus.log_gram(J) if s.volume == "exact" else _log_volume(s, b)
+        return lv + s.strength * off - s.log_prob(b)
+
+    return _joint(s, x, nll)
+
+
+def relaxed(s: Setting, x: Rows) -> Loss:
+    r"""With :math:`d \log |J v|` for l, v random of length 1, and |Jv| kept in a band.
+
+    By Jensen's inequality :math:`E\, d \log |J v| \ge \ell`: a bound, tight where all singular
+    values of J agree. The band here is .1 to 10.
+
+    A. Kumar, B. Poole, K. Murphy, Regularized autoencoders via relaxed injective probability flow
+    (2020), https://arxiv.org/abs/2002.08927.
+    """
+    d = s.pair.base.dim
+
+    def nll(b: Tensor) -> Tensor:
+        v = s.vectors(b, "gaussian")[0]
+        length = s.pair.along(b, v / v.norm(dim=-1, keepdim=True))[1].norm(dim=-1)
+        band = (0.1 - length).clamp_min(0).square() + (length - 10).clamp_min(0).square()
+        return d * length.clamp_min(1e-12).log() + s.strength * band - s.log_prob(b)
+
+    return _joint(s, x, nll)
+
+
+def denoising(s: Setting, x: Rows) -> Loss:
+    r""":math:`-\log q(x + e) + \beta |x - h(u, 0)|^2` for a flow h of R^D.
+
+    :math:`q` is the law of h(u, v), u from p_B and v from N(0, sigma^2), and e has standard
+    deviation sigma. With beta = 0 it is inflation-deflation.
+
+    C. Horvat, J.-P. Pfister, Denoising normalizing flow (2021), https://openreview.net/forum?id=
+    E8tBDmqfcI; Density estimation on low-dimensional manifolds (2021),
+    https://arxiv.org/abs/2105.12152.
+    """
+    e = s.noise * torch.randn(x.shape, generator=s.generator).to(x)
+    u = inflated_coordinates(s.pair, x + e)[..., : s.pair.base.dim]
+    loss = -inflated_log_prob(s.pair, x + e, s.log_prob, s.noise)
+    return (loss + s.weight * (x - s.pair(u)).square().sum(-1)).mean()
+
+
+def inflated_coordinates(pair: Autoencoder, x: Tensor) -> Tensor:
+    """(u, v) with h(u, v) = x."""
+    return cast("CouplingAutoencoder", pair).flow.inverse(x)
+
+
+def inflated_log_prob(
+    pair: Autoencoder, x: Tensor, log_prob: Callable[[Tensor], Tensor], sigma: float
+) -> Tensor:
+    r""":math:`\log q(x)` of the flow on R^D.
+
+    Plus :math:`\tfrac{D-d}2 \log 2\pi\sigma^2` it is the deflated density on M.
+    """
+    y, d = inflated_coordinates(pair, x), pair.base.dim
+    log_det = cast("CouplingAutoencoder", pair).flow.forward_and_log_det(y)[1]
+    v = y[..., d:]
+    normal = -0.5 * (v / sigma).square().sum(-1)
+    constant = -v.shape[-1] * torch.log(torch.tensor(sigma * (2 * torch.pi) ** 0.5)).to(v)
+    return log_prob(y[..., :d]) + normal + constant - log_det
+
+
+def spread(s: Setting, x: Rows) -> Loss:
+    r"""The evidence bound of x + e under g(z) + e, e of standard deviation sigma.
+
+    .. math:: \frac{|x + e - g(z)|^2}{2\sigma^2} - \log p_B(z) - H(q), \qquad q = N(f(x + e),
+              \mathrm{diag}(t^2)) \ni z
+
+    as :math:`KL(p * N_\sigma \,|\, p_g * N_\sigma)` exists where KL(p | p_g) does not. The base
+    has the rank d that is given; the paper learns it.
+
+    M. Zhang, Y. Sun, C. Zhang, S. McDonagh, Spread flows for manifold modelling (2023),
+    https://arxiv.org/abs/2109.14216.
+    """
+    y = x + s.noise * torch.randn(x.shape, generator=s.generator).to(x)
+    mean = s.pair.encode(y)
+    z = mean + s.spread.exp() * torch.randn(mean.shape, generator=s.generator).to(mean)
+    fit = (y - s.pair(z)).square().sum(-1) / (2 * s.noise**2)
+    return (fit - s.log_prob(z) - s.spread.sum()).mean()
+
+
+Objective = Callable[[Setting, Tensor], Tensor]
+OBJECTIVES: dict[str, Objective] = {
+    "two_phase": two_phase,
+    "rectangular": rectangular,
+    "conformal": conformal,
+    "free_form": free_form,
+    "normalizing_autoencoder": normalizing_autoencoder,
+    "principal": principal,
+    "canonical": canonical,
+    "relaxed": relaxed,
+    "denoising": denoising,
+    "spread": spread,
+}

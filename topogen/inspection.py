@@ -1,0 +1,147 @@
+"""What can be said of a point cloud before anything is learned from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .point_cloud.tensors import as_array, diameter
+from .topology.inference.check import TopologyReport, check_topology
+from .topology.local.dimension import duplicates, intrinsic_dimension, noise_level
+from .topology.local.orientability import orientability
+
+# columns whose spreads differ by more than this are worth a remark
+_SCALES = 100.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What :func:`inspect` found; prints well.
+
+    Attributes:
+        n: number of points.
+        ambient_dim: number of columns D.
+        dim: estimated dimension of the set they lie on.
+        betti: Betti numbers {field: (b_0, b_1, ...)}; None per degree where undetermined.
+        components: number of connected components; None where it could not be told.
+        orientable: whether the set is; None where it could not be told.
+        noise: root mean square distance of the points from the set, in their units.
+        duplicates: how many rows repeat an earlier one.
+        diameter: largest distance of two points.
+        scale: the length at which the Betti numbers hold; None where unknown.
+        advice: remarks, in plain words.
+    """
+
+    n: int
+    ambient_dim: int
+    dim: int
+    betti: dict[int, tuple[int | None, ...]]
+    components: int | None
+    orientable: bool | None
+    noise: float
+    duplicates: int
+    diameter: float
+    scale: float | None = None
+    advice: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Summary:
+        """The summary that :meth:`to_dict` described."""
+        betti = {int(p): tuple(numbers) for p, numbers in data["betti"].items()}
+        return Summary(**{**data, "betti": betti, "advice": tuple(data["advice"])})
+
+    def __str__(self) -> str:
+        rows = [
+            ("points", f"{self.n} in R^{self.ambient_dim}, diameter {self.diameter:.6g}"),
+            ("dimension", str(self.dim)),
+            *(
+                (
+                    f"Betti numbers over Z/{p}",
+                    ", ".join("?" if b is None else str(b) for b in numbers),
+                )
+                for p, numbers in self.betti.items()
+            ),
+            ("components", "?" if self.components is None else str(self.components)),
+            ("orientable", {True: "yes", False: "no", None: "?"}[self.orientable]),
+            ("noise", f"{self.noise:.3g}"),
+            ("duplicates", str(self.duplicates)),
+        ]
+        lines = [f"{name:<24} {value}" for name, value in rows]
+        return "\n".join([*lines, *(f"note: {remark}" for remark in self.advice)])
+
+
+def inspect(points: Any, *, seed: int = 0, max_seconds: float | None = None) -> Summary:
+    """Look at a point cloud: dimension, homology, components, noise, and what to watch out for.
+
+    Args:
+        points: array-like of shape (n, D).
+        seed: the same seed gives the same summary.
+        max_seconds: most wall time for the homology.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array of at least two different points.
+    """
+    return look(as_array(points, minimum=2), seed=seed, max_seconds=max_seconds)[0]
+
+
+def look(
+    x: np.ndarray, *, seed: int, max_seconds: float | None = None
+) -> tuple[Summary, TopologyReport]:
+    """:func:`inspect` of a checked cloud, and the topology report it rests on."""
+    estimate = intrinsic_dimension(x, seed=seed)
+    report = check_topology(x, seed=seed, max_seconds=max_seconds)
+    advice = remarks(x)
+    if not estimate.agree:
+        advice.append(
+            f"the estimators of the dimension differ: {estimate}; pass dim where you know it"
+        )
+    if not report.determined:
+        advice.append(report.reason)
+    summary = Summary(
+        n=x.shape[0],
+        ambient_dim=x.shape[1],
+        dim=estimate.dim,
+        betti={p: tuple(numbers) for p, numbers in report.betti.items()},
+        components=next(iter(report.betti.values()))[0],
+        orientable=orientability(x, dim=estimate.dim, seed=seed).orientable,
+        noise=noise_level(x, estimate.dim, seed=seed),
+        duplicates=duplicates(x),
+        diameter=diameter(x),
+        scale=report.scale,
+        advice=tuple(advice),
+    )
+    return summary, report
+
+
+def remarks(x: np.ndarray) -> list[str]:
+    """What is unusual about a checked cloud, in plain words."""
+    n, D = x.shape
+    found = []
+    repeated = duplicates(x)
+    if repeated:
+        found.append(f"{repeated} of {n} rows repeat an earlier one; each place is used once")
+    spread = np.ptp(x, axis=0)
+    constant = np.flatnonzero(spread == 0)
+    if constant.size:
+        found.append(
+            f"{constant.size} of {D} columns are constant (first: column {constant[0]}); they "
+            "do no harm"
+        )
+    moving = spread[spread > 0]
+    if moving.size and moving.max() > _SCALES * moving.min():
+        found.append(
+            f"the widest column spans {moving.max() / moving.min():.3g} times the narrowest; "
+            "distances follow the wide "
+            "ones (columns are never rescaled: do it first if their units differ)"
+        )
+    if D > n:
+        found.append(f"more columns ({D}) than points ({n}); all distances are still exact")
+    if D > 1 and np.array_equal(x, np.round(x)):
+        found.append("all values are whole numbers; a grid this coarse can hide small features")
+    return found

@@ -1,0 +1,148 @@
+"""Points of a set that need no law on it, and how close two sets come to each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import UnsupportedError
+from .base import Manifold
+
+# rounds that move a cloud of starting points to where the set is
+_ROUNDS = 3
+_MOST_PROJECTED = 1024
+_BOUNCES = 100
+_CLOSEST = 16
+
+
+Sampler = Callable[[int, torch.Generator | None], Tensor]
+
+
+def sampler_of(M: Manifold) -> Sampler:
+    """The `sample_uniform` of M.
+
+    Raises:
+        UnsupportedError: M has none.
+    """
+    sampler = getattr(M, "sample_uniform", None)
+    if sampler is None:
+        raise UnsupportedError(
+            f"expected a set with an area-uniform sampler, got {type(M).__name__}; "
+            "see topogen.sampling for learned sets"
+        )
+    return sampler
+
+
+def working_sampler(M: Manifold) -> Sampler | None:
+    """The `sample_uniform` of M; None where it has none, or one whose parts have none."""
+    try:
+        draw = sampler_of(M)
+        draw(1, torch.Generator().manual_seed(0))
+    except UnsupportedError:
+        return None
+    return draw
+
+
+def of_part(values: Sequence[Tensor], k: Int[Tensor, "*batch"]) -> Tensor:
+    """The value of part k of each row, from those of all parts."""
+    result = values[0]
+    trailing = (...,) + (None,) * (result.ndim - k.ndim)
+    for i, value in enumerate(values[1:], 1):
+        result = torch.where((k == i)[trailing], value, result)
+    return result
+
+
+def some_points(
+    M: Manifold,
+    n: int,
+    generator: torch.Generator,
+    near: Float[Tensor, "p D"] | None = None,
+) -> Float[Tensor, "m D"]:
+    """About n points of M that spread over it, of no particular law; fewer where few were found.
+
+    They come from M itself, if it knows where it is; else from projections of normal vectors,
+    first of length `scale` around 0, then around the centre of what was found.
+
+    Args:
+        M: the set.
+        n: how many to try.
+        generator: source of randomness.
+        near: points near M, projected too.
+    """
+    parts = [] if near is None else [arrived(M, near.to(torch.float64))]
+    drawn = M.scatter(n, generator)
+    if drawn is not None:
+        return torch.cat([drawn, *parts])
+    D = M.ambient_dim
+    centre = torch.zeros(D, dtype=torch.float64)
+    if parts and parts[0].shape[0]:
+        centre = parts[0].mean(0)
+    for _ in range(_ROUNDS):
+        noise = torch.randn(
+            -(-min(n, _MOST_PROJECTED) // _ROUNDS), D, generator=generator, dtype=torch.float64
+        )
+        found = arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D)))
+        parts.append(found)
+        centre = found.mean(0) if found.shape[0] else centre
+    return torch.cat(parts)
+
+
+def arrived(M: Manifold, x: Float[Tensor, "n D"]) -> Float[Tensor, "m D"]:
+    """Where the points project to, of those that arrive inside the guard."""
+    with torch.no_grad():
+        p = M.project(x)
+        return p.value[p.converged & M.guard(p.value)]
+
+
+def distinct(x: Float[Tensor, "n D"], atol: float) -> Float[Tensor, "m D"]:
+    """The rows with no earlier row within `atol`."""
+    same = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") <= atol
+    return x[~same.tril(-1).any(-1)]
+
+
+def gap(
+    A: Manifold, B: Manifold, x: Float[Tensor, "n D"], y: Float[Tensor, "m D"]
+) -> tuple[float, bool]:
+    """The distance of A and B, from above, and whether it has stopped to fall.
+
+    Alternating projections from the closest of the points x of A and y of B; they slow down where
+    the sets touch. Infinite where no projection arrives.
+    """
+    if not (x.shape[0] and y.shape[0]):
+        return math.inf, False
+    y = y[torch.cdist(x, y).min(0).values.argsort()[:_CLOSEST]]
+    least = math.inf
+    for _ in range(_BOUNCES):
+        p = A.project(y)
+        q = B.project(p.value)
+        x, y = p.value, q.value
+        arrived = p.converged & q.converged
+        if not bool(arrived.any()):
+            return least, False
+        new = float((x - y).norm(dim=-1)[arrived].min())
+        if new > (1 - 1e-3) * least:
+            return min(new, least), True
+        least = new
+    return least, False
+
+
+def one_space(parts: tuple[Manifold, ...]) -> int:
+    """The dimension D of the space that holds all parts.
+
+    Raises:
+        ValueError: fewer than two parts, or parts in different spaces.
+    """
+    wrong = [type(M).__name__ for M in parts if not isinstance(M, Manifold)]
+    if wrong or len(parts) < 2:
+        got = wrong[0] if wrong else len(parts)
+        raise ValueError(f"expected two sets or more, got {got}; pass A, B")
+    dims = [M.ambient_dim for M in parts]
+    if len(set(dims)) > 1:
+        raise ValueError(
+            f"expected sets in one R^D, got {', '.join(f'R^{D}' for D in dims)}; embed them in one"
+        )
+    return dims[0]

@@ -1,0 +1,226 @@
+"""Grow Monge patches on a cloud of points of a manifold, and cover it with them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import calculus
+from ..errors import AtlasError, InvalidPoints
+from ..topology.cloud import farthest_points
+from .base import Manifold
+from .monge import ProjectedChart
+from .monomials import monomial_count, monomials
+
+# A chart reaches as far as its tangent planes keep |det(W^T Q)| above this: the volume is
+# distorted by at most its inverse and, since all singular values are <= 1, no plane is tilted by
+# more than 60 degrees.
+_MIN_COSINE = 0.5
+# The charts are chosen so that every point lies within this share of the radius of one of them.
+_CORE = 0.8
+_MAX_ASPECT = 3.0
+# Neighbours in the graph on which sheets are followed. A random gap on a curve is up to log n
+# spacings long, so curves need more for the graph to cross it.
+_NEIGHBOURS = {1: 30, 2: 12}
+_NEIGHBOURS_ABOVE = 20
+_MAX_DEGREE = 6
+_MAX_CANDIDATES = 400
+
+
+def neighbour_count(dim: int) -> int:
+    """Neighbours of a point in the graph on which sheets are followed."""
+    return _NEIGHBOURS.get(dim, _NEIGHBOURS_ABOVE)
+
+
+def cover(
+    M: Manifold,
+    x: Tensor,
+    seeds: Sequence[int],
+    wanted: Literal["auto"] | int,
+    generator: torch.Generator,
+) -> Generator[Mapping[str, float], None, list[ProjectedChart]]:
+    """Patches that hold all points x of M in their cores: a greedy set cover.
+
+    Args:
+        M: the set.
+        x: different points of M, shape (n, D).
+        seeds: rows of x about which patches are put first.
+        wanted: how many patches, or "auto".
+        generator: source of randomness.
+
+    Raises:
+        InvalidPoints: too few points for a graph of neighbours.
+        AtlasError: more patches are needed than wanted.
+    """
+    needed = 2 * neighbour_count(M.dim)
+    if x.shape[0] <= needed:
+        raise InvalidPoints(
+            f"expected more than {needed} different points on the manifold, "
+            f"got {x.shape[0]} that project onto it; give more points"
+        )
+    patches = Patches(M, x, M.tangent_basis(x))
+    uncovered = torch.ones(x.shape[0], dtype=torch.bool)
+    chosen: list[ProjectedChart] = []
+    for i in seeds:
+        patch = patches.grow(i)
+        if patch is not None and bool((patch[1] & uncovered).any()):
+            chosen.append(patch[0])
+            uncovered &= ~patch[1]
+    start = int(torch.randint(x.shape[0], (1,), generator=generator))
+    candidates, _ = farthest_points(x.numpy(), min(_MAX_CANDIDATES, x.shape[0]), start)
+    found: list[tuple[ProjectedChart, Tensor]] = []
+    for j, i in enumerate(candidates):
+        patch = patches.grow(int(i))
+        if patch is not None:
+            found.append(patch)
+        if j % 50 == 49:
+            yield {"candidates": j + 1}
+    while bool(uncovered.any()):
+        gains = [int((core & uncovered).sum()) for _, core in found]
+        best = int(np.argmax(gains)) if gains else -1
+        if best < 0 or gains[best] == 0:
+            left = int(uncovered.nonzero()[0])
+            patch = patches.grow(left)
+            if patch is None or not bool((patch[1] & uncovered).any()):
+                uncovered[left] = False
+                continue
+            found.append(patch)
+            best = len(found) - 1
+        chart, core = found.pop(best)
+        chosen.append(chart)
+        uncovered &= ~core
+        yield {"charts": len(chosen), "uncovered": float(uncovered.to(torch.float64).mean())}
+    if wanted != "auto":
+        if len(chosen) > wanted:
+            raise AtlasError(
+                f"expected {wanted} charts to cover the manifold, but {len(chosen)} are "
+                "needed to keep every chart a graph; ask for at least that many, or "
+                "charts='auto'"
+            )
+        found.sort(key=lambda patch: -int(patch[1].sum()))
+        chosen += [chart for chart, _ in found[: wanted - len(chosen)]]
+    return chosen
+
+
+def covered(M: Manifold, x: Tensor, generator: torch.Generator) -> list[ProjectedChart]:
+    """What :func:`cover` returns, without its reports."""
+    steps = cover(M, x, [], "auto", generator)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+class Patches:
+    """Grows Monge patches on a cloud of points of M."""
+
+    def __init__(self, M: Manifold, x: Tensor, Q: Tensor) -> None:
+        from scipy.sparse import csr_array
+        from scipy.spatial import KDTree
+
+        self.M, self.x, self.Q = M, x, Q
+        n = x.shape[0]
+        k = neighbour_count(M.dim)
+        neighbour = np.asarray(KDTree(x.numpy()).query(x.numpy(), k + 1)[1])[:, 1:]
+        rows = np.repeat(np.arange(n), k)
+        edges = csr_array((np.ones(rows.size, dtype=np.int8), (rows, neighbour.ravel())), (n, n))
+        self.edges = edges.maximum(edges.T).tocsr()
+
+    def grow(self, i: int) -> tuple[ProjectedChart, Tensor] | None:
+        """The chart about point i and the points in its core; None where there is no room."""
+        c, W = self.x[i], self.Q[i]
+        upright = (torch.linalg.det(W.T @ self.Q).abs() >= _MIN_COSINE).numpy()
+        patch = self._component(i, upright)
+        rim = (self.edges @ patch.astype(np.int8) > 0) & ~patch
+        member, outside = torch.from_numpy(patch), torch.from_numpy(rim)
+        s = (self.x - c) @ W
+        if bool(outside.any()):
+            axes, a = _largest_ellipsoid(s[outside])
+        else:
+            axes = torch.eye(W.shape[-1], dtype=W.dtype)
+            a = 1.02 * s[member].norm(dim=-1).max().expand(W.shape[-1])
+        W, s = W @ axes, s @ axes
+        for _ in range(8):
+            # the sheet may come back over its own shadow by a way outside the ellipsoid
+            z = s / a
+            sheet = self._component(i, patch & (z.norm(dim=-1) < 1.1).numpy())
+            chart = self._chart(c, W, a, z, torch.from_numpy(sheet))
+            if chart is not None:
+                z, inside = chart._encode(self.x)
+                return chart, inside & (z.norm(dim=-1) < _CORE)
+            a = 0.8 * a
+        return None
+
+    def _component(self, i: int, keep: np.ndarray) -> np.ndarray:
+        from scipy.sparse.csgraph import breadth_first_order
+
+        index = np.flatnonzero(keep)
+        part = self.edges[index][:, index]
+        order = breadth_first_order(
+            part, int(np.searchsorted(index, i)), directed=False, return_predecessors=False
+        )
+        patch = np.zeros(keep.size, dtype=bool)
+        patch[index[order]] = True
+        return patch
+
+    def _chart(
+        self, c: Tensor, W: Tensor, a: Tensor, z: Tensor, member: Tensor
+    ) -> ProjectedChart | None:
+        """The chart on the ellipsoid a, or None where no graph tells its sheet from the others."""
+        d = W.shape[-1]
+        below = z.norm(dim=-1) < 1
+        fitted, others = below & member, below & ~member
+        count = int(fitted.sum())
+        degree = _MAX_DEGREE
+        while degree > 1 and count < 3 * monomial_count(d, degree):
+            degree -= 1
+        if count < 2 * monomial_count(d, degree):
+            return None
+        phi = monomials(z[fitted], degree)
+        normal = self.x[fitted] - c - (z[fitted] * a) @ W.T
+        normal = normal - normal @ W @ W.T
+        b = torch.linalg.lstsq(phi, normal).solution
+        error = float((normal - phi @ b).norm(dim=-1).max())
+        clearance = 0.3 * float(a.min())
+        if bool(others.any()):
+            off = self.x[others] - c - (z[others] * a) @ W.T - monomials(z[others], degree) @ b
+            clearance = min(clearance, 0.5 * float(off.norm(dim=-1).min()))
+        if error > 0.3 * clearance:
+            return None
+        return ProjectedChart(self.M, c, W, a, b, degree, clearance)
+
+
+def _largest_ellipsoid(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Axes (columns) and semi-axes of a large ellipsoid about 0 that holds none of the points s.
+
+    The first axis points to the nearest of them. For each of a few lengths of it the points left
+    over are mapped to the shadow they cast on the other axes, and the rest is found there.
+    """
+    distance = s.norm(dim=-1)
+    first = int(distance.argmin())
+    reach = distance[first]
+    if s.shape[-1] == 1:
+        return s.new_ones(1, 1), reach.reshape(1)
+    e = (s[first] / reach).unsqueeze(-1)
+    E = calculus.complement(e)
+    found: list[tuple[Tensor, Tensor]] = []
+    for share in (1.0, 0.9, 0.8, 0.7):
+        a1 = share * reach
+        t = (s @ e).squeeze(-1) / a1
+        facing = t.abs() < 1
+        longest = _MAX_ASPECT * a1
+        if bool(facing.any()):
+            shadow = s[facing] @ E / (1 - t[facing].square()).sqrt().unsqueeze(-1)
+            axes, rest = _largest_ellipsoid(shadow)
+            rest = rest.clamp_max(longest)
+        else:
+            axes = torch.eye(E.shape[-1], dtype=s.dtype)
+            rest = longest.expand(E.shape[-1])
+        a = torch.cat([a1.reshape(1), rest])
+        found.append((torch.cat([e, E @ axes], dim=-1), a))
+    return max(found, key=lambda ellipsoid: float(ellipsoid[1].prod()))

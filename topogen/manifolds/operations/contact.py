@@ -1,0 +1,76 @@
+"""How two sets lie to each other, found from points of both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..base import Manifold
+from ..locate import gap
+from .intersection import Intersection, TransversalityError
+
+
+@dataclass(frozen=True)
+class Contact:
+    """How two sets of one dimension lie to each other.
+
+    Attributes:
+        kind: "apart"; "crossing" (at an angle, in `crossing`); "overlapping" (in a set of full
+            dimension); "touching" (close, in a way that is not told).
+        gap: the least distance found; 0 where they meet.
+        shares: of the points of each that the other holds.
+        crossing: what they share, where they cross.
+    """
+
+    kind: Literal["apart", "crossing", "overlapping", "touching"]
+    gap: float
+    shares: tuple[float, float] = (0.0, 0.0)
+    crossing: Intersection | None = None
+
+
+def find_contact(
+    A: Manifold,
+    B: Manifold,
+    x: Float[Tensor, "n D"],
+    y: Float[Tensor, "m D"],
+    *,
+    atol: float,
+    points: Float[Tensor, "p D"] | None = None,
+    seed: int = 0,
+) -> Contact:
+    """How A and B lie to each other, from points x of A and y of B that spread over them.
+
+    Args:
+        A: the first set.
+        B: the second, of the same dimension.
+        x: points of A.
+        y: points of B.
+        atol: distance at which a point of one is a point of the other.
+        points: points near both, to search for common points from.
+        seed: of that search.
+    """
+    shares = (1.0, 1.0) if A is B else (_share(x, B, atol), _share(y, A, atol))
+    if max(shares) > 0:  # no sample has a point where sets only cross
+        return Contact("overlapping", 0.0, shares)
+    if A.ambient_dim <= 2 * A.dim:
+        try:
+            crossing = Intersection(A, B, points=points, seed=seed)
+            return Contact("crossing", 0.0, crossing=crossing)
+        except TransversalityError as error:
+            if error.gap == 0:
+                return Contact("touching", 0.0)
+    with torch.no_grad():
+        least, settled = gap(A, B, x, y)
+    apart = settled and math.isfinite(least) and least > 1e-6 * max(A.scale, B.scale)
+    return Contact("apart" if apart else "touching", least)
+
+
+def _share(x: Tensor, M: Manifold, atol: float) -> float:
+    with torch.no_grad():
+        held = (M.residual(x) <= atol) & M.guard(x)
+    return float(held.double().mean()) if held.numel() else 0.0

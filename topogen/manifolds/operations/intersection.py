@@ -1,0 +1,393 @@
+r"""What several sets have in common, where they cross at an angle."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import cached_property
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ... import calculus
+from ...calculus import RowMap
+from ...errors import TopogenError
+from ...homology import Homology
+from ..base import Manifold, Projection, iterate, projection_tolerance
+from ..locate import arrived, distinct, gap, one_space, some_points
+from .curves import trace
+
+_COUNT = 1024
+# of those, the ones closest to all parts
+_STARTS = 256
+# sine of the least angle at which normals count as independent
+_TRANSVERSAL = 1e-3
+_REFINEMENTS = 12
+_LOWEST = 8
+_PATIENCE = 4
+
+
+class TransversalityError(TopogenError, ValueError):
+    """Sets do not meet, or meet without crossing.
+
+    Attributes:
+        gap: the least distance found between two of them; 0 where they meet.
+        sigma_min: the least singular value of the stacked normals found; NaN where they do not
+            meet.
+    """
+
+    def __init__(self, message: str, gap: float, sigma_min: float) -> None:
+        super().__init__(message)
+        self.gap, self.sigma_min = gap, sigma_min
+
+
+class Intersection(Manifold):
+    r"""A n B n ..., where the sets cross: the zero set of :math:`E = (E_A, E_B, \dots)`.
+
+    With orthonormal bases :math:`N_A, N_B, \dots` of the normal spaces as columns of N, the sets
+    cross at x where the least singular value :math:`\sigma_{\min}(N)` is positive, and the
+    intersection then has codimension :math:`k = k_A + k_B + \dots` there. For two hypersurfaces
+    whose normals make an angle :math:`\theta` it is :math:`\sqrt{1 - |\cos\theta|}`. One step of
+    `project` is the shortest s with :math:`N_i^\top s = -a_i`, :math:`a_i` the steps of the parts
+    in their normal coordinates.
+
+    Laws: on an intersection energies add; :math:`\log p_A + \log p_B` is the unnormalised log
+    density of the product of experts w.r.t. :math:`H^{D-k}`. Conditioning one law on the other
+    set is another law: it has the factor :math:`1/\sqrt{\det N^\top N}`.
+
+    Args:
+        parts: two or more sets in one R^D.
+        points: points near the intersection, to start the search from; besides, it starts from
+            the samplers of the parts, or from projected normal vectors.
+        homology: Betti numbers, where known; in dimensions 0 and 1 they are found.
+        seed: of the search.
+        found: points of the intersection; with them there is no search.
+        transversality: the least :math:`\sigma_{\min}(N)`, where it is known too.
+
+    Attributes:
+        transversality: the least :math:`\sigma_{\min}(N)` found.
+        found: the points of the intersection found by the search.
+
+    Raises:
+        ValueError: the codimensions add up to more than D.
+        TransversalityError: no common point is found, or the sets are tangent at one. A component
+            smaller than the spacing of a thousand points of each part can pass unseen.
+
+    Reference:
+        Guillemin and Pollack, Differential Topology, section 1.5, 1974.
+
+    Example:
+        >>> from topogen.manifolds.operations import Moved
+        >>> A, B = (Moved(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
+        >>> M = Intersection(A, B)
+        >>> M.dim, round(M.transversality, 4), round(M.volume, 4), str(M.homology)
+        (1, 0.7071, 5.4414, 'Z/2: (1, 1), Z/3: (1, 1)')
+        >>> bool(M.project(torch.tensor([[0.1, 0.2, 1.0]])).value[0, 0].abs() < 1e-7)
+        True
+    """
+
+    def __init__(
+        self,
+        *parts: Manifold,
+        points: Float[Tensor, "n D"] | None = None,
+        homology: Homology | None = None,
+        seed: int = 0,
+        found: Float[Tensor, "m D"] | None = None,
+        transversality: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.ambient_dim = one_space(parts)
+        codim = sum(M.ambient_dim - M.dim for M in parts)
+        self.dim = self.ambient_dim - codim
+        if self.dim < 0:
+            raise ValueError(
+                f"expected codimensions that add up to at most D={self.ambient_dim}, got "
+                f"{' + '.join(str(M.ambient_dim - M.dim) for M in parts)}; such sets do not meet "
+                "in general, and where they do the intersection is not stable"
+            )
+        self.parts = nn.ModuleList(parts)
+        self.transversality = 1.0
+        self._homology = homology
+        generator = torch.Generator().manual_seed(seed)
+        self.found = self._search(generator, points) if found is None else found
+        if transversality is None:
+            transversality = self._least_sigma(generator)
+        self.transversality = transversality
+
+    def listed(self) -> list[Manifold]:
+        """The parts."""
+        return cast("list[Manifold]", list(self.parts))
+
+    # -- the search -------------------------------------------------------------------------------
+
+    def _search(self, generator: torch.Generator, near: Tensor | None) -> Tensor:
+        """Distinct points of the intersection.
+
+        Raises:
+            TransversalityError: none is found.
+        """
+        with torch.no_grad():
+            clouds = [some_points(M, _COUNT, generator, near) for M in self.listed()]
+            starts = torch.cat(clouds)
+            apart = torch.stack([M.residual(starts) for M in self.listed()]).amax(0)
+            p = self.project(starts[apart.argsort()[:_STARTS]])
+            found = p.value[p.converged]
+            if found.shape[0]:
+                return distinct(found, 1e-6 * self.scale) if self.dim == 0 else found
+            pairs = itertools.combinations(zip(self.listed(), clouds, strict=True), 2)
+            gaps = [gap(A, B, x, y) for (A, x), (B, y) in pairs]
+            if len(gaps) > 1:  # each two of them may meet
+                worst = torch.stack([M.residual(p.value) for M in self.listed()]).amax(0)
+                gaps.append((float(worst.nan_to_num(nan=math.inf).min()), False))
+        least, settled = max(gaps)
+        what = "at distance" if settled else "at a distance of at most"
+        names = " and ".join(type(M).__name__ for M in self.listed())
+        raise TransversalityError(
+            f"expected sets that meet, got {names} with no common point, {what} {least:.2g}; "
+            "move one, or pass points= near where they meet",
+            least,
+            math.nan,
+        )
+
+    def _least_sigma(self, generator: torch.Generator) -> float:
+        """The least sigma_min on the intersection, by a search around the lowest points found.
+
+        Raises:
+            TransversalityError: it is 0 in all but rounding.
+        """
+        with torch.no_grad():
+            x = self.found
+            sigma = self.sigma_min(x)
+            radius, lowest = 0.1 * self.scale, [float(sigma.min())]
+            for _ in range(_REFINEMENTS if self.dim else 0):
+                x = x[sigma.argsort()[:_LOWEST]]
+                noise = torch.randn(4, *x.shape, generator=generator, dtype=x.dtype)
+                p = self.project((x + radius * noise).reshape(-1, self.ambient_dim))
+                x = torch.cat([x, p.value[p.converged]])
+                sigma = self.sigma_min(x)
+                lowest.append(float(sigma.min()))
+                # next to a point of contact it halves with the radius
+                if len(lowest) > _PATIENCE and lowest[-1] > 0.8 * lowest[-1 - _PATIENCE]:
+                    break
+                radius /= 2
+        least = float(sigma.min())
+        if not least > _TRANSVERSAL:
+            point = x[sigma.argmin()]
+            point = torch.where(point.abs() < 1e-6 * self.scale, 0.0, point)
+            where = ", ".join(f"{v:.3g}" for v in point.tolist())
+            raise TransversalityError(
+                f"expected sets that cross, got sets tangent at ({where}): the least singular "
+                f"value of their normals is {least:.1e} there, below {_TRANSVERSAL:.0e}; move one",
+                0.0,
+                least,
+            )
+        return least
+
+    # -- the set ----------------------------------------------------------------------------------
+
+    def sigma_min(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """The least singular value of the stacked orthonormal normals of the parts at x."""
+        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
+        N = self._stack(y)[1].detach()
+        known = N.isfinite().flatten(-2).all(-1)
+        if N.shape[-1] == 0:
+            return x.new_ones(x.shape[:-1])
+        s = torch.linalg.svdvals(torch.where(known[:, None, None], N, 0.0))[..., -1]
+        return torch.where(known, s, math.nan).reshape(x.shape[:-1]).to(x.dtype)
+
+    def _stack(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
+        """The steps a of the parts in normal coordinates, shape (n, k), and N, shape (n, D, k)."""
+        steps, normals = [x[..., :0]], [x.unsqueeze(-1)[..., :0]]
+        for M in self.listed():
+            k = M.ambient_dim - M.dim
+            if k == 0:
+                continue
+            E, J = M.linearize(x)
+            finite = E.isfinite().all(-1) & J.isfinite().flatten(-2).all(-1)
+            J = torch.where(finite[:, None, None], J, 0.0)
+            if E.shape[-1] > k:
+                U = calculus.leading_range(J, k)
+                E, J = (U.mT @ E.unsqueeze(-1)).squeeze(-1), U.mT @ J
+            Q, R = torch.linalg.qr(J.mT)
+            a = torch.linalg.solve_triangular(R.mT, E.unsqueeze(-1), upper=False).squeeze(-1)
+            steps.append(torch.where(finite.unsqueeze(-1), a, math.nan))
+            normals.append(torch.where(finite[:, None, None], Q, math.nan))
+        return torch.cat(steps, -1), torch.cat(normals, -1)
+
+    def _evaluate(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
+        """The residual at x, and where one step leads."""
+        a, N = self._stack(x)
+        Q, R = torch.linalg.qr(torch.where(N.isfinite(), N, 0.0))
+        c = torch.linalg.solve_triangular(R.mT, a.unsqueeze(-1), upper=False)
+        s = (Q @ c).squeeze(-1)
+        length = s.norm(dim=-1)
+        apart = torch.stack([M.residual(x) for M in self.listed()], -1).amax(-1)
+        usable = length.isfinite() & torch.stack([M.guard(x) for M in self.listed()]).all(0)
+        moved = x - s * (self.scale / length.clamp_min(self.scale)).unsqueeze(-1)
+        if not bool(usable.all()):
+            # the equations say nothing here: from part to part
+            rows = (~usable & x.isfinite().all(-1)).nonzero().squeeze(-1)
+            y = x[rows]
+            for M in self.listed():
+                y = M.project(y).value
+            moved = moved.index_put((rows,), y)
+        return torch.where(usable, torch.maximum(length, apart), apart), moved
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        """Gauss-Newton steps on the stacked equations; arguments as in :meth:`Manifold.project`.
+
+        Outside the guard of a part, a step projects onto one part after the other.
+        """
+        self.check_points(x)
+        if tol is None:
+            floor = next((p.dtype for p in self.parameters()), torch.float64)
+            tol = projection_tolerance(floor, self.scale) / self.transversality
+        p = iterate(self._evaluate, x.to(torch.float64), tol=tol, max_steps=max_steps)
+        p = Projection(p.value, p.residual, p.converged & self.guard(p.value), p.steps)
+        p = p.require(tol) if throw else p
+        return Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+
+    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """The length of a step: the distance to the intersection up to second order.
+
+        Outside the guard of a part, the largest residual of the parts, which is less.
+        """
+        self.check_points(x)
+        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
+        return self._evaluate(y)[0].reshape(x.shape[:-1]).to(x.dtype)
+
+    def step(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
+        """The residual at x, and where one step leads."""
+        self.check_points(x)
+        residual, moved = self._evaluate(x.reshape(-1, self.ambient_dim).to(torch.float64))
+        return residual.reshape(x.shape[:-1]).to(x.dtype), moved.reshape(x.shape).to(x.dtype)
+
+    @property
+    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the parts together, over `transversality`; None where all are known exactly."""
+        if all(M.tolerance is None for M in self.parts):
+            return None
+        each = [M.atol(torch.float64) for M in self.listed()]
+        return math.hypot(*each) / self.transversality
+
+    def contains(
+        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+    ) -> Bool[Tensor, "*batch"]:
+        """Whether x is within `atol` of the intersection, and inside the guards of all parts."""
+        return super().contains(x, atol) & self.guard(x)
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies inside the guards of all parts."""
+        self.check_points(x)
+        return torch.stack([M.guard(x) for M in self.listed()]).all(0)
+
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """The points that were found, and projections of points near these."""
+        x = self.found[torch.randint(len(self.found), (n,), generator=generator)]
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        return torch.cat([self.found, arrived(self, x + 0.1 * self.scale * noise)])
+
+    @property
+    def defining(self) -> RowMap | None:
+        """(F_A, F_B, ...), where all parts have a defining function."""
+        functions = [M.defining for M in self.listed()]
+        known = [F for F in functions if F is not None]
+        if len(known) < len(functions):
+            return None
+        return lambda x: torch.cat([F(x) for F in known], -1)
+
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        """(E_A(x), E_B(x), ...)."""
+        return torch.cat([M.equations(x) for M in self.listed()], -1)
+
+    def linearize(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
+        """The equations and their Jacobian, part by part."""
+        pairs = [M.linearize(x) for M in self.listed()]
+        return torch.cat([E for E, _ in pairs], -1), torch.cat([J for _, J in pairs], -2)
+
+    def _frame(self, x: Tensor) -> Tensor:
+        """Orthonormal normals first, then tangents, shape (..., D, D); NaN where tangent."""
+        self.check_points(x)
+        N = self._stack(x.reshape(-1, self.ambient_dim).to(torch.float64))[1]
+        known = N.isfinite().flatten(-2).all(-1)[:, None, None]
+        Q, R = torch.linalg.qr(torch.where(known, N, 0.0), mode="complete")
+        least = R.diagonal(dim1=-2, dim2=-1).abs()
+        crossing = (least > 1e-6).all(-1)[:, None, None]
+        Q = torch.where(known & crossing, Q, math.nan)
+        return Q.reshape(*x.shape, self.ambient_dim).to(x.dtype)
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """Orthonormal basis of what the tangent spaces share; NaN where the sets are tangent."""
+        return self._frame(x)[..., self.ambient_dim - self.dim :]
+
+    def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
+        """Orthonormal basis of the sum of the normal spaces; NaN where the sets are tangent."""
+        return self._frame(x)[..., : self.ambient_dim - self.dim]
+
+    # -- what is known of it ----------------------------------------------------------------------
+    # properties: a part that is loaded gets its state after its place here
+
+    @property
+    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The largest of the parts."""
+        return max(M.scale for M in self.listed())
+
+    @property
+    def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Normal bundles of orientable sets are orientable, hence that of the intersection."""
+        return True if self.dim <= 1 or all(M.orientable for M in self.listed()) else None
+
+    @cached_property
+    def _pieces(self) -> tuple[int, float, float] | None:
+        """Number of components, H^d and its error, in dimensions 0 and 1; None where not found."""
+        if self.dim == 0:
+            return self.found.shape[0], float(self.found.shape[0]), 0.0
+        if self.dim > 1:
+            return None
+        with torch.no_grad():
+            curves = trace(self, self.found)
+        return None if curves is None else (curves.count, curves.length, curves.error)
+
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all parts are, or all that is found are points and closed curves."""
+        return all(M.closed for M in self.listed()) or self._pieces is not None
+
+    @property
+    def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As given; else of points or closed curves, counted; None in higher dimensions."""
+        if self._homology is not None or self._pieces is None:
+            return self._homology
+        return Homology((self._pieces[0],) * (1 + self.dim))
+
+    @property
+    def volume(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The number of points, or the length of closed curves; None in higher dimensions.
+
+        There :mod:`topogen.sampling` estimates it.
+        """
+        return None if self._pieces is None else self._pieces[1]
+
+    @property
+    def volume_error(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of `volume`: 0 for points, estimated by doubling the steps for curves."""
+        return None if self._pieces is None else self._pieces[2]
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        return f"dim={self.dim}, transversality={self.transversality:.3g}"

@@ -1,0 +1,230 @@
+"""Similar copies of a set: moved, turned, and made larger or smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...calculus import RowMap
+from ...homology import Homology
+from ..base import Manifold, Projection
+from ..locate import sampler_of
+
+
+class Moved(Manifold):
+    r"""The copy cRM + b of a set M: turned by R, c times as large, moved by b.
+
+    Volumes are those of M times :math:`c^d`; homology and orientability are those of M.
+
+    Args:
+        manifold: the set M.
+        shift: b, D numbers.
+        factor: c > 0.
+        rotation: R, an orthogonal D x D matrix; None is the identity.
+
+    Raises:
+        ValueError: a shift of the wrong length, c <= 0, or R not orthogonal.
+
+    Example:
+        >>> M = Moved(tg.Sphere(), [3.0, 0.0, 0.0], factor=2.0)
+        >>> M.project(torch.tensor([[9.0, 0.0, 0.0]])).value, round(M.volume / torch.pi, 6)
+        (tensor([[5., 0., 0.]]), 16.0)
+    """
+
+    shift: Tensor
+    rotation: Tensor | None
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        shift: Sequence[float] | Float[Tensor, " D"],
+        *,
+        factor: float = 1.0,
+        rotation: Float[Tensor, "D D"] | None = None,
+    ) -> None:
+        super().__init__()
+        D = manifold.ambient_dim
+        b = torch.as_tensor(shift, dtype=torch.float64).detach().clone()
+        if b.shape != (D,) or not bool(b.isfinite().all()):
+            raise ValueError(f"expected a shift of {D} finite numbers, got {b.tolist()}")
+        if not 0 < factor < float("inf"):
+            raise ValueError(f"expected a finite factor > 0, got factor={factor}")
+        if rotation is not None:
+            rotation = rotation.detach().to(torch.float64)
+            eye = torch.eye(D, dtype=torch.float64)
+            if rotation.shape != (D, D) or not torch.allclose(rotation @ rotation.T, eye):
+                raise ValueError(
+                    f"expected an orthogonal {D} x {D} matrix, got {rotation.tolist()}; "
+                    "take Q of its QR factors"
+                )
+        self.manifold = manifold
+        self.dim, self.ambient_dim = manifold.dim, D
+        self.factor = float(factor)
+        self.register_buffer("shift", b)
+        self.register_buffer("rotation", rotation)
+
+    def back(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """The point of M that x is a copy of: R^T (x - b) / c."""
+        self.check_points(x)
+        y = x - self.shift.to(x)
+        return (y if self.rotation is None else y @ self.rotation.to(x)) / self.factor
+
+    def _inside(self, x: Tensor) -> Tensor:
+        self.check_points(x)
+        return self.back(x.to(torch.float64))
+
+    def _turn(self, v: Tensor) -> Tensor:
+        """R v, v a row."""
+        return v if self.rotation is None else v @ self.rotation.mT.to(v)
+
+    def forth(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """The copy of y: cRy + b."""
+        return self.factor * self._turn(y) + self.shift.to(y)
+
+    def _copy(self, p: Projection, x: Tensor, tol: float | None, throw: bool) -> Projection:
+        p = Projection(
+            self.forth(p.value).to(x.dtype),
+            (self.factor * p.residual).to(x.dtype),
+            p.converged,
+            p.steps,
+        )
+        return self.settled(p, tol, throw)
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        """That of M, copied; arguments as in :meth:`Manifold.project`."""
+        inner = None if tol is None else tol / self.factor
+        p = self.manifold.project(self._inside(x), tol=inner, max_steps=max_steps)
+        return self._copy(p, x, tol, throw)
+
+    def nearest(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 200,
+        throw: bool = False,
+    ) -> Projection:
+        """That of M, copied; arguments as in :meth:`Manifold.nearest`."""
+        inner = None if tol is None else tol / self.factor
+        p = self.manifold.nearest(self._inside(x), tol=inner, max_steps=max_steps)
+        return self._copy(p, x, tol, throw)
+
+    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """That of M, times c."""
+        return (self.factor * self.manifold.residual(self._inside(x))).to(x.dtype)
+
+    def contains(
+        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+    ) -> Bool[Tensor, "*batch"]:
+        """Whether x is within `atol` of the copy."""
+        return self.manifold.contains(
+            self._inside(x),
+            (self.atol(x.dtype) if atol is None else atol) / self.factor,
+        )
+
+    def step(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
+        """That of M, copied."""
+        r, y = self.manifold.step(self._inside(x))
+        return (self.factor * r).to(x.dtype), self.forth(y).to(x.dtype)
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the copy of the region in which M is stated."""
+        return self.manifold.guard(self.back(x))
+
+    @property
+    def defining(self) -> RowMap | None:
+        """Of M, times c, where there is one: unit speed stays unit speed."""
+        F = self.manifold.defining
+        return None if F is None else lambda x: self.factor * F(self.back(x))
+
+    def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        """Those of M, times c."""
+        return self.factor * self.manifold.equations(self.back(x))
+
+    def linearize(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
+        """Those of M: c E and DE R^T."""
+        E, J = self.manifold.linearize(self.back(x))
+        return self.factor * E, self._turn(J)
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """That of M, turned."""
+        return self._turn(self.manifold.tangent_basis(self.back(x)).mT).mT
+
+    def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
+        """That of M, turned."""
+        return self._turn(self.manifold.normal_basis(self.back(x)).mT).mT
+
+    def sample_uniform(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n D"]:
+        """Points of the uniform law of M, copied.
+
+        Raises:
+            UnsupportedError: M has no sampler.
+        """
+        return self.forth(sampler_of(self.manifold)(n, generator))
+
+    def scatter(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"] | None:
+        """Points all over M, copied."""
+        x = self.manifold.scatter(n, generator)
+        return None if x is None else self.forth(x)
+
+    # properties: M may still be learned
+    @property
+    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of M, times c."""
+        return self.factor * self.manifold.scale
+
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As M."""
+        return self.manifold.closed
+
+    @property
+    def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of M."""
+        return self.manifold.homology
+
+    @property
+    def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As M."""
+        return self.manifold.orientable
+
+    @property
+    def volume(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of M, times c^d."""
+        V = self.manifold.volume
+        return None if V is None else V * self.factor**self.dim
+
+    @property
+    def volume_error(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of M, times c^d."""
+        error = self.manifold.volume_error
+        return None if error is None else error * self.factor**self.dim
+
+    @property
+    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of M, times c."""
+        tolerance = self.manifold.tolerance
+        return None if tolerance is None else self.factor * tolerance
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        turned = "" if self.rotation is None else ", rotation=..."
+        return f"shift={self.shift.tolist()}, factor={self.factor:g}{turned}"

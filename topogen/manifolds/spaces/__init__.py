@@ -1,0 +1,18 @@
+"""Reference spaces: sets known exactly, with homology, volume, uniform sampler and atlas."""
+
+from ..operations.disjoint_union import DisjointUnion as DisjointUnion
+from ..operations.product import Product as Product
+from .base import ReferenceSpace as ReferenceSpace
+from .euclidean import Euclidean as Euclidean
+from .euclidean import Interval as Interval
+from .genus import Genus as Genus
+from .klein import KleinBottle as KleinBottle
+from .klein import MobiusBand as MobiusBand
+from .knots import HopfLink as HopfLink
+from .knots import TorusKnot as TorusKnot
+from .projective import ProjectivePlane as ProjectivePlane
+from .projective import RotationGroup as RotationGroup
+from .spheres import Circle as Circle
+from .spheres import Sphere as Sphere
+from .tori import FlatTorus as FlatTorus
+from .tori import Torus as Torus

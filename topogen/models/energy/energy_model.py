@@ -1,0 +1,392 @@
+"""A law on a set, learned as an energy."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from ...distributions.energy import EnergyOn, Levels, LogZ
+from ...errors import InvalidPoints, UnsupportedError
+from ...manifolds.atlas import Atlas
+from ...manifolds.base import Manifold
+from ...manifolds.spaces.base import nearest_row
+from ...point_cloud.tensors import as_tensor, distinct
+from ..base import Learnable, Model, Stage
+from ..projected_atlas import ProjectedAtlas
+from .contrastive import contrast
+from .descent import descend
+from .mcmc_energy import ChainedEnergy, estimate_log_z, uniform_draws
+from .network import Energies
+from .objectives import MaximumLikelihood, NoiseContrast, Objective, Reference, ScoreMatching
+from .partition_function import Draws, Method, estimate
+from .reference_measure import Measure, find_measure
+
+_MAX_QUADRATURE_DIM = 3
+# where the quadrature stops, in nats, and in nodes: on a learned set a node takes a Newton solve
+_TOL = 1e-3
+_MAX_NODES = {1: 20_000, 2: 50_000, 3: 50_000}
+# draws that stand for the uniform law where there is no quadrature
+_DRAWS = 20_000
+# points that tell the components apart
+_ANCHORS = 2000
+# of a tube's draws there are fewer; chains then give the noise
+_NOISE = 10_000
+# starts of chains that are kept with the model
+_STARTS = 500
+_LEAST = 20
+
+Kind = Literal["nce", "maximum_likelihood", "score", "contrastive_divergence"]
+_KINDS: tuple[Kind, ...] = ("nce", "maximum_likelihood", "score", "contrastive_divergence")
+
+
+class ImplicitDensity(Model):
+    r"""The law :math:`p = e^{-E} / Z` on M, with E a learned function of the ambient coordinates.
+
+    E is the mean of a few small networks. Each is trained with another fold of the data held out,
+    and keeps the weights that do best there; the geometric mean of their laws is better than the
+    average of them. Objectives:
+
+    - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
+    - ``"maximum_likelihood"``: with the expectation under p by quadrature, or by uniform draws.
+    - ``"score"``: score matching on M, which must be closed.
+    - ``"contrastive_divergence"``: chains of the model against data, one network.
+
+    The last two do not see the masses of the components of M: these are set to their shares of
+    the data, by a constant on each.
+
+    With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyOn`: log Z by
+    quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is an
+    estimate, and samples come from chains; see
+    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A set that does not know its volume is
+    measured by random lines or by the tube about it, whose draws stand for its uniform law and
+    whose error `log_z_error` holds; where neither applies, a warning says why, and the law is
+    "unnormalized".
+
+    The weights are frozen but during the fit; ``model.requires_grad_()`` lets gradients of log p
+    flow into them, those of log Z included.
+
+    Args:
+        manifold: the set M; fitted first if it has not been.
+        atlas: its charts; None takes those of a reference space, else puts a
+            :class:`ProjectedAtlas` on M where d <= 3.
+        objective: see above.
+        width: units of a hidden layer of E.
+        depth: its hidden layers.
+        networks: how many networks, and folds.
+        noise_ratio: of noise to data, for "nce".
+
+    Raises:
+        ValueError: an unknown objective, or an atlas without a manifold.
+
+    Attributes:
+        constant: "nce" alone: the mean of the free constants of the networks, -log Z of each.
+        constant_error: the largest distance of one of them to -log Z by quadrature.
+        lost: share of the data that did not project onto M.
+        off: share that did, but from farther than the tolerance of M: they are read as their
+            projections in the fit, and the law gives them density 0.
+        remark: why the law is "unnormalized"; empty where it is not.
+
+    Example:
+        >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
+        >>> model = ImplicitDensity(tg.Circle())
+        >>> tg.fit(model, x).status
+        'converged'
+        >>> law = model()
+        >>> law.likelihood, law.sample((100,)).shape
+        ('exact', torch.Size([100, 2]))
+    """
+
+    manifold: Manifold
+    starts: Tensor
+    anchors: Tensor
+    offset: Tensor
+    draws: Tensor
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        atlas: Atlas | None = None,
+        objective: Kind = "nce",
+        *,
+        width: int = 32,
+        depth: int = 2,
+        networks: int = 5,
+        noise_ratio: float = 5.0,
+    ) -> None:
+        super().__init__()
+        if objective not in _KINDS:
+            raise ValueError(f"expected objective in {_KINDS}, got {objective!r}")
+        if min(width, depth, networks) < 1 or not noise_ratio > 0:
+            raise ValueError(
+                f"expected width, depth, networks >= 1 and noise_ratio > 0, got {width}, {depth}, "
+                f"{networks}, {noise_ratio}"
+            )
+        if atlas is not None and atlas.manifold is None:
+            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+        own = getattr(manifold, "atlas", None)
+        if atlas is None and own is None and manifold.dim <= _MAX_QUADRATURE_DIM:
+            atlas = ProjectedAtlas(manifold)
+        self.atlas = atlas
+        if atlas is None:
+            self.manifold = manifold
+        else:
+            # in the atlas: its state is saved once
+            object.__setattr__(self, "manifold", atlas.manifold)
+        self.objective: Kind = objective
+        self.width, self.depth, self.networks = width, depth, networks
+        self.noise_ratio = noise_ratio
+        count = 1 if objective == "contrastive_divergence" else networks
+        self.energy = Energies(count, manifold.ambient_dim, width=width, depth=depth)
+        self.energy.requires_grad_(False)
+        self.constant = self.constant_error = math.nan
+        self.lost = self.off = 0.0
+        self.remark = ""
+        self._volume: tuple[float, float, float] | None = None
+        for name in ("starts", "anchors", "offset", "draws"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self._levels: Levels | None = None
+        self._per_axis: int | None = None
+
+    def forward(self, *, temperature: float = 1.0) -> EnergyOn | ChainedEnergy:
+        r"""The law at the current energy; points off M get -inf, not an error.
+
+        Args:
+            temperature: T; the law is :math:`\propto e^{-E / T}`. Any other than 1 is not the
+                law that was learned.
+        """
+        self.require_fitted()
+        if not temperature > 0:
+            raise ValueError(f"expected temperature > 0, got {temperature}")
+
+        def log_density(x: Tensor) -> Tensor:
+            return -self._energy(x) / temperature
+
+        charts = self._charts()
+        if charts is None:
+            M, measure = self.manifold, self._measure()
+            return ChainedEnergy(M, log_density, self.starts, measure=measure, validate_args=False)
+        levels = self._levels
+        if levels is None:
+            # a loaded law has the nodes of the saved one, and so the same sampler: 3/2 c, rounded
+            # up, nodes per axis follow c
+            levels = Levels.of(charts, None if self._per_axis is None else self._per_axis * 2 // 3)
+        law = EnergyOn(
+            charts,
+            log_density,
+            tol=_TOL,
+            max_nodes=_MAX_NODES[charts.dim],
+            levels=levels,
+            validate_args=False,
+        )
+        if temperature == 1:
+            self._levels = law.levels
+        return law
+
+    def log_z(
+        self, method: Literal["quadrature"] | Method = "quadrature", *, seed: int = 0
+    ) -> LogZ:
+        r"""Log of :math:`\int_M e^{-E}\, dH^d` by one of four methods.
+
+        All but quadrature use draws: exact ones where there are charts, else those of chains.
+
+        Raises:
+            UnsupportedError: quadrature without charts.
+            SamplingError: chains raise an alarm.
+        """
+        law = self.forward()
+        if not isinstance(law, EnergyOn):
+            if method != "quadrature":
+                M, f, measure = self.manifold, law.log_density, self._measure()
+                return estimate_log_z(M, f, self.starts, method=method, seed=seed, measure=measure)
+            raise UnsupportedError(
+                f"expected dimension <= 3 for quadrature, got {self.manifold.dim}; take 'bridge'"
+            )
+        if method == "quadrature":
+            return law.log_z
+        f, levels = law.log_density, law.levels
+        generator = torch.Generator().manual_seed(seed)
+
+        def sampler(t: float, n: int) -> Draws:
+            tempered = EnergyOn(levels.atlas, lambda x: t * f(x), levels=levels, max_nodes=1)
+            return Draws(f(tempered.sample((n,), generator)), float(n))
+
+        flat = levels.log_integral(lambda x: x.new_zeros(x.shape[0]))
+        V = math.exp(flat.value)
+        return estimate(sampler, V, method, volume_error=V * flat.error)
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """The stages of an unfitted manifold, of its charts, then the energy."""
+        for part in (self.manifold, self.atlas):
+            if isinstance(part, Learnable):
+                yield from part.stages(points)
+        if not self.fitted:
+            yield Stage("energy", lambda generator: self._fit(points, generator))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The plain numbers of the fit."""
+        numbers = {k: getattr(self, k) for k in ("constant", "constant_error", "lost", "off")}
+        per_axis = None if self._levels is None else self._levels.per_axis
+        measured = {"volume": self._volume, "remark": self.remark}
+        return {**super().get_extra_state(), **numbers, **measured, "per_axis": per_axis}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        self.constant, self.constant_error = state["constant"], state["constant_error"]
+        self.lost, self.off = state["lost"], state["off"]
+        volume = state["volume"]
+        self._volume = None if volume is None else (volume[0], volume[1], volume[2])
+        self._levels, self._per_axis, self.remark = None, state["per_axis"], state["remark"]
+
+    def _energy(self, x: Tensor) -> Tensor:
+        """E, with the constant of the component that x lies on."""
+        E = self.energy(x)
+        if self.anchors.numel() == 0:
+            return E
+        return E + self.offset[nearest_row(self.anchors, x.detach().to(torch.float64))]
+
+    def _charts(self) -> Atlas | None:
+        """The charts that carry the quadrature; None above dimension 3."""
+        if self._levels is not None:
+            return self._levels.atlas
+        if self.manifold.dim > _MAX_QUADRATURE_DIM:
+            return None
+        if self.atlas is not None:
+            return self.atlas
+        return cast("Callable[[], Atlas]", self.manifold.atlas)()
+
+    def _fit(
+        self, points: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        M = self.manifold
+        x = as_tensor(points, ambient_dim=M.ambient_dim)
+        moved = M.project(x)
+        kept = moved.converged & M.guard(moved.value)
+        off = kept & ((moved.value - x).norm(dim=-1) > M.atol(x.dtype))
+        x, self.lost = moved.value[kept], float((~kept).double().mean())
+        self.off = float(off.double().mean())
+        if distinct(x).shape[0] < _LEAST:
+            raise InvalidPoints(
+                f"expected at least {_LEAST} different points on the manifold, got "
+                f"{distinct(x).shape[0]} that project onto it; give more points"
+            )
+        self.starts = x[torch.randperm(x.shape[0], generator=generator)[:_STARTS]]
+        charts = self._charts()
+        self._levels = None if charts is None else Levels.of(charts)
+        yield {"points": x.shape[0], "lost": self.lost, "off": self.off}
+        noise = None
+        if charts is None and M.volume is None:
+            noise = self._look_for_measure(x, generator)
+        E = self.energy.requires_grad_(True)
+        E.precision(torch.float64)
+        E.start(x, generator)
+        if self.objective == "contrastive_divergence":
+            done = yield from contrast(E, x, M, generator)
+        else:
+            E.precision(torch.float32)
+            objective = self._objective(x, noise, generator)
+            done = yield from descend(E, objective, generator)
+            E.precision(torch.float64)
+            if isinstance(objective, NoiseContrast):
+                self._check(objective.constant)
+        if self.objective in ("score", "contrastive_divergence"):
+            self._balance(x, generator)
+        E.requires_grad_(False)
+        self.fitted = True
+        if charts is not None:
+            log_z = self.log_z()
+            yield {"log_z": log_z.value, "log_z_error": log_z.error}
+        return done
+
+    def _measure(self) -> Measure | None:
+        """The volume and the uniform draws that the fit found."""
+        if self._volume is None:
+            return None
+        volume, error, effective = self._volume
+        return Measure(self.draws, effective, volume, error)
+
+    def _look_for_measure(self, x: Tensor, generator: torch.Generator) -> Measure | None:
+        """Draws for the fit, where there are many; others, that E is not fitted to, for log Z."""
+        self._volume, self.draws, self.remark = None, self.draws[:0], ""
+        try:
+            found = find_measure(self.manifold, x, generator)
+        except UnsupportedError as error:
+            self.remark = f"the volume of the set could not be estimated: {error}"
+            warnings.warn(
+                f"ImplicitDensity is unnormalized; {self.remark}", UserWarning, stacklevel=2
+            )
+            return None
+        noise, kept = found.halves() if found.effective >= _NOISE else (None, found)
+        self.draws, self._volume = kept.points, (kept.volume, kept.error, kept.effective)
+        return noise
+
+    def _objective(
+        self, x: Tensor, noise: Measure | None, generator: torch.Generator
+    ) -> Objective:
+        M, E = self.manifold, self.energy
+        if self.objective == "score":
+            if not M.closed:
+                raise UnsupportedError(
+                    "expected a closed set for score matching, got one with a boundary, at which "
+                    "its identity fails; take objective='nce'"
+                )
+            return ScoreMatching(E, x, M)
+        reference = self._reference(noise, generator)
+        if self.objective == "nce":
+            return NoiseContrast(E, x, reference, self.noise_ratio)
+        return MaximumLikelihood(E, x, reference)
+
+    def _reference(self, noise: Measure | None, generator: torch.Generator) -> Reference:
+        """What stands for the uniform law of M: quadrature nodes, or draws."""
+        if self._levels is not None:
+            q = self._levels.fine
+            total = q.weights.sum()
+            return Reference(q.points, (q.weights / total).log(), float(total.log()))
+        M = self.manifold
+        if noise is not None:
+            u, volume = noise.points, noise.volume
+        else:
+            u = uniform_draws(M, _DRAWS, self.starts, generator)
+            volume = M.volume or (1.0 if self._volume is None else self._volume[0])
+        share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
+        return Reference(u, share, math.log(volume))
+
+    @torch.no_grad()
+    def _check(self, constant: Tensor) -> None:
+        """Compare the free constants of the networks with quadrature."""
+        self.constant = float(constant.mean())
+        if self._levels is not None:
+            q = self._levels.fine
+            log_z = (q.weights.log() - self.energy.each(q.points)).logsumexp(-1)
+            self.constant_error = float((constant + log_z).abs().max())
+
+    @torch.no_grad()
+    def _balance(self, x: Tensor, generator: torch.Generator) -> None:
+        """Give each component of M its share of the data, by a constant in E."""
+        x = x[torch.randperm(x.shape[0], generator=generator)[:_ANCHORS]]
+        part = self.manifold.components(x)
+        # components are numbered by size; a handful of points is none of its own
+        small = part.bincount()[part] < _LEAST
+        part[small] = part[~small][nearest_row(x[~small], x[small])]
+        shares = part.bincount() / part.numel()
+        if shares.numel() == 1:
+            return
+        measure = self._measure()
+        if self._levels is None and measure is None:
+            raise UnsupportedError(
+                f"expected a connected set for objective={self.objective!r} above dimension 3, "
+                f"got {shares.numel()} components, whose masses it does not see; take 'nce'"
+            )
+        q = self._reference(measure, generator)
+        of_node = part[nearest_row(x, q.points)]
+        log_mass = q.log_share + q.log_volume - self.energy(q.points)
+        constants = [
+            float(log_mass[of_node == k].logsumexp(0)) - math.log(share)
+            for k, share in enumerate(shares.tolist())
+        ]
+        self.anchors, self.offset = x, torch.tensor(constants, dtype=torch.float64)[part]

@@ -1,0 +1,99 @@
+r"""The uniform law of a set without charts: H^d(M) with an error, and draws.
+
+Random lines (codimension 1, one equation) or the tube about M give both at once; see
+:mod:`topogen.sampling.random_lines` and :mod:`topogen.sampling.tube`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import InvalidPoints, UnsupportedError
+from ...manifolds.base import Manifold
+from ...sampling.estimate import VolumeEstimate
+from ...sampling.random_lines import Rays
+from ...sampling.tube import Tube
+
+# random lines, or ambient points near M: the nearest point of each takes a solve
+_LINES = 20_000
+_DRAWS = 10_000
+_LEAST = 500
+# above this codimension hardly a point of the region lies in the tube
+_MAX_CODIM = 6
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What stands for H^d on M.
+
+    Attributes:
+        points: uniform draws of M.
+        effective: how many independent draws they are worth.
+        volume: H^d(M).
+        error: half-width of a 95 % interval for it.
+    """
+
+    points: Float[Tensor, "N D"]
+    effective: float
+    volume: float
+    error: float
+
+    def halves(self) -> tuple[Measure, Measure]:
+        """Two sets of draws, independent of each other but for one line at the most."""
+        n = self.points.shape[0] // 2
+        half = self.effective / 2
+        return (
+            Measure(self.points[:n], half, self.volume, self.error),
+            Measure(self.points[n:], half, self.volume, self.error),
+        )
+
+
+def find_measure(M: Manifold, points: Float[Tensor, "n D"], generator: torch.Generator) -> Measure:
+    """The volume of M and uniform draws of it, by lines where they apply, else by the tube.
+
+    Args:
+        M: the set.
+        points: points near M, all over it.
+        generator: source of randomness.
+
+    Raises:
+        UnsupportedError: neither applies; the message says why.
+    """
+    try:
+        rays = Rays(M, points, generator=generator)
+    except (UnsupportedError, InvalidPoints) as error:
+        return _by_tube(M, points, generator, f"lines: {error}")
+    found = rays.cast(_LINES)
+    order = found.line.argsort(stable=True)
+    effective = float((found.hits > 0).sum())
+    return _checked(found.points[order], effective, rays.measured(found))
+
+
+def _by_tube(M: Manifold, points: Tensor, generator: torch.Generator, before: str) -> Measure:
+    codim = M.ambient_dim - M.dim
+    if codim > _MAX_CODIM:
+        raise UnsupportedError(
+            f"expected codimension <= {_MAX_CODIM} for the tube about M, got {codim}; {before}"
+        )
+    try:
+        tube = Tube(M, points=points, generator=generator)
+        found = tube.cast(_DRAWS)
+        volume = tube.measured(found)
+    except (UnsupportedError, InvalidPoints) as error:
+        raise UnsupportedError(f"{before}; tube: {error}") from None
+    w = found.weights
+    kept = torch.rand(w.shape, generator=generator, dtype=w.dtype) * w.max() < w
+    return _checked(found.points[kept], float(kept.sum()), volume)
+
+
+def _checked(points: Tensor, effective: float, volume: VolumeEstimate) -> Measure:
+    if not (effective >= _LEAST and 0 < volume.error < volume.value):
+        raise UnsupportedError(
+            f"expected a volume with an error below it and {_LEAST} draws, got {volume} and "
+            f"{effective:.0f}"
+        )
+    return Measure(points, effective, volume.value, volume.error)

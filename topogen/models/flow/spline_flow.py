@@ -1,0 +1,175 @@
+"""A law on a base space, learned as spline flows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...distributions.base import ManifoldDistribution
+from ...errors import InvalidPoints
+from ...manifolds.base import Manifold
+from ...manifolds.factors import factors_of
+from ...point_cloud.tensors import as_tensor, distinct
+from ..base import Model, Stage
+from .descent import descend
+from .triangular_maps import Flows
+
+_LEAST = 20
+
+
+class SplineLaw(ManifoldDistribution):
+    r"""The mean of the laws that K maps T_k: M -> M take to the uniform law of M.
+
+    .. math:: p(x) = \frac{1}{K\, H^d(M)} \sum_k |\det DT_k(x)|
+
+    It is normalised by construction and continuous. Samples are independent: an index k, a
+    uniform point, and the inverse of T_k. Gradients flow from log p into x and the weights.
+
+    Args:
+        manifold: M, of known volume.
+        flows: the maps.
+        validate_args: raise on points off M instead of giving them -inf.
+
+    Example:
+        >>> from topogen.manifolds.factors import factors_of
+        >>> M = tg.Circle(radius=2.0)  # T_k is the identity before a fit
+        >>> law = SplineLaw(M, Flows(factors_of(M), 3, bins=4, width=8, depth=1))
+        >>> round(law.log_prob(torch.tensor([[2.0, 0.0]])).exp().item() * M.volume, 4)
+        1.0
+    """
+
+    def __init__(
+        self, manifold: Manifold, flows: Flows, *, validate_args: bool | None = None
+    ) -> None:
+        if manifold.volume is None:
+            raise ValueError(f"expected a set of known volume, got {type(manifold).__name__}")
+        self.flows = flows
+        self.log_volume = math.log(manifold.volume)
+        super().__init__(manifold, validate_args=validate_args)
+
+    def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        return self.flows(x) - self.log_volume
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        K, d = self.flows.count, self.flows.dim
+        k = torch.randint(K, (n,), generator=generator)
+        v = torch.rand(n, d, generator=generator, dtype=torch.float64)
+        # the rows of one map beside those of the others, padded to the longest
+        place = torch.zeros_like(k)
+        for j in range(K):
+            mine = k == j
+            place[mine] = torch.arange(int(mine.sum()))
+        longest = int(place.max()) + 1 if n else 0
+        grid = torch.full((K, longest, d), 0.5, dtype=torch.float64)
+        grid[k, place] = v
+        return self.flows.inverse(grid)[k, place]
+
+
+class SplineFlow(Model):
+    r"""An exact, continuous density on a base space, learned by maximum likelihood.
+
+    M is a :class:`~topogen.Circle`, a :class:`~topogen.FlatTorus`, an
+    :class:`~topogen.Interval`, a :class:`~topogen.Sphere`, or a :class:`~topogen.Product` of
+    these: boxes, cylinders, S^1 x S^2. The law is the mean of K laws
+
+    .. math:: p_k(x) = \frac{1}{H^d(M)} \prod_{i=1}^d
+              \frac{\partial S_{k,i}}{\partial u_i}(u_i; x_{<i}),
+
+    where u are coordinates of M that preserve volume (angles; on S^2 the height and the
+    longitude) and every :math:`S_{k,i}` is an increasing map of its interval or circle: a
+    rotation and a Moebius map on a circle, then a rational-quadratic spline, all chosen by a
+    network from the coordinates before it. The network sees points of the factors as they are
+    embedded, (cos t, sin t) for a circle, and the maps become rotations towards the poles of a
+    sphere. So p is continuous everywhere: there is no cut and no pole at which it jumps.
+
+    The K networks are trained side by side, each with another fold of the data held out, and
+    keep the weights that do best there; the poles of a sphere lie elsewhere for each. The mean of
+    their laws is better than the average of them. The weights are frozen but during the fit;
+    ``model.requires_grad_()`` lets gradients of log p flow into them.
+
+    Args:
+        manifold: M.
+        bins: of every spline.
+        width: units of a hidden layer of the networks.
+        depth: their hidden layers.
+        networks: K.
+
+    Raises:
+        UnsupportedError: another set.
+        ValueError: fewer than 2 bins, or another number below 1.
+
+    Attributes:
+        lost: share of the data that did not project onto M.
+
+    References:
+        D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
+        https://arxiv.org/abs/2002.02428
+
+    Example:
+        >>> M = tg.Product(tg.Circle(), tg.Interval(0.0, 1.0))
+        >>> x = M.sample_uniform(500, torch.Generator().manual_seed(0))
+        >>> model = SplineFlow(M, networks=2)
+        >>> tg.fit(model, x).status
+        'converged'
+        >>> law = model()
+        >>> law.sample((100,)).shape, law.likelihood
+        (torch.Size([100, 3]), 'exact')
+    """
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        *,
+        bins: int = 8,
+        width: int = 32,
+        depth: int = 2,
+        networks: int = 5,
+    ) -> None:
+        super().__init__()
+        if bins < 2 or min(width, depth, networks) < 1:
+            raise ValueError(
+                f"expected bins >= 2 and width, depth, networks >= 1, got {bins}, {width}, "
+                f"{depth}, {networks}"
+            )
+        self.manifold = manifold
+        self.bins, self.width, self.depth, self.networks = bins, width, depth, networks
+        self.flows = Flows(factors_of(manifold), networks, bins=bins, width=width, depth=depth)
+        self.flows.requires_grad_(False)
+        self.lost = 0.0
+
+    def forward(self) -> SplineLaw:
+        """The law at the current weights; points off M get -inf, not an error."""
+        self.require_fitted()
+        return SplineLaw(self.manifold, self.flows, validate_args=False)
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """The one stage, of a model that is not fitted."""
+        if not self.fitted:
+            yield Stage("flow", lambda generator: self._fit(points, generator))
+
+    def _fit(
+        self, points: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        M = self.manifold
+        moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
+        x = moved.value[moved.converged]
+        self.lost = float((~moved.converged).double().mean())
+        if distinct(x).shape[0] < _LEAST:
+            raise InvalidPoints(
+                f"expected at least {_LEAST} different points on the manifold, got "
+                f"{distinct(x).shape[0]} that project onto it; give more points"
+            )
+        yield {"points": x.shape[0], "lost": self.lost}
+        flows = self.flows.requires_grad_(True)
+        try:
+            flows.start(x, generator)
+            done = yield from descend(flows, x, generator)
+        finally:
+            flows.requires_grad_(False)
+            flows.precision(torch.float64)
+        self.fitted = True
+        return done

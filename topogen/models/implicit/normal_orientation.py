@@ -1,0 +1,236 @@
+r"""Whether the normal bundle is orientable, and smooth oriented frames of it where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...errors import InvalidPoints, UnsupportedError
+from .normal_frames import SolidAngle, seifert, smooth_frames
+from .tubular_neighborhood import Geometry, cover
+
+Form = Literal["regular", "residual"]
+
+_LANDMARKS = 1500
+_NEIGHBOURS = {1: 4, 2: 10}
+# An edge whose frames match this well has a sign that counts.
+_STRONG = 0.5
+# Starts of the search for smooth frames, and the least singular values at which one will do, and
+# at which the search ends.
+_STARTS, _MARGIN, _GOOD_MARGIN = 12, 0.6, 0.8
+_FRAME_ROWS = 300
+_MAX_CODIM = 8
+# Share of strong edges that contradict the signs of a spanning tree, up to which they are noise.
+_INCONSISTENT = 2e-3
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Signs that orient the normal spaces at some feet.
+
+    Attributes:
+        rows: which feet.
+        signs: +1 or -1 for the basis N of each.
+        piece: the connected piece that each belongs to.
+        inconsistent: share of strong edges that contradict the signs.
+    """
+
+    rows: Tensor
+    signs: Tensor
+    piece: Tensor
+    inconsistent: float
+
+    @property
+    def orientable(self) -> bool:
+        """Whether the signs agree on all strong edges but a few."""
+        return self.inconsistent <= _INCONSISTENT
+
+
+def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
+    r"""Signs along a spanning tree of strong edges, and how many other edges they contradict.
+
+    The sign cocycle :math:`\mathrm{sign} \det N_i^\top N_j` over neighbours is a coboundary iff
+    the normal bundle is orientable, iff M is.
+
+    Raises:
+        InvalidPoints: too few feet, so that they have no neighbours to compare signs with.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import (
+        breadth_first_order,
+        connected_components,
+        minimum_spanning_tree,
+    )
+
+    rows = landmarks(geometry, _LANDMARKS, generator)
+    p, N = geometry.p, geometry.N[rows]
+    i, j, det = _edges(geometry, rows)
+    weight = (1 - det.abs()).clamp_min(0) + 1e-6
+    n = rows.shape[0]
+    graph = coo_array((weight.numpy(), (i.numpy(), j.numpy())), shape=(n, n)).tocsr()
+    tree = minimum_spanning_tree(graph.maximum(graph.T))
+    sign_of = {}
+    for a, b, value in zip(i.tolist(), j.tolist(), det.sign().tolist(), strict=True):
+        sign_of[a, b] = sign_of[b, a] = value
+    signs = np.zeros(n)
+    _, label = connected_components(tree, directed=False)
+    for start in np.unique(label, return_index=True)[1]:
+        order, parent = breadth_first_order(tree, start, directed=False)
+        signs[order[0]] = 1.0
+        for node in order[1:]:
+            signs[node] = signs[parent[node]] * sign_of[int(node), int(parent[node])]
+    s = torch.from_numpy(signs)
+    if N.shape[-1] == 1:
+        s = _face(p[rows], N.squeeze(-1), s, torch.from_numpy(label))
+    strong = det.abs() > _STRONG
+    wrong = strong & (s[i] * s[j] * det < 0)
+    share = float(wrong.sum()) / max(int(strong.sum()), 1)
+    return Orientation(rows, s, torch.from_numpy(label).to(torch.int64), share)
+
+
+def _edges(geometry: Geometry, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Neighbours i, j among some feet, and :math:`\det N_i^\top N_j`."""
+    from scipy.spatial import KDTree
+
+    p, N = geometry.p[rows], geometry.N[rows]
+    d = geometry.T.shape[-1]
+    K = _NEIGHBOURS.get(d, 14)
+    if rows.shape[0] <= K:
+        raise InvalidPoints(
+            f"expected points that lie along a set of dimension {d}, got points that agree on one "
+            f"at {rows.shape[0]} places only, of at least {K + 1} (a grid of integers, repeated "
+            "points, or much noise); give more different points, or another dimension"
+        )
+    near = np.asarray(KDTree(p.numpy()).query(p.numpy(), K + 1)[1])[:, 1:]
+    i = torch.arange(rows.shape[0]).repeat_interleave(K)
+    j = torch.from_numpy(near).reshape(-1)
+    return i, j, torch.linalg.det(N[i].mT @ N[j])
+
+
+def turned(geometry: Geometry, J: Float[Tensor, "n k m"], generator: torch.Generator) -> float:
+    r"""Share of strong edges i, j along which :math:`\det J N` changes its sign, J at the feet.
+
+    Somewhere between them J loses rank on the normal space. It must where the data are not
+    orientable, whatever F, however short the stretch in which it does.
+    """
+    rows = landmarks(geometry, _LANDMARKS, generator)
+    i, j, det = _edges(geometry, rows)
+    s = torch.linalg.det(J[rows] @ geometry.N[rows]).sign()
+    strong = det.abs() > _STRONG
+    wrong = strong & (s[i] * s[j] * det <= 0)
+    return float(wrong.sum()) / max(int(strong.sum()), 1)
+
+
+def landmarks(geometry: Geometry, most: int, generator: torch.Generator) -> Int[Tensor, " l"]:
+    """Evenly spread feet, at most so many: a random choice would leave gaps in a curve."""
+    apart = 0.5 * geometry.h
+    while True:
+        rows = cover(geometry.p, apart, generator)
+        if rows.shape[0] <= most:
+            return rows
+        apart = 1.3 * apart
+
+
+def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
+    """Signs of hypersurface pieces such that F has one sign between neighbouring pieces.
+
+    A piece is turned where, at the nearest pair of points, it and the pieces before it would see
+    F with different signs: there would be one more zero between them.
+    """
+    s = s.clone()
+    done = label == label[0]
+    while not bool(done.all()):
+        inside, outside = done.nonzero().squeeze(-1), (~done).nonzero().squeeze(-1)
+        distance = torch.cdist(p[inside], p[outside])
+        flat = int(distance.argmin())
+        a, b = inside[flat // len(outside)], outside[flat % len(outside)]
+        v = p[b] - p[a]
+        piece = label == label[b]
+        if float((s[a] * N[a] @ v) * (s[b] * N[b] @ v)) > 0:
+            s[piece] = -s[piece]
+        done = done | piece
+    return s
+
+
+def oriented_normals(geometry: Geometry, orientation: Orientation) -> Float[Tensor, "n m k"]:
+    """The normal bases of all feet, one column flipped where the nearest oriented one says so."""
+    from scipy.spatial import KDTree
+
+    rows = orientation.rows
+    near = np.asarray(KDTree(geometry.p[rows].numpy()).query(geometry.p.numpy())[1])
+    j = torch.from_numpy(near)
+    det = torch.linalg.det(geometry.N.mT @ geometry.N[rows][j])
+    flip = torch.where(orientation.signs[j] * det < 0, -1.0, 1.0).to(geometry.N.dtype)
+    N = geometry.N.clone()
+    N[..., 0] *= flip.unsqueeze(-1)
+    return N
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What F should measure along.
+
+    Attributes:
+        form: "regular" (along oriented normal frames) or "residual" (along all axes).
+        reason: why.
+        orientable: whether the normal spaces are.
+        A: the frames, shape (n, m, q).
+        angle: of F far from curves in R^3.
+    """
+
+    form: Form
+    reason: str
+    orientable: bool | None
+    A: Float[Tensor, "n m q"]
+    angle: SolidAngle | None = None
+
+
+def choose_frames(
+    geometry: Geometry, constraints: int | str | None, generator: torch.Generator
+) -> Frames:
+    """The frames for D - d equations where there are good ones, else the identity.
+
+    Raises:
+        UnsupportedError: the regular form is asked for, and the data are not orientable.
+    """
+    p = geometry.p
+    orientation = orient(geometry, generator)
+    share = f"{100 * orientation.inconsistent:.2f} % of the signs between normal spaces disagree"
+    identity = torch.eye(p.shape[1], dtype=p.dtype).expand(p.shape[0], -1, -1)
+    if constraints == "residual":
+        return Frames("residual", "it was asked for", orientation.orientable, identity)
+    if not orientation.orientable:
+        if constraints is not None:
+            raise UnsupportedError(
+                "expected orientable data for D - d equations of full rank: their gradients "
+                f"would be a frame of the normal bundle; {share}, so there is none; "
+                "pass constraints='residual' or leave the choice to None"
+            )
+        reason = f"the data are not orientable ({share}), and a regular zero set is"
+        return Frames("residual", reason, False, identity)
+    N, k = oriented_normals(geometry, orientation), geometry.N.shape[-1]
+    if k == 1:
+        return Frames("regular", f"the data are orientable ({share})", True, N)
+    if k > _MAX_CODIM and constraints is None:
+        reason = f"{k} equations are many to find a smooth frame for"
+        return Frames("residual", reason, True, identity)
+    pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:_FRAME_ROWS]
+    best = smooth_frames(geometry, N, orientation.rows[pick], generator)
+    for _ in range(_STARTS - 1):
+        if best.margin > _GOOD_MARGIN:
+            break
+        other = smooth_frames(geometry, N, orientation.rows[pick], generator)
+        best = max(best, other, key=lambda framing: framing.margin)
+    found = f"the best of its smooth normal frames has margin {best.margin:.2f}"
+    if best.margin < _MARGIN and constraints is None:
+        return Frames("residual", f"{found}, less than {_MARGIN}", True, identity)
+    A, angle = best.A, None
+    if N.shape[-2:] == (3, 2):
+        A, angle = seifert(geometry, A, orientation.rows, orientation.piece)
+    reason = f"the data are orientable ({share}) and {found}"
+    return Frames("regular", reason, True, A, angle)

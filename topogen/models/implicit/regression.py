@@ -1,0 +1,152 @@
+r"""What F should be near M, and the least squares that bring it there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..nn.sine import SineNetwork
+from .normal_frames import SolidAngle
+from .tubular_neighborhood import Geometry, box, cleared, nearest_feet
+
+_BOX_POINTS = 20_000
+# rows of the least squares, and their weights: each group counts by its mean
+_TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
+_TUBE, _ON, _BETWEEN, _SLOPE = 0.5, 3000.0, 30.0, 3.0
+# of the box: the foot of x jumps at the medial axis, a distance has a kink there only
+_FAR, _FAR_RESIDUAL = 0.1, 0.002
+_RIDGE = 1e-12
+# Refinements of slopes and gaps, until M is as close as that to all data. They cost little on
+# curves, where gaps are widest.
+_ROUNDS, _CLOSE = {1: 8}, 1e-4
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Targets:
+    r"""F(p + a) = A^T a on the tube around M, and A_j^T (x - p'_j) far from it.
+
+    A(p) has the columns that F should measure along: the oriented normal frame of p for k
+    equations (then F is a signed distance, and all singular values of DF on M are 1), the identity
+    for the residual form (then F = x - r(x), r the foot of x).
+    """
+
+    geometry: Geometry
+    A: Float[Tensor, "n m q"]
+    far: Tensor
+    far_value: Tensor
+    far_weight: float
+
+    @staticmethod
+    def of(
+        geometry: Geometry, A: Tensor, angle: SolidAngle | None, generator: torch.Generator
+    ) -> Targets:
+        """Targets, with the points of the box drawn once."""
+        far = box(geometry, _BOX_POINTS if angle is None else _BOX_POINTS // 4, generator)
+        j, foot, _ = nearest_feet(geometry, far)
+        value = (A[j].mT @ (far - foot).unsqueeze(-1)).squeeze(-1)
+        if angle is not None:
+            phase = angle(far).unsqueeze(-1)
+            value = (far - foot).norm(dim=-1, keepdim=True) * torch.cat(
+                [phase.cos(), phase.sin()], -1
+            )
+        return Targets(
+            geometry, A, far, value, _FAR_RESIDUAL if A.shape[-1] == A.shape[-2] else _FAR
+        )
+
+    def tube(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Points p + a, a normal to M, |a| = tau u^2, u uniform; and A^T a."""
+        g = self.geometry
+        i = torch.randint(g.p.shape[0], (n,), generator=generator)
+        direction = torch.randn(n, g.N.shape[-1], 1, generator=generator, dtype=g.p.dtype)
+        length = g.tau[i] * torch.rand(n, generator=generator, dtype=g.p.dtype).square()
+        a = (g.N[i] @ nn.functional.normalize(direction, dim=1)).squeeze(-1)
+        a = a * length.unsqueeze(-1)
+        return g.p[i] + a, (self.A[i].mT @ a.unsqueeze(-1)).squeeze(-1)
+
+    def slopes(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Feet, random directions v there, and what DF v should be: A^T times the normal part."""
+        g = self.geometry
+        i = torch.randint(g.p.shape[0], (n,), generator=generator)
+        v = torch.randn(n, g.p.shape[1], generator=generator, dtype=g.p.dtype)
+        v = nn.functional.normalize(v, dim=-1)
+        normal = g.N[i] @ (g.N[i].mT @ v.unsqueeze(-1))
+        return g.p[i], v, (self.A[i].mT @ normal).squeeze(-1)
+
+
+def solved(
+    net: SineNetwork, targets: Targets, generator: torch.Generator
+) -> Generator[dict[str, float], None, Targets]:
+    """Least squares, and again with the targets that F itself gives; yields the rms of F."""
+    yield {"loss": polish(net, targets, generator)}
+    for _ in range(_ROUNDS.get(targets.geometry.T.shape[-1], 1)):
+        targets = refined(net, targets, generator)
+        yield {"loss": polish(net, targets, generator)}
+        data = targets.geometry.p[: targets.geometry.data]
+        if float(net(data).norm(dim=-1).max()) < _CLOSE:
+            break
+    return targets
+
+
+def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
+    r"""The same targets with the tangents that F has, and with feet on its zero set.
+
+    Feet of data without noise stay where they are. Where data are sparse, what the fits around
+    them say of slopes and of the gaps is worse than what a smooth F through the data says itself;
+    where they are noisy, feet and tangents of single fits are rough, and the tube that such feet
+    leave room for is too narrow.
+    """
+    g = targets.geometry
+    k = g.N.shape[-1]
+    F, J = net.linearize(g.p)
+    U, s, Vh = torch.linalg.svd(J, full_matrices=True)
+    step = (U[..., :k].mT @ F.unsqueeze(-1)).squeeze(-1) / s[..., :k]
+    step = (Vh[..., :k, :].mT @ step.unsqueeze(-1)).squeeze(-1)
+    limit = 0.5 * g.tau.unsqueeze(-1) / step.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+    p = g.p - step * limit.clamp_max(1)
+    if g.noiseless:
+        p[: g.data] = g.p[: g.data]
+    N = Vh[..., :k, :].mT
+    A = targets.A if net.outputs > k else N @ U.mT
+    geometry = replace(g, p=p, T=Vh[..., k:, :].mT, N=N)
+    if not g.noiseless:
+        geometry, kept = cleared(geometry, generator)
+        A = A[kept]
+    return replace(targets, geometry=geometry, A=A)
+
+
+def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> float:
+    r"""The best C for the features as they are, by ridge regression; the rms of F on the feet.
+
+    The rows are F on the feet, F in the tube, DF on the feet and F in the box. The first weigh
+    most: they say where M is.
+    """
+    g = targets.geometry
+    x, y = targets.tube(_TUBE_ROWS, generator)
+    foot, v, slope = targets.slopes(_SLOPE_ROWS, generator)
+    off = torch.randperm(targets.far.shape[0], generator=generator)[:_BOX_ROWS]
+    zero = g.p.new_zeros(g.p.shape[0], net.outputs)
+    n = g.data
+    far = targets.far[off]
+    groups = (
+        (_TUBE, (x,), net.phi, y),
+        (_ON, (g.p[:n],), net.phi, zero[:n]),
+        (_BETWEEN, (g.p[n:],), net.phi, zero[n:]),
+        (_SLOPE, (foot, v), net.phi_along, slope),
+        (targets.far_weight, (far,), net.phi, targets.far_value[off]),
+    )
+    p = net.C.shape[1]
+    gram, right = g.p.new_zeros(p, p), g.p.new_zeros(p, net.outputs)
+    for weight, rows, features, values in groups:
+        share = weight / max(values.shape[0], 1)
+        for *part, value in zip(*(t.split(_CHUNK) for t in (*rows, values)), strict=True):
+            phi = features(*part)
+            gram.addmm_(phi.mT, phi, alpha=share)
+            right.addmm_(phi.mT, value, alpha=share)
+    gram += _RIDGE * gram.diagonal().mean() * torch.eye(p, dtype=gram.dtype)
+    net.C.copy_(torch.cholesky_solve(right, torch.linalg.cholesky(gram)).mT)
+    return float(net(g.p).square().sum(-1).mean().sqrt())

@@ -1,0 +1,253 @@
+r"""Feet, tangents and tubes: what the points say of M before any network is fitted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ... import calculus
+from ...errors import InvalidPoints
+from ..local_polynomials import LocalPolynomials
+
+# Directions in which the points spread less than this (rms, in units of the whole) are constants:
+# they become exact linear equations.
+_FLAT = 3e-4
+# the tube reaches this share of the way to the medial axis
+TUBE = 0.6
+_REACH_SAMPLE = 1500
+_NEIGHBOURS = {1: 12, 2: 24}
+# feet of data, and feet between them; fewer where each costs more
+_MANY = 8
+_FEET = {1: (8000, 2000), 2: (8000, 4000)}
+_LEAST_FEET = 10
+_BOX_MARGIN = 0.15
+_ROWS = 2048
+# feet farther from the median of their neighbours, in units of the spacing, are dropped
+_ASTRAY = 0.3
+# rms distance of so many of the data to their local fits up to which all are taken as they are
+_CLOSEST, _NOISELESS = 0.95, 2e-3
+
+
+@dataclass(frozen=True)
+class Frame:
+    r"""A similarity and a rotation: x = centre + unit (V z + W l), l = 0 on M."""
+
+    centre: Float[Tensor, " D"]
+    unit: float
+    V: Float[Tensor, "D m"]
+    W: Float[Tensor, "D l"]
+
+    def inner(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        """The coordinates z."""
+        return (x - self.centre) @ self.V / self.unit
+
+
+def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
+    """Centre, rms radius, and principal axes, parted into those that vary and those that do not.
+
+    As many of the last axes are held constant as leave the rms of what they drop below 3e-4 of the
+    rms radius; never so many that fewer than `dim` + 1 are left.
+    """
+    centre = x.mean(0)
+    unit = float((x - centre).square().sum(-1).mean().sqrt())
+    D = x.shape[-1]
+    values, axes = torch.linalg.eigh((x - centre).mT @ (x - centre) / (unit**2 * x.shape[0]))
+    values, axes = values.flip(-1).clamp_min(0), axes.flip(-1)
+    dropped = values.flip(-1).cumsum(-1).flip(-1).sqrt()  # rms of axes j, j + 1, ...
+    kept = max(int((dropped > _FLAT).sum()), dim + 1)
+    if kept == D:  # nothing to cut: the axes of the points themselves
+        axes = torch.eye(D, dtype=x.dtype)
+    return Frame(centre, unit, axes[:, :kept].contiguous(), axes[:, kept:].contiguous())
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Points of M near the data, in inner coordinates, with what a tube around them needs.
+
+    Attributes:
+        p: feet on M.
+        T: tangent bases.
+        N: normal bases.
+        tau: radii of the tube, a share of the reach near p.
+        h: how far apart the data lie near p.
+        data: so many rows, the first ones, are feet of data; the others fill the gaps.
+        noise: rms distance of the data to their feet, but for the farthest twentieth.
+    """
+
+    p: Float[Tensor, "n m"]
+    T: Float[Tensor, "n m d"]
+    N: Float[Tensor, "n m k"]
+    tau: Float[Tensor, " n"]
+    h: Float[Tensor, " n"]
+    data: int
+    noise: float
+
+    @property
+    def spacing(self) -> Float[Tensor, " n"]:
+        """How far apart the feet lie near p: less than the data, whose gaps they fill."""
+        return (self.p - self.p[_nearest(self.p, self.T.shape[-1])[:, -1]]).norm(dim=-1)
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether the data are so close to their local fits that they are feet as they are."""
+        return self.noise < _NOISELESS
+
+    def extrapolation(self) -> float:
+        r"""How far M may be off in gaps of the data: :math:`\max_p r (h/r)^4 / 64`, r the reach.
+
+        Cubic terms are seen by data h apart, so the next ones are what is left; 99.9 %.
+        """
+        reach = self.tau / TUBE
+        return float((reach * (self.h / reach) ** 4).quantile(0.999)) / 64
+
+
+def local_geometry(
+    local: LocalPolynomials, z: Float[Tensor, "n m"], generator: torch.Generator
+) -> Geometry:
+    """Feet of the data and of points between them on a set that was fitted to them.
+
+    The points between are drawn next to data in proportion to the free space around these, so that
+    uneven data get an even set of feet.
+
+    Raises:
+        InvalidPoints: hardly a point has a foot.
+    """
+    from scipy.spatial import KDTree
+
+    n, m = z.shape
+    d = local.dim
+    K = min(_NEIGHBOURS.get(d, 40), n - 1)
+    h = torch.from_numpy(np.asarray(KDTree(z.numpy()).query(z.numpy(), K + 1)[0])[:, -1])
+    most, between = _FEET.get(d, (3500, 1500)) if m <= _MANY else (3500, 1500)
+    rows = torch.randperm(n, generator=generator)[:most]
+    z, h = z[rows], h[rows]
+    base = local.project(z)
+    good = base.converged & local.guard(base.value)
+    # in gaps of the data local fits are off, whatever the noise
+    offset = (base.value - z)[good].norm(dim=-1).sort().values
+    noise = float(offset[: math.ceil(_CLOSEST * len(offset))].square().mean().sqrt())
+    p, h = base.value[good], h[good]
+    if p.shape[0] < _LEAST_FEET:
+        raise InvalidPoints(
+            f"expected points near a set of dimension {d}, got {p.shape[0]} of {z.shape[0]} that "
+            "their neighbours agree with (a grid of integers, repeated points, or much noise); "
+            "give more different points, or another dimension"
+        )
+    T = local.tangent_basis(p)
+    # such data say better than any fit where M is
+    on = z[good] if noise < _NOISELESS else p
+    free = h.pow(d)
+    free = free.clamp_max(8 * float(free.median()))
+    i = torch.multinomial(free, between, replacement=True, generator=generator)
+    s = torch.randn(between, d, 1, generator=generator, dtype=z.dtype)
+    s = 0.6 * s * (h[i] / math.sqrt(d))[:, None, None]
+    filled = local.project(p[i] + (T[i] @ s).squeeze(-1))
+    kept = filled.converged & local.guard(filled.value)
+    more = filled.value[kept]
+    p, h = torch.cat([on, more]), torch.cat([h, h[i][kept]])
+    T = torch.cat([T, local.tangent_basis(more)])
+    N = calculus.complement(T)
+    unknown = torch.full_like(h, math.nan)
+    return cleared(Geometry(p, T, N, unknown, h, on.shape[0], noise), generator)[0]
+
+
+def cleared(geometry: Geometry, generator: torch.Generator) -> tuple[Geometry, Bool[Tensor, " n"]]:
+    """Without the feet that their neighbours contradict, tubes measured; and which are kept.
+
+    The tube is a share of the least reach over the neighbours of a foot: it must not touch itself
+    next door either.
+    """
+    g, d = geometry, geometry.T.shape[-1]
+    near = _nearest(g.p, d)
+    kept = _agreeing(g, near)
+    kept[: g.data] |= g.noiseless
+    p, T, N, h = (t[kept] for t in (g.p, g.T, g.N, g.h))
+    reach = _local_reach(p, T, h, generator)
+    near = near if bool(kept.all()) else _nearest(p, d)
+    tau = TUBE * reach[near].amin(-1).clamp_max(1.0)
+    return Geometry(p, T, N, tau, h, int(kept[: g.data].sum()), g.noise), kept
+
+
+def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
+    """Each row, and its nearest ones: more of them on a set of higher dimension."""
+    from scipy.spatial import KDTree
+
+    K = min(_NEIGHBOURS.get(dim, 40) + 1, p.shape[0])
+    return torch.from_numpy(np.asarray(KDTree(p.numpy()).query(p.numpy(), K)[1]))
+
+
+def _agreeing(geometry: Geometry, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
+    r"""Feet p with :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j.
+
+    A projection that went astray leaves a foot far beside the sheet of all others.
+    """
+    p, N = geometry.p, geometry.N
+    offset = []
+    for x, j in zip(p.split(_ROWS), near.split(_ROWS), strict=True):
+        chord = x.unsqueeze(1) - p[j[:, 1:]]
+        normal = (N[j[:, 1:]].mT @ chord.unsqueeze(-1)).squeeze(-1)
+        offset.append(normal.norm(dim=-1).median(-1).values)
+    return torch.cat(offset) <= _ASTRAY * geometry.h
+
+
+def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) -> Tensor:
+    r"""min_j |p_j - p_i|^2 / (2 |P_N (p_j - p_i)|) over random j farther than 2 h_i.
+
+    Federer, 1959, "Curvature measures" (https://doi.org/10.2307/1993504), Theorem 4.18.
+    """
+    n = p.shape[0]
+    j = torch.randperm(n, generator=generator)[:_REACH_SAMPLE]
+    q = p[j]
+    reach = []
+    for rows in torch.arange(n).split(_ROWS):
+        x, Q = p[rows], T[rows]
+        square = x.square().sum(-1, keepdim=True) - 2 * x @ q.mT + q.square().sum(-1)
+        normal = square.clone()
+        for t in Q.unbind(-1):
+            normal -= (t @ q.mT - (t * x).sum(-1, keepdim=True)).square()
+        normal = normal.clamp_min(0).sqrt()
+        ratio = square / (2 * normal).clamp_min(1e-12)
+        ratio = torch.where(square > 4 * h[rows].square().unsqueeze(-1), ratio, torch.inf)
+        reach.append(ratio.amin(-1))
+    return torch.cat(reach)
+
+
+def box(geometry: Geometry, n: int, generator: torch.Generator) -> Tensor:
+    """Uniform points of the bounding box and 15 % more."""
+    low, high = geometry.p.amin(0), geometry.p.amax(0)
+    margin = _BOX_MARGIN * (high - low)
+    u = torch.rand(n, low.shape[0], generator=generator, dtype=low.dtype)
+    return low - margin + (high - low + 2 * margin) * u
+
+
+def nearest_feet(geometry: Geometry, x: Tensor) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
+    """Index of the nearest foot, the point below x in its tangent plane, and its distance."""
+    from scipy.spatial import KDTree
+
+    distance, found = KDTree(geometry.p.numpy()).query(x.numpy())
+    j = torch.from_numpy(np.asarray(found))
+    s = (geometry.T[j].mT @ (x - geometry.p[j]).unsqueeze(-1)).squeeze(-1)
+    s = s * (geometry.h[j] / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)
+    foot = geometry.p[j] + (geometry.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+    return j, foot, torch.from_numpy(np.asarray(distance))
+
+
+def cover(
+    p: Float[Tensor, "n m"], radius: Float[Tensor, " n"], generator: torch.Generator
+) -> Int[Tensor, " l"]:
+    """A greedy choice of rows such that every row lies within the radius of a chosen one."""
+    from scipy.spatial import KDTree
+
+    tree = KDTree(p.numpy())
+    covered = np.zeros(p.shape[0], dtype=bool)
+    chosen = []
+    for i in torch.randperm(p.shape[0], generator=generator).tolist():
+        if not covered[i]:
+            chosen.append(i)
+            covered[tree.query_ball_point(p[i].numpy(), float(radius[i]))] = True
+    return torch.tensor(chosen)

@@ -1,0 +1,238 @@
+r"""Laws on bases as exponential families, and their images on M."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...distributions.base import ManifoldDistribution, likelihood_of
+from ...errors import InvalidPoints, TrainingError
+from ..base import Learned
+from .bases import Base, Spectrum
+from .image_manifold import Image, require_share
+from .marginal_likelihood import Evidence
+
+# the largest bandwidth with at most so many functions, by dimension
+FUNCTIONS = {1: 49, 2: 330, 3: 150}
+_RESOLVED = 0.05  # nats of log Z; with more the law is finer than its nodes
+
+
+class BaseLaw(Learned, ABC):
+    """A law on a base B, with a density w.r.t. the volume of B, told on points of its cover.
+
+    To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
+    """
+
+    base: Base
+    log_z_error: float = 0.0
+
+    @abstractmethod
+    def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """Log density in nats w.r.t. the volume of B."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
+        """Independent points."""
+
+    @abstractmethod
+    def fit(
+        self, b: Float[Tensor, "n w"], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        """Fit to base points; yields progress records, and returns whether the fit converged."""
+
+
+class SpectralLaw(BaseLaw):
+    r"""An exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B.
+
+    The statistics phi are the functions of a :class:`Spectrum`.
+    With r the volume factor of a decoder it is :math:`e^{a \cdot \varphi} / Z` w.r.t. the area of
+    M, and uniform on M for a = 0, whatever coordinates the decoder gives M.
+
+    The log likelihood less :math:`\tfrac n2 \sum_k \lambda_k a_k^2`, :math:`\lambda_k =
+    (\sum_f c_f \mu_{kf})^s` with the eigenvalues mu of the Laplacian of each factor of B, is
+    concave; Newton finds its maximum. The scales c_f, by which p may be rougher along one factor
+    than along another, and s are those of the largest :class:`Evidence`: no point has to be held
+    out. Z is an integral by quadrature.
+
+    Args:
+        base: B, without lines.
+        bandwidth: K; by the dimension of B when None.
+        image: M, whose volume factor is r; r = 1 when None.
+
+    Attributes:
+        log_c: the logarithms of c, as fitted.
+        power: s, as fitted.
+    """
+
+    coefficients: Tensor
+    log_z: Tensor
+    top: Tensor
+
+    def __init__(
+        self, base: Base, bandwidth: int | None = None, image: Image | None = None
+    ) -> None:
+        super().__init__()
+        # not a submodule: M is kept by the flow that has this law
+        self._image = (image,)
+        if not math.isfinite(base.volume):
+            raise TrainingError(
+                f"expected a base of finite volume for a spectral law, got {base.name}; "
+                "pass density='splines'"
+            )
+        self.base = base
+        self.spectrum = _widest(base) if bandwidth is None else Spectrum(base, bandwidth)
+        self.bandwidth = self.spectrum.bandwidth
+        self.register_buffer("coefficients", torch.zeros(self.spectrum.count, dtype=torch.float64))
+        self.register_buffer("log_z", torch.tensor(math.log(base.volume), dtype=torch.float64))
+        self.log_c: tuple[float, ...] = ()
+        self.power = math.nan
+        self.register_buffer("top", torch.zeros((), dtype=torch.float64))
+
+    def energy(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """A . phi(b)."""
+        return self.spectrum.raw(b) @ self.spectrum.to_raw(self.coefficients.unsqueeze(-1))[:, 0]
+
+    def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """A . phi(b) + log r(b) - log Z."""
+        return self.energy(b) + self._log_r(b) - self.log_z
+
+    def _log_r(self, b: Tensor) -> Tensor:
+        image = self._image[0]
+        return b.new_zeros(b.shape[:-1]) if image is None else image.log_volume(b)
+
+    def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
+        """By rejection of uniform points.
+
+        Raises:
+            UnsupportedError: next to nothing is kept.
+        """
+        kept = [self.base.sample(0, generator=generator)]
+        count, tried = 0, 0
+        while count < n:
+            share = max(count, 1) / max(tried, 1) if tried else 0.3
+            m = min(65_536, int(1.2 * (n - count) / share) + 64)
+            b = self.base.sample(m, generator=generator)
+            u = torch.rand(m, generator=generator, dtype=b.dtype).to(b)
+            kept.append(b[u.log() + self.top <= self._exponent(b)])
+            count, tried = count + len(kept[-1]), tried + m
+            require_share(count, tried)
+        return torch.cat(kept)[:n]
+
+    def fit(
+        self, b: Float[Tensor, "n w"], generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        """The posterior mode at the penalty of the largest evidence.
+
+        Converged if the search for the penalty did, and the quadrature resolves p.
+
+        Raises:
+            InvalidPoints: there are none.
+            TrainingError: the evidence is not finite.
+        """
+        if not len(b):
+            raise InvalidPoints("expected base points, got none; look for points that are off M")
+        mean = torch.cat([self.spectrum(part) for part in b.split(4096)]).mean(0)
+        nodes, w = self.base.nodes(max(2 * self.bandwidth, 12 if self.base.dim < 3 else 6))
+        r = self._log_r(nodes)
+        w = w * (r - r.max()).exp()
+        mu = self.spectrum.eigenvalues.to(mean)
+        live = mu.sum(1) > 0
+        phi = self.spectrum(nodes)[:, live]
+        evidence = Evidence(phi, w / w.sum(), mean[live], mu[live], len(b), self.base.dim)
+        choice = evidence.largest()
+        self.coefficients = torch.zeros_like(self.coefficients)
+        self.coefficients[live] = choice.a
+        self.log_c, self.power = choice.log_c, choice.s
+        self._normalise()
+        self.fitted = True
+        for loss in choice.losses:
+            yield {"loss": loss}
+        yield {"loss": -choice.evidence, "power": choice.s, "tried": choice.tried}
+        return choice.converged and self.log_z_error < _RESOLVED
+
+    def spread(self) -> None:
+        """The uniform law, a = 0."""
+        self.coefficients = torch.zeros_like(self.coefficients)
+        self._normalise()
+        self.fitted = True
+
+    def _normalise(self) -> None:
+        """Z, and the largest energy."""
+        found = self.base.integrate_exp(self._exponent, 3 * self.bandwidth)
+        nodes, energy = found.nodes, found.values
+        self.log_z, self.log_z_error = found.log_value, found.error
+        # the largest node, and the ascent from the best of them
+        b = nodes[energy.topk(min(64, len(nodes))).indices].clone()
+        step = 0.3 / (1 + self.bandwidth)
+        for _ in range(40):
+            b = b.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self._exponent(b).sum(), b)
+            E = self.base.frame(b.detach())
+            v = (E @ (E.mT @ slope.unsqueeze(-1))).squeeze(-1)
+            moved = self.base.move(b.detach(), step * v / (1e-9 + v.norm(dim=-1, keepdim=True)))
+            better = self._exponent(moved) > self._exponent(b.detach())
+            b = torch.where(better.unsqueeze(-1), moved, b.detach())
+            step = step if bool(better.any()) else step / 2
+        self.top = torch.maximum(energy.max(), self._exponent(b).max()).detach() + 1e-3
+
+    def _exponent(self, b: Tensor) -> Tensor:
+        return self.energy(b) + self._log_r(b)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Plain data kept beside the buffers."""
+        names = ("fitted", "log_z_error", "log_c", "power")
+        return {name: getattr(self, name) for name in names}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        super().set_extra_state(state)
+        self.log_z_error = state["log_z_error"]
+        self.log_c, self.power = tuple(state.get("log_c", ())), state.get("power", math.nan)
+
+
+def _widest(base: Base) -> Spectrum:
+    """The spectrum of the largest bandwidth that has not too many functions."""
+    widest = Spectrum(base, 2)
+    for bandwidth in range(3, 25):
+        wider = Spectrum(base, bandwidth)
+        if wider.count > FUNCTIONS.get(base.dim, 200):
+            break
+        widest = wider
+    return widest
+
+
+class ImageLaw(ManifoldDistribution):
+    r"""The image under g of a law on the base, w.r.t. the area of M.
+
+    .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J - d \log u, \qquad x = c + u\,
+              g(b).
+
+    Args:
+        image: M.
+        law: p_B.
+    """
+
+    def __init__(self, image: Image, law: BaseLaw, *, validate_args: bool | None = None) -> None:
+        self.image, self.law = image, law
+        super().__init__(
+            image,
+            likelihood=likelihood_of(law.log_z_error),
+            log_z_error=law.log_z_error,
+            validate_args=validate_args,
+        )
+
+    def log_prob_at(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+        """Log p at the points of M with these base points."""
+        return self.law.log_prob(b) - self.image.log_volume(b)
+
+    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        return self.log_prob_at(self.image.encode(x).b).reshape(x.shape[:-1])
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        return self.image.decode(self.law.sample(n, generator))

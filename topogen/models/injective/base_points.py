@@ -1,0 +1,362 @@
+r"""First base points of a cloud: a point of the cover of B for every point, of the right degree.
+
+Circle factors come from persistent cohomology, by harmonic representatives; the sphere from a
+discrete conformal map; other factors from the lowest eigenfunctions that the circles leave.
+Quotients are seeded on a double cover of the neighbour graph, where the group acts by sigma.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import TrainingError
+from .bases import Base
+from .bases.harmonic_factors import Factor, Line, Round, Segment
+from .conjugate_coordinate import conjugate, one_sheet
+from .integral_classes import harmonic_angles, landmarks, strongest_classes
+from .neighbor_graph import Graph, lowest, solve
+
+WAVES = {1: 24, 2: 5}  # of one circle, of each of two: functions of the angles alone
+CAP = 0.22  # radius of the polar caps, in distances between the poles
+# a point whose weights add up to less than this share of the largest sum has no neighbours
+_ALONE = 1e-100
+
+
+@dataclass(frozen=True, eq=False)
+class Seed:
+    """Points of the cover of B, one per point of the cloud, and how they were found.
+
+    Attributes:
+        points: shape (n, w).
+        ratios: death / birth of the classes of degree 1 that were looked at.
+        bad: share of edges that the landmarks are too coarse for.
+    """
+
+    points: np.ndarray
+    ratios: np.ndarray
+    bad: float
+
+
+def seed(base: Base, graph: Graph, *, count: int, remap: bool) -> Seed:
+    """First base points.
+
+    Args:
+        base: B.
+        graph: of the cloud.
+        count: number of landmarks for the persistent cohomology.
+        remap: exchange each coordinate for the share of the area below it.
+
+    Raises:
+        TrainingError: the cloud does not have the loops of B, or there is no recipe for B.
+    """
+    factors, order = base.factors, len(base.group)
+    circles = [f for f in factors if f == Round(1)]
+    others = [f for f in factors if f != Round(1)]
+    if order > 2:
+        raise TrainingError(
+            f"expected a base with at most 2 sheets for a seed, got {order}; pass `seed`"
+        )
+    if not others:
+        return _torus(base, graph, count, remap)
+    if len(others) == 1 and isinstance(others[0], Round) and not circles:
+        if others[0].n == 2:
+            return _sphere(base, graph, count, remap)
+        return _harmonic_sphere(base, graph, count)
+    if len(circles) == 1 and others == [Segment()]:
+        return _band(base, graph, count, remap)
+    if order == 1:
+        return _product(base, graph, count, remap)
+    raise TrainingError(f"expected a base with a known seed, got {base.name}; pass `seed`")
+
+
+def _turned(angles: np.ndarray) -> np.ndarray:
+    """(cos, sin) of each column side by side."""
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(len(angles), -1)
+
+
+def _by_rank(values: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """The share of the area below each value, in (0, 1)."""
+    order = np.argsort(values, kind="stable")
+    share = np.empty(len(values))
+    share[order] = np.cumsum(area[order]) - area[order] / 2
+    return share / area.sum()
+
+
+def _circular_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The angle half-way from a to b the short way."""
+    return a + 0.5 * np.angle(np.exp(1j * (b - a)))
+
+
+def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+    """Harmonic angles; over a double cover those in which sigma is a shift or a reflection."""
+    k, n = base.dim, graph.n
+    if len(base.group) == 1:
+        found = strongest_classes(graph, landmarks(graph, count), k)
+        angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
+        if remap:
+            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
+        return Seed(_turned(angles), found.ratios, found.undefined(graph.i, graph.j))
+    # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or kept
+    gamma = base.group[1].diagonal().reshape(k, 2).tolist()
+    shifted = [g == [-1, -1] for g in gamma]
+    reflected = [g == [1, -1] for g in gamma]
+    if not all(a or b or g == [1, 1] for a, b, g in zip(shifted, reflected, gamma, strict=True)):
+        raise TrainingError(f"expected a base with a known seed, got {base.name}; pass `seed`")
+    cover = _connected(graph.cover(graph.sign), base)
+    found = strongest_classes(cover, landmarks(cover, 2 * count), k)
+    angles, eta = harmonic_angles(cover, found.along(cover.i, cover.j))
+    U = _eigenbasis(eta, cover, reflected)
+    angles = angles @ U.T
+    up, down = angles[:n], angles[n:]
+    columns = []
+    for c in range(k):
+        if reflected[c]:
+            # s(sigma x) = c - s(x) becomes -s(x)
+            half = np.angle(np.exp(1j * (up[:, c] + down[:, c])).mean()) / 2
+            s = _circular_mean(up[:, c] - half, -(down[:, c] - half))
+            if remap:
+                t = np.concatenate([s, -s]) % (2 * math.pi)
+                s = 2 * math.pi * _by_rank(t, cover.area)[:n]
+        else:
+            shift = math.pi if shifted[c] else 0.0
+            s = _turn(up[:, c], down[:, c], shift, base)
+            if remap:
+                t = np.concatenate([s, s + shift]) % (2 * math.pi)
+                s = 2 * math.pi * _by_rank(t, cover.area)[:n]
+        columns.append(s)
+    bad = found.undefined(cover.i, cover.j)
+    return Seed(_turned(np.stack(columns, axis=1)), found.ratios, bad)
+
+
+def _turn(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> np.ndarray:
+    """The mean of an angle and of the angle on the other sheet, less the shift between them.
+
+    Raises:
+        TrainingError: the angle on the other sheet is not turned by `shift`.
+    """
+    measured = np.angle(np.exp(1j * (down - up)).mean())
+    if abs(np.angle(np.exp(1j * (measured - shift)))) > 0.5:
+        raise TrainingError(
+            f"expected the double cover of the data to turn a circle by {shift:.2f}, got "
+            f"{measured:.2f}: the data do not have the base {base.name}"
+        )
+    return _circular_mean(up, down - shift)
+
+
+def _connected(cover: Graph, base: Base) -> Graph:
+    """The cover, if it is connected.
+
+    Raises:
+        TrainingError: it is two copies of the cloud.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    pieces, _ = connected_components(cover.matrix(cover.length), directed=False)
+    if pieces > 1:
+        raise TrainingError(
+            f"expected data whose double cover is connected for the base {base.name}, got "
+            f"{pieces} pieces: no loop of the data changes the sheet"
+        )
+    return cover
+
+
+def _eigenbasis(eta: np.ndarray, cover: Graph, reflected: list[bool]) -> np.ndarray:
+    """Integral combinations of the forms that sigma keeps, or reverses, in the wanted order.
+
+    Raises:
+        TrainingError: sigma does not act on the classes as the group of the base does.
+    """
+    e = eta.shape[1] // 2
+    swapped = np.concatenate([eta[:, e:], eta[:, :e]], axis=1)
+    weight = cover.weight
+    gram = (eta * weight) @ eta.T
+    A = np.linalg.solve(gram, (eta * weight) @ swapped.T).T
+    nearest = np.rint(A)
+    k = len(eta)
+    rows: dict[bool, list[np.ndarray]] = {False: [], True: []}
+    vectors = sorted(itertools.product(range(-2, 3), repeat=k), key=lambda v: sum(map(abs, v)))
+    for v in (np.array(v) for v in vectors if any(v)):
+        for flip in (False, True):
+            known = rows[flip]
+            fits = np.array_equal(v @ nearest, -v if flip else v)
+            if fits and np.linalg.matrix_rank(np.array([*known, v])) > len(known):
+                known.append(v)
+    picked = [rows[flip].pop(0) for flip in reflected if rows[flip]]
+    U = np.array(picked)
+    if np.abs(A - nearest).max() > 0.3 or len(U) < k or abs(round(np.linalg.det(U))) != 1:
+        raise TrainingError(
+            "expected the double cover to act on the loops as the group of the base does, got "
+            f"the matrix {np.round(A, 2).tolist()}: the data do not have this base"
+        )
+    return U
+
+
+def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+    """A discrete conformal map to S^2 from a potential between two poles; RP^2 on its cover."""
+    odd = len(base.group) == 2
+    g = _connected(graph.cover(graph.sign), base) if odd else graph
+    marks = landmarks(g, 8)
+    if odd:
+        north = int(marks.nodes[0])
+        south = int(g.sigma(np.array([north]))[0])
+    else:
+        # the farthest node from the farthest node
+        from scipy.sparse.csgraph import dijkstra
+
+        north = int(marks.distance[0].argmax())
+        reach = dijkstra(g.matrix(g.length), directed=False, indices=north)
+        south = int(reach.argmax())
+    L = g.laplacian()
+    right = np.zeros(g.n)
+    right[south], right[north] = -1.0, 1.0
+    u = solve(L, right)
+    from scipy.sparse.csgraph import dijkstra
+
+    to = dijkstra(g.matrix(g.length), directed=False, indices=[north, south])
+    caps = (to < CAP * to[0, south]).any(axis=0)
+    belt, rows = g.without(np.flatnonzero(caps))
+    found = strongest_classes(belt, landmarks(belt, count), 1)
+    theta = harmonic_angles(belt, found.along(belt.i, belt.j))[0][:, 0]
+    if odd:
+        u = (u - u[g.sigma(np.arange(g.n))]) / 2
+    # height by rank is equal-area; else the inverse stereographic projection of exp(u + i theta)
+    # so that half of the nodes lie between the latitudes +-30 degrees, as on a round sphere
+    low, high = np.quantile(u, [0.25, 0.75])
+    conformal = np.tanh((2 * u - low - high) * math.atanh(0.5) / (high - low))
+    height = 2 * _by_rank(u, g.area) - 1 if remap else conformal
+    w = np.zeros(g.n, dtype=complex)
+    w[rows] = np.sqrt(1 - height[rows] ** 2) * np.exp(1j * theta)
+    inner = np.setdiff1d(np.arange(g.n), rows)
+    for unit in (1.0, 1j):
+        values = np.real(w * np.conj(unit))
+        w[inner] += unit * solve(L, -(L @ values), fixed=rows)[inner]
+    if odd:
+        other = g.sigma(np.arange(g.n))
+        rotation = np.angle((np.conj(w[rows]) * w[other[rows]]).sum())
+        if abs(abs(rotation) - math.pi) > 0.7:
+            # the belt's angle may run the other way round on the other sheet
+            raise TrainingError(
+                "expected sigma to turn the longitude by half a turn, got "
+                f"{rotation:.2f}: the data do not have the base {base.name}"
+            )
+        w = (w - w[other]) / 2
+    p = np.stack([np.real(w), np.imag(w), height], axis=1)
+    p[inner, 2] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
+    p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300)
+    return Seed(p[: graph.n], found.ratios, found.undefined(belt.i, belt.j))
+
+
+def _harmonic_sphere(base: Base, graph: Graph, count: int) -> Seed:
+    """The n + 1 lowest (odd) eigenfunctions, normalised; right on shapes that are nearly round."""
+    n = base.dim
+    if len(base.group) == 2:
+        found = strongest_classes(graph, landmarks(graph, count), 1, prime=2)
+        sign = 1 - 2 * found.along(graph.i, graph.j)[0]
+        cover = _connected(graph.cover(sign), base)
+        u = lowest(cover, n + 1, odd=True)[: graph.n]
+        ratios, bad = found.ratios, found.undefined(graph.i, graph.j)
+    else:
+        u, ratios, bad = lowest(graph, n + 2)[:, 1:], np.empty(0), 0.0
+    u /= np.sqrt((u**2).mean(axis=0))
+    return Seed(u / np.linalg.norm(u, axis=1, keepdims=True), ratios, bad)
+
+
+def _band(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+    """An angle by cohomology, and its conjugate across the band, on the orientation cover."""
+    n, odd = graph.n, len(base.group) == 2
+    cover = graph.cover(graph.sign)
+    g = _connected(cover, base) if odd else graph
+    found = strongest_classes(g, landmarks(g, count * (1 + odd)), 1)
+    theta = harmonic_angles(g, found.along(g.i, g.j))[0][:, 0]
+    bad = found.undefined(g.i, g.j)
+    if odd:
+        t = _turn(theta[:n], theta[n:], math.pi, base)
+        theta = np.concatenate([t, t + math.pi])
+        h = conjugate(cover, theta)
+        h = (h - h[cover.sigma(np.arange(2 * n))]) / 2
+    else:
+        h = conjugate(cover, np.tile(theta, 2))[one_sheet(cover)]
+    if remap:
+        theta = 2 * math.pi * _by_rank(theta % (2 * math.pi), g.area)
+        h = 2 * _by_rank(h, g.area) - 1
+    h = h / np.abs(h).max() if odd else 2 * (h - h.min()) / (h.max() - h.min()) - 1
+    points = np.concatenate([_turned(theta[:, None]), h[:, None]], axis=1)
+    return Seed(points[:n], found.ratios, bad)
+
+
+def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+    """Circles by cohomology; the other factors from the eigenfunctions that these leave."""
+    circles = sum(f == Round(1) for f in base.factors)
+    known = [np.ones(graph.n)]
+    ratios, bad = np.empty(0), 0.0
+    turned = np.zeros((graph.n, 0))
+    if circles:
+        found = strongest_classes(graph, landmarks(graph, count), circles)
+        angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
+        ratios, bad = found.ratios, found.undefined(graph.i, graph.j)
+        if remap:
+            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
+        turned = _turned(angles)
+        # waves of one sign: m and -m span the same two
+        waves = WAVES.get(circles, 2)
+        for m in itertools.product(range(-waves, waves + 1), repeat=circles):
+            if m > (0,) * circles:
+                wave = np.exp(1j * (angles @ np.array(m)))
+                known += [np.real(wave), np.imag(wave)]
+    need = sum(f.dim + isinstance(f, Round) for f in base.factors if f != Round(1))
+    left = _left(graph, np.stack(known, axis=1), need)
+    parts, at = [], 0
+    column = 0
+    for f in base.factors:
+        if f == Round(1):
+            parts.append(turned[:, 2 * at : 2 * at + 2])
+            at += 1
+        else:
+            take = f.dim + isinstance(f, Round)
+            parts.append(_placed(left[:, column : column + take], f, graph.area))
+            column += take
+    return Seed(np.concatenate(parts, axis=1), ratios, bad)
+
+
+def _left(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
+    """The lowest eigenfunctions orthogonal to known functions, shape (n, count)."""
+    tried = lowest(graph, min(graph.n - 2, 8 * count + known.shape[1]))
+    q = np.asarray(graph.matrix(graph.weight).sum(axis=1)).ravel()[:, None]
+    alone = ~(q > _ALONE * q.max())
+    if bool(alone.any()):
+        raise TrainingError(
+            f"expected points with neighbours, got {int(alone.sum())} without any; look for "
+            "outliers and repeated points"
+        )
+    basis, _ = np.linalg.qr(np.sqrt(q) * known)
+    # each in turn, without what is known, kept where most of it is left
+    kept: list[np.ndarray] = []
+    for u in tried.T:
+        v = np.sqrt(q[:, 0]) * u
+        before = np.linalg.norm(v)
+        v = v - basis @ (basis.T @ v)
+        if np.linalg.norm(v) > 0.7 * before:
+            kept.append(v / np.sqrt(q[:, 0]))
+            if len(kept) == count:
+                return np.stack(kept, axis=1)
+    raise TrainingError(
+        f"expected {count} eigenfunctions besides those of the circles, got {len(kept)}; give "
+        "more points"
+    )
+
+
+def _placed(u: np.ndarray, factor: Factor, area: np.ndarray) -> np.ndarray:
+    """Eigenfunctions as points of a factor."""
+    if isinstance(factor, Round):
+        u = u / np.sqrt((u**2).mean(axis=0))
+        return u / np.linalg.norm(u, axis=1, keepdims=True)
+    share = _by_rank(u[:, 0], area)[:, None]
+    if isinstance(factor, Line):
+        from scipy.special import ndtri
+
+        return ndtri(share)
+    return 2 * share - 1

@@ -1,0 +1,87 @@
+r"""Coordinates of intervals, stretched so that the cloud fills them up to their ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import TrainingError
+from .bases import Base, Spectrum
+from .bases.harmonic_factors import Segment
+
+BANDWIDTH = 5
+_BINS = 48  # per dimension of the other factors
+_DEEPEST = 6  # outermost points kept of every bin
+
+
+def stretch(base: Base, b: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
+    r"""Base points with every interval coordinate h replaced by (2h - u - l) / (u - l).
+
+    u >= l are the functions of the other factors, of small bandwidth, with the least mean of u - l
+    among those with l <= h <= u on all points (of a quotient: on all their images), found by
+    linear programming. The boundary of M then follows the edge of the cloud.
+
+    Args:
+        base: B.
+        b: base points.
+    """
+    at = 0
+    for k, f in enumerate(base.factors):
+        if f == Segment():
+            b = _stretched(base, b, k, at)
+        at += f.width
+    return b
+
+
+def _stretched(base: Base, b: Tensor, k: int, at: int) -> Tensor:
+    """One interval, the k-th factor, whose coordinate is in column `at`."""
+    others = [f for i, f in enumerate(base.factors) if i != k]
+    cloud = base.orbit(b).flatten(0, 1)
+    h, rest = cloud[:, at], torch.cat([cloud[:, :at], cloud[:, at + 1 :]], 1)
+    if not others:
+        low, high = h.min(), h.max()
+        b = b.clone()
+        b[:, at] = (2 * b[:, at] - high - low) / (high - low)
+        return b
+    spectrum = Spectrum(Base(others, name="rest"), BANDWIDTH)
+    top = _envelope(spectrum, rest, h)
+    bottom = -_envelope(spectrum, rest, -h)
+    phi = spectrum(torch.cat([b[:, :at], b[:, at + 1 :]], 1))
+    u, low = phi @ top, phi @ bottom
+    moved = b.clone()
+    moved[:, at] = ((2 * b[:, at] - u - low) / (u - low)).clamp(-1, 1)
+    return moved
+
+
+def _envelope(spectrum: Spectrum, rest: Tensor, h: Tensor) -> Tensor:
+    """Coefficients of the function of least mean that is >= h on all points."""
+    from scipy.optimize import linprog
+
+    outer = _outermost(rest, h)
+    phi = spectrum(rest[outer])
+    mean = spectrum(rest).mean(0)
+    found = linprog(
+        mean.numpy(), A_ub=-phi.numpy(), b_ub=-h[outer].numpy(), bounds=(None, None),
+        method="highs",
+    )  # fmt: skip
+    if found.status != 0:
+        raise TrainingError(
+            f"expected an edge of the cloud by linear programming, got: {found.message}; "
+            "give more points, or another base"
+        )
+    c = torch.from_numpy(found.x)
+    # the points that were left out
+    c[0] += float((h - spectrum(rest) @ c).max().clamp_min(0))
+    return c
+
+
+def _outermost(rest: Tensor, h: Tensor) -> Tensor:
+    """Rows of the largest h in each cell of a grid on the other coordinates."""
+    cells = ((rest - rest.amin(0)) / (rest.amax(0) - rest.amin(0) + 1e-12) * _BINS).floor().long()
+    _, cell = np.unique(cells.numpy(), axis=0, return_inverse=True)
+    order = np.lexsort((-h.numpy(), cell.ravel()))
+    first = np.r_[True, np.diff(cell.ravel()[order]) > 0]
+    rank = np.arange(len(order)) - np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+    return torch.from_numpy(order[rank < _DEEPEST])

@@ -1,0 +1,120 @@
+"""Nearest points of the image of a decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ... import calculus
+from .bases.harmonic_factors import Segment
+from .decoder import Decoder
+
+LONGEST_STEP = 0.3
+
+
+@dataclass(frozen=True)
+class FootPoints:
+    """Base points of least distance.
+
+    Attributes:
+        b: on the cover, shape (n, w).
+        value: g(b), shape (n, D).
+        residual: length of the tangential part of x - g(b): how far the search is from its end.
+        converged: whether that is below the tolerance.
+        steps: Gauss-Newton steps taken.
+    """
+
+    b: Float[Tensor, "n w"]
+    value: Float[Tensor, "n D"]
+    residual: Float[Tensor, " n"]
+    converged: Bool[Tensor, " n"]
+    steps: Int[Tensor, " n"]
+
+
+def newton_direction(
+    decoder: Decoder, b: Tensor, J: Tensor, offset: Tensor, *, ends: bool = True
+) -> tuple[Tensor, Tensor]:
+    r"""The tangent vector :math:`E J^+ (x - g(b))` of the cover, and the tangential part's length.
+
+    At the end of an interval, directions that leave it are left out of J.
+    """
+    v, along = _least_squares(decoder, b, J, offset)
+    for _ in range(sum(f == Segment() for f in decoder.base.factors) * ends):
+        out = decoder.base.blocked(b, v)
+        J = torch.where(out.unsqueeze(-2), 0.0, J)
+        v, along = _least_squares(decoder, b, J, offset)
+    return v, along
+
+
+def _least_squares(
+    decoder: Decoder, b: Tensor, J: Tensor, offset: Tensor
+) -> tuple[Tensor, Tensor]:
+    Q, diagonal = calculus.orthonormalize(J)
+    R = Q.mT @ J
+    along = (Q.mT @ offset.unsqueeze(-1)).squeeze(-1)
+    floor = 1e-12 * diagonal.amax(-1) + 1e-300
+    eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
+    v = torch.linalg.solve_triangular(
+        R + floor[..., None, None] * eye, along.unsqueeze(-1), upper=True
+    )
+    return (decoder.base.frame(b) @ v).squeeze(-1), along.norm(dim=-1)
+
+
+def foot_points(
+    decoder: Decoder,
+    x: Float[Tensor, "n D"],
+    b: Float[Tensor, "n w"],
+    *,
+    tol: float,
+    max_steps: int,
+    ends: bool = True,
+) -> FootPoints:
+    r"""The b next to given ones at which :math:`|x - g(b)|` is least, by damped Gauss-Newton.
+
+    A step v of :math:`\min |x - g(b) - J v|` is at most 0.3 long, and halved until the distance
+    does not grow. At the end of an interval the step that stays there is taken.
+
+    Args:
+        decoder: g.
+        x: targets.
+        b: first base points.
+        tol: tangential part at which a row stops.
+        max_steps: most steps per row.
+        ends: whether intervals end at -1 and 1; else the image is continued beyond.
+    """
+    base = decoder.base
+    b = b.clone()
+    value, J = decoder.value_and_jacobian(b)
+    residual = x.new_full((len(x),), torch.inf)
+    steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    live = torch.arange(len(x), device=x.device)
+    for k in range(max_steps + 1):
+        offset = x[live] - value[live]
+        direction, residual[live] = newton_direction(decoder, b[live], J, offset, ends=ends)
+        go = ~(residual[live] <= tol)
+        if k == max_steps or not bool(go.any()):
+            break
+        live, direction, here = live[go], direction[go], b[live[go]]
+        size = direction.norm(dim=-1, keepdim=True)
+        direction = direction * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))
+        moved = base.move(here, direction, ends=ends)
+        rounding = 8 * torch.finfo(x.dtype).eps * x[live].norm(dim=-1)
+        limit = offset[go].norm(dim=-1) + rounding
+        trial, slope = decoder.value_and_jacobian(moved)
+        worse = (x[live] - trial).norm(dim=-1) > limit
+        fraction = 1.0
+        while bool(worse.any()) and fraction > 2**-8:
+            fraction /= 2
+            moved[worse] = base.move(here[worse], fraction * direction[worse], ends=ends)
+            trial[worse], slope[worse] = decoder.value_and_jacobian(moved[worse])
+            worse = (x[live] - trial).norm(dim=-1) > limit
+        steps[live] += 1
+        still = ~worse
+        b[live[still]], value[live[still]] = moved[still], trial[still]
+        live, J = live[still], slope[still]
+        if not len(live):
+            break
+    return FootPoints(b, value, residual, residual <= tol, steps)

@@ -1,0 +1,380 @@
+"""A set learned from points without gradient training: blended local polynomial graphs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import calculus
+from ..errors import InvalidPoints
+from ..manifolds.base import Manifold, Projection, iterate
+from ..manifolds.locate import arrived
+from ..manifolds.monomials import monomial_count, monomials, monomials_along
+from ..point_cloud.tensors import as_array, distinct
+from .base import Learned, Stage
+from .boundary import Edges
+from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
+from .rims import find_edges
+
+# Its weight reaches this much farther than the points its graph is fitted to: a random sample has
+# holes larger than its spacing, and M has none there.
+_REACH = 1.25
+# x belongs to the guarded region when the blending weights of all landmarks add up to this much.
+_MIN_WEIGHT = 0.05
+# Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
+_MIN_TOLERANCE = 1e-3
+_CHEBYSHEV_STEPS, _SMALL = 4, 0.1
+_TANGENT_ROUNDS = 10
+# the last round still gains a factor of about 20
+_TANGENT_TOLERANCE = 1e-6
+# rows handled at a time: few enough that what is gathered for them stays in the cache
+_ENTRIES, _MAX_ROWS = 32_768, 4096
+
+
+class LocalPolynomials(Manifold, Learned):
+    r"""A d-dimensional set learned as a blend of local polynomial graphs.
+
+    Around landmarks :math:`c_k` with tangent frames :math:`T_k` and radii :math:`r_k` the data are
+    graphs :math:`x = c_k + T_k s + b_k(s / r_k)`, :math:`s = T_k^\top (x - c_k)`, with polynomials
+    :math:`b_k`. With the :math:`C^2` weights
+    :math:`w_k(x) \propto (1 - |x - c_k|^2 / (1.25\, r_k)^2)_+^3`,
+
+    .. math:: r(x) = \sum_k w_k(x) [(I - T_k T_k^\top)(x - c_k) - b_k(T_k^\top (x - c_k) / r_k)],
+              \qquad M = \{x : G(x) = (I - P(x))\, r(x) = 0\},
+
+    where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. It
+    works in any codimension and needs no orientable normal bundle. The weights have compact
+    support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded
+    region: where the weights add up to at least 0.05 before they are normalised, which holds
+    within about one neighbourhood radius of every data point; less what lies beyond edges of the
+    data, see :class:`~topogen.models.boundary.Edges`.
+
+    Neighbourhood size and polynomial degree are chosen by generalised cross-validation: noisy data
+    get wider and stiffer graphs, in every part of M those that suit the data there.
+
+    Args:
+        dim: dimension d of the set.
+        ambient_dim: dimension D of the space.
+
+    Attributes:
+        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
+            least one thousandth of the rms radius of the data, after fitting.
+        noise: root mean square distance of the data to M, after fitting.
+        closed: whether M ends nowhere: no edge of the data was found.
+        edges: the places where it ends.
+
+    Example:
+        >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
+        >>> circle = LocalPolynomials(1, 2)
+        >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
+        >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
+        >>> bool((x.norm() - 1).abs() < 1e-4)
+        True
+    """
+
+    _numbers = ("degree", "scale", "noise", "tolerance")
+    centre: Tensor
+    unit: Tensor
+    c: Tensor
+    T: Tensor
+    r: Tensor
+    b: Tensor
+    Tc: Tensor
+    near: Tensor
+
+    def __init__(self, dim: int, ambient_dim: int) -> None:
+        if not 1 <= dim < ambient_dim:
+            raise ValueError(
+                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}; "
+                "a set of full dimension has no normal directions to learn"
+            )
+        super().__init__()
+        self.dim, self.ambient_dim = dim, ambient_dim
+        self.degree = 3
+        self.noise = math.nan
+        for name in ("centre", "unit", "c", "T", "r", "b", "Tc"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.register_buffer("near", torch.empty(0, dtype=torch.int64))
+        self.edges = Edges()
+
+    # -- learning ---------------------------------------------------------------------------------
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """One closed-form stage: landmarks, local fits at several sizes, choice by error."""
+        if not self.fitted:
+            yield Stage("local graphs", lambda generator: self._fit(points, generator))
+
+    def _fit(
+        self, points: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        d, D = self.dim, self.ambient_dim
+        x = distinct(torch.from_numpy(as_array(points, ambient_dim=D))).numpy()
+        needed = 3 * monomial_count(d, 3) + 1
+        if x.shape[0] < needed:
+            raise InvalidPoints(
+                f"expected at least {needed} different points for local graphs of dimension {d}, "
+                f"got {x.shape[0]}; give more points"
+            )
+        centre = x.mean(axis=0)
+        unit = float(np.sqrt(((x - centre) ** 2).sum(axis=1).mean()))
+        if not unit > 1e-9 * np.abs(centre).max():
+            raise InvalidPoints(
+                "expected points that differ, got a cloud smaller than its rounding"
+            )
+        x = (x - centre) / unit
+        order = torch.randperm(x.shape[0], generator=generator).numpy()
+
+        best = yield from fit_graphs(x, order, d, allowed_sizes(d, x.shape[0]))
+        self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
+        self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
+        self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
+        self.near = overlapping(best.c, _REACH * best.r)
+        self.degree, self.scale = best.degree, unit
+        find_edges(self, torch.from_numpy(x))
+        self.fitted = True
+
+        cloud = torch.from_numpy(x * unit + centre)
+        moved = self.project(cloud)
+        distance = (moved.value - cloud).norm(dim=-1)[moved.converged]
+        converged = moved.converged.to(torch.float64).mean().item()
+        self.noise = distance.square().mean().sqrt().item()
+        self.tolerance = max(4 * distance.quantile(0.999).item(), _MIN_TOLERANCE * unit)
+        yield {"loss": self.noise, "converged": converged}
+        return converged > 0.99
+
+    # -- the set ----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether no edge of the data was found."""
+        return len(self.edges) == 0
+
+    @property
+    def guard_in_step(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether steps arrive only inside the guard: they may pass an edge."""
+        return self.closed
+
+    def project(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        r"""Iterate x <- x - G(x) until |G(x)| <= tol; arguments as in :meth:`Manifold.project`.
+
+        A point outside the guarded region starts at its foot on the nearest local graph.
+        """
+        self.require_fitted()
+        y = self._to_unit(x)
+        tol = self.solver_tolerance(tol, x.dtype)
+        result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
+        value = (result.value * self.unit + self.centre).to(x.dtype)
+        result = Projection(
+            value, (result.residual * self.unit).to(x.dtype), result.converged, result.steps
+        )
+        return result.require(tol) if throw else result
+
+    def step(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
+        """The residual at x, and x - G(x)."""
+        self.require_fitted()
+        residual, moved = self._evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
+        moved = (moved * self.unit + self.centre).reshape(x.shape)
+        return (residual * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
+
+    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        """|G(x)| in the guarded region; elsewhere the distance to the nearest landmark."""
+        return self.step(x)[0]
+
+    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the region near the data where M is stated."""
+        self.require_fitted()
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
+        inside = self._weights(y)[2] >= _MIN_WEIGHT
+        return (inside & ~self.edges.beyond(y)).reshape(x.shape[:-1])
+
+    def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
+        """Landmarks, and projections of points of the graphs about them."""
+        self.require_fitted()
+        j = torch.randint(self.c.shape[0], (n,), generator=generator)
+        u = torch.rand(n, self.dim, 1, generator=generator, dtype=torch.float64)
+        y = self.c[j] + self.r[j].unsqueeze(-1) * (self.T[j] @ (2 * u - 1)).squeeze(-1)
+        return arrived(self, torch.cat([self.c, self._foot(y, j)]) * self.unit + self.centre)
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""
+        self.require_fitted()
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
+        return self._frames(y).reshape(*x.shape, self.dim).to(x.dtype)
+
+    # -- in the units of the fit ------------------------------------------------------------------
+
+    def _frames(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
+        """Tangent bases."""
+        return torch.cat([self._tangent(part) for part in y.split(self._rows())])
+
+    def _total_weight(self, y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        """The weights of all landmarks, added up before they are normalised."""
+        return torch.cat([self._weights(part)[2] for part in y.split(self._rows())])
+
+    def _tangent(self, y: Tensor) -> Tensor:
+        index, _, _ = self._weights(y)
+        Q = self._frame(*self._blend(y, index))
+        active = torch.arange(y.shape[0], device=y.device)
+        for _ in range(_TANGENT_ROUNDS):
+            old = Q[active]
+            DGQ = self._DG(y[active], index[active], old)
+            Q = Q.index_put((active,), calculus.orthonormalize(old - DGQ)[0])
+            active = active[DGQ.square().sum((-2, -1)) > _TANGENT_TOLERANCE**2]
+            if active.numel() == 0:
+                return Q
+        # slow where the graphs disagree: there the null space is taken from the whole of DG
+        everything = torch.eye(self.ambient_dim, dtype=y.dtype).expand(active.numel(), -1, -1)
+        DG = self._DG(y[active], index[active], everything)
+        return Q.index_put((active,), torch.linalg.svd(DG)[2][..., -self.dim :, :].mT)
+
+    def _DG(self, y: Tensor, index: Tensor, V: Tensor) -> Tensor:
+        r"""(I - P) DG(y) V.
+
+        With P = Q Q^T, :math:`A Q = Q \lambda` (diagonal) and q = Q^T r it is
+        :math:`(I - P)(Dr\,V) - \sum_i (DQ_i V) q_i`, and
+        :math:`(\lambda_i - (I - P) A)\, DQ_i V = (I - P)(DA\, V)\, Q_i` up to tangents.
+        """
+        c, d, rho = self.c[index], self.dim, _REACH * self.r[index]
+        chord = y.unsqueeze(-2) - c
+        inside = (1 - chord.square().sum(-1) / rho.square()).clamp_min(0)
+        u = inside.pow(3)
+        total = u.sum(-1, keepdim=True).clamp_min(1e-300)
+        w, E = u / total, self.T.mT[index].flatten(-3, -2)
+        du = (-6 * inside.square() / rho.square()).unsqueeze(-1) * (chord @ V)
+        dw = (du - w.unsqueeze(-1) * du.sum(-2, keepdim=True)) / total.unsqueeze(-1)
+
+        r, s, phi = self._offset(y, index, w, E)
+        R, ds = self.r[index].unsqueeze(-1), (E @ V).unflatten(-2, (-1, d))
+        dphi = monomials_along(s / R, ds / R.unsqueeze(-1), self.degree)
+        w_, dw_ = w[..., None, None], dw.unsqueeze(-2)
+        dr = V - c.mT @ dw
+        dr -= E.mT @ (s.unsqueeze(-1) * dw_ + w_ * ds).flatten(-3, -2)
+        dr -= self.b[index].flatten(-3, -2).mT @ (phi.unsqueeze(-1) * dw_ + w_ * dphi).flatten(
+            -3, -2
+        )
+
+        W, dW = w.repeat_interleave(d, dim=-1).unsqueeze(-1), dw.repeat_interleave(d, dim=-2)
+        A = E.mT @ (W * E)
+        Q = self._frame(w, E)
+        values, U = torch.linalg.eigh(Q.mT @ A @ Q)
+        Q = Q @ U
+        eye = torch.eye(y.shape[-1], dtype=y.dtype)
+        normal = eye - Q @ Q.mT
+        dAQ = E.mT @ (dW.unsqueeze(-2) * (E @ Q).unsqueeze(-1)).flatten(-2)
+        # no landmark reaches y: there A is 0, and any frame is as good
+        values = torch.where(w.any(-1, keepdim=True), values, 1.0)
+        system = values[..., None, None] * eye - (normal @ A).unsqueeze(-3)
+        dAQ = (normal @ dAQ).unflatten(-1, (d, -1)).movedim(-2, -3)
+        dQ = torch.linalg.solve_ex(system, dAQ)[0]
+        q = Q.mT @ r.unsqueeze(-1)
+        return normal @ (dr - (dQ * q.unsqueeze(-1)).sum(-3))
+
+    def _rows(self) -> int:
+        return min(_MAX_ROWS, max(_ENTRIES // self.ambient_dim, 64))
+
+    def _to_unit(self, x: Tensor) -> Tensor:
+        self.check_points(x)
+        return (x.to(torch.float64) - self.centre) / self.unit
+
+    def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Landmarks whose support may hold y (padded with others), the nearest, and all weight.
+
+        |y - c_k| < r_k for a k that is not the nearest landmark j implies |c_j - c_k| < 2 r_k, so
+        `near[j]` misses none.
+        """
+        nearest = (self.c.square().sum(-1) - 2 * y @ self.c.T).argmin(-1)
+        candidates = self.near[nearest]
+        squares = (y.unsqueeze(-2) - self.c[candidates]).square().sum(-1)
+        ratio = squares / (_REACH * self.r[candidates]).square()
+        total = (1 - ratio).clamp_min(0).pow(3).sum(-1)
+        count = int((ratio < 1).sum(-1).max()) if y.shape[0] else 0
+        kept = ratio.topk(max(count, 1), dim=-1, largest=False)[1]
+        return candidates.gather(-1, kept), nearest, total
+
+    def _blend(self, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised weights w of the landmarks in `index`, and their frames, one vector a row.
+
+        All landmarks of a point are stacked, so that what follows is one small matrix product per
+        point: the rows of E, shape (n, K d, D), are the columns of the frames T_k.
+        """
+        squares = (y.unsqueeze(-2) - self.c[index]).square().sum(-1)
+        w = (1 - squares / (_REACH * self.r[index]).square()).clamp_min(0).pow(3)
+        return w / w.sum(-1, keepdim=True).clamp_min(1e-300), self.T.mT[index].flatten(-3, -2)
+
+    def _frame(self, w: Tensor, E: Tensor) -> Tensor:
+        """Q(x), whose columns span the d leading eigenvectors of A = sum_k w_k T_k T_k^T.
+
+        Chebyshev iteration from the frame of the first landmark. Neighbouring frames differ by
+        small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1] shrinks by 38
+        a step against the rest. The landmark at the start leaves no trace above 1e-8.
+        """
+        W = 2 / _SMALL * w.repeat_interleave(self.dim, dim=-1).unsqueeze(-1)
+
+        def shifted(Q: Tensor) -> Tensor:  # (2 A - 0.1) Q / 0.1, which takes [0, 0.1] to [-1, 1]
+            return E.mT @ (W * (E @ Q)) - Q
+
+        before = E[..., : self.dim, :].mT
+        Q = shifted(before)
+        for _ in range(_CHEBYSHEV_STEPS - 1):
+            before, Q = Q, 2 * shifted(Q) - before
+        return calculus.orthonormalize(Q)[0]
+
+    def _G(self, y: Tensor, index: Tensor) -> Tensor:
+        w, E = self._blend(y, index)
+        r, _, _ = self._offset(y, index, w, E)
+        Q = self._frame(w, E)
+        return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
+
+    def _offset(
+        self, y: Tensor, index: Tensor, w: Tensor, E: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """r(y), and of each landmark the coordinates s of y and their monomials."""
+        c, b = self.c[index], self.b[index]
+        s = (E @ y.unsqueeze(-1)).squeeze(-1).unflatten(-1, (-1, self.dim)) - self.Tc[index]
+        phi = monomials(s / self.r[index].unsqueeze(-1), self.degree)
+        # r = sum_k w_k (y - c_k - T_k s_k - b_k(s_k / r_k)), the weights adding up to 1
+        terms = (
+            (w, c),
+            ((w.unsqueeze(-1) * s).flatten(-2), E),
+            ((w.unsqueeze(-1) * phi).flatten(-2), b.flatten(-3, -2)),
+        )
+        r = y - sum((a.unsqueeze(-2) @ rows for a, rows in terms), y.new_zeros(())).squeeze(-2)
+        return r, s, phi
+
+    def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual at y, and y - G(y), or the foot of y where it is outside the guard."""
+        parts = []
+        for part in y.split(self._rows()):
+            index, nearest, total = self._weights(part)
+            guarded = total >= _MIN_WEIGHT
+            G = self._G(part, index)
+            far = (part - self.c[nearest]).norm(dim=-1)
+            moved = torch.where(guarded.unsqueeze(-1), part - G, self._foot(part, nearest))
+            parts.append((torch.where(guarded, G.norm(dim=-1), far), moved))
+        residual, moved = zip(*parts, strict=True)
+        return torch.cat(residual), torch.cat(moved)
+
+    def _foot(self, y: Tensor, k: Tensor) -> Tensor:
+        """The point of graph k below y, kept inside the core of that landmark."""
+        s = (self.T[k].mT @ (y - self.c[k]).unsqueeze(-1)).squeeze(-1) / self.r[k].unsqueeze(-1)
+        return self._graph(s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE)), k)
+
+    def _graph(self, s: Tensor, k: Tensor) -> Tensor:
+        """The points c + T r s + b(s) of the graphs k."""
+        flat = (self.T[k] @ (self.r[k].unsqueeze(-1) * s).unsqueeze(-1)).squeeze(-1)
+        bent = (monomials(s, self.degree).unsqueeze(-2) @ self.b[k]).squeeze(-2)
+        return self.c[k] + flat + bent

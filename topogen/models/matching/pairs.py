@@ -1,0 +1,130 @@
+"""Training examples of conditional flow matching: times, points on paths, and their velocities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .arcs import arcs_of
+from .geometry import Geometry
+from .paths import Routes
+
+Pairing = Literal["transport", "independent"]
+
+_LANDMARKS = 800
+
+
+class Examples(NamedTuple):
+    """Rows (t, x_t, Q, Q^T u): time, point of M, tangent basis there, velocity in that basis."""
+
+    t: Float[Tensor, " n"]
+    x: Float[Tensor, "n D"]
+    Q: Float[Tensor, "n D d"]
+    u: Float[Tensor, "n d"]
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[Examples]:
+        """All rows once, in random order, in batches of one size."""
+        order = torch.randperm(self.t.shape[0], generator=generator)
+        for rows in order.split(size):
+            if rows.numel() == size:
+                yield Examples(*(part[rows] for part in self))
+
+
+class Pool:
+    r"""Pairs of a base point and a data point, with paths between them on M.
+
+    Blocks of both are paired by optimal transport,
+    :math:`\min_\sigma \sum_i c(x_0^i, x_1^{\sigma(i)})` with c the squared distance: any pairing
+    keeps both laws, this one makes paths short and straight. Pairs without a path are dropped, and
+    counted in `lost`.
+
+    A. Tong et al., Improving and generalizing flow-based generative models with minibatch optimal
+    transport (2023), https://arxiv.org/abs/2302.00482.
+
+    Args:
+        geometry: of M.
+        draw: n points of the base law.
+        data: points of M.
+        pairing: "transport", or "independent".
+        block: points that are paired at once.
+        late: power by which times crowd towards 1; 1 is uniform.
+        generator: source of randomness.
+
+    Attributes:
+        tried: pairs that were made.
+        lost: pairs for which no path was found.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        draw: Callable[[int, torch.Generator], Tensor],
+        data: Float[Tensor, "n D"],
+        *,
+        pairing: Pairing,
+        block: int,
+        late: float = 1.0,
+        generator: torch.Generator,
+    ) -> None:
+        self.geometry, self.draw, self.data = geometry, draw, data
+        self.pairing: Pairing = pairing
+        self.block, self.late = block, late
+        self.arcs = arcs_of(geometry.manifold)
+        self.routes = (
+            None if self.arcs is not None else Routes(geometry, draw(_LANDMARKS, generator))
+        )
+        self.tried = self.lost = 0
+        self.ends: tuple[Tensor, Tensor] | None = None
+        self.knots: Tensor | None = None
+
+    def pair(self, count: int, generator: torch.Generator) -> None:
+        """Make `count` new pairs, up to whole blocks, and their paths."""
+        blocks = max(1, count // self.block)
+        n = blocks * self.block
+        x0 = self.draw(n, generator).to(torch.float64)
+        # every data point equally often, up to one
+        turns = -(-n // self.data.shape[0])
+        rows = [torch.randperm(self.data.shape[0], generator=generator) for _ in range(turns)]
+        x1 = self.data[torch.cat(rows)[:n]]
+        if self.pairing == "transport":
+            parts = zip(x0.split(self.block), x1.split(self.block), strict=True)
+            x1 = torch.cat([b[self._match(a, b)] for a, b in parts])
+        self.ends, self.knots = (x0, x1), None
+        if self.routes is not None:
+            self.knots, ok = self.routes.trace(x0, x1)
+            self.tried, self.lost = self.tried + n, self.lost + int((~ok).sum())
+            self.knots = self.knots[ok]
+
+    def examples(self, generator: torch.Generator) -> Examples:
+        """One example for each pair, at a new time."""
+        if self.knots is not None and self.routes is not None:
+            t = _times(self.knots.shape[0], self.late, generator)
+            x, u, ok = self.routes.at(self.knots, t)
+        elif self.arcs is not None and self.ends is not None:
+            t = _times(self.ends[0].shape[0], self.late, generator)
+            x, u, ok = self.arcs(*self.ends, t)
+            self.tried, self.lost = self.tried + ok.numel(), self.lost + int((~ok).sum())
+        else:
+            raise RuntimeError("expected pairs to take examples from; call pair() first")
+        t, x, u = t[ok], x[ok], u[ok]
+        Q = self.geometry.basis(x)
+        v = (Q.mT @ u.unsqueeze(-1)).squeeze(-1)
+        return Examples(*(part.to(torch.float32) for part in (t, x, Q, v)))
+
+    def _match(self, a: Tensor, b: Tensor) -> Tensor:
+        """The permutation of b with the least total cost."""
+        from scipy.optimize import linear_sum_assignment
+
+        cost = torch.cdist(a, b).square() if self.routes is None else self.routes.cost(a, b)
+        return torch.from_numpy(linear_sum_assignment(cost.numpy())[1])
+
+
+def _times(n: int, late: float, generator: torch.Generator) -> Float[Tensor, " n"]:
+    """Times 1 - (1 - u)^late, u one in each of n equal parts of [0, 1), in random order."""
+    u = torch.rand(n, generator=generator, dtype=torch.float64)
+    t = 1 - (1 - (torch.arange(n) + u) / n) ** late
+    return t[torch.randperm(n, generator=generator)]

@@ -1,0 +1,122 @@
+"""Charts put on one given manifold."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..manifolds.atlas import Atlas
+from ..manifolds.base import Manifold
+from ..manifolds.monge import ProjectedChart
+from ..manifolds.monge_cover import cover
+from ..point_cloud.tensors import as_tensor, distinct
+from .base import Learnable, Learned, Stage
+
+_MAX_POINTS = 10_000
+
+
+class ProjectedAtlas(Atlas, Learned):
+    r"""An atlas of Monge patches on one manifold M, their number chosen from points of M.
+
+    Around candidate centres c (farthest points of the cloud) the sheet through c is followed on
+    the neighbour graph as long as :math:`|\det(W^\top Q)| \ge 1/2`, W the tangent basis at c and Q
+    at the point; the chart is a large ellipsoid about c, in the tangent plane, that meets no point
+    beyond. A greedy set cover then picks as few charts as it can so that every point lies within
+    0.8 of the radius of one of them. All charts share M: transitions are exact, and
+    :class:`AtlasDensity` on them is an exact density.
+
+    Args:
+        manifold: the set M; learned or known.
+        charts: "auto", or how many charts to use.
+        centres: points, shape (m, D), about which charts are put first, in this order, before
+            others fill what they leave: those of a grid of circular coordinates
+            (:meth:`topogen.topology.CircularCoordinates.grid`) give charts with known overlaps.
+
+    Attributes:
+        fitted: whether the charts have been placed.
+    """
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        charts: Literal["auto"] | int = "auto",
+        *,
+        centres: Any = None,
+    ) -> None:
+        if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
+            raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
+        Learned.__init__(self)
+        self.manifold = manifold
+        self.charts = nn.ModuleList()
+        self.wanted: Literal["auto"] | int = charts
+        self.centres = (
+            None
+            if centres is None
+            else as_tensor(centres, name="centres", ambient_dim=manifold.ambient_dim)
+        )
+
+    def stages(self, points: Tensor) -> Iterator[Stage]:
+        """The stages of an unfitted manifold, then one that places the charts."""
+        if isinstance(self.manifold, Learnable):
+            yield from self.manifold.stages(points)
+        if not self.fitted:
+            yield Stage("charts", lambda generator: self._fit(points, generator))
+
+    def _fit(
+        self, points: Tensor, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, bool]:
+        M = self._M
+        x = as_tensor(points, ambient_dim=M.ambient_dim)
+        if x.shape[0] > _MAX_POINTS:
+            x = x[torch.randperm(x.shape[0], generator=generator)[:_MAX_POINTS]]
+        moved = M.project(x)
+        x = distinct(moved.value[moved.converged])
+        chosen = yield from cover(M, x, self._seeds(x), self.wanted, generator)
+        self.charts = nn.ModuleList(chosen)
+        self.fitted = True
+        return True
+
+    def _seeds(self, x: Tensor) -> list[int]:
+        """Rows of x nearest to the wanted centres, each once."""
+        if self.centres is None:
+            return []
+        nearest = torch.cdist(self.centres, x).argmin(dim=1)
+        return list(dict.fromkeys(nearest.tolist()))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Whether the atlas is fitted, and the degree of every chart's graph."""
+        degrees = [chart.degree for chart in self._patches()]
+        return {**super().get_extra_state(), "degrees": degrees}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` gave; the charts' buffers are filled afterwards."""
+        super().set_extra_state(state)
+        for chart, degree in zip(self._patches(), state["degrees"], strict=True):
+            chart.degree = int(degree)
+
+    @property
+    def _M(self) -> Manifold:
+        """The manifold, which this atlas always has."""
+        return cast("Manifold", self.manifold)
+
+    def _patches(self) -> list[ProjectedChart]:
+        return [chart for chart in self.charts if isinstance(chart, ProjectedChart)]
+
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        # the charts exist only in the file: make them before torch descends into the children
+        count = 0
+        while f"{prefix}charts.{count}.c" in state_dict:
+            count += 1
+        charts = []
+        for k in range(count):
+            c, W, a, b = (
+                torch.empty_like(state_dict[f"{prefix}charts.{k}.{name}"]) for name in "cWab"
+            )
+            charts.append(ProjectedChart(self._M, c, W, a, b, degree=0, clearance=0.0))
+        self.charts = nn.ModuleList(charts)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,163 @@
+r"""Signs that chains follow another law than the one they were given.
+
+Healthy acceptance proves nothing: from uniform starts on the sphere, at h = 0.3, L = 5, a von
+Mises-Fisher law of concentration 5 shows an acceptance of 70 % and a mean of .29 in place of .80,
+since trajectories from the far side gain momentum, outrun the reach and are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..manifolds.base import Manifold
+from .transitions import ACCEPTED, PROJECTION, Kernel
+from .warmup import MOST, SAFE
+
+if TYPE_CHECKING:
+    from .chains import Records
+
+# projection failures of a gradient kernel tell of momenta that outrun the reach; a random walk
+# is refused near the tighter bends in any case, and is suspect only where it hardly moves
+_FAILURES = 0.05
+_WALK_FAILURES = 0.95
+_REGIONS = 10
+_RHAT = 1.05
+_SIGMAS = 5.0
+_MANY_CHAINS = 32
+_LEAST = 50
+_STUCK = 1e-3
+_SLACK = 1.25
+
+
+def find_alarms(
+    M: Manifold,
+    records: Records,
+    kernel: Kernel,
+    *,
+    reach: float,
+    rhat: float,
+    exact: bool,
+    weighted: bool,
+    nan: int,
+    given: bool,
+) -> str | None:
+    """Everything suspicious, one sentence each, or None."""
+    found = [
+        _failing(records, kernel),
+        _stuck(records),
+        _too_fast(records, kernel, reach, given),
+        _drift(records),
+        _apart(M, rhat, exact, weighted),
+        None if nan == 0 else f"log_density was NaN at {nan} points, which counts as density 0",
+    ]
+    return "; ".join(text for text in found if text) or None
+
+
+def _failing(records: Records, kernel: Kernel) -> str | None:
+    """Projection failures, over all, in each tenth of the densities, along each chain."""
+    failed = (records.outcome == PROJECTION).to(torch.float64)
+    limit = _FAILURES if kernel.gradient else _WALK_FAILURES
+    advice = "shorten the step, raise inner, or start nearer to the bulk of the law"
+
+    def above(rate: Tensor, count: Tensor) -> Tensor:
+        slack = 3 * (limit * (1 - limit) / count.clamp_min(1)).sqrt()
+        return (count >= _LEAST) & (rate > limit + slack)
+
+    everywhere = failed.mean()
+    if bool(above(everywhere, torch.tensor(failed.numel(), dtype=torch.float64))):
+        return f"{float(everywhere):.1%} of the transitions failed to return to M: {advice}"
+    edges = torch.quantile(
+        _some(records.before), torch.linspace(0, 1, _REGIONS + 1, dtype=torch.float32)
+    )
+    if bool(edges[-1] > edges[0]):
+        region = torch.searchsorted(edges[1:-1], records.before.flatten())
+        count = torch.bincount(region, minlength=_REGIONS).to(torch.float64)
+        rate = torch.bincount(region, failed.flatten(), _REGIONS) / count.clamp_min(1)
+        bad = above(rate, count)
+        if bool(bad.any()):
+            return (
+                f"where the log density is about {float(edges[int(rate.argmax())]):.3g}, "
+                f"{float(rate.max()):.1%} of the transitions failed to return to M: {advice}"
+            )
+    rate = failed.mean(0)
+    count = torch.full_like(rate, failed.shape[0])
+    # among thousands of chains one exceeds 3 standard errors by chance
+    chains = int((above(rate, count) & (rate > 4 * limit)).sum())
+    if chains and kernel.gradient:
+        return (
+            f"along {chains} of {rate.numel()} chains up to {float(rate.max()):.1%} of the "
+            f"transitions failed to return to M: {advice}"
+        )
+    return None
+
+
+def _stuck(records: Records) -> str | None:
+    """Chains that never moved, though others do."""
+    accepted = (records.outcome == ACCEPTED).to(torch.float64)
+    n, chains = accepted.shape
+    never = int((accepted.sum(0) == 0).sum())
+    share = float(accepted.mean())
+    if never and chains * (1 - share) ** n < _STUCK:
+        return f"{never} of {chains} chains never moved: shorten the step"
+    if share < _STUCK or (never == chains and n >= _LEAST):
+        return f"hardly any transition was accepted ({share:.2%}): shorten the step"
+    return None
+
+
+def _too_fast(records: Records, kernel: Kernel, reach: float, given: bool) -> str | None:
+    """Momenta that take a trajectory past half the reach in one move."""
+    if not kernel.gradient:
+        return None
+    longest = float(torch.quantile(_some(records.longest), MOST))
+    if longest > _SLACK * SAFE * reach:
+        name = "the reach" if given else "the reach estimated from the starts"
+        return (
+            f"1 % of the trajectories move by {longest:.2g} or more at once, above half {name}, "
+            f"{reach:.2g}: shorten the step or raise inner"
+        )
+    return None
+
+
+def _drift(records: Records) -> str | None:
+    """Whether the law of the first half of the draws differs from that of the last half."""
+    n, chains = records.log_f.shape
+    half = n // 2
+    if half < 1 or chains < _MANY_CHAINS:
+        return None
+    for name, values in (("point", records.x), ("log density", records.log_f.unsqueeze(-1))):
+        change = values[-half:].mean(0) - values[:half].mean(0)
+        z = change.mean(0) / (change.std(0) / math.sqrt(chains)).clamp_min(1e-300)
+        if float(z.abs().max()) > _SIGMAS and float(change.mean(0).abs().max()) > 1e-9:
+            return (
+                f"the mean {name} of the chains still drifts ({float(z.abs().max()):.0f} standard "
+                "errors between the halves of the run): warm up longer"
+            )
+    return None
+
+
+def _apart(M: Manifold, rhat: float, exact: bool, weighted: bool) -> str | None:
+    """Chains that have not met, unless their starts carry the weights already."""
+    pieces = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
+    if exact:
+        return None
+    if pieces > 1 and not weighted:
+        return (
+            f"M has {pieces} components, which no chain can leave, and the starts carry no "
+            "weights: give weights, components with weights, or use replica_exchange"
+        )
+    if rhat > _RHAT:
+        return (
+            f"R-hat is {rhat:.3g}: the chains have not met; run longer, or give components of the "
+            "starts with weights, or use replica_exchange"
+        )
+    return None
+
+
+def _some(x: Tensor) -> Tensor:
+    """At most 2^20 entries of x, evenly spread."""
+    flat: Any = x.flatten()
+    return flat[:: max(1, -(-flat.numel() // 2**20))]

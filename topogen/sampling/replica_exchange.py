@@ -1,0 +1,358 @@
+r"""Replica exchange with chains in tubes about M, which pass between its components."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import calculus
+from ..errors import UnsupportedError
+from ..manifolds.base import Manifold
+from .chains import ChainResult, Plan, Ready, Records, judge, prepare
+from .constraint_steps import Frames, Mover, NormalSolver
+from .target import LogDensity, Target
+from .transitions import Kernel, State
+from .warmup import DualAveraging, Warm
+
+_WARMUP = 500
+_NARROWEST, _WIDEST = 0.25, 0.5
+_TUBE_ACCEPTANCE = 0.3
+_ROOM = 4.0
+_DIFFERENCE = 1e-4
+
+
+def replica_exchange(
+    M: Manifold,
+    log_density: LogDensity | None = None,
+    n: int = 1000,
+    *,
+    widths: Sequence[float] | None = None,
+    ambient: LogDensity | None = None,
+    tube_steps: int = 4,
+    radius: float | None = None,
+    step: float | None = None,
+    chains: int = 256,
+    start: Any = None,
+    warmup: int | None = None,
+    thin: int = 1,
+    accept: float = 0.6,
+    reach: float | None = None,
+    solver: NormalSolver | None = None,
+    throw: bool = False,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
+) -> ChainResult:
+    r"""Draw from the law of density f on M, components that no walk on M can leave included.
+
+    Beside every chain x on M (a :func:`random_walk`) run chains z_1, ..., z_K in R^D with
+
+    .. math:: \rho_i(z) \propto g(z) \exp(-u(z)^2 / 2 \sigma_i^2), \quad u = \text{residual of } M,
+
+    of widths sigma_1 < ... < sigma_K, by random walks. Neighbours exchange their places. That of x
+    with z_1 = y + N_y a, y the foot of z_1, takes x to y and z_1 to x + N_x a', a' normal of
+    variance sigma_1^2, with probability
+
+    .. math:: \min\Bigl(1, \frac{f(y)}{f(x)} \, \frac{\rho_1(x + N_x a')}{\rho_1(z_1)} \,
+              \frac{\det(I - S_{N_x a'})}{\det(I - S_{N_y a})} \,
+              e^{(|a'|^2 - |a|^2) / 2 \sigma_1^2}\Bigr),
+
+    S the shape operator, if the foot of x + N_x a' is x. Detailed balance is exact, so components
+    get their masses wherever the chains start.
+
+    The pairing of M with its tube is that of Wang and Han, "A replica exchange Markov chain Monte
+    Carlo method for disconnected implicit manifolds via tubular relaxation", 2026,
+    https://arxiv.org/abs/2604.22055; the ladder of widths and the exchange by feet are ours.
+
+    Args:
+        M: the set, as in :func:`random_walk`, like all that is not named here; `residual` and
+            `nearest` are used too.
+        log_density: log f on M; None means uniform.
+        n: draws kept of each chain.
+        widths: sigma_1, ..., sigma_K, increasing; the first well below the reach, the last about
+            half the gap between the components. None goes from a quarter of the reach to half of
+            the size of M (`scale`, or the spread of the starts).
+        ambient: log g, on R^D; None means 1. Give log_density where it makes sense off M and is
+            far from constant.
+        tube_steps: steps of each z_i for one of x.
+        radius: the z_i stay within this distance of the mean of the starts, which must hold all
+            of M; None takes four times the spread of the starts (at least `scale`) and four times
+            the last width.
+        step: step of the walk on M; None adapts it during warm-up.
+        chains: how many.
+        start: points near M; None looks for some.
+        warmup: transitions before draws are kept (500).
+        thin: transitions for one kept draw.
+        accept: mean acceptance probability to adapt to.
+        reach: of M; None estimates it.
+        solver: of the return to M.
+        throw: raise where there is an alarm.
+        generator: source of randomness.
+        seed: makes a generator.
+
+    Returns:
+        The draws on M; `swaps` holds the acceptance of exchanges, that with M first.
+
+    Raises:
+        SamplingError: `throw` is set and there is an alarm.
+        ValueError: an option, or a density, is not of the stated form.
+
+    Example:
+        >>> M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
+        >>> inner = M.first.sample_uniform(64, torch.Generator().manual_seed(0))
+        >>> result = replica_exchange(M, n=60, start=inner, chains=64, warmup=20, seed=0)
+        >>> outer = result.mean(lambda x: (x.norm(dim=-1) > 1.5).double())  # exactly 2 / 3
+        >>> bool((outer.value - 2 / 3).abs() < 4 * outer.error), bool(outer.error < 0.03)
+        (True, True)
+    """
+    plan = Plan(
+        n=n,
+        step=step,
+        chains=chains,
+        start=start,
+        warmup=_WARMUP if warmup is None else warmup,
+        thin=thin,
+        accept=accept,
+        reach=reach,
+        solver=solver or NormalSolver(),
+        throw=throw,
+        generator=generator,
+        seed=seed,
+    )
+    if tube_steps < 1:
+        raise ValueError(f"expected tube_steps >= 1, got {tube_steps}")
+    ready = prepare(M, log_density, Kernel(), plan)
+    x = ready.start.x
+    centre = x.mean(0)
+    spread = max(float((x - centre).norm(dim=-1).max()), M.scale)
+    sigma = _widths(M, widths, min(ready.reach, M.scale), spread)
+    tubes = Tubes(
+        M,
+        Target(ambient, x),
+        sigma,
+        centre,
+        _ROOM * spread + 4 * float(sigma[-1]) if radius is None else radius,
+        ready.generator,
+    )
+    exchange = Exchange(ready, tubes, tube_steps)
+    records, warm = exchange.run(plan)
+    # every component can be reached: R-hat tells whether it was
+    ready = replace(ready, start=replace(ready.start, weighted=True))
+    return judge(M, records, ready, plan, warm)
+
+
+def _widths(M: Manifold, widths: Sequence[float] | None, reach: float, spread: float) -> Tensor:
+    if widths is None:
+        low, high = _NARROWEST * reach, _WIDEST * spread
+        # neighbours overlap where the ratio is about 1 + 1 / sqrt(k)
+        ratio = 1 + 1 / math.sqrt(M.ambient_dim - M.dim)
+        count = 1 + max(1, math.ceil(math.log(max(high / low, 1.01)) / math.log(ratio)))
+        return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
+    sigma = torch.as_tensor(widths, dtype=torch.float64).reshape(-1)
+    if sigma.numel() == 0 or not bool((sigma > 0).all()) or not bool((sigma.diff() > 0).all()):
+        raise ValueError(f"expected increasing widths > 0, got {list(widths)}")
+    return sigma
+
+
+class Tubes:
+    r"""The laws :math:`\rho_i` in R^D, their walks, and the exchange of the first with M.
+
+    Arrays of chains have shape (K, chains, D), the narrowest first.
+    """
+
+    def __init__(
+        self,
+        M: Manifold,
+        ambient: Target,
+        sigma: Float[Tensor, " K"],
+        centre: Float[Tensor, " D"],
+        radius: float,
+        generator: torch.Generator | None,
+    ) -> None:
+        self.M, self.ambient, self.sigma = M, ambient, sigma
+        self.centre, self.radius, self.generator = centre, radius, generator
+        self.tol = M.atol(torch.float64) if M.tolerance is None else 1e-6 * M.scale
+        self.steps = [
+            DualAveraging(float(s) / math.sqrt(M.ambient_dim), _TUBE_ACCEPTANCE) for s in sigma
+        ]
+
+    def parts(self, z: Float[Tensor, "*batch D"]) -> tuple[Tensor, Tensor]:
+        """Log g(z), -inf outside the ball, and u(z)^2 / 2."""
+        rows = z.reshape(-1, z.shape[-1])
+        with torch.no_grad():
+            u = self.M.residual(rows).square() / 2
+            inside = ((rows - self.centre).norm(dim=-1) <= self.radius) & u.isfinite()
+            log_g = torch.where(inside, self.ambient.value(rows), -torch.inf)
+        u = torch.where(inside, u, 0.0)
+        return log_g.reshape(z.shape[:-1]), u.reshape(z.shape[:-1])
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal numbers."""
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+
+    def log_rand(self, *shape: int) -> Tensor:
+        """Logarithms of uniform numbers."""
+        return torch.rand(*shape, generator=self.generator, dtype=torch.float64).log()
+
+    def walk(self, replicas: Replicas, *, adapt: bool) -> Replicas:
+        """One Metropolis step of every z_i."""
+        z, log_g, u = replicas.z, replicas.log_g, replicas.u
+        s = torch.tensor([a.step if adapt else a.final for a in self.steps], dtype=z.dtype)
+        y = z + s[:, None, None] * self.randn(*z.shape)
+        new_g, new_u = self.parts(y)
+        log_ratio = new_g - log_g - (new_u - u) / self.sigma[:, None] ** 2
+        taken = self.log_rand(*log_ratio.shape) < log_ratio
+        if adapt:
+            rates = log_ratio.exp().clamp_max(1.0).mean(-1)
+            for a, rate in zip(self.steps, rates.tolist(), strict=True):
+                a.update(rate)
+        return Replicas(
+            torch.where(taken.unsqueeze(-1), y, z),
+            torch.where(taken, new_g, log_g),
+            torch.where(taken, new_u, u),
+        )
+
+    def swap(self, replicas: Replicas, first: int) -> tuple[Replicas, list[Tensor]]:
+        """Exchange z_i with z_{i+1} for i = first, first + 2, ...; who was exchanged."""
+        index = torch.arange(replicas.z.shape[0])[:, None].repeat(1, replicas.z.shape[1])
+        taken = []
+        precision = 1 / self.sigma**2
+        for i in range(first, self.sigma.numel() - 1, 2):
+            log_ratio = (precision[i] - precision[i + 1]) * (replicas.u[i] - replicas.u[i + 1])
+            yes = self.log_rand(*log_ratio.shape) < log_ratio
+            index[i], index[i + 1] = torch.where(yes, i + 1, i), torch.where(yes, i, i + 1)
+            taken.append(yes)
+        z = replicas.z.gather(0, index.unsqueeze(-1).expand_as(replicas.z))
+        return Replicas(z, replicas.log_g.gather(0, index), replicas.u.gather(0, index)), taken
+
+    def feet(self, z: Float[Tensor, "n D"]) -> tuple[Tensor, Bool[Tensor, " n"]]:
+        """The feet of z on M, and where they were found."""
+        with torch.no_grad():
+            foot = self.M.nearest(z)
+            ok = foot.converged & self.M.guard(foot.value)
+        return foot.value, ok
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Chains in the tubes, shape (K, chains, D), with log g and u^2 / 2 at them."""
+
+    z: Float[Tensor, "K chains D"]
+    log_g: Float[Tensor, "K chains"]
+    u: Float[Tensor, "K chains"]
+
+
+class Exchange:
+    """Chains on M, and their companions in the tubes."""
+
+    def __init__(self, ready: Ready, tubes: Tubes, tube_steps: int) -> None:
+        self.ready, self.tubes, self.tube_steps = ready, tubes, tube_steps
+
+    @torch.no_grad()
+    def run(self, plan: Plan) -> tuple[Records, Warm]:
+        """Warm up, run; what was seen, and the chains at the end."""
+        trajectories, tubes = self.ready.trajectories, self.tubes
+        state = self.ready.state
+        chains, D = state.at.x.shape
+        K = tubes.sigma.numel()
+        a = tubes.sigma[:, None, None] * tubes.randn(K, chains, state.at.N.shape[-1])
+        z = state.at.x + (state.at.N @ a.unsqueeze(-1)).squeeze(-1)
+        replicas = Replicas(z, *tubes.parts(z))
+        if not bool(replicas.log_g.isfinite().any()):
+            raise UnsupportedError(
+                "expected starts inside the ball given by radius, where ambient is finite"
+            )
+        adaptation = DualAveraging(self.ready.step, plan.accept)
+        records = Records.empty(plan, D)
+        one, swaps = torch.ones((), dtype=torch.float64), torch.zeros(2, K, dtype=torch.float64)
+        final = self.ready.step
+        for i in range(-(plan.warmup or 0), plan.n * plan.thin):
+            adapt = i < 0 and plan.step is None
+            step = adaptation.step if adapt else final
+            result = trajectories.transition(state, step, tubes.generator)
+            if adapt:
+                adaptation.update(float(result.probability.mean()), self.ready.reach)
+                final = adaptation.final
+            if i >= 0:
+                records.note(i, state, result)
+            state = result.state
+            for _ in range(self.tube_steps):
+                replicas = tubes.walk(replicas, adapt=i < 0)
+            replicas, taken = tubes.swap(replicas, i % 2)
+            state, replicas, met = self._meet(state, replicas)
+            if i >= 0:
+                swaps[:, 0] += torch.stack([met.double().mean(), one])
+                for j, yes in enumerate(taken):
+                    swaps[:, 1 + i % 2 + 2 * j] += torch.stack([yes.double().mean(), one])
+                if (i + 1) % plan.thin == 0:
+                    records.keep(i // plan.thin, state)
+        rates = (swaps[0] / swaps[1].clamp_min(1)).tolist()
+        warm = Warm(state, final, self.ready.reach, exact=False, families=None)
+        return replace(records, swaps=rates), warm
+
+    def _meet(
+        self, state: State, replicas: Replicas
+    ) -> tuple[State, Replicas, Bool[Tensor, " chains"]]:
+        """Exchange x with z_1."""
+        tubes, trajectories = self.tubes, self.ready.trajectories
+        mover, target = trajectories.mover, trajectories.target
+        x, z, sigma = state.at, replicas.z[0], float(tubes.sigma[0])
+        met = torch.zeros_like(state.log_f, dtype=torch.bool)
+        b = sigma * tubes.randn(z.shape[0], x.N.shape[-1])
+        u = tubes.log_rand(z.shape[0])
+        z_new = x.x + x.normal(b)
+        y, found = tubes.feet(z)
+        back, returns = tubes.feet(z_new)
+        returns = returns & ((back - x.x).norm(dim=-1) <= mover.reverse_tol)
+        rows = (found & returns).nonzero().squeeze(-1)
+        if rows.numel() == 0:
+            return state, replicas, met
+        at = mover.frames(y[rows])
+        a = at.coefficients(z[rows] - at.x)
+        normal = (z[rows] - at.x - at.normal(a)).norm(dim=-1) <= tubes.tol
+        new_g, new_u = tubes.parts(z_new[rows])
+        log_f = target.value(at.x)
+        log_ratio = (
+            (log_f - state.log_f[rows])
+            + (new_g - replicas.log_g[0, rows])
+            - (new_u - replicas.u[0, rows]) / sigma**2
+            + log_jacobian(mover, x[rows], b[rows])
+            - log_jacobian(mover, at, a)
+            + (b[rows].square().sum(-1) - a.square().sum(-1)) / (2 * sigma**2)
+        )
+        yes = normal & (u[rows] < log_ratio)
+        taken = rows[yes]
+        met[taken] = True
+        z_all, log_g, u_all = replicas.z.clone(), replicas.log_g.clone(), replicas.u.clone()
+        z_all[0, taken], log_g[0, taken] = z_new[taken], new_g[yes]
+        u_all[0, taken] = new_u[yes]
+        state = state.put(taken, State(at[yes], log_f[yes], None))
+        return state, Replicas(z_all, log_g, u_all), met
+
+
+def log_jacobian(mover: Mover, at: Frames, a: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    r"""Log det(I - S_v), v = N_x a: the volume factor of (x, a) -> x + N_x a.
+
+    :math:`S_v = -T^\top D(DE^\top \lambda) T` with :math:`DE^\top \lambda = v`, by central
+    differences of DE, whose error of 1e-8 is that of the acceptance probability. NaN, which
+    refuses an exchange, beyond a focal point.
+    """
+    x, (n, D) = at.x, at.x.shape
+    T = calculus.complement(at.N)
+    d = T.shape[-1]
+    h = _DIFFERENCE * mover.M.scale
+    A = mover.linearize(x)[1] @ at.N
+    # A^T multiplier = a, of least length
+    multiplier = A @ torch.linalg.solve_ex(A.mT @ A, a.unsqueeze(-1))[0]
+    shift = h * T.mT.unsqueeze(1) * x.new_tensor([1.0, -1.0])[:, None, None]
+    J = mover.linearize((x[:, None, None] + shift).reshape(-1, D))[1]
+    pulled = J.mT.reshape(n, 2, d, D, -1) @ multiplier[:, None, None]
+    S = -((pulled[:, 0] - pulled[:, 1]).squeeze(-1) @ T) / (2 * h)
+    eigenvalues = torch.linalg.eigvalsh((S + S.mT) / 2)
+    before = eigenvalues.amax(-1) < 1
+    return torch.log1p(-torch.where(before.unsqueeze(-1), eigenvalues, math.nan)).sum(-1)

@@ -1,0 +1,172 @@
+r"""One transition of a chain: a trajectory on M, taken or refused as a whole.
+
+With momenta p in T_xM and :math:`H(x, p) = -\log f(x) + \tfrac12 |p|^2`, a trajectory is L steps
+of
+
+.. math:: p \leftarrow P_x(p + \tfrac h2 \nabla \log f(x)), \quad
+          (x, p) \leftarrow \text{N moves along } \tfrac hN p, \quad
+          p \leftarrow P_x(p + \tfrac h2 \nabla \log f(x)),
+
+RATTLE in its geodesic form. It is accepted with probability :math:`\min(1, e^{H_0 - H_1})`; one
+move that does not return refuses it. With L = N = 1 it is the Langevin step with a Metropolis
+test, and without the gradient the tangent random walk, whose acceptance probability
+:math:`\min(1, \frac{f(y)}{f(x)} e^{(|v|^2 - |v'|^2) / 2 h^2})` is that of H.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .constraint_steps import Frames, Mover
+from .target import Target
+
+ACCEPTED, PROJECTION, REVERSE, OUTSIDE, METROPOLIS = range(5)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a trajectory is made of.
+
+    Attributes:
+        steps: L.
+        inner: N, the moves along M in one step.
+        gradient: whether momenta feel log f.
+        jitter: steps are drawn from h times U(1 - jitter, 1 + jitter), for each row.
+        metropolis: False accepts every trajectory that stays on M.
+        drift: the gradient's share of a step, in place of h^2 / 2; None keeps that.
+        clip: bound on the entries of the gradient.
+    """
+
+    steps: int = 1
+    inner: int = 1
+    gradient: bool = False
+    jitter: float = 0.0
+    metropolis: bool = True
+    drift: float | None = None
+    clip: float | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Rows of chains: points with frames, log f, and its gradient where a kernel wants it."""
+
+    at: Frames
+    log_f: Float[Tensor, " n"]
+    gradient: Float[Tensor, "n D"] | None
+
+    def __getitem__(self, rows: Tensor) -> State:
+        g = self.gradient
+        return State(self.at[rows], self.log_f[rows], None if g is None else g[rows])
+
+    def put(self, rows: Int[Tensor, " m"], other: State) -> State:
+        """These, with the given rows replaced."""
+        g, h = self.gradient, other.gradient
+        return State(
+            self.at.put(rows, other.at),
+            self.log_f.index_copy(0, rows, other.log_f),
+            None if g is None or h is None else g.index_copy(0, rows, h),
+        )
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What became of each row.
+
+    Attributes:
+        state: after the transition.
+        outcome: ACCEPTED, or why it was not.
+        probability: of acceptance; 0 where a move failed.
+        longest: the longest tangential step of its trajectory.
+    """
+
+    state: State
+    outcome: Int[Tensor, " n"]
+    probability: Float[Tensor, " n"]
+    longest: Float[Tensor, " n"]
+
+
+class Trajectories:
+    """Trajectories of one kernel on one M for one target."""
+
+    def __init__(self, mover: Mover, target: Target, kernel: Kernel) -> None:
+        self.mover, self.target, self.kernel = mover, target, kernel
+
+    def state(self, at: Frames) -> State:
+        """The state of chains at the given points."""
+        if not self.kernel.gradient:
+            return State(at, self.target.value(at.x), None)
+        log_f, g = self.target.value_and_gradient(at.x)
+        if self.kernel.clip is not None:
+            g = g.clamp(-self.kernel.clip, self.kernel.clip)
+        return State(at, log_f, at.tangential(g))
+
+    def _kick(self, state: State, p: Tensor, h: Tensor) -> Tensor:
+        g = state.gradient
+        if g is None:
+            return p
+        drift = self.kernel.drift
+        return p + (h / 2 if drift is None else drift / h) * g
+
+    def transition(self, state: State, h: float, generator: torch.Generator | None) -> Transition:
+        """One transition of every row, with step h."""
+        kernel = self.kernel
+        x = state.at.x
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        p = state.at.tangential(noise.to(x.device))
+        size = torch.full_like(x[:, :1], h)
+        if kernel.jitter:
+            u = torch.rand(size.shape, generator=generator, dtype=x.dtype)
+            size = size * (1 + kernel.jitter * (2 * u - 1)).to(x.device)
+        u = torch.rand(x.shape[:1], generator=generator, dtype=x.dtype).to(x.device)
+
+        end, q, outcome, longest = self.integrate(state, p, size)
+        if not kernel.metropolis:
+            probability = (outcome == ACCEPTED).to(x.dtype)
+        else:
+            drop = end.log_f - state.log_f + (p.square() - q.square()).sum(-1) / 2
+            probability = torch.where(outcome == ACCEPTED, drop.exp().clamp_max(1.0), 0.0)
+            # 0 density at both ends: -inf + inf
+            probability = probability.nan_to_num(nan=0.0)
+        refused = (outcome == ACCEPTED) & (u >= probability)
+        outcome = torch.where(refused, METROPOLIS, outcome)
+        rows = (outcome == ACCEPTED).nonzero().squeeze(-1)
+        if rows.numel() == outcome.numel():
+            return Transition(end, outcome, probability, longest)
+        return Transition(state.put(rows, end[rows]), outcome, probability, longest)
+
+    def integrate(
+        self, state: State, p: Float[Tensor, "n D"], h: Float[Tensor, "n 1"]
+    ) -> tuple[State, Float[Tensor, "n D"], Int[Tensor, " n"], Float[Tensor, " n"]]:
+        """The trajectory from (x, p): its end, why it stopped, and its longest move.
+
+        Rows that stop keep the place where they stopped.
+        """
+        n = p.shape[0]
+        end, q = state, p
+        outcome = torch.full((n,), ACCEPTED, dtype=torch.int64, device=p.device)
+        longest = torch.zeros_like(p[:, 0])
+        rows = torch.arange(n, device=p.device)
+        for _ in range(self.kernel.steps):
+            p = self._kick(state, p, h)
+            for _ in range(self.kernel.inner):
+                v = p * (h / self.kernel.inner)
+                longest[rows] = torch.maximum(longest[rows], v.norm(dim=-1))
+                move = self.mover.move(state.at, v)
+                state, p = replace(state, at=move.at), move.v / (h / self.kernel.inner)
+                ok = move.ok
+                if not bool(ok.all()):
+                    reason = torch.where(move.inside, REVERSE, OUTSIDE)
+                    reason = torch.where(move.arrived, reason, PROJECTION)
+                    outcome[rows[~ok]] = reason[~ok]
+                    rows, state, p, h = rows[ok], state[ok], p[ok], h[ok]
+                    if rows.numel() == 0:
+                        return end, q, outcome, longest
+            state = self.state(state.at)
+            p = self._kick(state, p, h)
+        if rows.numel() == n:
+            return state, p, outcome, longest
+        return end.put(rows, state), q.index_copy(0, rows, p), outcome, longest

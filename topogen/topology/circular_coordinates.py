@@ -1,0 +1,382 @@
+r"""Circle-valued coordinates of a cloud, one per class of :math:`H^1(X; Z) = [X, S^1]`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from ..errors import InvalidPoints
+from ..homology import is_prime
+from ..point_cloud.tensors import as_array
+from .cloud import Cloud, count_for_radius, farthest_points, holdout_gap, nearest, prepare
+from .inference.gather import RESOLUTIONS, STARTS
+from .local.dimension import dimension_of
+from .persistence.cohomology import (
+    PersistentClass,
+    harmonic_potential,
+    integral_basis,
+    persistent_classes,
+    reduced_basis,
+)
+from .persistence.null_distributions import cut_off
+from .persistence.rips import by_rank, distances, ratios, truncated_rips
+
+MOST_LANDMARKS = 400
+EDGES_PER_LANDMARK = 40  # the Rips filtration stops there, at 6 (d = 2) or 3 (d = 3) radii
+LEAST_THRESHOLD = 2.5  # covering radii
+CHUNK = 4_000_000  # numbers in one block of distances
+
+
+@dataclass(frozen=True, eq=False)
+class BallCover:
+    """Open balls of one radius about landmarks, in the coordinates of a prepared cloud.
+
+    Attributes:
+        landmarks: centres, shape (m, D').
+        radius: of the balls, in units of `unit`.
+        unit: length of one step of the prepared coordinates.
+        origin: their origin, in steps, shape (D,).
+        axes: their axes, shape (D, D').
+    """
+
+    landmarks: np.ndarray
+    radius: float
+    unit: float
+    origin: np.ndarray
+    axes: np.ndarray
+
+    def distances(self, x: np.ndarray) -> np.ndarray:
+        """Distances of given points, shape (n, D), to the landmarks, shape (n, m).
+
+        Raises:
+            InvalidPoints: a point lies in no ball.
+        """
+        y = (x / self.unit - self.origin) @ self.axes
+        squares = (y * y).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1)
+        distance = np.sqrt(np.maximum(squares - 2 * y @ self.landmarks.T, 0.0))
+        least = distance.min(axis=1)
+        outside = np.flatnonzero(least >= self.radius)
+        if len(outside):
+            raise InvalidPoints(
+                f"expected points within {self.radius * self.unit:.3g} of a landmark, got "
+                f"{len(outside)} of {len(x)} farther (the farthest at "
+                f"{least.max() * self.unit:.3g}); drop those that are not near the cloud"
+            )
+        return distance
+
+
+@dataclass(frozen=True, eq=False)
+class CircularCoordinates:
+    r"""k maps of a cloud to the circle, a basis of its persistent integral classes of degree 1.
+
+    With landmarks :math:`l_r`, integral cocycles :math:`\eta`, potentials f for which :math:`\eta
+    - d_0 f` is harmonic, and the partition of unity :math:`\varphi_r(x) \propto (1 - |x - l_r|^2 /
+    \rho^2)_+^2` on balls of radius :math:`\rho`,
+
+    .. math:: \theta(x) = 2\pi \sum_r \varphi_r(x)\,(f_r - \eta_{jr}) \pmod{2\pi}
+
+    for any landmark j whose ball holds x; the integral cocycle condition makes it the same for all
+    of them, so theta is continuous on the union of the balls.
+
+    Attributes:
+        values: the angles of the given points, in [0, 2 pi), shape (n, k).
+        gram: mean of :math:`\nabla\theta_a \cdot \nabla\theta_b` over the cloud, radians squared
+            per length squared, shape (k, k).
+        scale: :math:`2\rho`, the longest edge of the Rips complex that carries the classes.
+        reason: one sentence on the number k of classes.
+        cover: the balls.
+        cocycles: :math:`\eta`, shape (k, m, m).
+        potential: f, in turns, shape (k, m).
+
+    Example:
+        >>> t = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+        >>> circle = np.stack([np.cos(t), np.sin(t)], axis=1)
+        >>> coordinates = circular_coordinates(circle)
+        >>> coordinates.values.shape, abs(coordinates.winding(circle))
+        ((200, 1), array([1]))
+    """
+
+    values: Float[np.ndarray, "n k"]
+    gram: Float[np.ndarray, "k k"]
+    scale: float
+    reason: str
+    cover: BallCover
+    cocycles: Integer[np.ndarray, "k m m"]
+    potential: Float[np.ndarray, "k m"]
+
+    def evaluate(self, new_points: Any) -> Float[np.ndarray, "n k"]:
+        """The angles of points near the cloud, in [0, 2 pi).
+
+        Args:
+            new_points: array-like, shape (n, D).
+
+        Raises:
+            InvalidPoints: not a finite (n, D) array, or a point in no ball of the cover.
+        """
+        x = as_array(new_points, ambient_dim=len(self.cover.origin))
+        return _angles(x, self.cover, self.cocycles, self.potential)
+
+    def winding(self, loop: Any) -> Integer[np.ndarray, " k"]:
+        r"""How often a closed polyline runs round each circle: the degrees, exact integers.
+
+        Two consecutive points must share a ball: it holds their segment, on which theta has one
+        lift. With :math:`r_i` a ball of the points i and i+1 the degree is :math:`\sum_i
+        \eta_{r_i r_{i-1}}`, a sum of integers. A decoder keeps a latent circle whole only if
+        the image of that circle has the degrees it should have.
+
+        Args:
+            loop: array-like, shape (n, D); the last point is joined to the first.
+
+        Raises:
+            InvalidPoints: not a finite (n, D) array, a point in no ball, or a step too long to
+                lift.
+        """
+        x = as_array(loop, name="loop", ambient_dim=len(self.cover.origin))
+        chunk = max(1, CHUNK // len(self.cover.landmarks))
+        shared = np.empty(len(x), dtype=np.int64)
+        for start in range(0, len(x), chunk):
+            rows = np.arange(start, min(start + chunk, len(x)))
+            here = self.cover.distances(x[rows])
+            there = self.cover.distances(x[(rows + 1) % len(x)])
+            farther = np.maximum(here, there)
+            shared[rows] = farther.argmin(axis=1)
+            long = np.flatnonzero(farther.min(axis=1) >= self.cover.radius)
+            if len(long):
+                i = int(rows[long[0]])
+                step = float(np.linalg.norm(x[(i + 1) % len(x)] - x[i]))
+                raise InvalidPoints(
+                    f"loop: expected steps that stay in one ball of radius {self.scale / 2:.3g}, "
+                    f"got one of length {step:.3g} after row {i}; give the loop by more points"
+                )
+        return self.cocycles[:, shared, np.roll(shared, 1)].sum(axis=1, dtype=np.int64)
+
+    def arcs(
+        self, n: int, *, coordinate: int = 0, overlap: float = 0.5
+    ) -> Bool[np.ndarray, "points arcs"]:
+        r"""Which points lie in each of n overlapping arcs of one coordinate.
+
+        Arc a holds the angles within :math:`(1 + \mathrm{overlap})\,\pi / n` of :math:`2\pi a/n`.
+        Only neighbours meet, so the nerve is a circle of n vertices.
+
+        Args:
+            n: number of arcs, at least 3.
+            coordinate: which of the k coordinates.
+            overlap: in (0, 1), the part of an arc's spacing that two neighbours share.
+
+        Raises:
+            ValueError: n < 3, no such coordinate, or overlap not in (0, 1).
+        """
+        k = self.values.shape[1]
+        if n < 3:
+            raise ValueError(f"expected n >= 3 arcs, got {n}: fewer do not have a circle as nerve")
+        if not 0 <= coordinate < k:
+            raise ValueError(f"expected a coordinate below {k}, got {coordinate}; {self.reason}")
+        if not 0 < overlap < 1:
+            raise ValueError(f"expected 0 < overlap < 1, got {overlap}")
+        centres = 2 * math.pi * np.arange(n) / n
+        apart = np.abs(self.values[:, coordinate, None] - centres)
+        return np.minimum(apart, 2 * math.pi - apart) < (1 + overlap) * math.pi / n
+
+    def grid(self, n: int) -> Int[np.ndarray, " m"]:
+        r"""Rows of the points nearest to a grid of n angles in each of the k coordinates.
+
+        The grid is :math:`(2\pi/n) \{0, \dots, n-1\}^k`. Where the coordinates do not determine
+        the point (k < d), or miss an angle, rows repeat or fail to be near; each is given once.
+
+        Raises:
+            ValueError: n < 1, or there is no coordinate.
+        """
+        k = self.values.shape[1]
+        if n < 1 or k == 0:
+            raise ValueError(f"expected n >= 1 and a coordinate, got n = {n}, {k}; {self.reason}")
+        angles = 2 * math.pi * np.arange(n) / n
+        nodes = np.stack(np.meshgrid(*[angles] * k, indexing="ij"), axis=-1).reshape(-1, k)
+        apart = np.abs(self.values[None] - nodes[:, None])
+        apart = np.minimum(apart, 2 * math.pi - apart)
+        return np.unique((apart**2).sum(axis=-1).argmin(axis=1))
+
+
+def circular_coordinates(
+    points: Any,
+    *,
+    count: int | None = None,
+    prime: int = 47,
+    alpha: float = 0.01,
+    seed: int = 0,
+) -> CircularCoordinates:
+    r"""Circle-valued coordinates from the persistent cohomology of farthest-point landmarks.
+
+    The j-th strongest bar of H^1(Rips; Z/p) is a class where its ratio death/birth, the median of
+    three starts, is one that noise exceeds with probability at most `alpha`. The classes are
+    lifted to integral cocycles, which are made harmonic by least squares; a lattice reduction of
+    their Gram matrix makes the k angles as independent as the classes allow. Torsion carries no
+    angle: RP^2 has k = 0 though H^1(RP^2; Z/2) is not zero.
+
+    Follows de Silva, Morozov and Vejdemo-Johansson, 2011 (https://arxiv.org/abs/0905.4887),
+    Perea, 2018, "Sparse circular coordinates" (https://arxiv.org/abs/1809.09269) and Scoccola,
+    Gakhar, Bush, Schonsheck, Rask, Zhou and Perea, 2023, "Toroidal coordinates"
+    (https://arxiv.org/abs/2212.07201).
+
+    Args:
+        points: array-like, shape (n, D).
+        count: number of landmarks; by default from the widest gap of the cloud, at most 400.
+        prime: p, at least 5 (lifts from Z/2 and Z/3 are ambiguous) and below 2^15.
+        alpha: bound on the probability to return a class that is not there at this scale, with
+            the default count; more landmarks see more noise.
+        seed: of the first landmarks and of the hold-out halves.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: `count`, `prime` or `alpha` out of range.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"expected 0 < alpha < 1, got {alpha}")
+    if not (5 <= prime < 2**15 and is_prime(prime)):
+        raise ValueError(f"expected a prime from 5 to 2^15, got {prime}")
+    x = as_array(points)
+    cloud = prepare(x, seed=seed)
+    if count is not None and not 3 <= count <= len(cloud.points):
+        raise ValueError(
+            f"expected a count of 3 to {len(cloud.points)} landmarks, got {count}: a landmark is "
+            "one of the distinct points"
+        )
+    d = dimension_of(cloud, seed=seed).dim
+    starts = _landmark_sets(cloud, d, count, seed)
+    landmarks = starts[0]
+    origin, axes = _frame(x[cloud.index] / cloud.unit, cloud.points)
+    gap = float(nearest(landmarks, (x / cloud.unit - origin) @ axes, 1)[0].max())
+    D = distances(landmarks)
+    lengths = np.sort(D[np.triu_indices(len(D), 1)])
+    threshold = max(
+        LEAST_THRESHOLD * gap, lengths[min(EDGES_PER_LANDMARK * len(D), len(lengths)) - 1]
+    )
+    cut = cut_off(alpha, d, 1)
+    strengths = _median_strengths(starts, threshold, (prime, 2))
+    significant = persistent_classes(D, threshold, prime=prime, least_ratio=cut)
+    significant = significant[: int((strengths[prime] > cut).sum())]
+    classes, scale = _at_one_scale(significant, gap, threshold)
+    graph = (D <= scale) & ~np.eye(len(D), dtype=bool)
+    modular = np.array([c.cocycle * graph for c in classes], dtype=np.int64)
+    cocycles = integral_basis(modular.reshape(-1, *D.shape), graph, prime)
+    if cocycles is None:
+        cocycles = np.zeros((0, *D.shape), dtype=np.int64)
+    potential = harmonic_potential(cocycles, graph)
+    U = reduced_basis(_gram(cocycles, potential, graph))
+    cocycles, potential = np.einsum("ab,bij->aij", U, cocycles), U @ potential
+    per_length = d * (2 * math.pi / cloud.unit) ** 2 / (D[graph] ** 2).sum()
+    cover = BallCover(landmarks, scale / 2, cloud.unit, origin, axes)
+    return CircularCoordinates(
+        values=_angles(x, cover, cocycles, potential),
+        gram=_gram(cocycles, potential, graph) * per_length,
+        scale=scale * cloud.unit,
+        reason=_reason(strengths, prime, cut, len(classes), len(cocycles), len(D)),
+        cover=cover,
+        cocycles=cocycles,
+        potential=potential,
+    )
+
+
+def _landmark_sets(cloud: Cloud, dim: int, count: int | None, seed: int) -> list[np.ndarray]:
+    """From each start `count` farthest points, or as many as the widest gap allows."""
+    x = cloud.points
+    rng = np.random.default_rng(seed)
+    gap = holdout_gap(x, rng) * RESOLUTIONS[min(dim, 4)][0]
+    sets = []
+    for start in rng.integers(len(x), size=STARTS).tolist():
+        index, radius = farthest_points(x, count or min(MOST_LANDMARKS, len(x)), start)
+        m = count or max(3, count_for_radius(radius, gap))
+        sets.append(x[index[:m]])
+    return sets
+
+
+def _median_strengths(
+    starts: list[np.ndarray], threshold: float, fields: tuple[int, ...]
+) -> dict[int, np.ndarray]:
+    """Over each field, median over starts of the j-th largest death/birth, for each j, and a 1."""
+    diagrams = [truncated_rips(distances(x), threshold, fields, 1) for x in starts]
+    return {p: np.median(by_rank([ratios(d[p][1]) for d in diagrams]), axis=0) for p in fields}
+
+
+def _frame(given: np.ndarray, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Origin and axes with (given - origin) @ axes = prepared, for points in one unit of length.
+
+    In many dimensions the prepared columns are principal coordinates, X V with V^T V = 1 and
+    orthogonal columns, so V = X^T (X V) / |X V|^2.
+    """
+    origin = given.mean(axis=0)
+    centred = given - origin
+    if centred.shape == prepared.shape and np.allclose(centred, prepared, atol=1e-9):
+        return origin, np.eye(given.shape[1])
+    return origin, centred.T @ prepared / (prepared**2).sum(axis=0)
+
+
+def _at_one_scale(
+    classes: list[PersistentClass], gap: float, threshold: float
+) -> tuple[list[PersistentClass], float]:
+    """The classes that live together, the strongest first, and an edge length at which they do.
+
+    Balls of half that length must cover the cloud, so it is more than twice the gap.
+    """
+    kept: list[PersistentClass] = []
+    low, high = 2.001 * gap, threshold
+    for c in classes:
+        if max(low, c.birth) < min(high, c.death):
+            kept.append(c)
+            low, high = max(low, c.birth), min(high, c.death)
+    return kept, math.sqrt(low * high) if kept else threshold
+
+
+def _gram(cocycles: np.ndarray, potential: np.ndarray, graph: np.ndarray) -> np.ndarray:
+    """Inner products of the harmonic cocycles over all oriented edges, shape (k, k)."""
+    i, j = np.nonzero(graph)
+    theta = cocycles[:, i, j] - potential[:, j] + potential[:, i]
+    return theta @ theta.T
+
+
+def _angles(
+    x: np.ndarray, cover: BallCover, cocycles: np.ndarray, potential: np.ndarray
+) -> np.ndarray:
+    """The formula of :class:`CircularCoordinates`, shape (n, k)."""
+    turns = np.empty((len(x), len(cocycles)))
+    chunk = max(1, CHUNK // len(cover.landmarks))
+    for start in range(0, len(x), chunk):
+        rows = slice(start, start + chunk)
+        distance = cover.distances(x[rows])
+        phi = np.maximum(1 - (distance / cover.radius) ** 2, 0.0) ** 2
+        phi /= phi.sum(axis=1, keepdims=True)
+        j = distance.argmin(axis=1)
+        for a, (eta, f) in enumerate(zip(cocycles, potential, strict=True)):
+            turns[rows, a] = (phi * (f - eta[j])).sum(axis=1)
+    turns -= np.floor(turns)
+    turns[turns >= 1] = 0.0  # 1 - 1e-17 is rounded to 1
+    return 2 * math.pi * turns
+
+
+def _reason(
+    strengths: dict[int, np.ndarray], prime: int, cut: float, alive: int, k: int, m: int
+) -> str:
+    """One sentence on the number k of coordinates, of `alive` classes at one scale."""
+    if k < alive:
+        return (
+            f"{alive} classes over Z/{prime} do not lift to the integers; try another prime, or "
+            "other landmarks by count and seed"
+        )
+    seen = strengths[prime][strengths[prime] > cut]
+    if len(seen):
+        listed = ", ".join(f"{r:.2f}" for r in seen)
+        words = f"death/birth over Z/{prime} is {listed} (class from {cut:.2f})"
+    else:
+        words = (
+            f"no class of degree 1 over Z/{prime} outlasts noise on {m} landmarks (largest "
+            f"death/birth {strengths[prime][0]:.2f}, class from {cut:.2f})"
+        )
+    if k < len(seen):
+        words += f"; {len(seen) - k} not at one scale with the rest: try another count or seed"
+    torsion = int((strengths[2] > cut).sum()) - len(seen)
+    if torsion > 0:
+        words += f"; {torsion} more over Z/2: torsion, which no circle-valued map carries"
+    return words

@@ -1,0 +1,319 @@
+"""From a cloud to landmarks: cleaning, PCA, farthest-point sampling, and its scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidPoints
+from ..point_cloud.tensors import as_array, diameter, first_rows
+
+LEAST_POINTS = 10
+MOST_POINTS = 50_000
+TREE_CONTRAST = 0.3  # k-th neighbour over median distance, below which a k-d tree is fast
+# squared distances below this share of the squared norms lose digits as differences of products
+ROUNDED = 1e-6
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points ready for topology: distinct, centred, of diameter about 1, in few coordinates.
+
+    Attributes:
+        points: the points, shape (n, D'), in units of `unit`.
+        index: the rows of the given array that they come from, shape (n,).
+        unit: the length by which the given points were divided.
+        given: number of rows given.
+        duplicates: rows that repeat an earlier row.
+        remarks: what was done to the points, in words.
+        outliers: points left out because they do not lie on the set.
+    """
+
+    points: np.ndarray
+    index: np.ndarray
+    unit: float
+    given: int
+    duplicates: int
+    remarks: tuple[str, ...]
+    outliers: int = 0
+
+    def only(self, rows: np.ndarray, remark: str, outliers: int = 0) -> Cloud:
+        """Some of the points, with a remark that says why the others are left out."""
+        return replace(
+            self,
+            points=self.points[rows],
+            index=self.index[rows],
+            remarks=(*self.remarks, remark),
+            outliers=self.outliers + outliers,
+        )
+
+    def spread(self, labels: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Labels of all rows given: a row that was left out takes that of the nearest one kept.
+
+        Args:
+            labels: of the points, shape (n,).
+            given: the array that the cloud was prepared from, shape (given, D).
+        """
+        every = np.empty(len(given), dtype=labels.dtype)
+        every[self.index] = labels
+        rest = np.setdiff1d(np.arange(len(given)), self.index)
+        if len(rest):
+            every[rest] = labels[nearest(given[self.index], given[rest], 1)[1][:, 0]]
+        return every
+
+
+def prepare(
+    points: Any,
+    *,
+    trim: float = 0.0,
+    seed: int = 0,
+    name: str = "points",
+    most: int = MOST_POINTS,
+) -> Cloud:
+    """Check, drop duplicates, scale, rotate to few coordinates (D > 20), and trim.
+
+    Args:
+        points: anything array-like, shape (n, D).
+        trim: the fraction of points, those with the largest distance to their 15th neighbour, that
+            is left out. Outliers break a farthest-point sample; too much trimming opens holes.
+        seed: for the random part that is kept of more than `most` points.
+        name: what messages call the cloud.
+        most: how many distinct points are used at the most.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: `trim` is not in [0, 0.5).
+    """
+    if not 0 <= trim < 0.5:
+        raise ValueError(f"expected 0 <= trim < 0.5, got {trim}")
+    x = as_array(points, name=name)  # a copy, so all that follows may happen in place
+    given = len(x)
+    index = first_rows(x)
+    if len(index) < LEAST_POINTS:
+        raise InvalidPoints(
+            f"{name}: expected at least {LEAST_POINTS} distinct points, got {len(index)} "
+            f"({given} rows); give more points"
+        )
+    remarks: list[str] = []
+    duplicates = given - len(index)
+    if duplicates:
+        remarks.append(f"{duplicates} duplicate points left out")
+    if len(index) > most:
+        remarks.append(f"{most} of {len(index)} distinct points used, drawn at random")
+        index = np.sort(np.random.default_rng(seed).choice(index, most, replace=False))
+    if len(index) < given:
+        x = x[index]
+    size = max(float(x.max()), -float(x.min()))  # first, so that squares of huge numbers are safe
+    x /= size or 1.0
+    x -= x.mean(axis=0)
+    length = diameter(x)
+    if length < 1e-12:
+        raise InvalidPoints(
+            f"{name}: expected distinct points, got diameter {length * size:.1e} around "
+            f"numbers of size {size:.1e}, which is rounding; centre the points in higher precision"
+        )
+    x /= length
+    apart = first_rows(x)
+    if len(apart) < len(x):
+        remarks.append(
+            f"{len(x) - len(apart)} points left out that rounding makes equal to others"
+        )
+        x, index = x[apart], index[apart]
+    if len(index) < LEAST_POINTS or not math.isfinite(size * length):
+        raise InvalidPoints(
+            f"{name}: expected distances that are not lost to rounding or overflow, got numbers "
+            f"of size {size:.1e} at distances up to {length * size:.1e}; rescale the points"
+        )
+    if x.shape[1] > 20:
+        x, words = principal_coordinates(x)
+        remarks += [words] if words else []
+    cloud = Cloud(x, index, size * length, given, duplicates, tuple(remarks))
+    if trim == 0:
+        return cloud
+    order = np.argsort(neighbour_distance(x, 15), kind="stable")
+    kept = np.sort(order[: math.ceil(len(x) * (1 - trim))])
+    count = len(x) - len(kept)
+    return cloud.only(kept, f"{count} of {len(x)} points trimmed", outliers=count)
+
+
+def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
+    r"""Centred points in their principal axes, without those that are noise or negligible.
+
+    The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when
+    the noise is isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta
+    + 1.43` and :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The
+    cut is made only for n >= D and where the rest has the flat spectrum of white noise, and its
+    points are as far from each other as those of noise: a bump that travels round a ring of pixels
+    has a flat spectrum too. Otherwise the last axes are dropped as long as no point moves by more
+    than 1 % of the median distance to a nearest neighbour: a rotation, as far as distances matter.
+
+    Returns:
+        the coordinates, shape (n, D'), and one sentence (empty when nothing noticeable was cut).
+    """
+    n, D = x.shape
+    values, axes = np.linalg.eigh(x @ x.T if n < D else x.T @ x)
+    s, axes = np.sqrt(np.maximum(values[::-1], 0)), axes[:, ::-1]
+    rank = int((s > 1e-7 * s[0]).sum())
+    if n >= D:
+        beta = D / n
+        omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
+        above = int((s > omega * np.median(s)).sum())
+        rest = s[above:rank]
+        # white noise has a flat spectrum; the tail of a curved manifold decays and is signal
+        white = len(rest) > 0 and np.quantile(rest, 0.1) > 0.6 * (1 - beta**0.5) * np.median(rest)
+        if above and white and _scattered(x[:: 1 + n // 2000] @ axes[:, above:rank]):
+            return x @ axes[:, :above], f"{above} of {D} principal axes kept, the rest is noise"
+    y = axes[:, :rank] * s[:rank] if n < D else x @ axes[:, :rank]
+    return y[:, : _noticeable(y)].copy(), ""
+
+
+def _scattered(y: np.ndarray) -> bool:
+    r"""Whether points are about as far from their nearest neighbours as points of white noise.
+
+    Of n points of noise in R^q with distances of mean square :math:`2 q \sigma^2`, the median
+    squared distance to a nearest neighbour is :math:`2\sigma^2 F^{-1}(\ln 2 / n)`, F that of
+    chi-squared with q degrees of freedom.
+    """
+    from scipy.stats import chi2
+
+    n, q = y.shape
+    some = y[np.linspace(0, n - 1, min(200, n)).astype(int)]
+    close = float(np.median(nearest(y, some, 2)[0][:, 1]))
+    apart = float(np.median(nearest(some, some, len(some))[0][:, 1:]))
+    return close**2 > 0.5 * apart**2 * float(chi2.ppf(math.log(2) / n, q)) / q
+
+
+def _noticeable(y: np.ndarray) -> int:
+    """How many leading columns determine all points up to 1 % of the nearest neighbours."""
+    some = y[np.linspace(0, len(y) - 1, min(200, len(y))).astype(int)]
+    spacing = float(np.median(nearest(y, some, 2)[0][:, 1]))
+    largest = np.zeros(y.shape[1])  # over points: squared length of what columns j, j+1, ... hold
+    rows = max(1, 2**20 // y.shape[1])
+    for i in range(0, len(y), rows):
+        tails = np.cumsum(y[i : i + rows, ::-1] ** 2, axis=1)[:, ::-1]
+        largest = np.maximum(largest, tails.max(axis=0))
+    return max(1, int((largest > (0.01 * spacing) ** 2).sum()))
+
+
+def neighbour_distance(x: np.ndarray, k: int) -> np.ndarray:
+    """Distance of each point to its k-th nearest other point, shape (n,)."""
+    return neighbours(x, k)[0][:, -1]
+
+
+def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices of the k nearest other points, each of shape (n, k)."""
+    k = min(k, len(x) - 1)
+    distance, index = nearest(x, x, k + 1)
+    return distance[:, 1:], index[:, 1:]
+
+
+def neighbour_graph(x: np.ndarray, k: int) -> Any:
+    """1 where one of two points is among the k nearest of the other: a sparse (n, n) matrix."""
+    from scipy.sparse import csr_matrix
+
+    n, index = len(x), neighbours(x, k)[1]
+    rows = np.repeat(np.arange(n), index.shape[1])
+    A = csr_matrix((np.ones(index.size), (rows, index.ravel())), shape=(n, n))
+    return A.maximum(A.T).tocsr()
+
+
+def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to, and indices of, the k nearest rows of x, both (queries, k), nearest first."""
+    if _tree_helps(x, queries, k):
+        from scipy.spatial import KDTree
+
+        distance, index = KDTree(x).query(queries, k=k)
+        return distance.reshape(len(queries), k), index.reshape(len(queries), k)
+    distance = np.empty((len(queries), k))
+    index = np.empty((len(queries), k), dtype=np.int64)
+    chunk = max(1, 8_000_000 // len(x))
+    for i in range(0, len(queries), chunk):
+        d2 = _squares(x, queries[i : i + chunk])
+        near = np.argpartition(d2, k - 1, axis=1)[:, :k] if k < len(x) else np.argsort(d2, axis=1)
+        d2 = np.take_along_axis(d2, near, axis=1)
+        order = np.argsort(d2, axis=1)
+        index[i : i + chunk] = np.take_along_axis(near, order, axis=1)
+        distance[i : i + chunk] = np.sqrt(np.maximum(np.take_along_axis(d2, order, axis=1), 0))
+    return distance, index
+
+
+def _tree_helps(x: np.ndarray, queries: np.ndarray, k: int) -> bool:
+    """Whether a k-d tree beats all products: few columns, or neighbours far nearer than others.
+
+    In many columns a tree is fast when the points have a low dimension of their own, and as slow
+    as a search of all pairs, but without fast products, when they fill the space.
+    """
+    if x.shape[1] <= 12:
+        return True
+    if k >= len(x):
+        return False
+    some = queries[np.linspace(0, len(queries) - 1, min(32, len(queries))).astype(int)]
+    d2 = np.sort(_squares(x, some), axis=1)
+    near, middle = np.maximum(d2[:, [k - 1, len(x) // 2]], 0).T
+    return bool(np.median(near) < TREE_CONTRAST**2 * np.median(middle))
+
+
+def _squares(x: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Squared distances from each query to each row of x, up to rounding of the products."""
+    return (x * x).sum(axis=1) - 2 * (queries @ x.T) + (queries * queries).sum(axis=1)[:, None]
+
+
+def spectrum(points: np.ndarray) -> np.ndarray:
+    """Eigenvalues of the scatter of each set of k points about its mean, largest first.
+
+    Args:
+        points: shape (..., k, D).
+
+    Returns:
+        of y^T y, y the centred points, the min(k, D) that can be nonzero, shape (..., min(k, D)).
+    """
+    y = points - points.mean(axis=-2, keepdims=True)
+    transposed = np.swapaxes(y, -1, -2)
+    gram = y @ transposed if y.shape[-2] < y.shape[-1] else transposed @ y
+    return np.maximum(np.linalg.eigvalsh(gram)[..., ::-1], 0.0)
+
+
+def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    r"""Farthest-point sampling: each landmark is the point farthest from those before it.
+
+    Args:
+        x: points, shape (n, D).
+        m: number of landmarks.
+        start: index of the first one.
+
+    Returns:
+        indices, shape (m,), and covering radii :math:`\epsilon(j) = \max_i \min_{l < j} |x_i -
+        x_l|`, shape (m,): entry j-1 is that of the first j landmarks, so one pass gives them all.
+    """
+    squares = (x * x).sum(axis=1)
+    index = np.empty(m, dtype=np.int64)
+    radius = np.empty(m)
+    nearest = np.full(len(x), np.inf)
+    i = start
+    for j in range(m):
+        index[j] = i
+        d2 = squares - 2 * (x @ x[i]) + squares[i]
+        close = np.flatnonzero(d2 < ROUNDED * squares[i])
+        d2[close] = ((x[close] - x[i]) ** 2).sum(axis=1)
+        np.minimum(nearest, d2, out=nearest)
+        i = int(nearest.argmax())
+        radius[j] = math.sqrt(max(nearest[i], 0.0))
+    return index, radius
+
+
+def holdout_gap(x: np.ndarray, rng: np.random.Generator, repeats: int = 3) -> float:
+    """The largest hole of a sample: max distance from one random half to the other (median)."""
+    gaps = []
+    for _ in range(repeats):
+        order = rng.permutation(len(x))
+        half = len(x) // 2
+        gaps.append(nearest(x[order[:half]], x[order[half:]], 1)[0].max())
+    return float(np.median(gaps))
+
+
+def count_for_radius(radius: np.ndarray, epsilon: float) -> int:
+    """The largest number m of landmarks with covering radius eps(m) >= `epsilon`; at least 1."""
+    return max(1, int(np.searchsorted(-radius, -epsilon, side="right")))

@@ -1,0 +1,154 @@
+"""The connected components of a cloud, each with its own dimension, homology and orientability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..homology import DEFAULT_FIELDS
+from ..point_cloud.tensors import as_array, first_rows
+from .cloud import LEAST_POINTS, count_for_radius, farthest_points, holdout_gap, nearest, prepare
+from .inference.check import check_topology
+from .inference.gather import RESOLUTIONS, gather
+from .inference.report import TopologyReport, row
+from .local.dimension import dimension_of, intrinsic_dimension
+from .local.orientability import Orientability, orientability
+from .persistence.null_distributions import check_alpha, cut_off
+from .persistence.rips import distances
+
+MOST_LANDMARKS = 1600
+FEWEST = 3 * LEAST_POINTS
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One connected component of a cloud.
+
+    Attributes:
+        index: rows of the cloud that belong to it.
+        dim: its dimension; None with too few points.
+        topology: its homology at its own scale; None with too few points.
+        orientability: whether it is orientable; None with too few points.
+        reason: one sentence.
+
+    Example:
+        >>> t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+        >>> circle = np.stack([np.cos(t), np.sin(t)], axis=1)
+        >>> [(len(p.index), p.dim) for p in pieces(np.concatenate([circle, circle + 5]))]
+        [(400, 1), (400, 1)]
+    """
+
+    index: np.ndarray = field(repr=False)
+    dim: int | None
+    topology: TopologyReport | None = field(repr=False)
+    orientability: Orientability | None = field(repr=False)
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{len(self.index)} points: {self.reason}"
+
+
+def pieces(
+    points: Any, *, fields: Sequence[int] = DEFAULT_FIELDS, alpha: float = 0.01, seed: int = 0
+) -> tuple[Piece, ...]:
+    r"""Split a cloud into its connected components and describe each at its own scale.
+
+    Two sets of points are apart when the edge between them in the minimum spanning tree of
+    farthest-point landmarks is longer than what samples of one piece show at level `alpha`: the
+    law of the longest edge over the covering radius is that of curves, the hardest case. Each part
+    is split again at its own, finer, scale.
+
+    Args:
+        points: array-like, shape (n, D).
+        fields: primes p; homology is over Z/p.
+        alpha: bound on the probability to split one piece, and of each topology report.
+        seed: of landmarks and samples.
+
+    Returns:
+        the pieces, largest first; they partition the rows.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: an argument out of range.
+    """
+    check_alpha(alpha)
+    given = as_array(points)
+    cloud = prepare(given, seed=seed)
+    part = _split(cloud.points, alpha, np.random.default_rng(seed))
+    label = cloud.spread(part, given)
+    rows = [np.flatnonzero(label == c) for c in range(part.max() + 1)]
+    rows.sort(key=len, reverse=True)
+    return tuple(_describe(given, r, fields, alpha, seed) for r in rows)
+
+
+def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
+    r"""The number of connected components that the cloud shows at its scale; None if unclear.
+
+    A gap counts when it is wider than what uniform samples of one piece show between
+    farthest-point landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+
+    Args:
+        points: array-like, shape (n, D).
+        alpha: bound on the probability to report a component that is not there.
+        seed: of the landmarks.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: alpha not in (0, 0.1].
+    """
+    check_alpha(alpha)
+    cloud = prepare(points, seed=seed)
+    dim = dimension_of(cloud, seed=seed).dim
+    return gather(cloud, dim, 0, (2,), alpha=alpha, seed=seed).betti[2][0]
+
+
+def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of the components, 0 to the last, shape (n,)."""
+    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+    label = np.zeros(len(x), dtype=int)
+    if len(x) < FEWEST:
+        return label
+    most = min(MOST_LANDMARKS, len(x) // 2)
+    index, radius = farthest_points(x, most, int(rng.integers(len(x))))
+    m = min(count_for_radius(radius, RESOLUTIONS[1][0] * holdout_gap(x, rng)), most)
+    if m < 2:
+        return label
+    tree = minimum_spanning_tree(distances(x[index[:m]])).tocsr()
+    tree.data[tree.data > cut_off(alpha, 1, 0) * radius[m - 1]] = 0
+    tree.eliminate_zeros()
+    count, of_mark = connected_components(tree, directed=False)
+    if count == 1:
+        return label
+    top = of_mark[nearest(x[index[:m]], x, 1)[1][:, 0]]
+    used = 0
+    for c in range(count):
+        rows = np.flatnonzero(top == c)
+        label[rows] = used + _split(x[rows], alpha, rng)
+        used = int(label[rows].max()) + 1
+    return label
+
+
+def _describe(
+    given: np.ndarray, rows: np.ndarray, fields: Sequence[int], alpha: float, seed: int
+) -> Piece:
+    x = given[rows]
+    distinct = len(first_rows(x))
+    if distinct < FEWEST:
+        return Piece(
+            rows, None, None, None,
+            f"{distinct} distinct points are too few to say more, {FEWEST} are needed",
+        )  # fmt: skip
+    dim = intrinsic_dimension(x, seed=seed).dim
+    topology = check_topology(x, fields=fields, alpha=alpha, seed=seed)
+    signs = orientability(x, dim=dim, seed=seed)
+    numbers = "; ".join(f"Z/{p} {row(betti)}" for p, betti in topology.betti.items())
+    word = {True: "orientable", False: "non-orientable", None: "of unknown orientability"}
+    consistent, why = signs.consistent_with(topology)
+    reason = f"dimension {dim}, Betti {numbers}, {word[signs.orientable]}"
+    return Piece(
+        rows, dim, topology, signs, f"{reason}; but {why}" if consistent is False else reason
+    )

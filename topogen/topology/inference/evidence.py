@@ -1,0 +1,135 @@
+"""What is known of each degree, and what no space can have."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ..persistence.landmark_rips import Run
+
+
+@dataclass(frozen=True)
+class Count:
+    """A Betti number, and the p-value of its weakest class (of the strongest noise, if none)."""
+
+    betti: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a Betti number is open.
+
+    Attributes:
+        reason: in words.
+        needed: how many times as many points would settle it.
+        p_value: of the bar between noise and a class, where that is the reason.
+    """
+
+    reason: str
+    needed: float
+    p_value: float | None = None
+
+
+@dataclass
+class Evidence:
+    """What the runs say, degree by degree; None where they do not settle it, with the reason.
+
+    Attributes:
+        betti: {p: [Betti number or None per degree]}.
+        p_values: same shape.
+        runs: the Rips runs, fine and coarse by turns.
+        scale: median covering radius of the fine landmarks.
+        cuts: per degree, the ratios (fine, coarse) from which a bar is a class.
+        reasons: per undetermined degree, why.
+        needed: per undetermined degree, how many times as many points would settle it, if known.
+        remarks: what a reader should know.
+        bending: of the cloud within two scales.
+        witness: Betti numbers that all starts of the witness complex give, None where they differ.
+        readings: per degree and field p what the Rips runs say, also where another field leaves
+            the degree open.
+        strategy: what was computed, in words.
+    """
+
+    betti: dict[int, list[int | None]]
+    p_values: dict[int, list[float | None]]
+    runs: list[Run]
+    scale: float
+    cuts: list[list[float]]
+    reasons: dict[int, str] = field(default_factory=dict)
+    needed: dict[int, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    bending: float = 0.0
+    witness: dict[int, list[int | None]] = field(default_factory=dict)
+    readings: dict[int, dict[int, Count | Doubt]] = field(default_factory=dict)
+    strategy: str = ""
+
+    @property
+    def first_reason(self) -> str:
+        """Why the lowest undetermined degree is so."""
+        return self.reasons[min(self.reasons)]
+
+    def seen(self, p: int, degree: int) -> int:
+        """Fewest classes of a degree that a run shows beyond the cut-off, settled or not."""
+        counts = [
+            int((r.strengths(p, degree) > self.cuts[degree][r.resolution]).sum())
+            for r in self.runs
+            if len(r.diagrams[p]) > degree
+        ]
+        return min(counts, default=0) + (degree == 0)
+
+    def withdraw(self, degree: int, reason: str, needed: float | None = None) -> None:
+        """Mark a degree undetermined over every field; the first reason stays."""
+        for p in self.betti:
+            self.betti[p][degree] = None
+            self.p_values[p][degree] = None
+        if degree not in self.reasons:
+            self.reasons[degree] = reason
+            if needed is not None and math.isfinite(needed):
+                self.needed[degree] = needed
+
+    def settle(self, degree: int, counts: dict[int, Count]) -> None:
+        """Write the Betti numbers of a degree."""
+        for p, count in counts.items():
+            self.betti[p][degree], self.p_values[p][degree] = count.betti, count.p_value
+        self.reasons.pop(degree, None)
+        self.needed.pop(degree, None)
+
+
+def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
+    r"""Withdraw what no space, or no closed manifold, can have.
+
+    By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the alternating
+    sum of beta_k(p) over all degrees, the Euler characteristic, does not depend on p. On a closed
+    manifold :math:`\beta_k(2) = \beta_{d-k}(2)` (Poincare duality).
+
+    Args:
+        evidence: changed in place.
+        dim: the dimension up to which homology can be nonzero.
+        closed: whether the points are claimed to come from a closed manifold of dimension `dim`.
+    """
+    degrees = range(min(len(evidence.cuts), dim + 1))
+    if len(degrees) == dim + 1 and len(evidence.betti) > 1:
+        known = [all(b[k] is not None for b in evidence.betti.values()) for k in degrees]
+        if all(known):
+            chi = {
+                p: sum((-1) ** k * (b[k] or 0) for k in degrees) for p, b in evidence.betti.items()
+            }
+            if len(set(chi.values())) > 1:
+                for k in degrees:
+                    if len({b[k] for b in evidence.betti.values()}) > 1:
+                        evidence.withdraw(
+                            k, "the Euler characteristic differs between the fields: not resolved"
+                        )
+    if closed and 2 in evidence.betti and len(degrees) == dim + 1:
+        two = evidence.betti[2]
+        broken = [
+            k
+            for k in degrees
+            if two[k] is not None and two[dim - k] is not None and two[k] != two[dim - k]
+        ]
+        for k in broken:
+            if k > 0:  # components are seen at any scale; a lost top class is not
+                evidence.withdraw(
+                    k, "Poincare duality fails, which no closed manifold allows: not resolved"
+                )

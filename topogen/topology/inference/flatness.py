@@ -1,0 +1,92 @@
+"""How far a cloud bends within the scale at which it is looked at."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..cloud import nearest, spectrum
+from ..local.manifold_test import manifold_check
+
+# bending of the cloud within two covering radii from which handles may hide below the scale, by
+# intrinsic dimension (4 stands for more)
+MOST_BENDING = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
+POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}  # that are looked at
+LEAST_SHEET = 0.42  # lambda_d / lambda_1 where sheets meet
+
+
+def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int) -> float:
+    r"""How far the cloud leaves its tangent planes within 2 `scale`, on its most curved patch.
+
+    In each ball :math:`B = \sqrt{(\sum_{i>d} \lambda_i - \sigma^2) / \lambda_d}` with the
+    eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the covariance; :math:`\sigma^2`, the
+    noise, is the median of the same normal part in balls of radius `scale`. The result is the
+    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat piece; a handle
+    whose loop is as short as the scale, which no diagram shows, has B > 0.4 (a cloud that is as
+    thin all over counts as noisy). Homology at a scale is that of the manifold when the scale is
+    small against its reach (Niyogi, Smale and Weinberger, 2008,
+    https://doi.org/10.1007/s00454-008-9053-2).
+
+    Args:
+        x: points, shape (n, D).
+        landmarks: farthest points of x, shape (m, D).
+        scale: their covering radius.
+        dim: intrinsic dimension d.
+        seed: of the points and the centres that stand for more.
+
+    Returns:
+        B; infinite where no ball holds enough points to tell.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(len(x), len(landmarks) * POINTS_PER_LANDMARK[min(max(dim, 1), 4)])
+    sample = x[rng.choice(len(x), size, replace=False)] if size < len(x) else x
+    centres = landmarks[rng.permutation(len(landmarks))[:600]]
+    distance, index = nearest(sample, centres, min(80, size))
+    normal: dict[float, list[float]] = {1.0: [], 2.0: []}
+    tangent: list[float] = []
+    kept: list[int] = []
+    for i, (row, near) in enumerate(zip(distance, index, strict=True)):
+        for factor, parts in normal.items():
+            y = sample[near[row <= factor * scale]]
+            if len(y) < dim + 3:
+                continue
+            spread = spectrum(y)
+            parts.append(float(spread[dim:].sum()) / (len(y) - 1 - dim))
+            if factor == 2.0:
+                tangent.append(float(spread[dim - 1]) / (len(y) - 1))
+                kept.append(i)
+    if not kept:
+        return math.inf
+    noise = float(np.median(normal[1.0])) if normal[1.0] else 0.0
+    squares = np.maximum(np.array(normal[2.0]) - noise, 0) / np.maximum(tangent, 1e-300)
+    patches = nearest(centres[kept], centres[kept], min(8, len(kept)))[1]
+    return math.sqrt(float(squares[patches].mean(axis=1).max()))
+
+
+def away_from_singular(
+    x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
+) -> np.ndarray | None:
+    r"""Which landmarks are farther than 3 `scale` from where sheets meet; None if none do.
+
+    Where sheets cross, the cloud leaves every plane however fine the scale is. A strand thinner
+    than the scale, whose links are no spheres either, is told from that by its covariance:
+    :math:`\lambda_d \ge 0.42 \lambda_1` where sheets meet (1/2 at right angles), less on a tube of
+    radius below the scale. Arguments as in :func:`bending`.
+
+    Returns:
+        a mask of the landmarks, shape (m,), or None where no sheets meet.
+    """
+    check = manifold_check(x, dim=dim, seed=seed)
+    if check.is_manifold is not False:
+        return None
+    singular = x[check.singular]
+    ratios = []
+    distance, index = nearest(x, singular[:: 1 + len(singular) // 200], min(400, len(x)))
+    for row, near in zip(distance, index, strict=True):
+        y = x[near[row <= 2 * scale]]
+        spread = spectrum(y)
+        ratios.append(spread[dim - 1] / max(spread[0], 1e-300) if len(y) > dim else 0.0)
+    if np.median(ratios) < LEAST_SHEET:
+        return None
+    return nearest(singular, landmarks, 1)[0][:, 0] > 3 * scale

@@ -1,0 +1,166 @@
+"""What a topology check says, as plain data that prints and plots itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...homology import Homology
+from .hypothesis import Betti, homology_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Verdict = Literal["agrees", "disagrees", "undetermined"]
+
+
+def row(values: Sequence[Any], form: str = "") -> str:
+    """Numbers by degree in brackets; ? where undetermined."""
+    return "(" + ", ".join("?" if v is None else format(v, form) for v in values) + ")"
+
+
+@dataclass(frozen=True)
+class TopologyReport:
+    r"""Betti numbers of a cloud at a scale, and the verdict on a claim.
+
+    Attributes:
+        verdict: "agrees", "disagrees", "undetermined"; None when nothing was expected.
+        betti: {p: (b_0, b_1, ...)} over Z/p, with None per degree that is undetermined.
+        p_values: same shape: the probability that noise alone gives bars as strong as the weakest
+            class counted, or, where none is counted (the one first component aside), as the
+            strongest bar.
+        scale: :math:`\epsilon`, the covering radius of the landmarks in the units of the points:
+            gaps and tears narrower than about :math:`2\epsilon`, and holes in a surface narrower
+            than :math:`4\epsilon`, are not seen.
+        reason: one sentence.
+        points_needed: an estimate of how many points of the same kind would settle what is
+            undetermined; None where all is settled, or where nothing can be said.
+        strategy: which complexes were computed.
+        witness: {p: (b_0, ...)} by the witness complexes, a second opinion; None where their
+            starts differ.
+        diagrams: {p: [(birth, death) arrays by degree]} of the first landmarks, in the same units.
+        cuts: per degree, the ratio death/birth (degree 0: death/scale) from which a bar is a
+            class.
+        expected: what was claimed; for another cloud, its determined homology, None where it has
+            none.
+        fields: the primes p.
+        alpha: bound on the probability that a class was reported that is not there.
+        dim: estimated dimension of the cloud.
+        max_dim: the largest degree tested.
+        n_points: number of points given.
+        outliers: how many points were left out because they do not lie on the set.
+        landmarks: numbers of landmarks at the fine and the coarse resolution.
+        seed: of everything random.
+        seconds: wall time.
+        remarks: what else a reader should know.
+        extras: other published numbers, where they were asked for.
+
+    Example:
+        >>> from topogen import Homology, check_topology
+        >>> t = np.random.default_rng(0).random(500) * 2 * np.pi
+        >>> rep = check_topology(np.stack([np.cos(t), np.sin(t)], axis=1), Homology((1, 1)))
+        >>> rep.verdict, rep.betti
+        ('agrees', {2: (1, 1), 3: (1, 1)})
+    """
+
+    verdict: Verdict | None
+    betti: Betti
+    p_values: dict[int, tuple[float | None, ...]]
+    scale: float
+    reason: str
+    points_needed: int | None
+    strategy: str
+    witness: Betti
+    diagrams: dict[int, list[np.ndarray]] = field(repr=False)
+    cuts: tuple[float, ...]
+    expected: Homology | None
+    fields: tuple[int, ...]
+    alpha: float
+    dim: int
+    max_dim: int
+    n_points: int
+    outliers: int
+    landmarks: tuple[int, int]
+    seed: int
+    seconds: float
+    remarks: tuple[str, ...] = ()
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def determined(self) -> bool:
+        """Whether every tested degree has a Betti number over every field."""
+        return all(b is not None for numbers in self.betti.values() for b in numbers)
+
+    @property
+    def homology(self) -> Homology | None:
+        """The homology, where it is determined in every degree."""
+        return homology_of(self.betti)
+
+    def __str__(self) -> str:
+        lines = [f"topology  {self.verdict or 'no claim'}: {self.reason}"]
+        for p, numbers in self.betti.items():
+            line = f"  Z/{p}  Betti {row(numbers)}  p {row(self.p_values[p], '.1g')}"
+            if self.expected is not None and p in self.expected.fields:
+                want = [self.expected.betti_number(k, p) for k in range(self.max_dim + 1)]
+                line += f"  expected {row(want)}"
+            lines.append(line)
+        lines.append(
+            f"  scale {self.scale:.3g}: gaps narrower than {2 * self.scale:.3g} and holes "
+            f"narrower than {4 * self.scale:.3g} are not seen"
+        )
+        if self.points_needed is not None:
+            lines.append(f"  about {self.points_needed} points would settle it")
+        lines.append(
+            f"  dimension {self.dim}, {self.n_points} points, landmarks {self.landmarks[0]} and "
+            f"{self.landmarks[1]}, {self.strategy}, seed {self.seed}, {self.seconds:.1f} s"
+        )
+        lines += [f"  {name}: {value}" for name, value in self.extras.items()]
+        return "\n".join(lines + [f"  - {remark}" for remark in self.remarks])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the diagrams, in types that JSON knows; fields become string keys."""
+
+        def keyed(table: dict[int, tuple[Any, ...]]) -> dict[str, list[Any]]:
+            return {str(p): list(row) for p, row in table.items()}
+
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "betti": keyed(self.betti),
+            "p_values": keyed(self.p_values),
+            "witness": keyed(self.witness),
+            "expected": None if self.expected is None else keyed(dict(self.expected.betti)),
+            "points_needed": self.points_needed,
+            "strategy": self.strategy,
+            "scale": self.scale,
+            "dim": self.dim,
+            "max_dim": self.max_dim,
+            "fields": list(self.fields),
+            "alpha": self.alpha,
+            "cuts": list(self.cuts),
+            "n_points": self.n_points,
+            "outliers": self.outliers,
+            "landmarks": list(self.landmarks),
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "remarks": list(self.remarks),
+            "extras": dict(self.extras),
+        }
+
+    def plot(self, kind: Literal["diagram", "barcode"] = "diagram") -> Figure:
+        """Persistence diagrams or barcodes, one panel per field, with the cut-offs drawn.
+
+        Raises:
+            ValueError: another kind.
+        """
+        if kind not in ("diagram", "barcode"):
+            raise ValueError(f'expected kind "diagram" or "barcode", got {kind!r}')
+        from ...plotting import barcode_figure, persistence_figure
+
+        panels = {f"Z/{p}": bars for p, bars in self.diagrams.items()}
+        title = f"{self.verdict or 'no claim'}, scale {self.scale:.3g}"
+        figure = barcode_figure if kind == "barcode" else persistence_figure
+        return figure(panels, self.cuts, self.scale, title=title)

@@ -1,0 +1,371 @@
+"""The intrinsic dimension of a cloud, and how far its points scatter around their set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...point_cloud.tensors import as_array, first_rows
+from ..cloud import Cloud, nearest, prepare, spectrum
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCALES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
+WIDE_SCALES = (*SCALES, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+LEAST_GAP = 3.0
+MOST_ANISOTROPY = 20.0  # tangent eigenvalues are alike; those of curvature are far smaller
+
+
+@dataclass(frozen=True)
+class DimensionScales:
+    """The dimension of a cloud as it looks at each radius, by three estimators.
+
+    A curve with noise looks thick below the size of its noise, is 1-dimensional above it, and
+    nothing in particular once the radius reaches that of its bends.
+
+    Attributes:
+        neighbours: number k of neighbours of each scale.
+        radius: median distance to the k-th neighbour, in the units of the points.
+        local_pca: number of axes before the widest gap of the local covariance, at least 3; NaN
+            where there is none.
+        levina_bickel: maximum likelihood from the k neighbours.
+        two_nn: from the two nearest neighbours in the cloud thinned to about n/k points, which
+            lie at that radius.
+
+    Example:
+        >>> t = np.linspace(0, 6, 400)
+        >>> x = np.stack([np.cos(t), np.sin(t)], axis=1)
+        >>> set(dimension_across_scales(x).dims)
+        {1}
+    """
+
+    neighbours: tuple[int, ...]
+    radius: tuple[float, ...]
+    local_pca: tuple[float, ...]
+    levina_bickel: tuple[float, ...]
+    two_nn: tuple[float, ...]
+
+    @property
+    def _table(self) -> np.ndarray:
+        return np.array([self.local_pca, self.levina_bickel, self.two_nn])
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Per scale, the median of the estimators that have an answer, rounded; 0 without any."""
+        return tuple(
+            max(1, math.floor(float(np.median(c[~np.isnan(c)])) + 0.5)) if (c == c).any() else 0
+            for c in self._table.T
+        )
+
+    @property
+    def disagreement(self) -> tuple[float, ...]:
+        """Per scale, largest minus smallest estimate; NaN with fewer than two of them."""
+        return tuple(
+            float(np.ptp(c[~np.isnan(c)])) if (c == c).sum() > 1 else math.nan
+            for c in self._table.T
+        )
+
+    def __str__(self) -> str:
+        runs: list[list[int]] = []
+        for i, dim in enumerate(self.dims):
+            if runs and self.dims[runs[-1][0]] == dim:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+        words = "; ".join(
+            f"{self.dims[r[0]] or '?'} at radius {self.radius[r[0]]:.2g}"
+            + (f" to {self.radius[r[-1]]:.2g}" if len(r) > 1 else "")
+            for r in runs
+        )
+        worst = np.array(self.disagreement)
+        if np.isnan(worst).all():
+            return f"dimension {words}"
+        i = int(np.nanargmax(worst))
+        return (
+            f"dimension {words}; the estimators differ most, by {worst[i]:.1f}, at radius "
+            f"{self.radius[i]:.2g}"
+        )
+
+    def plot(self) -> Figure:
+        """The three estimates against the radius."""
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+        ax = figure.subplots()
+        ax.semilogx(self.radius, self.local_pca, "o-", color="#1f77b4", label="local PCA")
+        ax.semilogx(self.radius, self.levina_bickel, "s-", color="#d1495b", label="Levina-Bickel")
+        ax.semilogx(self.radius, self.two_nn, "^-", color="#2a9d55", label="TwoNN, thinned")
+        ax.step(self.radius, self.dims, where="mid", color="0.6", lw=4, alpha=0.4, label="median")
+        ax.set(xlabel="radius", ylabel="dimension", ylim=0)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.legend(frameon=False)
+        return figure
+
+
+@dataclass(frozen=True)
+class DimensionEstimate:
+    """What three estimators say of the dimension of a cloud.
+
+    Attributes:
+        dim: the consensus, an integer >= 1; local PCA decides where its gap is clear.
+        estimates: "local_pca", "levina_bickel", "two_nn"; NaN where one has no answer.
+        agree: whether all three round to `dim`.
+        gap: ratio of the eigenvalues d and d+1 at the scale that local PCA chose (1: no gap seen).
+        neighbours: the number of neighbours at that scale.
+        scales: the same estimators at every scale, where asked for.
+
+    Example:
+        >>> t = np.linspace(0, 6, 200)
+        >>> str(intrinsic_dimension(np.stack([np.cos(t), np.sin(t)], axis=1)))
+        'dimension 1 (local PCA 1, Levina-Bickel 1.1, TwoNN undefined)'
+    """
+
+    dim: int
+    estimates: dict[str, float]
+    agree: bool
+    gap: float
+    neighbours: int
+    scales: DimensionScales | None = field(default=None, repr=False)
+
+    def __int__(self) -> int:
+        return self.dim
+
+    def __str__(self) -> str:
+        def word(name: str) -> str:
+            value = self.estimates[name]
+            return "undefined" if math.isnan(value) else f"{value:.2g}"
+
+        return (
+            f"dimension {self.dim} (local PCA {word('local_pca')}, "
+            f"Levina-Bickel {word('levina_bickel')}, TwoNN {word('two_nn')})"
+        )
+
+
+def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
+    r"""Estimate the dimension of the set that the points sample.
+
+    Local PCA: the geometric mean over centres of the eigenvalues :math:`\lambda_1 \ge \lambda_2
+    \ge \dots` of the covariance of k neighbours, for several k; the dimension is the d with the
+    largest :math:`\lambda_d / \lambda_{d+1}` over all k, among those with :math:`\lambda_d \ge
+    \lambda_1 / 20`. Small k sees noise, large k curvature; the gap is widest between them. Without
+    a gap of 3 the cloud fills its (principal) coordinates.
+
+    Levina and Bickel, 2004 (averaged as MacKay and Ghahramani, 2005,
+    http://www.inference.org.uk/mackay/dimension):
+    :math:`1/\hat d = \mathrm{mean}_{i, j < k} \ln(r_k(x_i)/r_j(x_i))`; TwoNN (Facco et al., 2017,
+    https://doi.org/10.1038/s41598-017-11873-y): a line through the law of :math:`r_2/r_1`. Both
+    see noise as dimension, so they are evidence, not the judge.
+
+    Args:
+        points: array-like, shape (n, D).
+        seed: of the centres, where there are more than 400 points.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+    """
+    cloud = prepare(points, seed=seed)
+    return replace(dimension_of(cloud, seed=seed), scales=scales_of(cloud, seed=seed))
+
+
+def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
+    """:func:`intrinsic_dimension` of a prepared cloud."""
+    x = _spanned(cloud.points)
+    centres = _centres(x, seed)
+    dim, gap, used = _local_pca(x, centres)
+    two_nn, levina_bickel = _neighbour_estimates(x, centres)
+    local = float(dim) if dim else math.nan
+    if dim == 0:
+        dim = min(x.shape[1], max(1, round(levina_bickel)) if levina_bickel > 0 else x.shape[1])
+    estimates = {"local_pca": local, "levina_bickel": levina_bickel, "two_nn": two_nn}
+    agree = all(not math.isnan(v) and round(v) == dim for v in estimates.values())
+    return DimensionEstimate(dim, estimates, agree, gap, used)
+
+
+def _spanned(x: np.ndarray) -> np.ndarray:
+    """Coordinates in the subspace that centred points span: elsewhere no axis can hold a gap."""
+    values, axes = np.linalg.eigh(x.T @ x)
+    kept = values > 1e-14 * values[-1]
+    return x if kept.all() else x @ axes[:, kept]
+
+
+def _centres(x: np.ndarray, seed: int) -> np.ndarray:
+    return x[np.random.default_rng(seed).permutation(len(x))[:400]]
+
+
+def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of local covariances, shape (c, min(k+1, D)), and squared radii, shape (c,)."""
+    distance, index = nearest(x, centres, min(k + 1, len(x)))
+    count = index.shape[1]
+    rows = max(1, 2**21 // (count * x.shape[1]))  # a few MB at a time
+    parts = (x[index[i : i + rows]] for i in range(0, len(index), rows))
+    return np.concatenate([spectrum(y) for y in parts]) / count, distance[:, -1] ** 2
+
+
+def _widest_gap(values: np.ndarray, k: int) -> tuple[int, float]:
+    """(d, ratio of eigenvalues d and d+1) of the spectra of k neighbours; (0, 1) without one."""
+    log = np.log(np.maximum(values, 1e-14 * np.maximum(values[:, :1], 1e-300))).mean(axis=0)
+    usable = min(len(log) - 1, k // 3)
+    if usable < 1:
+        return 0, 1.0
+    usable = min(usable, int((log > log[0] - math.log(MOST_ANISOTROPY)).sum()))
+    gaps = np.exp(log[:usable] - log[1 : usable + 1])
+    d = int(gaps.argmax()) + 1
+    return (d, float(gaps[d - 1])) if gaps[d - 1] > LEAST_GAP else (0, 1.0)
+
+
+def _local_pca(x: np.ndarray, centres: np.ndarray) -> tuple[int, float, int]:
+    """(d, gap, k) at the scale with the widest gap; d = 0 where D is too large to judge."""
+    n, D = x.shape
+    best = (1 if D == 1 else 0, 1.0, 0)
+    for k in SCALES:
+        if k > max(6, n // 8) or k >= n:
+            break
+        if k < 12 and n >= 100:
+            continue
+        d, gap = _widest_gap(local_spectra(x, centres, k)[0], k)
+        if gap > best[1]:
+            best = (d, gap, k)
+    if best[0] == 0 and D <= 4:
+        return D, 1.0, 0
+    return best
+
+
+def _neighbour_estimates(x: np.ndarray, centres: np.ndarray) -> tuple[float, float]:
+    """TwoNN and Levina-Bickel (k = 10..20)."""
+    r = nearest(x, centres, min(21, len(x)))[0][:, 1:]
+    r = r[r[:, 0] > 0]
+    if len(r) < 5:
+        return math.nan, math.nan
+    return _two_nn(r), _levina_bickel(r)
+
+
+def _levina_bickel(r: np.ndarray) -> float:
+    """From sorted distances to k neighbours, shape (c, k), k >= 3."""
+    logs = np.log(r[:, -1:] / r[:, :-1])
+    mean = float(logs.mean()) * (r.shape[1] - 1) / max(r.shape[1] - 2, 1)
+    return 1 / mean if mean > 1e-9 else math.nan
+
+
+def _two_nn(r: np.ndarray) -> float:
+    """From sorted distances, shape (c, >= 2): a line through the law of their ratio."""
+    mu = np.sort(np.log(r[:, 1] / r[:, 0]))
+    keep = mu[: int(0.9 * len(mu))]
+    weights = -np.log1p(-np.arange(1, len(mu) + 1) / (len(mu) + 1))[: len(keep)]
+    square = float(keep @ keep)
+    return float(keep @ weights) / square if square > 1e-9 * len(keep) else math.nan
+
+
+def dimension_across_scales(points: Any, *, seed: int = 0) -> DimensionScales:
+    r"""Estimate the dimension at every radius, from 6 neighbours to a quarter of the points.
+
+    Levina-Bickel: :math:`1/\hat d = \frac{1}{k-2} \sum_{j<k} \ln(r_k / r_j)`, averaged over
+    centres as MacKay and Ghahramani do. TwoNN: the slope through 0 of :math:`-\ln(1 - F(\mu))`
+    against :math:`\ln \mu`, :math:`\mu = r_2/r_1`, with the cloud thinned for larger scales.
+    After Levina and Bickel, 2004 (https://papers.nips.cc/paper/2577), and Facco, d'Errico,
+    Rodriguez and Laio, 2017 (https://doi.org/10.1038/s41598-017-11873-y).
+
+    Args:
+        points: array-like, shape (n, D).
+        seed: of the centres and the thinning.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+    """
+    return scales_of(prepare(points, seed=seed), seed=seed)
+
+
+def scales_of(cloud: Cloud, *, seed: int = 0) -> DimensionScales:
+    """:func:`dimension_across_scales` of a prepared cloud."""
+    x = _spanned(cloud.points)
+    n = len(x)
+    centres = _centres(x, seed)
+    ks = [k for k in WIDE_SCALES if k <= max(8, n // 4) and k < n]
+    distance, index = nearest(x, centres, ks[-1] + 1)
+    rng = np.random.default_rng(seed)
+    table = []
+    for k in ks:
+        y = x[index[:200, : k + 1]][:, :: 1 + k // 256]  # enough for a covariance
+        pca = 1 if x.shape[1] == 1 else _widest_gap(spectrum(y), k)[0]
+        r = distance[:, 1 : k + 1]
+        bickel = _levina_bickel(r[r[:, 0] > 0])
+        table.append(
+            (float(np.median(distance[:, k])), pca or math.nan, bickel, _thinned(x, k, rng))
+        )
+    radius, pca, bickel, two = (tuple(float(v) for v in c) for c in zip(*table, strict=True))
+    return DimensionScales(tuple(ks), tuple(r * cloud.unit for r in radius), pca, bickel, two)
+
+
+def _thinned(x: np.ndarray, k: int, rng: np.random.Generator) -> float:
+    """TwoNN of about 400 pairs of distances in clouds of n / (k/2) points."""
+    m = max(20, round(2 * len(x) / k))
+    pairs = []
+    for _ in range(max(1, min(8, round(400 / m)))):
+        thin = x[rng.permutation(len(x))[:m]]
+        pairs.append(nearest(thin, thin[:400], 3)[0][:, 1:])
+    r = np.concatenate(pairs)
+    r = r[r[:, 0] > 0]
+    return _two_nn(r) if len(r) >= 5 else math.nan
+
+
+def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
+    r"""Root-mean-square distance of the points from the set they scatter around, in their units.
+
+    The part of a local covariance that is normal to the leading `dim` axes grows as
+    :math:`\sigma^2 + c\, r^4` with the radius r of the neighbourhood; a line through its medians
+    at several r, fitted in r^4, gives :math:`\sigma^2` at r = 0.
+
+    Args:
+        points: array-like, shape (n, D).
+        dim: dimension of the set; estimated where not given.
+        seed: of the centres.
+
+    Returns:
+        sigma, 0 where the points fill their space (dim >= D) or no noise is seen.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: dim < 1.
+    """
+    if dim is not None and dim < 1:
+        raise ValueError(f"expected dim >= 1, got {dim}")
+    cloud = prepare(points, seed=seed)
+    dim = dimension_of(cloud, seed=seed).dim if dim is None else dim
+    x = cloud.points
+    n, D = x.shape
+    if dim >= D:
+        return 0.0
+    centres = _centres(x, seed)
+    quartic, normal = [], []
+    for k in SCALES:
+        if k < 2 * (dim + 2) or k > max(16, n // 8) or k >= n:
+            continue
+        values, radius2 = local_spectra(x, centres, k)
+        correction = (k + 1) / (k - dim)  # the fitted plane takes `dim` degrees of freedom
+        normal.append(np.median(values[:, dim:].sum(axis=1)) * correction)
+        quartic.append(np.median(radius2) ** 2)
+    if len(normal) < 2:
+        return 0.0
+    a, b = np.array(quartic), np.array(normal)
+    weight = 1 / b.clip(1e-30)  # relative errors are alike
+    intercept = np.polynomial.Polynomial.fit(a, b, 1, w=weight)(0.0)
+    return math.sqrt(max(float(intercept), 0.0)) * cloud.unit
+
+
+def duplicates(points: Any) -> int:
+    """The number of rows that repeat an earlier row.
+
+    Args:
+        points: array-like, shape (n, D).
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array.
+    """
+    x = as_array(points)
+    return len(x) - len(first_rows(x))

@@ -1,0 +1,373 @@
+r"""Where a cloud is no manifold: the homology of small links, and the bending of tangent planes.
+
+A space is a d-manifold at x iff the link of x, the points at a small distance around it, looks
+like the sphere :math:`S^{d-1}`; on a boundary it looks like a half sphere, which is contractible.
+Where sheets cross, or strands branch, it has more components or more loops.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...point_cloud.tensors import as_array
+from ..cloud import Cloud, farthest_points, nearest, prepare, spectrum
+from ..persistence.null_distributions import check_alpha, gumbel_quantile
+from ..persistence.rips import distances
+from .dimension import dimension_of, scales_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# per dimension: neighbours of the finer and of the coarser link; landmarks; most points of a link
+LINKS = {1: (40, 64), 2: (64, 96), 3: (120, 180)}
+LANDMARKS = {1: 400, 2: 400, 3: 100}
+MOST_LINK = {1: (40, 64), 2: (64, 96), 3: (60, 80)}  # more directions are thinned
+MOST_SPECTRA = 20_000
+# median and 99 % quantile of the largest persistence that is noise in the link of a regular point
+# (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
+# graded patches with noise of a tenth of the radius, tests/topology/local/test_manifold_test.py simulates them
+NULL = {
+    (1, 0): ((0.19, 0.56), (0.19, 0.55)),
+    (2, 0): ((0.58, 0.95), (0.48, 0.81)),
+    (2, 1): ((0.04, 0.13), (0.06, 0.15)),
+    (3, 0): ((0.62, 0.85), (0.55, 0.74)),
+    (3, 1): ((0.36, 0.54), (0.33, 0.54)),
+    (3, 2): ((0.01, 0.06), (0.02, 0.09)),
+}
+POINTS_PER_LINK = 3  # a cloud has at least so many times the points of a link
+# distance off the best d-plane over radius: links of more are widened to the thinnest; where
+# that comes from curvature, which grows with the radius, they cannot be
+THICK, THIN = 0.16, 0.14
+ROUND = 0.2  # least lambda_d / lambda_1 of a widened link: a tube is no plane
+FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
+STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
+# bending(k/3) / bending(k) at a singular point; about 3^(-1/d), the ratio of radii, where curved
+LEAST_PERSISTENT = {1: 0.4, 2: 0.66, 3: 0.75}
+BENT = 0.35  # bending below which nothing stands out
+VOTERS = 8  # tested points around each that must support its label, at least half of them
+MOST_UNDECIDED = 0.05  # share of the landmarks, for a manifold
+MOST_UNDECIDED_SINGULAR = 0.5  # and for a singular set among them
+REGULAR, BOUNDARY, SINGULAR, UNDECIDED = range(4)
+NAMES = np.array(["regular", "boundary", "singular", "undecided"])
+COLOURS = dict(zip(NAMES.tolist(), ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b"), strict=True))
+
+
+@dataclass(frozen=True)
+class ManifoldCheck:
+    """Where a cloud is a manifold, and where it is not.
+
+    Attributes:
+        is_manifold: False where links of many neighbouring points are no spheres, True where
+            nearly all are spheres or, on a boundary, half spheres, None where it is not settled.
+        dim: the dimension d of the manifold that was tested for.
+        labels: "regular", "boundary", "singular" or "undecided", shape (n,), that of the nearest
+            tested point.
+        tested: rows of the points whose links were looked at.
+        singular: rows of the points labelled singular.
+        boundary: rows of the points labelled boundary.
+        bending: root of the variance off the best d-plane over the least within it, per tested
+            point.
+        scale: median radius of the coarser links, in the units of the points.
+        alpha: bound on the probability to call a manifold singular, for links as in the null.
+        reason: one sentence.
+        remarks: what else a reader should know.
+
+    Example:
+        >>> t = np.linspace(-1, 1, 400)
+        >>> cross = np.concatenate([np.stack([t, 0 * t], 1), np.stack([0 * t, t], 1)])
+        >>> check = manifold_check(cross)
+        >>> check.is_manifold, float(abs(cross[check.singular]).max().round(1))
+        (False, 0.0)
+    """
+
+    is_manifold: bool | None
+    dim: int
+    labels: np.ndarray = field(repr=False)
+    tested: np.ndarray = field(repr=False)
+    bending: np.ndarray = field(repr=False)
+    scale: float
+    alpha: float
+    reason: str
+    remarks: tuple[str, ...]
+    points: np.ndarray = field(repr=False)
+
+    @property
+    def singular(self) -> np.ndarray:
+        """Rows of the points labelled singular."""
+        return np.flatnonzero(self.labels == "singular")
+
+    @property
+    def boundary(self) -> np.ndarray:
+        """Rows of the points labelled boundary."""
+        return np.flatnonzero(self.labels == "boundary")
+
+    def __str__(self) -> str:
+        word = {True: "a manifold", False: "not a manifold", None: "undetermined"}
+        counts = ", ".join(f"{int((self.labels == name).sum())} {name}" for name in NAMES)
+        lines = [
+            f"{word[self.is_manifold]}: {self.reason}",
+            f"  dimension {self.dim}, scale {self.scale:.3g}, {counts} points, "
+            f"{len(self.tested)} links looked at",
+        ]
+        return "\n".join(lines + [f"  - {remark}" for remark in self.remarks])
+
+    def plot(self) -> Figure:
+        """The cloud in its leading axes, coloured by label; beside it where it is not regular."""
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
+
+        from ...plotting import draw_clouds
+
+        rows = {
+            "all points": np.arange(len(self.points)),
+            "singular and boundary": np.union1d(self.singular, self.boundary),
+        }
+        colour = np.array([COLOURS[label] for label in self.labels])
+        figure = Figure(figsize=(9.6, 5.4))
+        draw_clouds(
+            figure,
+            {name: self.points[i] for name, i in rows.items()},
+            colours={name: colour[i] for name, i in rows.items()},
+            bottom=0.07,
+            top=0.94,
+        )
+        marks = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in COLOURS.items()]
+        figure.legend(handles=marks, loc="lower center", ncols=4, frameon=False)
+        figure.suptitle(self.reason, fontsize=10)
+        return figure
+
+
+def manifold_check(
+    points: Any, *, dim: int | None = None, alpha: float = 0.01, seed: int = 0
+) -> ManifoldCheck:
+    r"""Test whether a cloud is a manifold, perhaps with boundary, and where it is not.
+
+    The link of a point x is sampled by the directions :math:`(y - x)/|y - x|` of its k nearest
+    points with :math:`r/2 < |y - x| \le r`. It counts as the sphere :math:`S^{d-1}` when its
+    Vietoris-Rips diagrams show one reduced class, in degree d-1; as a half sphere when none; as
+    singular when more, or one in a lower degree. A bar is a class when its persistence is beyond
+    what noise gives in the link of a regular point, at level alpha k/n: a Bonferroni bound over
+    the n/k disjoint links. Links are looked at around farthest-point landmarks, and where the
+    bending :math:`B = \sqrt{\sum_{i>d} \lambda_i / \lambda_d}` of the local covariance stands out
+    against that of other points. A point is singular when its links at both k say so, when B does
+    not fall with the radius as that of a curved sheet does, and when at least half of its
+    neighbours are singular too.
+
+    Links after Stolz, Tanner, Harrington and Nanda, 2020, "Geometric anomaly detection in data"
+    (https://doi.org/10.1073/pnas.2001741117).
+
+    Args:
+        points: array-like, shape (n, D).
+        dim: dimension of the manifold, 1 to 3; estimated where not given.
+        alpha: bound on the probability to call a manifold singular.
+        seed: of the first landmark.
+
+    Raises:
+        InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
+        ValueError: dim < 1, or alpha not in (0, 0.1].
+    """
+    if dim is not None and dim < 1:
+        raise ValueError(f"expected dim >= 1, got {dim}")
+    check_alpha(alpha)
+    given = as_array(points)
+    cloud = prepare(given, seed=seed)
+    if dim is not None:
+        return _check(given, cloud, dim, alpha, seed)
+    first = _check(given, cloud, dimension_of(cloud, seed=seed).dim, alpha, seed)
+    if first.is_manifold is None:  # noise thickens a cloud: try the dimension at larger scales
+        seen = {v for v in scales_of(cloud, seed=seed).local_pca if v < first.dim}
+        for d in sorted(map(int, seen), reverse=True):
+            second = _check(given, cloud, d, alpha, seed)
+            if second.is_manifold is not None:
+                remark = f"of dimension {first.dim} at small scales: {first.reason}"
+                return replace(second, remarks=(*second.remarks, remark))
+    return first
+
+
+def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldCheck:
+    """:func:`manifold_check` for one dimension."""
+    if d not in LINKS:
+        return _unsettled(given, cloud, d, alpha, f"links of {d}-manifolds need too many points")
+    x = cloud.points
+    rng = np.random.default_rng(seed)
+    fine, coarse = _sizes(x, d, rng)
+    if len(x) < POINTS_PER_LINK * coarse:
+        return _unsettled(
+            given, cloud, d, alpha,
+            f"links of {coarse} points need {POINTS_PER_LINK * coarse} points, got {len(x)}",
+        )  # fmt: skip
+    links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:MOST_SPECTRA])
+    marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
+    tested = np.append(marks, np.setdiff1d(links.bent(), marks))
+    label, suspect = links.labels(tested)
+    doubtful = rng.permutation(np.flatnonzero(label != REGULAR))
+    doubtful = doubtful[np.argsort(~suspect[doubtful], kind="stable")][: LANDMARKS[d]]
+    unclear = (label[: len(marks)] == UNDECIDED).mean()
+    if len(doubtful) and unclear < MOST_UNDECIDED_SINGULAR:
+        around = np.setdiff1d(nearest(x, x[tested[doubtful]], VOTERS)[1], tested)
+        more = links.labels(around)
+        tested = np.append(tested, around)
+        label, suspect = np.append(label, more[0]), np.append(suspect, more[1])
+    near = nearest(x[tested], x[tested], min(VOTERS, len(tested)))[1]
+    supported = 2 * (label[near] == label[:, None]).sum(axis=1) >= near.shape[1]
+    label = np.where(supported | (label == REGULAR), label, UNDECIDED)
+    suspects = int((suspect & (2 * suspect[near].sum(axis=1) >= near.shape[1])).sum())
+    unsettled = float((label[: len(marks)] == UNDECIDED).mean())
+    verdict, reason = _verdict(label, suspects, unsettled, d)
+    of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
+    order = np.argsort(tested)
+    return ManifoldCheck(
+        verdict, d, NAMES[cloud.spread(of_cloud, given)], cloud.index[tested[order]],
+        links.spectra[0][links.near(tested[order])].mean(axis=1),
+        links.scale(marks) * cloud.unit,
+        alpha, reason, cloud.remarks, given,
+    )  # fmt: skip
+
+
+def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Numbers of neighbours of the two links, larger where noise is as wide as the usual ones."""
+    fine, coarse = LINKS[d]
+    probes = x[rng.permutation(len(x))[:200]]
+    most = int(len(x) / (POINTS_PER_LINK * 1.3))
+    distance, index = nearest(x, probes, max(most, min(fine, len(x) - 1)) + 1)
+    k, best, thinnest = fine, fine, THIN
+    while k <= most:
+        y = x[index[:, : k + 1 : 1 + k // 256]]
+        values = spectrum(y) / y.shape[1]
+        thickness = np.median(np.sqrt(values[:, d:].sum(axis=1)) / distance[:, k])
+        if k == fine and thickness <= THICK:
+            return fine, coarse
+        if thickness < thinnest and np.median(values[:, d - 1] / values[:, 0]) >= ROUND:
+            best, thinnest = k, float(thickness)
+        k = round(1.3 * k)
+    return best, coarse if best == fine else max(coarse, round(1.3 * best))
+
+
+def _verdict(
+    label: np.ndarray, suspects: int, unsettled: float, d: int
+) -> tuple[bool | None, str]:
+    """From the labels, the suspects among suspects, and the undecided share of the landmarks."""
+    singular = int((label == SINGULAR).sum())
+    if singular and unsettled < MOST_UNDECIDED_SINGULAR:
+        return False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
+    if unsettled > MOST_UNDECIDED:
+        return None, f"{unsettled:.0%} of the links are unclear; give more points"
+    if suspects:
+        return None, f"{suspects} of {len(label)} links may be singular; give more points"
+    edge = int((label == BOUNDARY).sum())
+    sphere = {1: "two points", 2: "a circle", 3: "a sphere"}[d]
+    if edge:
+        return True, f"links are {sphere}, or half of it at {edge} of {len(label)} points"
+    return True, f"every clear link is {sphere}"
+
+
+def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldCheck:
+    labels, none = np.full(len(given), "undecided"), np.empty(0, dtype=int)
+    bending = none.astype(float)
+    return ManifoldCheck(
+        None, d, labels, none, bending, math.nan, alpha, why, cloud.remarks, given
+    )
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Links of points of a prepared cloud, at two numbers of neighbours."""
+
+    x: np.ndarray
+    d: int
+    sizes: tuple[int, int]
+    alpha: float
+    some: np.ndarray
+
+    def scale(self, at: np.ndarray) -> float:
+        return float(np.median(nearest(self.x, self.x[at], self.sizes[1] + 1)[0][:, -1]))
+
+    @cached_property
+    def spectra(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """B at k and at k/3, lambda_{d+1}/lambda_d and lambda_d/lambda_1 at k, of `some`."""
+        d, k = self.d, self.sizes[1]
+        values: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for rows in np.array_split(self.some, 1 + len(self.some) // 500):
+            y = self.x[nearest(self.x, self.x[rows], k + 1)[1]]
+            for part, z in zip(values, (y, y[:, : k // 3 + 1]), strict=True):
+                part.append(np.pad(spectrum(z), ((0, 0), (0, 1))) + 1e-300)
+        wide, narrow = (np.concatenate(part) for part in values)
+        bends = [np.sqrt(s[:, d:].sum(axis=1) / s[:, d - 1]) for s in (wide, narrow)]
+        return bends[0], bends[1], wide[:, d] / wide[:, d - 1], wide[:, d - 1] / wide[:, 0]
+
+    def near(self, at: np.ndarray) -> np.ndarray:
+        """Places in `some` of the points nearest to each, shape (len(at), VOTERS)."""
+        x = self.x[self.some]
+        return nearest(x, self.x[at], min(VOTERS, len(x)))[1]
+
+    def bent(self) -> np.ndarray:
+        """Points whose bending stands out against the others and is largest nearby."""
+        bending = self.spectra[0]
+        log = np.log(np.maximum(bending, 1e-9))
+        spread = 1.4826 * float(np.median(np.abs(log - np.median(log))))
+        high = max(BENT, math.exp(float(np.median(log)) + 3 * spread))
+        peak = bending[self.near(self.some)].max(axis=1) <= bending
+        found = np.flatnonzero(peak & (bending >= high))
+        return self.some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
+
+    def labels(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels by links and spectra; suspects: singular at one size, regular at none."""
+        fine, coarse = self._shape(at, 0), self._shape(at, 1)
+        label = np.where(fine == coarse, fine, UNDECIDED)
+        label = np.where((fine == REGULAR) & (coarse == BOUNDARY), REGULAR, label)
+        for a, b in ((fine, coarse), (coarse, fine)):
+            label = np.where((a == UNDECIDED) & ((b == REGULAR) | (b == BOUNDARY)), b, label)
+        wide, narrow, normal, tangent = (s[self.near(at)].mean(axis=1) for s in self.spectra)
+        label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
+        curved = (narrow < LEAST_PERSISTENT[self.d] * wide) & (tangent > STRAND)
+        label[(label == SINGULAR) & curved] = UNDECIDED
+        singular = (fine == SINGULAR) | (coarse == SINGULAR)
+        regular = (fine == REGULAR) | (coarse == REGULAR)
+        return label, singular & ~regular & ~curved
+
+    def _shape(self, at: np.ndarray, resolution: int) -> np.ndarray:
+        """Sphere, half sphere, neither, or unclear: the reduced homology of the directions."""
+        from gudhi.sklearn.rips_persistence import RipsPersistence
+
+        d, k = self.d, self.sizes[resolution]
+        top = 2.0 if d == 1 else 1.75  # the Rips complex of a round sphere dies at sqrt(3)
+        tables = [distances(v) for v in self._directions(at, k, MOST_LINK[d][resolution])]
+        rips = RipsPersistence(
+            homology_dimensions=list(range(d)),
+            threshold=top,
+            homology_coeff_field=2,
+            input_type="full distance matrix",
+            num_collapses=int(d > 2),
+        )
+        level = self.alpha * k / len(self.x)
+        singular, unclear = np.zeros(len(at), bool), np.zeros(len(at), bool)
+        strong, weak = np.zeros(len(at), bool), np.zeros(len(at), bool)
+        for i, diagrams in enumerate(rips.fit_transform(tables)):
+            for j in range(d):
+                bars = np.minimum(np.asarray(diagrams[j]).reshape(-1, 2), top)
+                length = np.sort(bars[:, 1] - bars[:, 0])[::-1][int(j == 0) :]
+                length = np.append(length, (0.0, 0.0))
+                law = NULL[d, j][resolution]
+                noise, cut = gumbel_quantile(0.05, *law), gumbel_quantile(level, *law)
+                if j == d - 1:
+                    strong[i], weak[i] = length[0] > cut, length[0] <= noise
+                    length = length[1:]
+                singular[i] |= length[0] > cut
+                unclear[i] |= length[0] > noise
+        sphere = np.where(strong, REGULAR, np.where(weak, BOUNDARY, UNDECIDED))
+        return np.where(singular, SINGULAR, np.where(unclear, UNDECIDED, sphere))
+
+    def _directions(self, at: np.ndarray, k: int, most: int) -> list[np.ndarray]:
+        """The links, unit vectors of shape (at most `most`, D) each."""
+        distance, index = nearest(self.x, self.x[at], k + 1)
+        links = []
+        for i, r, near in zip(at, distance, index, strict=True):
+            v = self.x[near[r > r[-1] / 2]] - self.x[i]
+            v = v / np.linalg.norm(v, axis=1, keepdims=True)
+            links.append(v[farthest_points(v, most, 0)[0]] if len(v) > most else v)
+        return links

@@ -1,0 +1,222 @@
+"""One look at a cloud: landmarks and their diagrams, at a cost that is known before it is paid."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..cloud import nearest
+from .rips import Diagrams, collapsed_graph, distances, ratios, rips_diagrams
+
+# per intrinsic dimension (4 stands for more): edges up to KAPPA covering radii; a diagram cut
+# below LEAST_KAPPA of them cannot show a class of degree >= 1
+KAPPA = {1: 10.0, 2: 5.0, 3: 3.3, 4: 3.3}
+LEAST_KAPPA = {1: 3.6, 2: 3.3, 3: 2.95, 4: 2.95}
+# by (dimension, degree): the scales by which a class of the reference spaces is born
+LATEST_BIRTH = {
+    **{(1, 1): 2.6, (2, 1): 1.9, (2, 2): 3.8},
+    **{(d, k): b for d in (3, 4) for k, b in ((1, 1.4), (2, 2.0), (3, 2.8))},
+}
+# a component of fewer points than this share of the cloud is a stray cluster, not a piece
+LEAST_SHARE = 0.005
+# cost of persistence in one field, measured: seconds per run, and seconds and bytes per simplex
+SECONDS_PER_RUN, SECONDS_PER_SIMPLEX, BYTES_PER_SIMPLEX = 0.01, 5e-7, 30
+MOST_SIMPLICES = 2e6
+# cost of an edge collapse: seconds per unit of the sum of squared degrees
+SECONDS_PER_WORK = 4e-8
+MOST_WORK = 2e8
+MOST_MASS_POINTS = 5000
+
+
+class RunLimit(NamedTuple):
+    """The largest number of simplices, and the largest sum of squared degrees to collapse."""
+
+    simplices: float = MOST_SIMPLICES
+    work: float = MOST_WORK
+
+
+NO_BUDGET = RunLimit()
+
+
+@dataclass
+class Budget:
+    """What may still be spent: seconds from now on, and bytes at any time; None for no limit."""
+
+    max_seconds: float | None = None
+    max_memory: int | None = None
+    begin: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float:
+        """Seconds left."""
+        if self.max_seconds is None:
+            return math.inf
+        return self.max_seconds - (time.monotonic() - self.begin)
+
+    def run(self, share: float) -> RunLimit:
+        """What one run may cost that takes this share of what is left."""
+        seconds = max(0.0, self.left() * share)
+        by_memory = math.inf if self.max_memory is None else self.max_memory / BYTES_PER_SIMPLEX
+        return RunLimit(
+            min(MOST_SIMPLICES, seconds / SECONDS_PER_SIMPLEX, by_memory),
+            min(MOST_WORK, seconds / SECONDS_PER_WORK),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One set of landmarks and its diagrams (in the units of the prepared cloud).
+
+    Attributes:
+        resolution: 0 for the fine one, 1 for the coarse one.
+        landmarks: shape (m, D).
+        scale: their covering radius.
+        threshold: the longest edge.
+        diagrams: of the truncated Rips filtration.
+        merges: lengths at which components merge, longest first, and the share of the cloud in
+            the smaller one, shape (m - 1, 2).
+        simplices: predicted number of simplices.
+        remark: what was given up for the budget, in words.
+    """
+
+    resolution: int
+    landmarks: np.ndarray
+    scale: float
+    threshold: float
+    diagrams: Diagrams
+    merges: np.ndarray
+    simplices: float
+    remark: str = ""
+
+    def strengths(self, p: int, degree: int) -> np.ndarray:
+        """Strength of each bar, largest first: death/birth, in degree 0 death/scale.
+
+        In degree 0 the component that never dies is left out, and so are stray clusters.
+        """
+        if degree == 0:
+            length, share = self.merges.T
+            return np.minimum(length[share >= LEAST_SHARE], self.threshold) / self.scale
+        return ratios(self.diagrams[p][degree]) if degree < len(self.diagrams[p]) else np.empty(0)
+
+    def cut_short(self, p: int, degree: int, dim: int, cut: float) -> bool:
+        """Whether a bar that may be a class is alive at the longest edge, its ratio too small."""
+        if degree == 0 or (dim, degree) not in LATEST_BIRTH:
+            return False
+        birth, death = self.diagrams[p][degree].T
+        early = (birth > 0) & (birth <= LATEST_BIRTH[dim, degree] * self.scale)
+        return bool((early & (death >= 0.999 * self.threshold) & (death <= cut * birth)).any())
+
+    @property
+    def stray(self) -> float:
+        """Share of the cloud in stray clusters that stand as far off as a component would."""
+        length, share = self.merges.T
+        return float(share[(share < LEAST_SHARE) & (length > 3 * self.scale)].sum())
+
+
+def rips_run(
+    x: np.ndarray,
+    landmarks: np.ndarray,
+    scale: float,
+    resolution: int,
+    dim: int,
+    max_dim: int,
+    fields: Sequence[int],
+    limit: RunLimit = NO_BUDGET,
+) -> Run:
+    """Truncated Rips diagrams of landmarks of x, within a limit."""
+    D = distances(landmarks)
+    flag = affordable_graph(D, scale, dim, max_dim, limit)
+    diagrams = rips_diagrams(flag.graph, flag.threshold, fields, flag.top)
+    merges = _merges(D, _masses(x, landmarks))
+    return Run(
+        resolution, landmarks, scale, flag.threshold, diagrams, merges, flag.simplices, flag.remark
+    )
+
+
+class FlagGraph(NamedTuple):
+    """Edges of a flag complex after collapse, and what was given up to afford it."""
+
+    graph: Any
+    threshold: float
+    top: int
+    simplices: float
+    remark: str
+
+
+def affordable_graph(
+    D: np.ndarray, scale: float, dim: int, max_dim: int, limit: RunLimit
+) -> FlagGraph:
+    """The edges up to KAPPA scales, or fewer so that their complex is within the limit.
+
+    First the threshold falls, to LEAST_KAPPA scales, then the degree. Where the landmarks are so
+    few that a quarter of all pairs is closer than LEAST_KAPPA scales, only degree 0 is left.
+    """
+    quartile = float(np.quantile(D[np.triu_indices(len(D), 1)], 0.25)) if len(D) > 1 else 0.0
+    least = LEAST_KAPPA[dim] * scale
+    threshold, top, remark = min(KAPPA[dim] * scale, quartile), max_dim, ""
+    if threshold < least:
+        top, threshold = 0, max(threshold, 3.5 * scale)
+    while True:
+        degree = (D <= threshold).sum(axis=1) - 1.0
+        affordable = top == 0 or float((degree**2).sum()) <= limit.work
+        if affordable:
+            graph = collapsed_graph(D, threshold, top)
+            size = simplex_count(graph, top + 1)
+            if top == 0 or size <= limit.simplices:
+                return FlagGraph(graph, threshold, top, size, remark)
+        if threshold > 1.001 * least:
+            threshold = max(least, 0.95 * threshold)
+        else:
+            remark = f"degrees from {top} on were left out: they cost too much"
+            top -= 1
+
+
+def simplex_count(graph: Any, dim: int, samples: int = 100) -> float:
+    """Estimated number of simplices of dimension up to `dim` of a flag complex.
+
+    The cliques that hold a sampled edge are counted; there are (number of edges) x (mean count) /
+    C(k, 2) cliques of k vertices. Exact for all edges sampled, k <= 5.
+    """
+    m, edges = graph.shape[0], graph.nnz
+    total = float(m + edges)
+    if dim < 2 or edges == 0:
+        return total
+    adjacent = np.zeros((m, m), dtype=bool)
+    adjacent[graph.row, graph.col] = adjacent[graph.col, graph.row] = True
+    rng = np.random.default_rng(0)
+    picked = np.arange(edges) if edges <= samples else rng.choice(edges, samples, replace=False)
+    counts = np.zeros(3)
+    for e in picked:
+        common = np.flatnonzero(adjacent[graph.row[e]] & adjacent[graph.col[e]])
+        S = adjacent[np.ix_(common, common)].astype(float)
+        counts += len(common), S.sum() / 2, ((S @ S) * S).sum() / 6
+    per_edge = edges * counts / len(picked) / np.array([3, 6, 10])
+    return total + float(per_edge[: dim - 1].sum())
+
+
+def _masses(x: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Share of the points that is nearest to each landmark."""
+    if len(x) > MOST_MASS_POINTS:
+        x = x[np.random.default_rng(0).choice(len(x), MOST_MASS_POINTS, replace=False)]
+    near = nearest(landmarks, x, 1)[1][:, 0]
+    return np.bincount(near, minlength=len(landmarks)) / len(x)
+
+
+def _merges(distance: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Edges of a minimum spanning tree, longest first, with the mass of the lighter side."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    if len(distance) < 2:
+        return np.empty((0, 2))
+    tree = linkage(squareform(distance, checks=False), "single")
+    weight = np.concatenate([mass, np.empty(len(tree))])
+    smaller = np.empty(len(tree))
+    for row, (a, b) in enumerate(tree[:, :2].astype(int)):
+        weight[len(mass) + row] = weight[a] + weight[b]
+        smaller[row] = min(weight[a], weight[b])
+    return np.stack([tree[:, 2], smaller], axis=1)[::-1]
