@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.models.matching.kernel_density import KernelLaw, logs_left_out, stacked
+from topogen.models.matching.kernel_density import KernelMixture, logs_left_out, stacked
 
 FRESH = 4000
 EARTH = {
@@ -86,9 +86,13 @@ def rotations(x: Tensor) -> Tensor:
 
 CASES: dict[str, Callable[[], tg.ManifoldDistribution]] = {
     "sphere": sphere,
-    "torus": lambda: tg.EnergyOn(tg.Torus().atlas(), torus_modes, validate_args=False),
-    "klein": lambda: tg.EnergyOn(tg.KleinBottle().atlas(), klein_waves, validate_args=False),
-    "so3": lambda: tg.EnergyOn(tg.RotationGroup().atlas(), rotations, validate_args=False),
+    "torus": lambda: tg.EnergyDistribution(tg.Torus().atlas(), torus_modes, validate_args=False),
+    "klein": lambda: tg.EnergyDistribution(
+        tg.KleinBottle().atlas(), klein_waves, validate_args=False
+    ),
+    "so3": lambda: tg.EnergyDistribution(
+        tg.SpecialOrthogonal().atlas(), rotations, validate_args=False
+    ),
 }
 
 
@@ -186,7 +190,7 @@ def earth(path: Path, options: argparse.Namespace) -> None:
         test, val, train = x[order].tensor_split([n // 10, 2 * (n // 10)])
         both = torch.cat([val, train])
         kappa, w = one_kernel(val, train)
-        several = KernelLaw(M, both, stacked(logs_left_out(M, both)), validate_args=False)
+        several = KernelMixture(M, both, stacked(logs_left_out(M, both)), validate_args=False)
         held = max(1 / 9, _WATCHED / len(both))
         model = tg.FlowMatching(M, kernels=True, held_out=held, **EARTH)
         start = time.process_time()

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.distributions.energy import EnergyOn
+from topogen.distributions.energy import EnergyDistribution
 from topogen.manifolds.base import Manifold
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.implicit import NeuralImplicit
 
 FRESH = 20_000
@@ -113,9 +113,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "circle": lambda: of_law(tg.VonMises(0.0, 2.0, validate_args=False), 1000),
     "two_circles": two_circles,
     "sphere": lambda: of_law(tg.VonMisesFisher([0.0, 0.0, 1.0], 5.0, validate_args=False), 4000),
-    "torus": lambda: of_law(EnergyOn(tg.Torus().atlas(), torus_modes, validate_args=False), 4000),
+    "torus": lambda: of_law(
+        EnergyDistribution(tg.Torus().atlas(), torus_modes, validate_args=False), 4000
+    ),
     "klein": lambda: of_law(
-        EnergyOn(tg.KleinBottle().atlas(), klein_waves, validate_args=False), 4000
+        EnergyDistribution(tg.KleinBottle().atlas(), klein_waves, validate_args=False), 4000
     ),
 }
 
@@ -130,7 +132,7 @@ def the_set(case: Case, kind: str) -> Manifold:
     return make(case.dim, case.ambient_dim)
 
 
-def scores(model: ImplicitDensity) -> list[str]:
+def scores(model: EnergyModel) -> list[str]:
     """Estimates of log Z from exact draws: (estimate - quadrature) / standard error (its size)."""
     exact = float(model.log_z())
     found = [model.log_z(method) for method in ("importance", "bridge", "thermodynamic")]
@@ -170,7 +172,7 @@ def row(name: str, kind: str, objective: str, options: argparse.Namespace) -> st
     extra = ""
     for seed in range(options.seeds):
         x = case.sample(n, torch.Generator().manual_seed(seed))
-        model = ImplicitDensity(the_set(case, kind), objective=objective)
+        model = EnergyModel(the_set(case, kind), objective=objective)
         start = time.process_time()
         result = tg.fit(model, x, seed=seed, progress=False)
         seconds.append(time.process_time() - start)

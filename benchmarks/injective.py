@@ -56,10 +56,10 @@ class Case:
     log_prob: Callable[[Tensor], Tensor]
 
 
-def uneven(M: ReferenceSpace) -> tg.EnergyOn:
+def uneven(M: ReferenceSpace) -> tg.EnergyDistribution:
     """A smooth law on a reference space whose density varies by a factor of about 30."""
     s = M.scale
-    return tg.EnergyOn(
+    return tg.EnergyDistribution(
         M.atlas(), lambda x: 1.3 * x[..., 0] / s + 0.8 * x[..., 1] * x[..., -1] / s**2
     )
 
@@ -75,9 +75,9 @@ SPACES: dict[str, tuple[Callable[[], ReferenceSpace], str | tg.Manifold]] = {
     "mobius": (tg.MobiusBand, "mobius"),
     "t3": (lambda: tg.FlatTorus(3), "torus"),
     "s1xs2": (lambda: ROUND, ROUND),
-    "so3": (tg.RotationGroup, "projective"),
+    "so3": (tg.SpecialOrthogonal, "projective"),
 }
-OTHERS = {"genus2": lambda: tg.Genus(2), "s3": lambda: tg.Sphere(3)}
+OTHERS = {"genus2": lambda: tg.GenusSurface(2), "s3": lambda: tg.Sphere(3)}
 WRONG: tuple[tuple[str, str | tg.Manifold], ...] = (
     ("circle", "interval"),
     ("klein", "torus"), ("torus", "klein"), ("torus", "sphere"), ("sphere", "torus"),

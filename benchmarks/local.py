@@ -37,9 +37,9 @@ CLOSED: dict[str, tuple[Callable[[], ReferenceSpace], int]] = {
     "torus": (tg.Torus, 4000),
     "sparse torus": (tg.Torus, 1000),
     "klein": (tg.KleinBottle, 4000),
-    "genus2": (lambda: tg.Genus(2), 4000),
+    "genus2": (lambda: tg.GenusSurface(2), 4000),
     "t3": (lambda: tg.FlatTorus(3), 4000),
-    "so3": (tg.RotationGroup, 4000),
+    "so3": (tg.SpecialOrthogonal, 4000),
 }
 NOISE = (0.0, 0.005, 0.02)
 HEIGHT = 0.2

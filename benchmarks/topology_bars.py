@@ -27,8 +27,8 @@ SPACES = {
     "flat torus": (tg.FlatTorus(2), SURFACE),
     "Klein bottle": (tg.KleinBottle(), SURFACE),
     "RP2": (tg.ProjectivePlane(), SURFACE),
-    "genus 2": (tg.Genus(2), GENUS),
-    "SO(3)": (tg.RotationGroup(), SOLID),
+    "genus 2": (tg.GenusSurface(2), GENUS),
+    "SO(3)": (tg.SpecialOrthogonal(), SOLID),
     "S1 x S2": (tg.Product(tg.Circle(), tg.Sphere()), SOLID),
     "S3": (tg.Sphere(3), SOLID),
 }

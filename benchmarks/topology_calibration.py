@@ -83,8 +83,8 @@ SPACES: dict[str, Callable[[], tg.Manifold]] = {
     "flat torus": lambda: tg.FlatTorus(2),
     "Klein bottle": tg.KleinBottle,
     "RP2": tg.ProjectivePlane,
-    "genus 2": lambda: tg.Genus(2),
-    "SO(3)": tg.RotationGroup,
+    "genus 2": lambda: tg.GenusSurface(2),
+    "SO(3)": tg.SpecialOrthogonal,
     "S1 x S2": lambda: tg.Product(tg.Circle(), tg.Sphere()),
 }
 SIZES = {"genus 2": (5000,), "RP2": (2500,), "SO(3)": (10000,), "S1 x S2": (10000,)}

@@ -20,12 +20,12 @@ import time
 
 import numpy as np
 import torch
-from topogen.topology.inference.gather import RESOLUTIONS
-from topogen.topology.persistence.landmark_rips import KAPPA
-from topogen.topology.persistence.rips import distances, ratios, truncated_rips
 
 import topogen as tg
 from topogen.topology.cloud import count_for_radius, farthest_points, holdout_gap
+from topogen.topology.inference.gather import RESOLUTIONS
+from topogen.topology.persistence.landmark_rips import KAPPA
+from topogen.topology.persistence.rips import distances, ratios, truncated_rips
 
 POINTS = {1: (1000, 4000), 2: (1000, 5000), 3: (3000, 10000), 4: (5000, 20000)}
 MOST = {1: 1200, 2: 1600, 3: 1200, 4: 700}

@@ -15,6 +15,7 @@ import argparse
 import time
 
 import numpy as np
+
 from topogen.topology.persistence.alpha import alpha_diagrams
 from topogen.topology.persistence.rips import ratios
 

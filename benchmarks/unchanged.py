@@ -4,8 +4,8 @@
     python benchmarks/unchanged.py record after.json      # on the other
     python benchmarks/unchanged.py compare before.json after.json
 
-`record` runs `learn` on five spaces with the three families, from 2000 points, and `check_topology`
-on thirteen spaces with two seeds. `compare` prints every number that differs by more than 1e-6 of
+`record` runs `learn` on five spaces with the three families, from 2000 points, and
+`check_topology` on thirteen spaces with two seeds; rows that the file has are kept. `compare` prints every number that differs by more than 1e-6 of
 its value and every verdict that differs, and ends with status 1 if there are any.
 """
 
@@ -90,7 +90,7 @@ def checked(space: Any, n: int, seed: int) -> dict[str, Any]:
 def record(path: Path) -> None:
     """Run everything; the file is written after each row, so a stopped run keeps what it has."""
     torch.set_num_threads(1)
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     jobs: list[tuple[str, Any]] = [
         (f"check {name}, seed {seed}", lambda s=space, n=n, k=seed: checked(s, n, k))
         for name, (space, n) in spaces().items()
@@ -102,6 +102,8 @@ def record(path: Path) -> None:
         for name in LEARN
     ]
     for label, job in jobs:
+        if label in rows:
+            continue
         begin = time.perf_counter()
         rows[label] = job()
         path.write_text(json.dumps(rows, indent=1))
@@ -132,9 +134,8 @@ def main() -> int:
         record(args.files[0])
         return 0
     before, after = (json.loads(f.read_text()) for f in args.files[:2])
-    found = [
-        d for row in before if row in after for d in differences(before[row], after[row], row)
-    ]
+    rows = [row for row in before if row in after]
+    found = [d for row in rows for d in differences(before[row], after[row], row)]
     print("\n".join(found))
     both = len(before.keys() & after.keys())
     print(f"{both} of {len(before)} rows compared, {len(found)} differences")

@@ -103,7 +103,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "S^4": lambda: sphere(4),
     "S^7": lambda: sphere(7),
     "genus 2": lambda: Case(
-        zero_set(tg.Genus(2)), tg.Genus(2).volume or math.nan, lambda x: x[:, 0], 0.0
+        zero_set(tg.GenusSurface(2)), tg.GenusSurface(2).volume or math.nan, lambda x: x[:, 0], 0.0
     ),
     "half sphere": lambda: Case(
         Restriction(zero_set(tg.Sphere()), lambda x: 0.2 - x[..., 2]),
@@ -127,11 +127,11 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "Klein bottle": klein,
     "SO(3)": lambda: Case(
-        tg.RotationGroup(),
+        tg.SpecialOrthogonal(),
         2**1.5 * 8 * math.pi**2,
         lambda x: x[:, [0, 4, 8]].sum(-1) ** 2,
         1.0,
-        tg.RotationGroup().atlas(),
+        tg.SpecialOrthogonal().atlas(),
     ),
     "O(3)": orthogonal,
     "learned": lambda: learned(network=False),

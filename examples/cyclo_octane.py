@@ -14,7 +14,7 @@ The data, 6040 conformations in R^24, are not part of topogen: they come with Ja
 import sys
 
 from topogen import load_points
-from topogen.topology import check_topology, dimension_across_scales, manifold_check, orientability
+from topogen.topology import check_topology, dimension_across_scales, manifold_test, orientability
 
 
 def main(data, picture=None):
@@ -22,7 +22,7 @@ def main(data, picture=None):
     # two-dimensional, over a range of radii
     print(dimension_across_scales(points))
     # away from two circles the links are circles; on them four half-sheets meet
-    check = manifold_check(points, dim=2)
+    check = manifold_test(points, dim=2)
     print(check)
     # so there is no orientation to speak of, and no closed surface has these Betti numbers
     print("orientable:", orientability(points, dim=2).reason)

@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 
 import topogen as tg
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.implicit import NeuralImplicit
 
 truth = tg.VonMises(0.0, 2.0, validate_args=False)
@@ -48,7 +48,7 @@ print("              median   largest  CPU s  NLL gap  missed  log Z error  righ
 laws = {}
 for circles, (median, largest, seconds) in PUBLISHED.items():
     x = draw(circles, 1000, seed=0)
-    model = ImplicitDensity(NeuralImplicit(1, 2))
+    model = EnergyModel(NeuralImplicit(1, 2))
     start = time.process_time()
     tg.fit(model, x, seed=0, progress=False)
     start = time.process_time() - start

@@ -22,7 +22,7 @@ import torch
 from matplotlib.figure import Figure
 
 import topogen as tg
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.implicit import NeuralImplicit
 
 
@@ -53,7 +53,7 @@ def main(path, picture=None):
         print("these are other events, so that the published distances are for scale only")
     results = {}
     for name, manifold in (("learned", NeuralImplicit(2, 3)), ("exact", tg.Sphere())):
-        model = ImplicitDensity(manifold)
+        model = EnergyModel(manifold)
         start = time.process_time()
         tg.fit(model, train, seed=0, progress=False)
         start = time.process_time() - start

@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 
 import topogen as tg
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.implicit import NeuralImplicit
 
 table = np.load(files("topogen.datasets") / "glycine_dipeptide_fes.npz")["energy_kj_mol"]
@@ -62,7 +62,7 @@ def log_prob(x):
 # %%
 # Learn the torus and the law; then the mean of log p*(x) - log p(x) on fresh points.
 x = draw(4000, seed=0)
-model = ImplicitDensity(NeuralImplicit(2, 3))
+model = EnergyModel(NeuralImplicit(2, 3))
 start = time.process_time()
 tg.fit(model, x, seed=0, progress=False)
 start = time.process_time() - start

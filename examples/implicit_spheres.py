@@ -16,9 +16,9 @@ import torch
 from matplotlib.figure import Figure
 
 import topogen as tg
-from topogen.distributions.energy import EnergyOn
+from topogen.distributions.energy import EnergyDistribution
 from topogen.manifolds.operations import Intersection, Union
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.implicit import NeuralImplicit
 
 # %%
@@ -36,7 +36,7 @@ def draw(side, n, seed):
 laws = []
 for side in (0.5, -0.5):
     x = draw(side, 1000, seed=int(10 * side))
-    model = ImplicitDensity(NeuralImplicit(2, 3))
+    model = EnergyModel(NeuralImplicit(2, 3))
     start = time.process_time()
     tg.fit(model, x, seed=0, progress=False)
     start = time.process_time() - start
@@ -61,7 +61,9 @@ print(f"union: share of samples on the right sphere {on_right.double().mean():.3
 circle = Intersection(A, B)
 atlas = tg.ProjectedAtlas(circle)
 tg.fit(atlas, circle.found, seed=0, progress=False)
-product = EnergyOn(atlas, lambda x: sum(law.log_prob(x) for law in laws), validate_args=False)
+product = EnergyDistribution(
+    atlas, lambda x: sum(law.log_prob(x) for law in laws), validate_args=False
+)
 length = float(atlas.volume(tol=1e-4))
 print(
     f"intersection: length {length:.4f}, exactly {2 * math.pi * math.sqrt(0.75):.4f}; least "

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 import topogen as tg
 from topogen.distributions.pushforward import Pushforward
-from topogen.manifolds.operations import Moved, TransversalityError
+from topogen.manifolds.operations import Similarity, TransversalityError
 from topogen.sampling import mcmc
 
 g = torch.Generator().manual_seed(0)
-A, B = (Moved(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
+A, B = (Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
 
 # %%
 # The union is kept as its two parts. Crossing spheres make three bubbles, and each volume counts
@@ -72,7 +72,7 @@ print(
 # Sets that touch, or do not meet, have no such intersection, and numbers say why.
 for shift in (2.0, 2.5):
     try:
-        tg.Intersection(tg.Sphere(), Moved(tg.Sphere(), [shift, 0.0, 0.0]))
+        tg.Intersection(tg.Sphere(), Similarity(tg.Sphere(), [shift, 0.0, 0.0]))
     except TransversalityError as error:
         print(error)
 

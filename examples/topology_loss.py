@@ -9,10 +9,10 @@ about homology can be added to the loss of any model that makes points.
 import math
 
 import torch
-from topogen.topology.persistence.differentiable import TopologyLoss, persistence_diagrams
 
 import topogen as tg
 from topogen.plotting import scatter_figure
+from topogen.topology.persistence.differentiable import TopologyLoss, persistence_diagrams
 
 # %%
 # A decoder maps an interval to data on a circle with an arc of 0.9 radians missing. Alone it

@@ -174,7 +174,7 @@ def test_learn_a_circle_as_a_zero_set(circle, tmp_path):
         "agrees",
         "exact",
     )
-    assert isinstance(r.model, tg.ImplicitDensity)
+    assert isinstance(r.model, tg.EnergyModel)
     x = r.sample(300, seed=1)
     assert (x.norm(dim=-1) - 1).abs().max() < 1e-3
     assert abs(r.numbers["integral of p"] - 1) < 1e-3

@@ -7,7 +7,7 @@ import torch
 import topogen as tg
 from topogen import serialization
 from topogen.errors import SaveError
-from topogen.manifolds.operations import Moved, Restriction
+from topogen.manifolds.operations import Restriction, Similarity
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from topogen.manifolds.operations import Moved, Restriction
         lambda: tg.Torus(2.0, 0.3),
         lambda: tg.FlatTorus(2),
         lambda: tg.KleinBottle(),
-        lambda: tg.RotationGroup(),
+        lambda: tg.SpecialOrthogonal(),
         lambda: tg.ProjectivePlane(),
         lambda: tg.MobiusBand(),
         lambda: tg.Product(tg.Circle(), tg.Sphere()),
@@ -44,7 +44,7 @@ def there_and_back(thing, path):
 
 
 def spheres(shift=0.5):
-    return [Moved(tg.Sphere(), [s, 0.0, 0.0]) for s in (shift, -shift)]
+    return [Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (shift, -shift)]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,9 @@ def spheres(shift=0.5):
         lambda: tg.Union(tg.Union(*spheres()), tg.Torus(3.0, 0.3)),
         lambda: tg.Intersection(*spheres()),
         lambda: tg.Product(tg.Intersection(*spheres()), tg.Circle()),
-        lambda: tg.Intersection(tg.FlatTorus(2), Moved(tg.Sphere(3, 2**0.5), [0.3, 0.1, 0, 0])),
+        lambda: tg.Intersection(
+            tg.FlatTorus(2), Similarity(tg.Sphere(3, 2**0.5), [0.3, 0.1, 0, 0])
+        ),
     ],
 )
 def test_unions_and_intersections_come_back(tmp_path, make):
@@ -122,7 +124,7 @@ def test_learned_parts_come_back(tmp_path, learned_circles):
 def test_a_law_on_a_union_comes_back(tmp_path, learned_circles):
     U = tg.Union(*learned_circles)
     x = torch.cat([tg.Circle().sample_uniform(200, generator=generator())] * 2)
-    model = tg.ImplicitDensity(U, networks=1, width=8)
+    model = tg.EnergyModel(U, networks=1, width=8)
     tg.fit(model, U.project(x).value)
     same = there_and_back(model, tmp_path / "m.safetensors")
     law, again = model(), same()
@@ -137,11 +139,11 @@ def test_parts_that_cannot_be_saved_are_named(tmp_path):
         return (x * x).sum(-1, keepdim=True) - 1
 
     path = tmp_path / "m.safetensors"
-    U = tg.Union(Moved(tg.Circle(), [0.5, 0.0]), tg.ImplicitManifold(my_circle, 1, 2))
+    U = tg.Union(Similarity(tg.Circle(), [0.5, 0.0]), tg.ImplicitManifold(my_circle, 1, 2))
     with pytest.raises(SaveError, match=r"Union\.parts\[1\] \(ImplicitManifold\).*my_circle"):
         tg.save(U, path)
     with pytest.raises(SaveError, match=r"manifold\.parts\[1\] \(ImplicitManifold\).*my_circle"):
-        tg.save(tg.ImplicitDensity(U), path)
+        tg.save(tg.EnergyModel(U), path)
     half = Restriction(tg.Circle(), lambda x: x[..., 0])
     for M in (half, tg.Union(half, tg.Circle())):
         with pytest.raises(SaveError, match=r"Restriction.*an inequality.*save its `manifold`"):

@@ -12,7 +12,7 @@ from .manifolds.base import Projection as Projection
 from .manifolds.curvature import Reach as Reach
 from .manifolds.geodesics import Geodesic as Geodesic
 from .manifolds.operations import Intersection as Intersection
-from .manifolds.operations import Moved as Moved
+from .manifolds.operations import Similarity as Similarity
 from .manifolds.operations import Restriction as Restriction
 from .manifolds.operations import Union as Union
 from .manifolds.implicit import ImplicitManifold as ImplicitManifold
@@ -20,14 +20,14 @@ from .manifolds.spaces import Circle as Circle
 from .manifolds.operations.disjoint_union import DisjointUnion as DisjointUnion
 from .manifolds.spaces import Euclidean as Euclidean
 from .manifolds.spaces import FlatTorus as FlatTorus
-from .manifolds.spaces import Genus as Genus
+from .manifolds.spaces import GenusSurface as GenusSurface
 from .manifolds.spaces import HopfLink as HopfLink
 from .manifolds.spaces import Interval as Interval
 from .manifolds.spaces import KleinBottle as KleinBottle
 from .manifolds.spaces import MobiusBand as MobiusBand
 from .manifolds.operations.product import Product as Product
 from .manifolds.spaces import ProjectivePlane as ProjectivePlane
-from .manifolds.spaces import RotationGroup as RotationGroup
+from .manifolds.spaces import SpecialOrthogonal as SpecialOrthogonal
 from .manifolds.spaces import Sphere as Sphere
 from .manifolds.spaces import Torus as Torus
 from .manifolds.spaces import TorusKnot as TorusKnot
@@ -41,17 +41,17 @@ from .manifolds.charts import FunctionChart as FunctionChart
 
 # laws: a density on M
 from .distributions.base import ManifoldDistribution as ManifoldDistribution
-from .distributions.energy import EnergyOn as EnergyOn
+from .distributions.energy import EnergyDistribution as EnergyDistribution
 from .distributions.mixture import Mixture as Mixture
 from .distributions.pushforward import Pushforward as Pushforward
-from .distributions.thickened import Thickened as Thickened
+from .distributions.thickened import NormalNoise as NormalNoise
 from .distributions.uniform import Uniform as Uniform
 from .distributions.von_mises import VonMises as VonMises
 from .distributions.von_mises import VonMisesFisher as VonMisesFisher
 
 # learned: a set, charts, a law
 from .models.atlas_density import AtlasDensity as AtlasDensity
-from .models.energy import ImplicitDensity as ImplicitDensity
+from .models.energy import EnergyModel as EnergyModel
 from .models.flow import SplineFlow as SplineFlow
 from .models.implicit import NeuralImplicit as NeuralImplicit
 from .models.injective import InjectiveFlow as InjectiveFlow

@@ -56,7 +56,7 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """What a demo measured against the truth.
 
     Attributes:
@@ -71,7 +71,7 @@ class Outcome:
     verdict: str
 
 
-def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = None) -> Outcome:
+def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = None) -> DemoResult:
     """Draw, learn, sample, check, and compare with the truth.
 
     The NLL gap is the mean of log p*(x) - log q(x) over 4000 fresh points x of the true law p*,
@@ -98,7 +98,7 @@ def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = Non
     }
     if demo.name == "alanine":
         numbers["worst bond error (Angstrom)"] = alanine.bond_error(samples)
-    return Outcome(result, numbers, verdict(result, demo.homology))
+    return DemoResult(result, numbers, verdict(result, demo.homology))
 
 
 def verdict(result: LearnResult, truth: Homology) -> str:

@@ -25,8 +25,8 @@ from .inspection import Summary, look
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
 from .models.atlas_density import AtlasDensity
-from .models.base import Model
-from .models.energy import ImplicitDensity
+from .models.base import LearnedDistribution
+from .models.energy import EnergyModel
 from .models.implicit import NeuralImplicit
 from .models.injective import InjectiveFlow
 from .models.local_polynomials import LocalPolynomials
@@ -46,7 +46,7 @@ _NODES = 20_000
 class _Family(NamedTuple):
     """How a family makes its model from (dim, ambient_dim)."""
 
-    build: Callable[[int, int], Model]
+    build: Callable[[int, int], LearnedDistribution]
     about: str
 
 
@@ -56,7 +56,7 @@ FAMILIES: dict[str, _Family] = {
         "blended local polynomials, charts on them, compact bumps by EM",
     ),
     "implicit": _Family(
-        lambda d, D: ImplicitDensity(NeuralImplicit(d, D)),
+        lambda d, D: EnergyModel(NeuralImplicit(d, D)),
         "the zero set of a network, charts on it, a learned energy",
     ),
     "injective": _Family(
@@ -84,7 +84,7 @@ class LearnResult:
         points: the data; None after loading from a file.
     """
 
-    model: Model
+    model: LearnedDistribution
     family: str
     seed: int
     summary: Summary
@@ -268,7 +268,9 @@ def _require_ended(result: FitResult, max_seconds: float | None) -> None:
         raise KeyboardInterrupt(result.message)
 
 
-def measure(model: Model, samples: Tensor, points: np.ndarray) -> dict[str, float | str]:
+def measure(
+    model: LearnedDistribution, samples: Tensor, points: np.ndarray
+) -> dict[str, float | str]:
     """Numbers that need no ground truth: distances to M, normalisation, held-out NLL."""
     law = model()
     M = law.manifold
@@ -356,7 +358,7 @@ def load(path: str | Path) -> Any:
     module, record = serialization.read(path)
     if "learned" not in record:
         return serialization.uniform_of(module, record)
-    if not isinstance(module, Model):
+    if not isinstance(module, LearnedDistribution):
         raise SaveError(f"{path}: expected a learned law, got a {type(module).__name__}")
     kept = record["learned"]
     return LearnResult(

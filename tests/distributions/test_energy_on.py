@@ -1,4 +1,4 @@
-"""EnergyOn: log Z by quadrature against closed forms, an exact sampler, gradients."""
+"""EnergyDistribution: log Z by quadrature against closed forms, an exact sampler, gradients."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.distributions.energy import EnergyOn, Levels
+from topogen.distributions.energy import EnergyDistribution, Levels
 from topogen.errors import AtlasError, UnsupportedError
 from topogen.testing import check_distribution
 
@@ -29,7 +29,7 @@ def waves(x):
 @pytest.mark.parametrize("kappa", [0.0, 0.5, 5.0, 50.0])
 def test_log_z_of_von_mises_fisher(kappa):
     """4 pi sinh(kappa) / kappa; kappa = 5 gives 5.22839."""
-    q = EnergyOn(tg.Sphere().atlas(), tilt(kappa))
+    q = EnergyDistribution(tg.Sphere().atlas(), tilt(kappa))
     exact = math.log(4 * math.pi)
     if kappa:
         exact += math.log(-math.expm1(-2 * kappa) / (2 * kappa)) + kappa
@@ -40,7 +40,7 @@ def test_log_z_of_von_mises_fisher(kappa):
 
 def test_log_prob_is_that_of_the_closed_form():
     truth = tg.VonMisesFisher([0.0, 0.0, 1.0], 5.0)
-    q = EnergyOn(tg.Sphere().atlas(), tilt(5.0))
+    q = EnergyDistribution(tg.Sphere().atlas(), tilt(5.0))
     x = truth.sample((500,), generator=seeded(0))
     torch.testing.assert_close(q.log_prob(x), truth.log_prob(x), atol=2e-4, rtol=0)
 
@@ -73,7 +73,7 @@ def projected_normal(x):
 )
 def test_entropies_of_the_literature(M, log_f, log_z, entropy):
     """Targets of published flows: the entropy is -E log p, here by quadrature."""
-    q = EnergyOn(M.atlas(), log_f)
+    q = EnergyDistribution(M.atlas(), log_f)
     if log_z is not None:
         assert float(q.log_z) == pytest.approx(log_z, abs=1e-4)
     nodes = M.atlas().quadrature(400 if M.dim == 1 else 96)
@@ -90,7 +90,7 @@ def test_torus_density_of_the_literature():
         theta, phi = torch.atan2(x[..., 1], x[..., 0]), torch.atan2(x[..., 2], rho - 1)
         return (1 + 0.9 * (4 * theta).sin() * phi.cos()).log() - (0.5 * rho).log()
 
-    q = EnergyOn(M.atlas(), f)
+    q = EnergyDistribution(M.atlas(), f)
     assert float(q.log_z) == pytest.approx(2 * math.log(TAU), abs=2e-4)
     x = q.sample((20_000,), generator=seeded(0))
     rho = x[:, :2].norm(dim=-1)
@@ -111,11 +111,11 @@ def test_torus_density_of_the_literature():
     ids=repr,
 )
 def test_obeys_the_laws_of_a_distribution(space):
-    check_distribution(EnergyOn(space.atlas(), waves, validate_args=False))
+    check_distribution(EnergyDistribution(space.atlas(), waves, validate_args=False))
 
 
 def test_negative_control_a_wrong_normaliser_is_seen():
-    q = EnergyOn(tg.Circle().atlas(), waves, validate_args=False)
+    q = EnergyDistribution(tg.Circle().atlas(), waves, validate_args=False)
     honest = q.log_z
     object.__setattr__(honest, "value", honest.value + 0.01)
     with pytest.raises(tg.testing.LawViolation, match="integrates to 1"):
@@ -124,7 +124,7 @@ def test_negative_control_a_wrong_normaliser_is_seen():
 
 def test_samples_follow_a_narrow_density():
     """kappa = 300: the cosine is 1 - Exp / kappa; rejections are reported, bounds hold."""
-    q = EnergyOn(tg.Sphere().atlas(), tilt(300.0))
+    q = EnergyDistribution(tg.Sphere().atlas(), tilt(300.0))
     drawn = q.draw(20_000, seeded(1))
     u = 300 * (1 - drawn.points[:, 2])
     assert float(u.mean()) == pytest.approx(1, abs=4.5 / math.sqrt(20_000))
@@ -134,7 +134,7 @@ def test_samples_follow_a_narrow_density():
 
 def test_bounds_that_are_too_small_are_raised():
     """A sampler on a coarse grid still has the right law: the bounds are raised where exceeded."""
-    q = EnergyOn(tg.Circle().atlas(), lambda x: 4 * (6 * x[..., 0]).sin(), per_axis=64)
+    q = EnergyDistribution(tg.Circle().atlas(), lambda x: 4 * (6 * x[..., 0]).sin(), per_axis=64)
     q._cells.bounds *= 0.2
     drawn = q.draw(4000, seeded(0))
     assert drawn.raised > 0
@@ -146,17 +146,17 @@ def test_bounds_that_are_too_small_are_raised():
 
 def test_what_quadrature_cannot_resolve_is_estimated():
     levels = Levels.of(tg.Sphere().atlas(), 8)
-    q = EnergyOn(levels.atlas, tilt(60.0), levels=levels, max_nodes=100)
+    q = EnergyDistribution(levels.atlas, tilt(60.0), levels=levels, max_nodes=100)
     assert q.likelihood == "estimated"
     assert q.log_z_error > 1e-3
-    refined = EnergyOn(levels.atlas, tilt(60.0), per_axis=8)
+    refined = EnergyDistribution(levels.atlas, tilt(60.0), per_axis=8)
     assert refined.likelihood == "exact"
 
 
 def test_gradients_are_those_of_the_log_likelihood():
     """d log p / d kappa = z - (coth kappa - 1 / kappa), twice, so no graph is used up."""
     kappa = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    q = EnergyOn(tg.Sphere().atlas(), lambda x: kappa * x[..., 2])
+    q = EnergyDistribution(tg.Sphere().atlas(), lambda x: kappa * x[..., 2])
     x = tg.Sphere().sample_uniform(5, generator=seeded(0))
     for _ in range(2):
         (gradient,) = torch.autograd.grad(q.log_prob(x).sum(), kappa)
@@ -167,7 +167,7 @@ def test_gradients_are_those_of_the_log_likelihood():
 def test_a_law_lives_on_what_the_charts_cover():
     cap = list(tg.Sphere().atlas().charts)[:1]
     atlas = tg.Atlas(cap, manifold=tg.Sphere())
-    q = EnergyOn(atlas, lambda x: x.new_zeros(x.shape[:-1]), validate_args=False)
+    q = EnergyDistribution(atlas, lambda x: x.new_zeros(x.shape[:-1]), validate_args=False)
     x = tg.Sphere().sample_uniform(200, generator=seeded(0))
     assert torch.equal(q.log_prob(x).isfinite(), atlas.multiplicity(x) > 0)
     assert bool((atlas.multiplicity(x) == 0).any())
@@ -180,7 +180,7 @@ def test_density_zero_on_a_part():
     def f(x):
         return torch.where(x[..., 2] >= 0.2, 0.0, -math.inf).to(x)
 
-    q = EnergyOn(tg.Sphere().atlas(), f, validate_args=False)
+    q = EnergyDistribution(tg.Sphere().atlas(), f, validate_args=False)
     assert float(q.log_z) == pytest.approx(math.log(TAU * 0.8), abs=5e-3)
     x = q.sample((2000,), generator=seeded(0))
     assert float(x[:, 2].min()) >= 0.2
@@ -190,17 +190,17 @@ def test_density_zero_on_a_part():
 def test_wrong_use_is_named():
     atlas = tg.Circle().atlas()
     with pytest.raises(ValueError, match="NaN or inf"):
-        EnergyOn(atlas, lambda x: x[..., 0] * math.nan)
+        EnergyDistribution(atlas, lambda x: x[..., 0] * math.nan)
     with pytest.raises(ValueError, match="values \\(n,\\)"):
-        EnergyOn(atlas, lambda x: x)
+        EnergyDistribution(atlas, lambda x: x)
     with pytest.raises(ValueError, match="finite somewhere"):
-        EnergyOn(atlas, lambda x: torch.full_like(x[..., 0], -math.inf))
+        EnergyDistribution(atlas, lambda x: torch.full_like(x[..., 0], -math.inf))
     with pytest.raises(AtlasError, match="manifold=M"):
-        EnergyOn(tg.Atlas(list(atlas.charts)), waves)
+        EnergyDistribution(tg.Atlas(list(atlas.charts)), waves)
     with pytest.raises(AtlasError, match="of the atlas itself"):
-        EnergyOn(atlas, waves, levels=Levels.of(tg.Circle().atlas()))
+        EnergyDistribution(atlas, waves, levels=Levels.of(tg.Circle().atlas()))
     with pytest.raises(UnsupportedError, match="dimension 1, 2 or 3"):
-        EnergyOn(tg.FlatTorus(4).atlas(), waves)
+        EnergyDistribution(tg.FlatTorus(4).atlas(), waves)
 
 
 def test_an_atlas_and_its_uniform_law_draw_alike():

@@ -1,4 +1,4 @@
-"""Thickened: laws on R^D of noisy points are normalised, and find the noise."""
+"""NormalNoise: laws on R^D of noisy points are normalised, and find the noise."""
 
 import math
 
@@ -14,7 +14,7 @@ def seeded(seed=0):
 
 
 def test_it_is_normalised_in_the_plane():
-    q = tg.Thickened(tg.VonMises(0.0, 2.0), 0.1)
+    q = tg.NormalNoise(tg.VonMises(0.0, 2.0), 0.1)
     n = 400
     t = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
     r = torch.linspace(0.3, 1.7, 701, dtype=torch.float64)
@@ -31,22 +31,22 @@ def test_it_is_normalised_in_the_plane():
 )
 @pytest.mark.parametrize("noise", [1e-3, 0.05])
 def test_the_noise_of_points_is_found(law, noise):
-    x = tg.Thickened(law, noise).sample((4000,), seeded(1))
-    q = tg.Thickened.of(law, x)
+    x = tg.NormalNoise(law, noise).sample((4000,), seeded(1))
+    q = tg.NormalNoise.of(law, x)
     codim = law.manifold.ambient_dim - law.manifold.dim
     # the estimate has standard error s / sqrt(2 n k); 4 of them, a false alarm in 2600 of 6
     assert abs(q.noise / noise - 1) < 4 / math.sqrt(2 * 4000 * codim)
     # and has nearly the largest likelihood
     best = float(q.log_prob(x).mean())
     for factor in (0.9, 1.1):
-        assert best > float(tg.Thickened(law, factor * q.noise).log_prob(x).mean())
+        assert best > float(tg.NormalNoise(law, factor * q.noise).log_prob(x).mean())
 
 
 def test_numpy_points_and_what_is_refused():
     law = tg.VonMises(0.0, 2.0)
-    x = tg.Thickened(law, 0.02).sample((500,), seeded())
-    assert tg.Thickened.of(law, x.numpy()).noise == tg.Thickened.of(law, x).noise
+    x = tg.NormalNoise(law, 0.02).sample((500,), seeded())
+    assert tg.NormalNoise.of(law, x.numpy()).noise == tg.NormalNoise.of(law, x).noise
     with pytest.raises(InvalidPoints, match="expected points with noise"):
-        tg.Thickened.of(law, torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
+        tg.NormalNoise.of(law, torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
     with pytest.raises(ValueError, match="noise > 0"):
-        tg.Thickened(law, 0.0)
+        tg.NormalNoise(law, 0.0)

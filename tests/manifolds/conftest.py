@@ -10,7 +10,7 @@ from torch import Tensor
 
 from topogen.homology import Homology
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.operations import Moved
+from topogen.manifolds.operations import Similarity
 from topogen.manifolds.spaces import Sphere
 
 
@@ -38,9 +38,9 @@ class Makers:
         return ImplicitManifold(F, len(normal) - 1, len(normal), closed=False)
 
     @staticmethod
-    def two_spheres() -> tuple[Moved, Moved]:
+    def two_spheres() -> tuple[Similarity, Similarity]:
         sphere = Sphere()
-        return Moved(sphere, [0.5, 0.0, 0.0]), Moved(sphere, [-0.5, 0.0, 0.0])
+        return Similarity(sphere, [0.5, 0.0, 0.0]), Similarity(sphere, [-0.5, 0.0, 0.0])
 
     @staticmethod
     def upper(x: Tensor) -> Tensor:

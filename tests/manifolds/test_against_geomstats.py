@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from topogen.manifolds.spaces import Circle, FlatTorus, RotationGroup, Sphere
+from topogen.manifolds.spaces import Circle, FlatTorus, SpecialOrthogonal, Sphere
 
 SCRIPT = r"""
 import json, sys, warnings
@@ -62,7 +62,7 @@ def both() -> tuple[dict[str, torch.Tensor], dict[str, list]]:
     for name, M in (
         ("circle", Circle()),
         ("sphere", Sphere()),
-        ("rotations", RotationGroup()),
+        ("rotations", SpecialOrthogonal()),
         ("torus", FlatTorus(2)),
     ):
         data[name + "_on"] = M.sample_uniform(50, generator)
@@ -88,13 +88,13 @@ def both() -> tuple[dict[str, torch.Tensor], dict[str, list]]:
     [
         ("circle", Circle()),
         ("sphere", Sphere()),
-        ("rotations", RotationGroup()),
+        ("rotations", SpecialOrthogonal()),
         ("torus", FlatTorus(2)),
     ],
 )
 def test_projection_and_membership(
     name: str,
-    M: Circle | Sphere | RotationGroup | FlatTorus,
+    M: Circle | Sphere | SpecialOrthogonal | FlatTorus,
     both: tuple[dict[str, torch.Tensor], dict[str, list]],
 ) -> None:
     data, theirs = both

@@ -24,7 +24,7 @@ from topogen.manifolds.spaces import (
     KleinBottle,
     MobiusBand,
     ProjectivePlane,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
 )
@@ -230,7 +230,7 @@ def test_the_stereographic_transition_is_an_inversion() -> None:
 
 
 def test_cocycles_of_exact_atlases() -> None:
-    for M in (FlatTorus(2), KleinBottle(), ProjectivePlane(), RotationGroup()):
+    for M in (FlatTorus(2), KleinBottle(), ProjectivePlane(), SpecialOrthogonal()):
         error = M.atlas().cocycle_error(M.sample_uniform(400, seeded()))
         known = ~error.isnan()
         assert bool(known.any())
@@ -269,7 +269,7 @@ def test_orientability_panel(given: bool) -> None:
         Sphere(),
         Torus(),
         HopfLink(),
-        RotationGroup(),
+        SpecialOrthogonal(),
         KleinBottle(),
         MobiusBand(),
         ProjectivePlane(),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.distributions.energy import EnergyOn
+from topogen.distributions.energy import EnergyDistribution
 from topogen.manifolds import boundary_cells, integration
 from topogen.manifolds.operations import Restriction
 
@@ -109,7 +109,7 @@ def test_integrals_and_energies_on_a_part():
     atlas = on_charts_of(tg.Sphere(), above)
     first = atlas.integrate(lambda x: x[:, 2])
     assert abs(float(first) - math.pi * 0.96) <= float(first.error) < 0.02
-    q = EnergyOn(atlas, lambda x: 5 * x[..., 2])
+    q = EnergyDistribution(atlas, lambda x: 5 * x[..., 2])
     exact = math.log(TAU * (math.exp(5) - math.exp(1)) / 5)
     assert abs(float(q.log_z) - exact) <= max(q.log_z_error, 1e-6) < 1e-3
 

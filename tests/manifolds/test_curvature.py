@@ -21,13 +21,13 @@ from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Euclidean,
     FlatTorus,
-    Genus,
+    GenusSurface,
     HopfLink,
     KleinBottle,
     MobiusBand,
     ProjectivePlane,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
     TorusKnot,
@@ -100,7 +100,7 @@ def test_the_moebius_band_has_negative_curvature() -> None:
 
 def test_rotations_have_constant_curvature_an_eighth() -> None:
     # in the Frobenius metric SO(3) is a quotient of the sphere of radius 2 sqrt 2
-    M = RotationGroup()
+    M = SpecialOrthogonal()
     x = points(M, 20)
     R = curvature.riemann_curvature(M, x)
     close(R[:, 0, 1, 0, 1], 1 / 8)
@@ -143,7 +143,7 @@ TOTALS = [
     (Torus(), 24, 1e-5),
     (KleinBottle(), 32, 1e-5),
     (ProjectivePlane(), 40, 1e-5),
-    pytest.param(Genus(2), 48, 2e-3, marks=pytest.mark.slow),
+    pytest.param(GenusSurface(2), 48, 2e-3, marks=pytest.mark.slow),
 ]
 
 
@@ -157,7 +157,7 @@ def test_gauss_bonnet(M: ReferenceSpace, per_axis: int, tol: float) -> None:
 
 
 def test_gauss_bonnet_by_samples() -> None:
-    M = Genus(2)
+    M = GenusSurface(2)
     K = M.gauss_curvature(points(M, 4000))
     total = float(K.mean()) * M.volume
     # seeded; 3.5 standard errors, false-alarm rate 5e-4
@@ -172,7 +172,7 @@ def test_gauss_bonnet_by_samples() -> None:
         (Sphere(2, 2.0), 2.0, 2.0),
         (Torus(), 0.4, 0.4),
         (HopfLink(), 0.5, 1.0),  # half the distance of the circles
-        (RotationGroup(), math.sqrt(2), math.sqrt(2)),
+        (SpecialOrthogonal(), math.sqrt(2), math.sqrt(2)),
     ],
 )
 def test_reach(M: ReferenceSpace, reach: float, radius: float) -> None:
@@ -198,8 +198,8 @@ def test_points_that_are_all_close_bound_no_reach(n: int) -> None:
 @pytest.mark.parametrize(
     "M",
     [
-        Sphere(3, 0.5), Torus(), FlatTorus(2), KleinBottle(), ProjectivePlane(), RotationGroup(),
-        MobiusBand(), TorusKnot(), HopfLink(), Genus(2), Product(KleinBottle(), Sphere(1)),
+        Sphere(3, 0.5), Torus(), FlatTorus(2), KleinBottle(), ProjectivePlane(), SpecialOrthogonal(),
+        MobiusBand(), TorusKnot(), HopfLink(), GenusSurface(2), Product(KleinBottle(), Sphere(1)),
     ],
 )  # fmt: skip
 def test_the_equations_of_every_reference_space_are_exact(M: ReferenceSpace) -> None:

@@ -17,12 +17,12 @@ from topogen.manifolds.operations.disjoint_union import DisjointUnion
 from topogen.manifolds.spaces import (
     Circle,
     FlatTorus,
-    Genus,
+    GenusSurface,
     HopfLink,
     KleinBottle,
     MobiusBand,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
 )
@@ -61,7 +61,7 @@ def test_great_circles() -> None:
 
 
 def test_rotations_move_at_root_two() -> None:
-    M = RotationGroup()
+    M = SpecialOrthogonal()
     x, y = draw(M, 12, 1.0)[0], draw(M, 12, 1.0, seed=1)[0]
     angle = (((x * y).sum(-1) - 1) / 2).clamp(-1, 1).acos()
     close(M.distance(x, y), math.sqrt(2) * angle, 1e-7)
@@ -103,7 +103,7 @@ def test_the_outer_equator_and_clairaut() -> None:
     close(clairaut(g.end, g.arrival), clairaut(x, v), 1e-6)
 
 
-@pytest.mark.parametrize("M", [Sphere(), RotationGroup(), slow(Torus())])
+@pytest.mark.parametrize("M", [Sphere(), SpecialOrthogonal(), slow(Torus())])
 def test_the_integrator_is_of_order_two_and_reversible(M: ReferenceSpace) -> None:
     x, v = draw(M, 10, 1.0)
     T = M.tangent_basis(x)
@@ -124,7 +124,12 @@ def test_the_integrator_is_of_order_two_and_reversible(M: ReferenceSpace) -> Non
 
 @pytest.mark.parametrize(
     ("M", "length"),
-    [slow(Sphere(), 2.0), slow(Torus(), 0.5), slow(RotationGroup(), 1.5), slow(Genus(2), 0.5)],
+    [
+        slow(Sphere(), 2.0),
+        slow(Torus(), 0.5),
+        slow(SpecialOrthogonal(), 1.5),
+        slow(GenusSurface(2), 0.5),
+    ],
 )
 def test_log_inverts_exp(M: ReferenceSpace, length: float) -> None:
     x, v = draw(M, 8, length)
@@ -230,7 +235,7 @@ def test_two_components_have_no_distance() -> None:
         (HopfLink(), 300, 2),
         (DisjointUnion(Circle(1.0), Circle(1.01)), 400, 2),
         (Torus(), 300, 1),
-        (RotationGroup(), 300, 1),
+        (SpecialOrthogonal(), 300, 1),
         (DisjointUnion(Sphere(), Sphere(2, 1.2)), 800, 2),
     ],
 )

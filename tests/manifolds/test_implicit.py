@@ -14,10 +14,10 @@ from topogen.homology import Homology
 from topogen.manifolds.implicit import ImplicitManifold
 from topogen.manifolds.spaces import (
     FlatTorus,
-    Genus,
+    GenusSurface,
     HopfLink,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
     TorusKnot,
@@ -25,7 +25,16 @@ from topogen.manifolds.spaces import (
 
 
 @pytest.mark.parametrize(
-    "space", [Sphere(4), Torus(), FlatTorus(3), TorusKnot(), HopfLink(), RotationGroup(), Genus(2)]
+    "space",
+    [
+        Sphere(4),
+        Torus(),
+        FlatTorus(3),
+        TorusKnot(),
+        HopfLink(),
+        SpecialOrthogonal(),
+        GenusSurface(2),
+    ],
 )
 def test_the_zero_set_of_a_defining_function_is_the_space(space: ReferenceSpace) -> None:
     F = space.defining

@@ -13,7 +13,7 @@ CIRCLE = torch.linspace(0, 2 * math.pi, 301, dtype=torch.float64)[1:]
 SETS = {
     "reference": tg.Circle,
     "implicit": lambda: tg.ImplicitManifold(lambda x: (x * x).sum(-1, keepdim=True) - 1, 1, 2),
-    "union": lambda: tg.Union(tg.Circle(), tg.Moved(tg.Circle(), torch.tensor([3.0, 0.0]))),
+    "union": lambda: tg.Union(tg.Circle(), tg.Similarity(tg.Circle(), torch.tensor([3.0, 0.0]))),
     "learned": lambda: _learned(tg.LocalPolynomials(1, 2)),
     "network": lambda: _learned(tg.NeuralImplicit(1, 2, width=16, features=50)),
 }

@@ -20,7 +20,7 @@ from topogen.manifolds.spaces import (
     MobiusBand,
     ProjectivePlane,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
 )
 
@@ -48,7 +48,7 @@ def test_nerve_of_the_torus_has_the_known_face_numbers() -> None:
     assert [sum(len(s) == k for s in simplices) for k in (1, 2, 3, 4)] == [9, 36, 36, 9]
 
 
-@pytest.mark.parametrize("M", [Sphere(), Sphere(3), RotationGroup()])
+@pytest.mark.parametrize("M", [Sphere(), Sphere(3), SpecialOrthogonal()])
 def test_bad_covers_are_called_bad(M: ReferenceSpace) -> None:
     found = M.atlas().nerve()
     assert found.good_cover is False

@@ -14,14 +14,14 @@ from topogen.errors import ProjectionError
 from topogen.manifolds import solvers
 from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.operations import Moved, Restriction, Union
+from topogen.manifolds.operations import Restriction, Similarity, Union
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
     KleinBottle,
     ProjectivePlane,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Torus,
     TorusKnot,
 )
@@ -42,7 +42,10 @@ def zero_set(F: Callable[[Tensor], Tensor], space: ReferenceSpace) -> ImplicitMa
 CASES: dict[str, Callable[[], tuple[Manifold, ReferenceSpace]]] = {
     "torus": lambda: (zero_set(Torus().defining, Torus()), Torus()),
     "knot": lambda: (zero_set(TorusKnot().defining, TorusKnot()), TorusKnot()),
-    "rotations": lambda: (zero_set(RotationGroup().defining, RotationGroup()), RotationGroup()),
+    "rotations": lambda: (
+        zero_set(SpecialOrthogonal().defining, SpecialOrthogonal()),
+        SpecialOrthogonal(),
+    ),
     "projective": lambda: (zero_set(veronese, ProjectivePlane()), ProjectivePlane()),
     "klein": lambda: (zero_set(KleinBottle().equations, KleinBottle()), KleinBottle()),
 }
@@ -249,9 +252,9 @@ def test_return_along_a_fixed_frame_can_be_reversed() -> None:
 @pytest.mark.parametrize(
     "M",
     [
-        Union(Torus(), Moved(Torus(), [9.0, 0.0, 0.0])),
+        Union(Torus(), Similarity(Torus(), [9.0, 0.0, 0.0])),
         Restriction(Torus(), lambda x: x[..., 0]),
-        Moved(Torus(), [0.0, 0.0, 0.0], factor=2.0),
+        Similarity(Torus(), [0.0, 0.0, 0.0], factor=2.0),
         Product(Torus(), Circle()),
     ],
     ids=lambda M: type(M).__name__,

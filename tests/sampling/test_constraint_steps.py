@@ -19,7 +19,7 @@ SETS: dict[str, tuple[Callable[[], tg.Manifold], float]] = {
     "sphere": (tg.Sphere, 0.3),
     "torus": (lambda: tg.Torus(1.0, 0.5), 0.3),
     "clifford": (lambda: tg.FlatTorus(2), 0.3),
-    "rotations": (tg.RotationGroup, 0.4),
+    "rotations": (tg.SpecialOrthogonal, 0.4),
     "klein": (tg.KleinBottle, 0.2),
     "link": (tg.HopfLink, 0.3),
 }

@@ -25,7 +25,7 @@ def circles() -> tg.DisjointUnion:
     return tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
 
 
-@pytest.mark.parametrize("make", [lambda: tg.Torus(1.0, 0.5), tg.RotationGroup, tg.HopfLink])
+@pytest.mark.parametrize("make", [lambda: tg.Torus(1.0, 0.5), tg.SpecialOrthogonal, tg.HopfLink])
 def test_the_volume_factor_is_that_of_the_shape_operator(make) -> None:
     M = make()
     mover = Mover(M, NormalSolver())

@@ -75,7 +75,7 @@ def test_trefoil_curves_need_no_weight(known) -> None:
 
 @pytest.mark.slow
 def test_rotations_by_haar(known) -> None:
-    tube = Tube(tg.RotationGroup(), generator=known.seeded())
+    tube = Tube(tg.SpecialOrthogonal(), generator=known.seeded())
     v = tube.volume(5000)
     assert agrees(v, known.ROTATIONS_VOLUME)
     trace = tube.sample(2000)[:, [0, 4, 8]].sum(-1)

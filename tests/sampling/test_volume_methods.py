@@ -11,7 +11,7 @@ import torch
 import topogen as tg
 from topogen.errors import AtlasError, InvalidPoints, UnsupportedError
 from topogen.manifolds.default_atlas import charts_of
-from topogen.manifolds.operations import Moved, Restriction, Union
+from topogen.manifolds.operations import Restriction, Similarity, Union
 from topogen.sampling import compare_volumes, uniform, volume
 from topogen.sampling.estimate import VolumeEstimate
 from topogen.sampling.quadrature import atlas_volume, undecoded
@@ -168,9 +168,9 @@ def test_parts_of_a_learned_set_know_where_they_are(known) -> None:
     assert abs(law.log_volume - math.log(math.pi)) < law.log_z_error + 1e-4
     assert bool((law.sample((500,), generator=known.seeded())[:, 1] >= 0).all())
     for M, length in (
-        (Moved(circle, [3.0, 0.0], factor=2.0), 4 * math.pi),
-        (Union(circle, Moved(circle, [1.0, 0.0])), 4 * math.pi),
-        (Union(circle, Moved(circle, [9.0, 0.0])), 4 * math.pi),
+        (Similarity(circle, [3.0, 0.0], factor=2.0), 4 * math.pi),
+        (Union(circle, Similarity(circle, [1.0, 0.0])), 4 * math.pi),
+        (Union(circle, Similarity(circle, [9.0, 0.0])), 4 * math.pi),
         (tg.Product(circle, tg.Interval(0.0, 1.0)), 2 * math.pi),
     ):
         v = volume(M, generator=known.seeded())

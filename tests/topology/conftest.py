@@ -50,9 +50,9 @@ SPACES = {
     "flat torus": lambda: tg.FlatTorus(2),
     "klein": tg.KleinBottle,
     "rp2": tg.ProjectivePlane,
-    "genus 2": lambda: tg.Genus(2),
+    "genus 2": lambda: tg.GenusSurface(2),
     "moebius": lambda: tg.MobiusBand(width=0.6),
-    "so3": tg.RotationGroup,
+    "so3": tg.SpecialOrthogonal,
     "s1 x s2": lambda: tg.Product(tg.Circle(), tg.Sphere()),
 }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from topogen.topology.persistence.cohomology import PersistentClass
 
 from topogen.errors import InvalidPoints
 from topogen.topology import circular_coordinates
+from topogen.topology.persistence.cohomology import PersistentClass
 
 TURN = 2 * np.pi
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from topogen.topology.persistence.rips import distances
 
 from topogen.errors import InvalidPoints
 from topogen.topology.cloud import (
@@ -20,6 +19,7 @@ from topogen.topology.cloud import (
     principal_coordinates,
     spectrum,
 )
+from topogen.topology.persistence.rips import distances
 
 law = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**20)

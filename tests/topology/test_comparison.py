@@ -141,9 +141,7 @@ def test_homology_is_compared_across_spaces(cloud):
 
 
 def test_scores_on_demand(cloud):
-    c = compare(
-        cloud("circle", 400, 0), cloud("circle", 400, 1), permutations=0, scores=("imd",)
-    )
+    c = compare(cloud("circle", 400, 0), cloud("circle", 400, 1), permutations=0, scores=("imd",))
     assert list(c.scores) == ["imd"]
     assert c.p_value is None
     assert "floor" in str(c)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from topogen.errors import InvalidPoints, TopogenError
-from topogen.topology import resample, bootstrap
+from topogen.topology import bootstrap, resample
 
 
 class Serial:

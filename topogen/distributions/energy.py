@@ -153,7 +153,7 @@ def log_sum(q: Quadrature, f: Float[Tensor, " N"]) -> Float[Tensor, ""]:
     return (q.weights.log() + f).logsumexp(0)
 
 
-class EnergyOn(ManifoldDistribution):
+class EnergyDistribution(ManifoldDistribution):
     r"""The law with a given log density f, up to a constant, on a set with an atlas.
 
     .. math:: p(x) = e^{f(x)} / Z, \qquad Z = \int_M e^{f}\, dH^d
@@ -189,7 +189,7 @@ class EnergyOn(ManifoldDistribution):
 
     Example:
         >>> from topogen.manifolds.spaces import Sphere
-        >>> q = EnergyOn(Sphere().atlas(), lambda x: 5 * x[..., 2], validate_args=False)
+        >>> q = EnergyDistribution(Sphere().atlas(), lambda x: 5 * x[..., 2], validate_args=False)
         >>> print(q.log_z.method, round(float(q.log_z), 5), q.likelihood)  # log 4 pi sinh(5) / 5
         quadrature 5.22839 exact
         >>> x = q.sample((4000,), generator=torch.Generator().manual_seed(0))

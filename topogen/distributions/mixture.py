@@ -49,8 +49,8 @@ class Mixture(ManifoldDistribution):
         >>> q = Mixture([1.0, 3.0], [VonMises(0.0, 5.0), VonMises(2.0, 0.0)])
         >>> q.log_prob(torch.tensor([[1.0, 0.0]]))
         tensor([-1.0902])
-        >>> from topogen.manifolds.operations import Moved, Union
-        >>> M = Union(tg.Circle(), Moved(tg.Circle(), [3.0, 0.0]))
+        >>> from topogen.manifolds.operations import Similarity, Union
+        >>> M = Union(tg.Circle(), Similarity(tg.Circle(), [3.0, 0.0]))
         >>> q = Mixture([1.0, 3.0], [tg.Uniform(part) for part in M.parts], manifold=M)
         >>> q.log_prob(torch.tensor([[1.0, 0.0], [4.0, 0.0]])).exp() * 2 * torch.pi
         tensor([0.2500, 0.7500])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import MeasureError
-from ..manifolds.operations import Moved
+from ..manifolds.operations import Similarity
 from .base import ManifoldDistribution
 from .mixture import lives_on
 
@@ -29,18 +29,18 @@ class Pushforward(ManifoldDistribution):
 
     Example:
         >>> p = tg.VonMises(0.0, 2.0)
-        >>> q = Pushforward(p, Moved(tg.Circle(), [1.8, 0.0], factor=2.0))
+        >>> q = Pushforward(p, Similarity(tg.Circle(), [1.8, 0.0], factor=2.0))
         >>> q.log_prob(torch.tensor([[3.8, 0.0]])) - p.log_prob(torch.tensor([[1.0, 0.0]]))
         tensor([-0.6931])
     """
 
     def __init__(
-        self, law: ManifoldDistribution, copy: Moved, *, validate_args: bool | None = None
+        self, law: ManifoldDistribution, copy: Similarity, *, validate_args: bool | None = None
     ) -> None:
         if not lives_on(law, copy.manifold):
             raise MeasureError(
                 f"expected a copy of the set of the law, {law.manifold}, got one of "
-                f"{copy.manifold}; pass Moved(law.manifold, shift)"
+                f"{copy.manifold}; pass Similarity(law.manifold, shift)"
             )
         self.law, self.copy = law, copy
         super().__init__(

@@ -16,7 +16,7 @@ from ..point_cloud.tensors import as_tensor
 from .base import ManifoldDistribution
 
 
-class Thickened(ManifoldDistribution):
+class NormalNoise(ManifoldDistribution):
     r"""The law of x = y + n, y of a law p on M, n normal to M at y and Gaussian.
 
     .. math:: q(x) = \frac{p(y)\, \mathcal{N}(n; 0, s^2 I_{D-d})}{\det(I - S_n)}, \qquad
@@ -36,7 +36,7 @@ class Thickened(ManifoldDistribution):
         ValueError: s is not positive.
 
     Example:
-        >>> q = Thickened(tg.Uniform(tg.Circle()), 0.05)
+        >>> q = NormalNoise(tg.Uniform(tg.Circle()), 0.05)
         >>> q.log_prob(torch.tensor([[1.1, 0.0]], dtype=torch.float64))
         tensor([-1.8564], dtype=torch.float64)
         >>> q.measure, q.dim, q.likelihood
@@ -60,7 +60,7 @@ class Thickened(ManifoldDistribution):
     @classmethod
     def of(
         cls, law: ManifoldDistribution, points: Any, *, validate_args: bool | None = None
-    ) -> Thickened:
+    ) -> NormalNoise:
         r"""With the noise of points, :math:`s^2 = \overline{|x - y|^2} / (D - d)`.
 
         y is the point of M nearest to x, and the mean that over the points with one. This is the

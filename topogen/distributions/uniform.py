@@ -15,7 +15,7 @@ from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
 from ..manifolds.locate import working_sampler
 from .base import ManifoldDistribution, likelihood_of
-from .energy import EnergyOn
+from .energy import EnergyDistribution
 
 # two levels of a finite volume differ by less
 _FINITE = 0.05
@@ -27,7 +27,7 @@ class Uniform(ManifoldDistribution):
     On a set that knows its volume and has a sampler both are its own. On any other set of
     dimension d <= 3 they come from charts: those of an atlas, or Monge patches that are put on M
     where it knows where it is, as learned sets do
-    (:func:`~topogen.manifolds.default_atlas.charts_of`). The law is then the :class:`EnergyOn` of a
+    (:func:`~topogen.manifolds.default_atlas.charts_of`). The law is then the :class:`EnergyDistribution` of a
     constant, with the volume from quadrature at two levels and points from rejection, and M is
     what the charts cover. `log_z_error` is the relative error of the volume.
 
@@ -70,7 +70,7 @@ class Uniform(ManifoldDistribution):
         if atlas is None and not knows_uniform(M):
             atlas = charts_of(M)
         self.tol = tol
-        self.charted = None if atlas is None else EnergyOn(atlas, _flat, tol=tol)
+        self.charted = None if atlas is None else EnergyDistribution(atlas, _flat, tol=tol)
         if self.charted is None:
             volume, error = own_volume(M)
             self.log_volume, relative = math.log(volume), error / volume

@@ -90,7 +90,7 @@ class Atlas(nn.Module):
         The word is classified by orientability and Euler characteristic, so equivalent words give
         one space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a
         a b b``) the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >=
-        2 the surface Genus(g). :class:`~topogen.manifolds.spaces.gluing.Gluing` holds the abstract
+        2 the surface GenusSurface(g). :class:`~topogen.manifolds.spaces.gluing.Gluing` holds the abstract
         surface and its homology.
 
         Raises:

@@ -74,7 +74,7 @@ class Coordinate:
 
 
 @dataclass(frozen=True)
-class Factor:
+class CoordinateFactor:
     r"""A factor of M: its columns in the points of M, and its coordinates.
 
     Attributes:
@@ -123,7 +123,7 @@ class Factor:
         return y
 
 
-def factors_of(M: Manifold) -> list[Factor]:
+def factors_of(M: Manifold) -> list[CoordinateFactor]:
     """The factors of a base space, products taken apart.
 
     Raises:
@@ -132,20 +132,23 @@ def factors_of(M: Manifold) -> list[Factor]:
     if isinstance(M, Product):
         first, second = factors_of(M.first), factors_of(M.second)
         D = M.first.ambient_dim
-        moved = [Factor(D + f.start, f.width, f.centre, f.scale, f.coordinates) for f in second]
+        moved = [
+            CoordinateFactor(D + f.start, f.width, f.centre, f.scale, f.coordinates)
+            for f in second
+        ]
         return [*first, *moved]
     turn = (Coordinate("turn"),)
     if isinstance(M, FlatTorus):
-        return [Factor(2 * i, 2, 0.0, 1.0, turn) for i in range(M.dim)]
+        return [CoordinateFactor(2 * i, 2, 0.0, 1.0, turn) for i in range(M.dim)]
     if isinstance(M, Circle | Sphere):
         tilts = tuple(Coordinate("tilt", m) for m in range(M.dim - 1, 0, -1))
-        return [Factor(0, M.ambient_dim, 0.0, M.radius, tilts + turn)]
+        return [CoordinateFactor(0, M.ambient_dim, 0.0, M.radius, tilts + turn)]
     if isinstance(M, Interval):
         half = (M.hi - M.lo) / 2
-        return [Factor(0, 1, (M.lo + M.hi) / 2, half, (Coordinate("segment"),))]
+        return [CoordinateFactor(0, 1, (M.lo + M.hi) / 2, half, (Coordinate("segment"),))]
     raise UnsupportedError(
         "expected a Circle, FlatTorus, Interval, Sphere or a Product of these, got "
-        f"{type(M).__name__}; on other sets take AtlasDensity or ImplicitDensity"
+        f"{type(M).__name__}; on other sets take AtlasDensity or EnergyModel"
     )
 
 

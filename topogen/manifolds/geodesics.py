@@ -91,7 +91,7 @@ class Geodesic:
         return self
 
 
-class State(NamedTuple):
+class GeodesicState(NamedTuple):
     """A particle on M: position, velocity, tangent frame, carried vectors in it, status."""
 
     q: Float[Tensor, "n D"]
@@ -101,7 +101,7 @@ class State(NamedTuple):
     ok: Bool[Tensor, " n"]
 
 
-def step(M: Manifold, s: State, h: Float[Tensor, " n"], tol: float) -> State:
+def step(M: Manifold, s: GeodesicState, h: Float[Tensor, " n"], tol: float) -> GeodesicState:
     """One step of length h; not ok where M is left, or the step is too long to return to M."""
     h = h.unsqueeze(-1)
     N = calculus.complement(s.T)
@@ -118,10 +118,12 @@ def step(M: Manifold, s: State, h: Float[Tensor, " n"], tol: float) -> State:
     if c.shape[-1]:
         U, _, Vh = torch.linalg.svd(T.mT @ s.T)
         c = U @ (Vh @ c)
-    return State(q, torch.where(ok.unsqueeze(-1), p, s.p), T, c, ok)
+    return GeodesicState(q, torch.where(ok.unsqueeze(-1), p, s.p), T, c, ok)
 
 
-def integrate(M: Manifold, start: State, n: Int[Tensor, " n"], tol: float) -> State:
+def integrate(
+    M: Manifold, start: GeodesicState, n: Int[Tensor, " n"], tol: float
+) -> GeodesicState:
     """N equal steps over unit time; each row has a number of steps of its own."""
     h = 1 / n.to(torch.float64)
     now = start
@@ -129,9 +131,9 @@ def integrate(M: Manifold, start: State, n: Int[Tensor, " n"], tol: float) -> St
         rows = ((i < n) & now.ok).nonzero().squeeze(-1)
         if rows.numel() == 0:
             break
-        moved = step(M, State(*(f[rows] for f in now)), h[rows], tol)
+        moved = step(M, GeodesicState(*(f[rows] for f in now)), h[rows], tol)
         pairs = zip(now, moved, strict=True)
-        now = State(*(f.index_put((rows,), m) for f, m in pairs))
+        now = GeodesicState(*(f.index_put((rows,), m) for f, m in pairs))
     return now
 
 
@@ -146,7 +148,7 @@ def tolerance(M: Manifold, tol: float | None, dtype: torch.dtype) -> float:
 
 def start_at(
     M: Manifold, x: Float[Tensor, "n D"], v: Float[Tensor, "n D"], w: Float[Tensor, "n D m"]
-) -> tuple[State, Float[Tensor, "n D"]]:
+) -> tuple[GeodesicState, Float[Tensor, "n D"]]:
     """The state at the projection of x, and v without what rounding left of a normal part.
 
     Raises:
@@ -167,10 +169,10 @@ def start_at(
             "normal part; project them: Q @ (Q.mT @ v), Q = M.tangent_basis(x)"
         )
     v = (T @ c[..., :1]).squeeze(-1)
-    return State(q, v, T, c[..., 1:], ok), v
+    return GeodesicState(q, v, T, c[..., 1:], ok), v
 
 
-def first_steps(M: Manifold, s: State) -> Int[Tensor, " n"]:
+def first_steps(M: Manifold, s: GeodesicState) -> Int[Tensor, " n"]:
     """How many steps turn by about half a radian each, by the curvature at the start."""
     from .curvature import second_fundamental_form
 
@@ -202,7 +204,7 @@ def follow(
     per_speed = M.scale / torch.where(speed > 0, speed, 1.0).unsqueeze(-1)
     per_size = M.scale / torch.where(sizes > 0, sizes, 1.0).unsqueeze(-2)
 
-    def packed(s: State) -> Tensor:
+    def packed(s: GeodesicState) -> Tensor:
         carried = (s.T @ s.c) * per_size[rows]
         z = torch.cat([s.q, s.p * per_speed[rows], carried.flatten(-2)], -1)
         return torch.where(s.ok.unsqueeze(-1), z, torch.nan)
@@ -217,7 +219,7 @@ def follow(
         rows = (s.ok & ~(error <= tol) & (n <= max_steps)).nonzero().squeeze(-1)
         if rows.numel() == 0:
             break
-        r = integrate(M, State(*(f[rows] for f in s)), n[rows], inner)
+        r = integrate(M, GeodesicState(*(f[rows] for f in s)), n[rows], inner)
         if times >= _HOPELESS:  # M ends there: finer steps lead no farther
             s = s._replace(ok=s.ok.index_put((rows,), r.ok))
         z = packed(r)

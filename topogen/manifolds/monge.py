@@ -12,7 +12,7 @@ from .charts import Ball, Chart
 from .monomials import monomials
 
 
-class ProjectedChart(Chart):
+class MongeChart(Chart):
     r"""A Monge patch of M: :math:`\varphi(x) = A^{-1} W^\top (x - c)` over a tangent plane.
 
     :math:`\psi(z)` is the point of M, on the sheet through c, with :math:`\varphi(x) = z`. It is

@@ -13,7 +13,7 @@ from .. import calculus
 from ..errors import AtlasError, InvalidPoints
 from ..topology.cloud import farthest_points
 from .base import Manifold
-from .monge import ProjectedChart
+from .monge import MongeChart
 from .monomials import monomial_count, monomials
 
 # A chart reaches as far as its tangent planes keep |det(W^T Q)| above this: the volume is
@@ -42,7 +42,7 @@ def cover(
     seeds: Sequence[int],
     wanted: Literal["auto"] | int,
     generator: torch.Generator,
-) -> Generator[Mapping[str, float], None, list[ProjectedChart]]:
+) -> Generator[Mapping[str, float], None, list[MongeChart]]:
     """Patches that hold all points x of M in their cores: a greedy set cover.
 
     Args:
@@ -64,7 +64,7 @@ def cover(
         )
     patches = Patches(M, x, M.tangent_basis(x))
     uncovered = torch.ones(x.shape[0], dtype=torch.bool)
-    chosen: list[ProjectedChart] = []
+    chosen: list[MongeChart] = []
     for i in seeds:
         patch = patches.grow(i)
         if patch is not None and bool((patch[1] & uncovered).any()):
@@ -72,7 +72,7 @@ def cover(
             uncovered &= ~patch[1]
     start = int(torch.randint(x.shape[0], (1,), generator=generator))
     candidates, _ = farthest_points(x.numpy(), min(_MAX_CANDIDATES, x.shape[0]), start)
-    found: list[tuple[ProjectedChart, Tensor]] = []
+    found: list[tuple[MongeChart, Tensor]] = []
     for j, i in enumerate(candidates):
         patch = patches.grow(int(i))
         if patch is not None:
@@ -106,7 +106,7 @@ def cover(
     return chosen
 
 
-def covered(M: Manifold, x: Tensor, generator: torch.Generator) -> list[ProjectedChart]:
+def covered(M: Manifold, x: Tensor, generator: torch.Generator) -> list[MongeChart]:
     """What :func:`cover` returns, without its reports."""
     steps = cover(M, x, [], "auto", generator)
     while True:
@@ -131,7 +131,7 @@ class Patches:
         edges = csr_array((np.ones(rows.size, dtype=np.int8), (rows, neighbour.ravel())), (n, n))
         self.edges = edges.maximum(edges.T).tocsr()
 
-    def grow(self, i: int) -> tuple[ProjectedChart, Tensor] | None:
+    def grow(self, i: int) -> tuple[MongeChart, Tensor] | None:
         """The chart about point i and the points in its core; None where there is no room."""
         c, W = self.x[i], self.Q[i]
         upright = (torch.linalg.det(W.T @ self.Q).abs() >= _MIN_COSINE).numpy()
@@ -170,7 +170,7 @@ class Patches:
 
     def _chart(
         self, c: Tensor, W: Tensor, a: Tensor, z: Tensor, member: Tensor
-    ) -> ProjectedChart | None:
+    ) -> MongeChart | None:
         """The chart on the ellipsoid a, or None where no graph tells its sheet from the others."""
         d = W.shape[-1]
         below = z.norm(dim=-1) < 1
@@ -192,7 +192,7 @@ class Patches:
             clearance = min(clearance, 0.5 * float(off.norm(dim=-1).min()))
         if error > 0.3 * clearance:
             return None
-        return ProjectedChart(self.M, c, W, a, b, degree, clearance)
+        return MongeChart(self.M, c, W, a, b, degree, clearance)
 
 
 def _largest_ellipsoid(s: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ class Draw:
     raised: int
 
 
-class Cells:
+class RejectionGrid:
     """A sampler of the law with density e^f, which is normalised up to the error of quadrature.
 
     A value above its bound raises the bound, for later draws too, and starts the draw again.
@@ -184,5 +184,7 @@ def sample_uniform(
             "with smaller domains"
         )
     log_volume = math.log(volume)
-    cells = Cells(charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume), guard)
+    cells = RejectionGrid(
+        charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume), guard
+    )
     return cells.draw(n, generator).points

@@ -16,7 +16,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .geodesics import Geodesic, State, first_steps, follow, integrate, rows_of, shaped, tolerance
+from .geodesics import (
+    Geodesic,
+    GeodesicState,
+    first_steps,
+    follow,
+    integrate,
+    rows_of,
+    shaped,
+    tolerance,
+)
 
 if TYPE_CHECKING:
     from .base import Manifold
@@ -197,7 +206,7 @@ def _coarse(
 def _counts(M: Manifold, x: Tensor, T: Tensor, c: Tensor) -> Tensor:
     v = (T @ c.unsqueeze(-1)).squeeze(-1)
     ok = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
-    return 2 * first_steps(M, State(x, v, T, c.new_zeros(*c.shape, 0), ok))
+    return 2 * first_steps(M, GeodesicState(x, v, T, c.new_zeros(*c.shape, 0), ok))
 
 
 def _jacobi(
@@ -211,7 +220,7 @@ def _jacobi(
     near = (c + signs.unsqueeze(1) * delta[:, None]).flatten(0, 1)
     m = signs.shape[0]
     frames = T.repeat(m, 1, 1)
-    start = State(
+    start = GeodesicState(
         x.repeat(m, 1),
         (frames @ near.unsqueeze(-1)).squeeze(-1),
         frames,

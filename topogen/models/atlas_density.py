@@ -19,7 +19,7 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.charts import Chart
 from ..point_cloud.tensors import as_tensor
 from ..topology.cloud import farthest_points
-from .base import Learnable, Model, Stage
+from .base import Learnable, LearnedDistribution, Stage
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -53,7 +53,7 @@ _EDGE_NODES = {1: 96, 2: 24, 3: 10}
 _FLOOR = 1e-3
 
 
-class AtlasDensity(Model):
+class AtlasDensity(LearnedDistribution):
     r"""An exact density on the manifold of an atlas, learned from points.
 
     ``law="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps,
@@ -166,7 +166,7 @@ class AtlasDensity(Model):
         for _ in range(_FLAT_STEPS):
             flat.step()
 
-        best = _Setting(-math.inf, np.empty((0, 0)), np.empty(0), 0.0, 0)
+        best = _Hyperparameters(-math.inf, np.empty((0, 0)), np.empty(0), 0.0, 0)
         for centres in _KERNELS:
             if centres > max(n // 8, _KERNELS[0]) or centres > count // 2:
                 break
@@ -183,7 +183,7 @@ class AtlasDensity(Model):
                 score, steps = _EM(design[rows], rate, spread.v).stop_early(design[held])
                 yield {"kernels": kernels.shape[1], "share": share, "loss": -score}
                 if score > best.score:
-                    best = _Setting(score, kernels, spread.v, share, steps)
+                    best = _Hyperparameters(score, kernels, spread.v, share, steps)
         if best.kernels.size == 0:
             raise InvalidPoints(
                 f"expected room for {_KERNELS[0]} bumps in the charts, got {count}; "
@@ -229,7 +229,7 @@ class AtlasDensity(Model):
         self.fitted = True
 
 
-class _Setting(NamedTuple):
+class _Hyperparameters(NamedTuple):
     """A choice of kernels, pseudo-data and EM steps, and its mean held-out log density."""
 
     score: float

@@ -89,7 +89,7 @@ class Learned(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class Model(Learned, ABC):
+class LearnedDistribution(Learned, ABC):
     """A learned law: calling it returns a plain torch distribution over the current parameters."""
 
     @abstractmethod

@@ -24,7 +24,7 @@ _DIRECTIONS = {1: 2, 2: 8}
 _DIRECTIONS_ABOVE = 16
 
 
-class Edges(Learned):
+class Boundary(Learned):
     r"""The places near which M ends, and which points lie beyond them.
 
     At an edge the K nearest data are on one side. For tangent chords :math:`t_i` from them to z,

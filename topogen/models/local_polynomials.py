@@ -17,7 +17,7 @@ from ..manifolds.locate import arrived
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..point_cloud.tensors import as_array, distinct
 from .base import Learned, Stage
-from .boundary import Edges
+from .boundary import Boundary
 from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
 from .rims import find_edges
 
@@ -52,7 +52,7 @@ class LocalPolynomials(Manifold, Learned):
     support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded
     region: where the weights add up to at least 0.05 before they are normalised, which holds
     within about one neighbourhood radius of every data point; less what lies beyond edges of the
-    data, see :class:`~topogen.models.boundary.Edges`.
+    data, see :class:`~topogen.models.boundary.Boundary`.
 
     Neighbourhood size and polynomial degree are chosen by generalised cross-validation: noisy data
     get wider and stiffer graphs, in every part of M those that suit the data there.
@@ -100,7 +100,7 @@ class LocalPolynomials(Manifold, Learned):
         for name in ("centre", "unit", "c", "T", "r", "b", "Tc"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("near", torch.empty(0, dtype=torch.int64))
-        self.edges = Edges()
+        self.edges = Boundary()
 
     # -- learning ---------------------------------------------------------------------------------
 

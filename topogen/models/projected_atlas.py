@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
-from ..manifolds.monge import ProjectedChart
+from ..manifolds.monge import MongeChart
 from ..manifolds.monge_cover import cover
 from ..point_cloud.tensors import as_tensor, distinct
 from .base import Learnable, Learned, Stage
@@ -102,8 +102,8 @@ class ProjectedAtlas(Atlas, Learned):
         """The manifold, which this atlas always has."""
         return cast("Manifold", self.manifold)
 
-    def _patches(self) -> list[ProjectedChart]:
-        return [chart for chart in self.charts if isinstance(chart, ProjectedChart)]
+    def _patches(self) -> list[MongeChart]:
+        return [chart for chart in self.charts if isinstance(chart, MongeChart)]
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *args: Any
@@ -117,6 +117,6 @@ class ProjectedAtlas(Atlas, Learned):
             c, W, a, b = (
                 torch.empty_like(state_dict[f"{prefix}charts.{k}.{name}"]) for name in "cWab"
             )
-            charts.append(ProjectedChart(self._M, c, W, a, b, degree=0, clearance=0.0))
+            charts.append(MongeChart(self._M, c, W, a, b, degree=0, clearance=0.0))
         self.charts = nn.ModuleList(charts)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -24,8 +24,8 @@ from .transitions import (
     OUTSIDE,
     PROJECTION,
     REVERSE,
+    ChainState,
     Kernel,
-    State,
     Trajectories,
     Transition,
 )
@@ -172,7 +172,7 @@ class Ready:
 
     trajectories: Trajectories
     start: Starts
-    state: State
+    state: ChainState
     reach: float
     step: float
     generator: torch.Generator | None
@@ -255,19 +255,19 @@ class Records:
         outcome = torch.empty(total, chains, dtype=torch.uint8)
         return cls(kept, kept.new_empty(plan.n, chains), before, outcome, torch.empty_like(before))
 
-    def note(self, i: int, before: State, result: Transition) -> None:
+    def note(self, i: int, before: ChainState, result: Transition) -> None:
         """Take in transition i."""
         self.before[i], self.outcome[i] = before.log_f, result.outcome
         self.longest[i] = result.longest
 
-    def keep(self, i: int, state: State) -> None:
+    def keep(self, i: int, state: ChainState) -> None:
         """Take in draw i."""
         self.x[i], self.log_f[i] = state.at.x, state.log_f
 
 
 def _record(
     trajectories: Trajectories,
-    state: State,
+    state: ChainState,
     step: float,
     plan: Plan,
     generator: torch.Generator | None,

@@ -65,7 +65,7 @@ def known_points(
     return x
 
 
-class Region(ABC):
+class BoundedRegion(ABC):
     """A bounded part of R^D of known volume, with a sampler."""
 
     @abstractmethod
@@ -81,11 +81,11 @@ class Region(ABC):
         """Whether x lies in the region."""
 
     @abstractmethod
-    def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> Region:
+    def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> BoundedRegion:
         """A larger region, that holds the tube about the points p of M too."""
 
 
-class BallAround(Region):
+class BallAround(BoundedRegion):
     """The ball about `centre`; `margin` is what it leaves around the points it is made from."""
 
     def __init__(self, centre: Float[Tensor, " D"], radius: float, margin: float = 0.0) -> None:
@@ -115,7 +115,7 @@ class BallAround(Region):
         return BallAround(self.centre, max(self.radius, _MARGIN * r + self.margin), self.margin)
 
 
-class Cylinders(Region):
+class Cylinders(BoundedRegion):
     r"""The union of :math:`\{|T_i^\top (x - c_i)| < a,\ |N_i^\top (x - c_i)| < b\}`.
 
     T_i, N_i are orthonormal bases of the tangent and the normal space of M at c_i. A point drawn

@@ -17,7 +17,7 @@ from ..manifolds.base import Manifold
 from .chains import ChainResult, Plan, Ready, Records, judge, prepare
 from .constraint_steps import Frames, Mover, NormalSolver
 from .target import LogDensity, Target
-from .transitions import Kernel, State
+from .transitions import ChainState, Kernel
 from .warmup import DualAveraging, Warm
 
 _WARMUP = 500
@@ -296,8 +296,8 @@ class Exchange:
         return replace(records, swaps=rates), warm
 
     def _meet(
-        self, state: State, replicas: Replicas
-    ) -> tuple[State, Replicas, Bool[Tensor, " chains"]]:
+        self, state: ChainState, replicas: Replicas
+    ) -> tuple[ChainState, Replicas, Bool[Tensor, " chains"]]:
         """Exchange x with z_1."""
         tubes, trajectories = self.tubes, self.ready.trajectories
         mover, target = trajectories.mover, trajectories.target
@@ -331,7 +331,7 @@ class Exchange:
         z_all, log_g, u_all = replicas.z.clone(), replicas.log_g.clone(), replicas.u.clone()
         z_all[0, taken], log_g[0, taken] = z_new[taken], new_g[yes]
         u_all[0, taken] = new_u[yes]
-        state = state.put(taken, State(at[yes], log_f[yes], None))
+        state = state.put(taken, ChainState(at[yes], log_f[yes], None))
         return state, Replicas(z_all, log_g, u_all), met
 
 

@@ -51,21 +51,21 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class State:
+class ChainState:
     """Rows of chains: points with frames, log f, and its gradient where a kernel wants it."""
 
     at: Frames
     log_f: Float[Tensor, " n"]
     gradient: Float[Tensor, "n D"] | None
 
-    def __getitem__(self, rows: Tensor) -> State:
+    def __getitem__(self, rows: Tensor) -> ChainState:
         g = self.gradient
-        return State(self.at[rows], self.log_f[rows], None if g is None else g[rows])
+        return ChainState(self.at[rows], self.log_f[rows], None if g is None else g[rows])
 
-    def put(self, rows: Int[Tensor, " m"], other: State) -> State:
+    def put(self, rows: Int[Tensor, " m"], other: ChainState) -> ChainState:
         """These, with the given rows replaced."""
         g, h = self.gradient, other.gradient
-        return State(
+        return ChainState(
             self.at.put(rows, other.at),
             self.log_f.index_copy(0, rows, other.log_f),
             None if g is None or h is None else g.index_copy(0, rows, h),
@@ -83,7 +83,7 @@ class Transition:
         longest: the longest tangential step of its trajectory.
     """
 
-    state: State
+    state: ChainState
     outcome: Int[Tensor, " n"]
     probability: Float[Tensor, " n"]
     longest: Float[Tensor, " n"]
@@ -95,23 +95,25 @@ class Trajectories:
     def __init__(self, mover: Mover, target: Target, kernel: Kernel) -> None:
         self.mover, self.target, self.kernel = mover, target, kernel
 
-    def state(self, at: Frames) -> State:
+    def state(self, at: Frames) -> ChainState:
         """The state of chains at the given points."""
         if not self.kernel.gradient:
-            return State(at, self.target.value(at.x), None)
+            return ChainState(at, self.target.value(at.x), None)
         log_f, g = self.target.value_and_gradient(at.x)
         if self.kernel.clip is not None:
             g = g.clamp(-self.kernel.clip, self.kernel.clip)
-        return State(at, log_f, at.tangential(g))
+        return ChainState(at, log_f, at.tangential(g))
 
-    def _kick(self, state: State, p: Tensor, h: Tensor) -> Tensor:
+    def _kick(self, state: ChainState, p: Tensor, h: Tensor) -> Tensor:
         g = state.gradient
         if g is None:
             return p
         drift = self.kernel.drift
         return p + (h / 2 if drift is None else drift / h) * g
 
-    def transition(self, state: State, h: float, generator: torch.Generator | None) -> Transition:
+    def transition(
+        self, state: ChainState, h: float, generator: torch.Generator | None
+    ) -> Transition:
         """One transition of every row, with step h."""
         kernel = self.kernel
         x = state.at.x
@@ -139,8 +141,8 @@ class Trajectories:
         return Transition(state.put(rows, end[rows]), outcome, probability, longest)
 
     def integrate(
-        self, state: State, p: Float[Tensor, "n D"], h: Float[Tensor, "n 1"]
-    ) -> tuple[State, Float[Tensor, "n D"], Int[Tensor, " n"], Float[Tensor, " n"]]:
+        self, state: ChainState, p: Float[Tensor, "n D"], h: Float[Tensor, "n 1"]
+    ) -> tuple[ChainState, Float[Tensor, "n D"], Int[Tensor, " n"], Float[Tensor, " n"]]:
         """The trajectory from (x, p): its end, why it stopped, and its longest move.
 
         Rows that stop keep the place where they stopped.

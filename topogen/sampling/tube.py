@@ -27,7 +27,7 @@ from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.curvature import reach, shape_operator
 from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
-from .regions import BallAround, Cylinders, Region, known_points, nearest_distance
+from .regions import BallAround, BoundedRegion, Cylinders, known_points, nearest_distance
 
 # of the bound that a sample of M gives for the reach, from above
 _SHARE = 0.5
@@ -128,7 +128,7 @@ class Tube:
                 f"{self.reach:.3g}, got {self.tau:.3g}; take half of that"
             )
         ball = BallAround.of(x, self.tau)
-        self.region: Region = (
+        self.region: BoundedRegion = (
             ball
             if region == "ball" or (region == "auto" and self._fills(ball))
             else Cylinders.of(M, x, self.tau, self.reach, generator)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..manifolds.curvature import touching_radius
 from .constraint_steps import Frames, Mover
 from .starting_points import systematic
-from .transitions import State, Trajectories
+from .transitions import ChainState, Trajectories
 
 # the share of effectively independent rows that one annealing step keeps
 _KEPT = 0.8
@@ -81,7 +81,7 @@ class Warm:
         families: for each row, the start that it descends from; None without resampling.
     """
 
-    state: State
+    state: ChainState
     step: float
     reach: float
     exact: bool
@@ -106,7 +106,7 @@ def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) 
 
 def warm_up(
     trajectories: Trajectories,
-    state: State,
+    state: ChainState,
     step: float,
     *,
     iterations: int,

@@ -21,7 +21,7 @@ from .comparison import compare as compare
 from . import scores as scores
 
 # parts: how many components, and what is each?
-from .connected_components import Piece as Piece
+from .connected_components import ConnectedComponent as ConnectedComponent
 from .connected_components import components as components
 from .connected_components import pieces as pieces
 
@@ -32,8 +32,8 @@ from .local.dimension import dimension_across_scales as dimension_across_scales
 from .local.dimension import duplicates as duplicates
 from .local.dimension import intrinsic_dimension as intrinsic_dimension
 from .local.dimension import noise_level as noise_level
-from .local.manifold_test import ManifoldCheck as ManifoldCheck
-from .local.manifold_test import manifold_check as manifold_check
+from .local.manifold_test import ManifoldTest as ManifoldTest
+from .local.manifold_test import manifold_test as manifold_test
 
 # globally: can it be oriented, which angles does it have?
 from .local.orientability import Orientability as Orientability

@@ -24,7 +24,7 @@ FEWEST = 3 * LEAST_POINTS
 
 
 @dataclass(frozen=True)
-class Piece:
+class ConnectedComponent:
     """One connected component of a cloud.
 
     Attributes:
@@ -53,7 +53,7 @@ class Piece:
 
 def pieces(
     points: Any, *, fields: Sequence[int] = DEFAULT_FIELDS, alpha: float = 0.01, seed: int = 0
-) -> tuple[Piece, ...]:
+) -> tuple[ConnectedComponent, ...]:
     r"""Split a cloud into its connected components and describe each at its own scale.
 
     Two sets of points are apart when the edge between them in the minimum spanning tree of
@@ -134,11 +134,11 @@ def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
 
 def _describe(
     given: np.ndarray, rows: np.ndarray, fields: Sequence[int], alpha: float, seed: int
-) -> Piece:
+) -> ConnectedComponent:
     x = given[rows]
     distinct = len(first_rows(x))
     if distinct < FEWEST:
-        return Piece(
+        return ConnectedComponent(
             rows, None, None, None,
             f"{distinct} distinct points are too few to say more, {FEWEST} are needed",
         )  # fmt: skip
@@ -149,6 +149,6 @@ def _describe(
     word = {True: "orientable", False: "non-orientable", None: "of unknown orientability"}
     consistent, why = signs.consistent_with(topology)
     reason = f"dimension {dim}, Betti {numbers}, {word[signs.orientable]}"
-    return Piece(
+    return ConnectedComponent(
         rows, dim, topology, signs, f"{reason}; but {why}" if consistent is False else reason
     )

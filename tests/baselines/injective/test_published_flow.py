@@ -10,15 +10,15 @@ import topogen as tg
 from topogen import serialization
 from topogen.baselines.injective import (
     OBJECTIVES,
+    HeldOutScore,
     PublishedFlow,
-    Score,
     base_densities,
     check_weight,
     least_weight,
 )
 from topogen.baselines.injective.autoencoder import FreeAutoencoder
-from topogen.baselines.injective.base_densities import SplinesLaw
-from topogen.baselines.injective.objectives import Setting, free_form, rectangular
+from topogen.baselines.injective.base_densities import RankSplineBase
+from topogen.baselines.injective.objectives import ObjectiveContext, free_form, rectangular
 from topogen.errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from topogen.models.injective import image_manifold
 from topogen.models.injective.bases import product, standard
@@ -150,7 +150,7 @@ def linear(objective, weight, *, tilt, rate, steps):
     def log_prob(b):
         return -0.5 * b.square().sum(-1) - 0.5 * math.log(2 * math.pi)
 
-    s = Setting(pair, log_prob, seeded(1), weight=weight)
+    s = ObjectiveContext(pair, log_prob, seeded(1), weight=weight)
     optimiser = torch.optim.Adam(pair.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
@@ -208,7 +208,7 @@ def test_weights_below_the_bound_warn_and_are_refused_at_a_tenth():
 
 
 def test_score_is_a_likelihood_with_its_reconstruction():
-    score = Score(1.0, 0.1, 0.5, 0.4, 0.9, 0.3, 10.0)
+    score = HeldOutScore(1.0, 0.1, 0.5, 0.4, 0.9, 0.3, 10.0)
     assert str(score).startswith("NLL 1.000 +- 0.100 nats at reconstruction 5.00 %")
     assert set(score.to_dict()) >= {"nll", "reconstruction", "reconstruction_p99"}
     with pytest.warns(UserWarning, match="got 4.0 % in the median"):
@@ -217,7 +217,7 @@ def test_score_is_a_likelihood_with_its_reconstruction():
 
 def test_splines_law_is_normalised_and_samples_what_it_says(monkeypatch):
     monkeypatch.setattr(base_densities, "_STEPS", 200)
-    law = SplinesLaw(standard("euclidean", 2))
+    law = RankSplineBase(standard("euclidean", 2))
     law.start(seeded())
     z = torch.randn(2000, 2, generator=seeded(1)).double()
     z[:, 1] = z[:, 1] + z[:, 0].square()

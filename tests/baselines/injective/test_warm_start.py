@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.baselines.injective import PublishedFlow, Score
+from topogen.baselines.injective import HeldOutScore, PublishedFlow
 from topogen.baselines.injective.warm_start import Start
 from topogen.errors import TrainingError
 from topogen.models.injective.bases import standard
@@ -101,4 +101,4 @@ def test_a_bad_reconstruction_is_no_convergence():
     status, said = fit(flow, circle(500))
     assert status == "max_steps"
     assert "1 % of the points are reconstructed worse than" in said
-    assert not Score(**flow.numbers).faithful
+    assert not HeldOutScore(**flow.numbers).faithful

@@ -20,7 +20,7 @@ from topogen.distributions.von_mises import VonMisesFisher
 from topogen.errors import UnsupportedError
 from topogen.homology import Homology
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.operations import Intersection, Moved, Restriction, TransversalityError
+from topogen.manifolds.operations import Intersection, Restriction, Similarity, TransversalityError
 from topogen.manifolds.spaces import Circle, FlatTorus, Sphere, Torus
 
 
@@ -115,7 +115,7 @@ def test_a_torus_and_planes(make: Any) -> None:
 @pytest.mark.slow
 def test_over_determined_parts_and_higher_codimension() -> None:
     # the Klein bottle has no regular equation; a sphere cuts it in curves
-    sphere = Moved(Sphere(3, 1.2), [0.3, 0.1, 0.2, 0.0])
+    sphere = Similarity(Sphere(3, 1.2), [0.3, 0.1, 0.2, 0.0])
     M = Intersection(tg.KleinBottle(), sphere)
     assert (M.dim, M.ambient_dim) == (1, 4)
     x = M.found
@@ -127,7 +127,7 @@ def test_over_determined_parts_and_higher_codimension() -> None:
 
 
 def test_too_many_equations() -> None:
-    a, b = FlatTorus(2), Moved(FlatTorus(2), [0.1, 0.0, 0.0, 0.0])
+    a, b = FlatTorus(2), Similarity(FlatTorus(2), [0.1, 0.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="at most D=4, got 2 \\+ 2 \\+ 1"):
         Intersection(a, b, Sphere(3))
     with pytest.raises(ValueError, match="in one R\\^D"):

@@ -21,7 +21,13 @@ from topogen.errors import MeasureError, NotFittedError, UnsupportedError
 from topogen.homology import Homology
 from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.operations import Intersection, Moved, Restriction, Union, mayer_vietoris
+from topogen.manifolds.operations import (
+    Intersection,
+    Restriction,
+    Similarity,
+    Union,
+    mayer_vietoris,
+)
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import Circle, FlatTorus, Interval, Sphere, Torus
 from topogen.testing import check_distribution, check_manifold
@@ -158,7 +164,7 @@ def test_identical_parts_count_once(make: Any) -> None:
 
 
 def test_contacts_and_homology_of_circles(make: Any) -> None:
-    circle = lambda s, r=1.0: Moved(Circle(r), [s, 0.0])
+    circle = lambda s, r=1.0: Similarity(Circle(r), [s, 0.0])
     two = Union(circle(0.0), circle(1.0))
     assert two.homology == Homology((1, 3))  # two points shared
     assert two.contacts[0, 1].crossing.homology == Homology((2,))
@@ -183,7 +189,7 @@ def test_contacts_and_homology_of_circles(make: Any) -> None:
 
 def test_curves_in_space_that_pass_each_other() -> None:
     knot = tg.TorusKnot()
-    M = Union(knot, Moved(knot, [0.0, 0.0, 3.0]))
+    M = Union(knot, Similarity(knot, [0.0, 0.0, 3.0]))
     assert M.homology == Homology((2, 2))
     assert M.volume == pytest.approx(2 * knot.volume)
 
@@ -270,7 +276,7 @@ def test_products_with_learned_factors(make: Any) -> None:
 
 def test_copies() -> None:
     R = torch.linalg.qr(torch.randn(3, 3, generator=seeded(), dtype=torch.float64))[0]
-    M = Moved(Torus(), [1.0, 2.0, 3.0], factor=2.0, rotation=R)
+    M = Similarity(Torus(), [1.0, 2.0, 3.0], factor=2.0, rotation=R)
     assert check_manifold(M)["residual"] < 1e-3
     assert M.volume == pytest.approx(4 * Torus().volume)
     assert M.homology == Torus().homology
@@ -282,11 +288,11 @@ def test_copies() -> None:
     torch.testing.assert_close(y.project(x + 0.1).value, M.project(x + 0.1).value)
     for bad in ([1.0, 2.0], [1.0, math.nan, 0.0]):
         with pytest.raises(ValueError, match="shift of 3 finite"):
-            Moved(Torus(), bad)
+            Similarity(Torus(), bad)
     with pytest.raises(ValueError, match="factor > 0"):
-        Moved(Torus(), [0.0] * 3, factor=0.0)
+        Similarity(Torus(), [0.0] * 3, factor=0.0)
     with pytest.raises(ValueError, match="orthogonal"):
-        Moved(Torus(), [0.0] * 3, rotation=2 * R)
+        Similarity(Torus(), [0.0] * 3, rotation=2 * R)
 
 
 def _saved(M: Manifold) -> str:
@@ -300,7 +306,7 @@ def _saved(M: Manifold) -> str:
 def test_two_circles_with_von_mises_laws() -> None:
     """The published example: circles around -1.8 and 1.8, mass half and half."""
     law = VonMises(0.0, 2.0)
-    parts = [Moved(law.manifold, [s, 0.0]) for s in (1.8, -1.8)]
+    parts = [Similarity(law.manifold, [s, 0.0]) for s in (1.8, -1.8)]
     M = Union(*parts)
     assert M.homology == Homology((2, 2))
     q = Mixture([0.5, 0.5], [Pushforward(law, p) for p in parts], manifold=M, validate_args=False)
@@ -343,7 +349,7 @@ def test_mixtures_off_the_parts_are_refused(crossing: Union) -> None:
     with pytest.raises(MeasureError, match="parts of the union"):
         Mixture([1.0], [Uniform(Sphere())], manifold=crossing)
     with pytest.raises(MeasureError, match="copy of the set"):
-        Pushforward(VonMises(0.0, 1.0), Moved(Circle(2.0), [1.0, 0.0]))
+        Pushforward(VonMises(0.0, 1.0), Similarity(Circle(2.0), [1.0, 0.0]))
 
 
 # -- conformance ----------------------------------------------------------------------------------
@@ -356,14 +362,14 @@ SETS: dict[str, Callable[[Any], Manifold]] = {
     ),
     "intersection": lambda make: Intersection(*make.two_spheres()),
     "intersection in R^4": lambda make: Intersection(
-        FlatTorus(2), Moved(Sphere(3, 1.3), [0.1, 0.2, 0.0, 0.0])
+        FlatTorus(2), Similarity(Sphere(3, 1.3), [0.1, 0.2, 0.0, 0.0])
     ),
     "restriction": lambda make: Restriction(Sphere(), make.upper),
-    "copy": lambda make: Moved(FlatTorus(2), [1.0, 0.0, 0.0, 0.0], factor=0.1),
+    "copy": lambda make: Similarity(FlatTorus(2), [1.0, 0.0, 0.0, 0.0], factor=0.1),
     "nested": lambda make: Restriction(Union(*make.two_spheres()), lambda x: x[..., 0] - 0.3),
     "union of intersections": lambda make: Union(
         Intersection(*make.two_spheres()),
-        Moved(Intersection(*make.two_spheres()), [0.0, 0.0, 3.0]),
+        Similarity(Intersection(*make.two_spheres()), [0.0, 0.0, 3.0]),
     ),
 }
 

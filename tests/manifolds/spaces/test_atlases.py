@@ -10,14 +10,14 @@ from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
     FlatTorus,
-    Genus,
+    GenusSurface,
     HopfLink,
     Interval,
     KleinBottle,
     MobiusBand,
     ProjectivePlane,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
     TorusKnot,
@@ -35,9 +35,9 @@ CASES: dict[str, tuple[ReferenceSpace, float, bool | None]] = {
     "trefoil": (TorusKnot(), 0.6, True),
     "hopf": (HopfLink(), 0.6, True),
     "projective": (ProjectivePlane(), 0.35, True),
-    "rotations": (RotationGroup(), 0.5, None),
-    "genus1": (Genus(1), 0.3, None),
-    "genus2": (Genus(2), 0.15, None),
+    "rotations": (SpecialOrthogonal(), 0.5, None),
+    "genus1": (GenusSurface(1), 0.3, None),
+    "genus2": (GenusSurface(2), 0.15, None),
     "interval": (Interval(-1.0, 3.0), 0.9, True),
     "cylinder": (Product(Circle(), Interval(0.0, 1.0)), 0.6, True),
     "two_circles": (DisjointUnion(Circle(), Circle(2.0)), 0.6, True),
@@ -110,9 +110,9 @@ def test_the_atlas_knows_the_volume_and_the_orientation(name: str) -> None:
 
 
 def test_genus_charts_cover() -> None:
-    x = draw(Genus(2), 500)
+    x = draw(GenusSurface(2), 500)
     count = torch.zeros(500)
-    for chart in Genus(2).atlas().charts:
+    for chart in GenusSurface(2).atlas().charts:
         held = chart.contains(x)
         y = chart.decode(chart.encode(x[held]))
         torch.testing.assert_close(y, x[held], rtol=0, atol=1e-10)

@@ -19,14 +19,14 @@ from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
     FlatTorus,
-    Genus,
+    GenusSurface,
     HopfLink,
     Interval,
     KleinBottle,
     MobiusBand,
     ProjectivePlane,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
     TorusKnot,
@@ -54,11 +54,11 @@ def draw(M: ReferenceSpace, n: int = N) -> Tensor:
         (FlatTorus(3), lambda x: x[:, 0] * x[:, 2], 0.0),
         (HopfLink(), lambda x: x[:, 0], 0.5),
         (ProjectivePlane(), lambda x: x[:, 0] ** 2, 1 / 15),
-        (RotationGroup(), lambda x: x[:, [0, 4, 8]].sum(-1), 0.0),
-        (RotationGroup(), lambda x: x[:, [0, 4, 8]].sum(-1) ** 2, 1.0),
-        (RotationGroup(), lambda x: x[:, [0, 4, 8]].sum(-1) ** 4, 3.0),
-        (Genus(2), lambda x: x[:, 0], 0.0),
-        (Genus(2), lambda x: x[:, 1] * x[:, 2], 0.0),
+        (SpecialOrthogonal(), lambda x: x[:, [0, 4, 8]].sum(-1), 0.0),
+        (SpecialOrthogonal(), lambda x: x[:, [0, 4, 8]].sum(-1) ** 2, 1.0),
+        (SpecialOrthogonal(), lambda x: x[:, [0, 4, 8]].sum(-1) ** 4, 3.0),
+        (GenusSurface(2), lambda x: x[:, 0], 0.0),
+        (GenusSurface(2), lambda x: x[:, 1] * x[:, 2], 0.0),
         (Interval(0.0, 1.0), lambda x: x[:, 0] ** 2, 1 / 3),
         (Product(Torus(), Circle()), lambda x: (x[:, :2].norm(dim=-1) - 1) / 0.4, 0.2),
         (DisjointUnion(Circle(1.0), Circle(2.0)), lambda x: x.norm(dim=-1), 5 / 3),
@@ -67,7 +67,7 @@ def draw(M: ReferenceSpace, n: int = N) -> Tensor:
 def test_moments(
     M: ReferenceSpace, statistic: Callable[[Tensor], Tensor], expected: float
 ) -> None:
-    n = 4000 if isinstance(M, Genus) else N
+    n = 4000 if isinstance(M, GenusSurface) else N
     assert z_score(statistic(draw(M, n)), expected) < 5
 
 
@@ -99,7 +99,7 @@ def test_tube_angle_of_the_torus() -> None:
 
 def test_rotation_angles() -> None:
     # Haar measure: angle of density (1 - cos t) / pi on [0, pi]
-    trace = draw(RotationGroup())[:, [0, 4, 8]].sum(-1)
+    trace = draw(SpecialOrthogonal())[:, [0, 4, 8]].sum(-1)
     t = ((trace - 1) / 2).clamp(-1, 1).acos()
     assert kolmogorov(t, lambda t: (t - t.sin()) / math.pi) < 2.5
 
@@ -135,7 +135,7 @@ def test_last_parameter_against_quadrature(M: KleinBottle | MobiusBand | TorusKn
 
 def test_genus_sampler_against_the_torus() -> None:
     # one handle is a ring torus: the line sampler must reproduce its tube angle
-    x = draw(Genus(1), 8000)
+    x = draw(GenusSurface(1), 8000)
     v = Torus(1.0, 0.5).coordinates(x)[:, 1]
     assert kolmogorov(v, lambda v: (v + math.pi + 0.5 * v.sin()) / (2 * math.pi)) < 2.5
 
@@ -145,7 +145,7 @@ def test_genus_two_is_seen_in_5000_points(field: int) -> None:
     # Rips complex of 400 farthest-point landmarks, cut at 3.2 times their covering radius
     from gudhi import RipsComplex
 
-    x = draw(Genus(2), 5000)
+    x = draw(GenusSurface(2), 5000)
     landmarks, distance = [0], (x - x[0]).norm(dim=-1)
     for _ in range(399):
         landmarks.append(int(distance.argmax()))

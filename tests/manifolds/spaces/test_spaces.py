@@ -16,14 +16,14 @@ from topogen.manifolds.spaces import (
     Circle,
     Euclidean,
     FlatTorus,
-    Genus,
+    GenusSurface,
     HopfLink,
     Interval,
     KleinBottle,
     MobiusBand,
     ProjectivePlane,
     ReferenceSpace,
-    RotationGroup,
+    SpecialOrthogonal,
     Sphere,
     Torus,
     TorusKnot,
@@ -42,8 +42,8 @@ SPACES: dict[str, ReferenceSpace] = {
     "long_knot": TorusKnot(3, 5),
     "hopf": HopfLink(),
     "projective": ProjectivePlane(),
-    "rotations": RotationGroup(),
-    "genus2": Genus(2),
+    "rotations": SpecialOrthogonal(),
+    "genus2": GenusSurface(2),
     "interval": Interval(-1.0, 3.0),
     "cylinder": Product(Circle(), Interval(0.0, 1.0)),
     "klein_circle": Product(KleinBottle(), Circle()),
@@ -130,7 +130,7 @@ def test_known_areas(M: ReferenceSpace, area: float) -> None:
 
 
 def test_genus_one_has_the_area_of_its_torus() -> None:
-    assert Genus(1).volume == pytest.approx(2 * math.pi**2, rel=1e-10)
+    assert GenusSurface(1).volume == pytest.approx(2 * math.pi**2, rel=1e-10)
 
 
 @ALL
@@ -219,11 +219,11 @@ def test_defining_function(name: str) -> None:
 
 
 def test_reflections_are_not_rotations() -> None:
-    F = RotationGroup().defining
+    F = SpecialOrthogonal().defining
     assert F is not None
     reflection = torch.diag(torch.tensor([1.0, 1.0, -1.0])).reshape(1, 9)
     assert float(F(reflection).abs().max()) == 2.0
-    assert not bool(RotationGroup().contains(reflection))
+    assert not bool(SpecialOrthogonal().contains(reflection))
 
 
 def test_points_beyond_the_mobius_band_land_on_its_boundary() -> None:
@@ -249,7 +249,7 @@ def test_bad_parameters() -> None:
         (lambda: KleinBottle(1.0, math.nan), "finite r > 0"),
         (lambda: TorusKnot(2, 4), "without common divisor"),
         (lambda: MobiusBand(2.0), "width < 2"),
-        (lambda: Genus(0), "genus >= 1"),
+        (lambda: GenusSurface(0), "genus >= 1"),
         (lambda: Interval(1.0, 1.0), "lo < hi"),
         (lambda: DisjointUnion(Circle(), Sphere()), "one dimension in one"),
         (lambda: DisjointUnion(Torus(), Torus(1.5, 0.4)), "do not meet"),

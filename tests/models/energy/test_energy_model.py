@@ -1,4 +1,4 @@
-"""ImplicitDensity: laws learned as energies, by four objectives, against known answers."""
+"""EnergyModel: laws learned as energies, by four objectives, against known answers."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 import topogen as tg
 from topogen import serialization
 from topogen.errors import InvalidPoints, NotFittedError, UnsupportedError
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.energy.network import Energies
 from topogen.models.energy.objectives import laplace
 from topogen.testing import check_distribution
@@ -28,7 +28,7 @@ def gap(truth, law, n=20_000, seed=99):
 def learned():
     """Von Mises(2) from 1000 points, on the known circle."""
     truth = tg.VonMises(0.4, 2.0)
-    model = ImplicitDensity(tg.Circle())
+    model = EnergyModel(tg.Circle())
     result = tg.fit(model, truth.sample((1000,), seeded(0)), seed=0)
     return model, result, truth
 
@@ -78,7 +78,7 @@ def test_another_temperature_is_another_law_and_has_to_be_named(learned):
 )
 def test_other_objectives(objective, bar):
     truth = tg.VonMises(0.4, 2.0)
-    model = ImplicitDensity(tg.Circle(), objective=objective)
+    model = EnergyModel(tg.Circle(), objective=objective)
     tg.fit(model, truth.sample((1000,), seeded(0)), seed=0)
     found = gap(truth, model())
     assert found < bar
@@ -96,7 +96,7 @@ def test_two_circles_share_the_mass(objective):
     x = M.sample_uniform(4000, seeded(0))
     first = x[:, 2].abs() < 1e-9
     x = torch.cat([x[first][:900], x[~first][:300]])
-    model = ImplicitDensity(M, objective=objective)
+    model = EnergyModel(M, objective=objective)
     tg.fit(model, x, seed=0)
     y = model().sample((8000,), seeded(1))
     share = float((y[:, 2].abs() < 1e-9).double().mean())
@@ -132,7 +132,7 @@ def test_laplace_beltrami_on_the_torus():
 def test_a_learned_set_gets_charts_and_survives_a_file(tmp_path):
     truth = tg.VonMises(0.0, 1.0)
     x = truth.sample((800,), seeded(0))
-    model = ImplicitDensity(tg.LocalPolynomials(1, 2), networks=2)
+    model = EnergyModel(tg.LocalPolynomials(1, 2), networks=2)
     assert [s.name for s in model.stages(x)][-1] == "energy"
     with pytest.raises(NotFittedError):
         model()
@@ -176,35 +176,35 @@ def test_energies_start_uniform_and_are_row_wise():
 
 def test_wrong_use_is_named():
     with pytest.raises(NotFittedError):
-        ImplicitDensity(tg.Circle())()
+        EnergyModel(tg.Circle())()
     with pytest.raises(tg.errors.InvalidPoints, match="at least 20"):
-        tg.fit(ImplicitDensity(tg.Circle()), torch.ones(5, 2))
-    band = ImplicitDensity(tg.MobiusBand(), objective="score")
+        tg.fit(EnergyModel(tg.Circle()), torch.ones(5, 2))
+    band = EnergyModel(tg.MobiusBand(), objective="score")
     with pytest.raises(UnsupportedError, match="closed set"):
         tg.fit(band, tg.MobiusBand().sample_uniform(100, seeded(0)))
     with pytest.raises(ValueError, match="noise_ratio > 0"):
-        ImplicitDensity(tg.Circle(), noise_ratio=0.0)
+        EnergyModel(tg.Circle(), noise_ratio=0.0)
     with pytest.raises(ValueError, match="manifold=M"):
-        ImplicitDensity(tg.Circle(), tg.Atlas(list(tg.Circle().atlas().charts)))
+        EnergyModel(tg.Circle(), tg.Atlas(list(tg.Circle().atlas().charts)))
 
 
 def test_data_off_the_set_are_counted():
     x = tg.Sphere().sample_uniform(100, seeded(0))
-    model = ImplicitDensity(tg.Sphere(), networks=1)
+    model = EnergyModel(tg.Sphere(), networks=1)
     tg.fit(model, torch.cat([x, 1.1 * x[:25]]))
     assert (model.off, model.lost) == (0.2, 0.0)
     with pytest.raises(InvalidPoints, match="20 different points"):
-        tg.fit(ImplicitDensity(tg.Sphere(), networks=1), x[:1].repeat(100, 1))
+        tg.fit(EnergyModel(tg.Sphere(), networks=1), x[:1].repeat(100, 1))
 
 
 def test_a_loaded_law_draws_the_same_points(tmp_path):
     torus = tg.Torus(1.0, 0.5)
     x = torus.sample_uniform(2000, seeded(0))
     x = x[x[:, 0] + 0.3 * torch.rand(2000, generator=seeded(1)) > 0.4]
-    model = ImplicitDensity(torus, networks=1)
+    model = EnergyModel(torus, networks=1)
     tg.fit(model, x)
     serialization.write(tmp_path / "m.safetensors", model)
     loaded = serialization.read(tmp_path / "m.safetensors")[0]
-    assert isinstance(loaded, ImplicitDensity)
+    assert isinstance(loaded, EnergyModel)
     draws = (law.sample((50,), seeded(2)) for law in (model(), loaded()))
     assert torch.equal(*draws)

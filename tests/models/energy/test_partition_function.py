@@ -9,7 +9,7 @@ import topogen as tg
 from topogen.errors import UnsupportedError
 from topogen.models.energy import (
     ChainedEnergy,
-    ImplicitDensity,
+    EnergyModel,
     bridge,
     estimate_log_z,
     importance,
@@ -83,7 +83,7 @@ def test_thermodynamic_integration():
 def test_methods_agree_on_a_learned_law():
     """Each within 4 of its standard errors of quadrature: false alarms below 2e-4."""
     x = tg.VonMises(0.0, 2.0).sample((500,), seeded(0))
-    model = ImplicitDensity(tg.Circle(), objective="maximum_likelihood", networks=2)
+    model = EnergyModel(tg.Circle(), objective="maximum_likelihood", networks=2)
     tg.fit(model, x, seed=0)
     exact = model.log_z()
     assert exact.error < 1e-6
@@ -117,7 +117,7 @@ def test_above_dimension_three_the_interval_decides():
     mean = law.sample((2000,), seeded(2))[:, 4].mean()
     assert float(mean) == pytest.approx(truth.mean_cosine, abs=4.5 * 0.3 / math.sqrt(2000))
 
-    model = ImplicitDensity(tg.Sphere(4))
+    model = EnergyModel(tg.Sphere(4))
     tg.fit(model, x, seed=0)
     learned = model()
     fresh = truth.sample((5000,), seeded(3))

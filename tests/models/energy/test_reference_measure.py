@@ -7,7 +7,7 @@ import torch
 
 import topogen as tg
 from topogen.errors import UnsupportedError
-from topogen.models.energy import ImplicitDensity
+from topogen.models.energy import EnergyModel
 from topogen.models.energy.reference_measure import find_measure
 
 VOLUME = 8 * math.pi**2 / 3  # of S^4, 26.319
@@ -83,7 +83,7 @@ def test_high_codimension_has_no_volume():
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["nce", "maximum_likelihood", "score"])
 def test_log_z_of_a_set_known_by_its_equation(objective, tmp_path):
-    model = ImplicitDensity(known_only_by_its_equation(), objective=objective, networks=2)
+    model = EnergyModel(known_only_by_its_equation(), objective=objective, networks=2)
     tg.fit(model, draws(3000, 2.0, seed=0))
     check(model, 2.0)
     assert model.remark == ""
@@ -92,7 +92,7 @@ def test_log_z_of_a_set_known_by_its_equation(objective, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kappa", [0.0, 2.0])
 def test_log_z_of_a_learned_sphere(kappa, tmp_path):
-    model = ImplicitDensity(tg.NeuralImplicit(4, 5))
+    model = EnergyModel(tg.NeuralImplicit(4, 5))
     tg.fit(model, draws(4000, kappa, seed=0))
     check(model, kappa)
     tg.save(model, tmp_path / "m.safetensors")
@@ -107,7 +107,7 @@ def test_without_a_volume_the_reason_is_given(monkeypatch):
         raise UnsupportedError("no lines, no tube")
 
     monkeypatch.setattr("topogen.models.energy.energy_model.find_measure", refuse)
-    model = ImplicitDensity(known_only_by_its_equation(), networks=1)
+    model = EnergyModel(known_only_by_its_equation(), networks=1)
     with pytest.warns(UserWarning, match=r"unnormalized.*no lines, no tube"):
         tg.fit(model, draws(500, 0.0, seed=0), steps=20)
     assert "no lines, no tube" in model.remark

@@ -95,7 +95,7 @@ def test_half_a_sphere():
     assert bool(M.guard(y).all())
     assert float(y[:, 2].min()) > 0.1
     with pytest.raises(UnsupportedError, match="closed"):
-        tg.fit(tg.ImplicitDensity(M, objective="score"), x, progress=False)
+        tg.fit(tg.EnergyModel(M, objective="score"), x, progress=False)
 
 
 @pytest.mark.slow

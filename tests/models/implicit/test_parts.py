@@ -10,8 +10,12 @@ from topogen.models.implicit import random_direction_penalty, spectrum_penalty
 from topogen.models.implicit.constant_rank import linearize_leading, project_leading
 from topogen.models.implicit.normal_frames import SolidAngle, rotation, smooth_frames
 from topogen.models.implicit.normal_orientation import orient, oriented_normals, turned
-from topogen.models.implicit.region import Region
-from topogen.models.implicit.tubular_neighborhood import Geometry, cleared, principal_frame
+from topogen.models.implicit.region import ValidityRegion
+from topogen.models.implicit.tubular_neighborhood import (
+    TubularNeighborhood,
+    cleared,
+    principal_frame,
+)
 from topogen.models.implicit.zero_set_checks import strays
 from topogen.models.nn.mlp import Perceptron
 from topogen.models.nn.sine import SineNetwork
@@ -26,7 +30,7 @@ def geometry_of(M, n):
     x = M.sample_uniform(n, generator=generator(0)).double()
     T = M.tangent_basis(x)
     h = torch.cdist(x, x).topk(13, largest=False)[0][:, -1]
-    return Geometry(x, T, calculus.complement(T), torch.full_like(h, 0.3), h, n, 0.0)
+    return TubularNeighborhood(x, T, calculus.complement(T), torch.full_like(h, 0.3), h, n, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +205,7 @@ def test_feet_that_went_astray_are_dropped(make):
 def test_the_region_ends_before_what_it_is_narrowed_to():
     M = tg.Torus()
     geometry = geometry_of(M, 2000)
-    region = Region()
+    region = ValidityRegion()
     region.place(geometry, generator(1))
     on = M.sample_uniform(500, generator=generator(2)).double()
     assert bool(region.near(on).inside.all())

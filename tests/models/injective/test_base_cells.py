@@ -8,7 +8,7 @@ import torch
 from topogen.homology import Homology
 from topogen.models.injective.base_cells import Boxes, cover
 from topogen.models.injective.bases import Base, product, standard
-from topogen.models.injective.bases.harmonic_factors import Round
+from topogen.models.injective.bases.harmonic_factors import UnitSphere
 
 
 def seeded(seed=0):
@@ -38,7 +38,7 @@ def rotated_by_a_third():
     )
     group = group.double()
     group[0] = torch.eye(2)
-    return Base([Round(1)], group, name="S^1 / 3", homology=Homology((1, 1)))
+    return Base([UnitSphere(1)], group, name="S^1 / 3", homology=Homology((1, 1)))
 
 
 @pytest.mark.parametrize("last", [1.0, 0.25])

@@ -1,4 +1,4 @@
-"""SpectralLaw: right laws are found, normalised, and sampled."""
+"""SpectralDistribution: right laws are found, normalised, and sampled."""
 
 import math
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from topogen.errors import TrainingError
-from topogen.models.injective.base_distributions import ImageLaw, SpectralLaw
+from topogen.models.injective.base_distributions import ImageDistribution, SpectralDistribution
 from topogen.models.injective.bases import standard
-from topogen.models.injective.image_manifold import Image
+from topogen.models.injective.image_manifold import ImageManifold
 
 
 def seeded(seed=0):
@@ -23,7 +23,7 @@ def fitted(law, b, seed=0):
 
 def known_law(base, bandwidth, size, seed=0):
     """An exponential family with random coefficients of a given length."""
-    law = SpectralLaw(base, bandwidth)
+    law = SpectralDistribution(base, bandwidth)
     a = torch.randn(law.spectrum.count, generator=seeded(seed), dtype=torch.float64)
     a = torch.where(law.spectrum.frequency > 0, a, 0.0)
     law.coefficients = size * a / a.norm()
@@ -53,7 +53,7 @@ def test_a_known_family_is_recovered(name):
     true = known_law(base, 2, 1.0)
     assert mass(true) == pytest.approx(1, abs=1e-10)
     n = 3000
-    law = fitted(SpectralLaw(base, 4), true.sample(n, seeded(1)))
+    law = fitted(SpectralDistribution(base, 4), true.sample(n, seeded(1)))
     mean, error = gap(true, law)
     # the excess of a maximum-likelihood fit of all p functions is p / 2n; 3 standard errors on
     # top of it: a false alarm in 700
@@ -92,7 +92,7 @@ def test_peaked_laws_stay_right():
     torch.manual_seed(0)
     angle, fresh = t.sample((2000,)), t.sample((4000,))
     circle = lambda a: torch.stack([a.cos(), a.sin()], -1)
-    law = fitted(SpectralLaw(standard("circle")), circle(angle))
+    law = fitted(SpectralDistribution(standard("circle")), circle(angle))
     assert mass(law, 300) == pytest.approx(1, abs=1e-8)
     d = t.log_prob(fresh) - law.log_prob(circle(fresh))
     # 3 standard errors over the excess of 10 functions: a false alarm in 700
@@ -109,7 +109,7 @@ def test_peaked_laws_on_the_sphere_stay_right():
 
     true = tg.VonMisesFisher(torch.tensor([0.0, 0.6, 0.8]).double(), 20.0)
     x, fresh = true.sample((2000,), seeded(1)), true.sample((4000,), seeded(2))
-    law = fitted(SpectralLaw(standard("sphere"), 9), x)
+    law = fitted(SpectralDistribution(standard("sphere"), 9), x)
     assert mass(law, 60) == pytest.approx(1, abs=1e-6)
     d = true.log_prob(fresh) - law.log_prob(fresh)
     # a false alarm in 700
@@ -117,7 +117,7 @@ def test_peaked_laws_on_the_sphere_stay_right():
 
 
 def image_of(known, base, bandwidth, formula):
-    M = Image(known.decoder(base, bandwidth, formula))
+    M = ImageManifold(known.decoder(base, bandwidth, formula))
     M.anchor(M.base.sample(10, generator=seeded()))
     M.fitted = True
     M.volume, M.volume_error = M.measure_volume()
@@ -152,10 +152,10 @@ def test_uniform_angles_on_a_ring_torus(known):
     b, w = M.base.nodes(30)
     ld = M.log_volume(b)
     torch.testing.assert_close(ld, (0.7 * (2 + 0.7 * b[:, 2])).log(), atol=1e-13, rtol=0)
-    law = SpectralLaw(M.base, 1)
+    law = SpectralDistribution(M.base, 1)
     law._normalise()
     law.fitted = True
-    log_p = ImageLaw(M, law).log_prob(M.decode(b))
+    log_p = ImageDistribution(M, law).log_prob(M.decode(b))
     assert -float(w @ log_p) == pytest.approx(3.980090344387107, abs=1e-9)
 
 
@@ -163,11 +163,11 @@ def test_uniform_angles_on_a_ring_torus(known):
 def test_uniform_on_m_for_uniform_data_whatever_the_coordinates(known, name):
     base, bandwidth, formula = SETS[name]
     M = image_of(known, base, bandwidth, formula(known))
-    law = SpectralLaw(M.base, 4, image=M)
+    law = SpectralDistribution(M.base, 4, image=M)
     b = M.encode(M.sample_uniform(2500, generator=seeded(8))).b
     fitted(law, b)
     x = M.sample_uniform(2000, generator=seeded(9))
-    value = ImageLaw(M, law).log_prob(x)
+    value = ImageDistribution(M, law).log_prob(x)
     # the evidence takes away almost all of the functions
     assert float((value + math.log(M.volume)).abs().max()) < 0.25
     assert abs(float((value + math.log(M.volume)).mean())) < 0.01
@@ -184,7 +184,7 @@ def test_uniform_samples_of_m_are_uniform(known):
             lambda t: t.sin() * (1 + 0.2 * (23 * t).cos()),
         ),
     )
-    M = Image(star)
+    M = ImageManifold(star)
     M.anchor(M.base.sample(10, generator=seeded()))
     M.fitted = True
     volume, _ = M.measure_volume(100)
@@ -198,4 +198,4 @@ def test_uniform_samples_of_m_are_uniform(known):
 
 def test_no_spectral_law_on_a_line():
     with pytest.raises(TrainingError, match="expected a base of finite volume"):
-        SpectralLaw(standard("euclidean"))
+        SpectralDistribution(standard("euclidean"))

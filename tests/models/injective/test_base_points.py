@@ -132,12 +132,12 @@ def test_seeds_need_a_recipe_and_connected_data(lens_seed_base):
 @pytest.fixture
 def lens_seed_base():
     from topogen.models.injective.bases import Base
-    from topogen.models.injective.bases.harmonic_factors import Round
+    from topogen.models.injective.bases.harmonic_factors import UnitSphere
 
     quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).double()
     once = torch.block_diag(quarter, quarter)
     group = torch.stack([torch.linalg.matrix_power(once, k) for k in range(4)])
-    return Base([Round(3)], group, name="L(4, 1)", homology=standard("sphere", 3).homology)
+    return Base([UnitSphere(3)], group, name="L(4, 1)", homology=standard("sphere", 3).homology)
 
 
 def test_rank_mod_2_against_brute_force():

@@ -9,7 +9,7 @@ import topogen as tg
 from topogen.errors import TrainingError
 from topogen.models.injective import model_search as searches
 from topogen.models.injective.bases import standard
-from topogen.models.injective.certificate import Certificate, certify
+from topogen.models.injective.certificate import EmbeddingCertificate, certify
 from topogen.models.injective.decoder import SpectralDecoder
 from topogen.models.injective.decoder_fit import recover
 from topogen.models.injective.homology_checks import image_homology, spare_loops
@@ -28,7 +28,7 @@ SETS = {
     "klein": lambda n: tg.KleinBottle().sample_uniform(n, generator=seeded()),
     "projective": lambda n: tg.ProjectivePlane().sample_uniform(n, generator=seeded()),
     "mobius": lambda n: tg.MobiusBand(width=0.8).sample_uniform(n, generator=seeded()),
-    "genus 2": lambda n: tg.Genus(2).sample_uniform(n, generator=seeded()),
+    "genus 2": lambda n: tg.GenusSurface(2).sample_uniform(n, generator=seeded()),
 }
 
 
@@ -144,7 +144,7 @@ def test_the_homology_of_the_image_is_in_the_certificate():
     found = certificate(SETS["sphere"](1000), "sphere")
     assert found.homology == "agrees"
     assert found.failed == ()
-    again = Certificate.of(found.to_dict())
+    again = EmbeddingCertificate.of(found.to_dict())
     assert again.to_dict() == found.to_dict()
     assert again.spare == {2: 0, 3: 0}
 
@@ -162,7 +162,7 @@ def test_a_wrong_base_is_not_sharpened(ellipse, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("M", "n", "base"),
-    [(tg.ProjectivePlane(), 4000, "sphere"), (tg.RotationGroup(), 6000, "sphere")],
+    [(tg.ProjectivePlane(), 4000, "sphere"), (tg.SpecialOrthogonal(), 6000, "sphere")],
     ids=["RP^2", "SO(3)"],
 )
 def test_noisy_quotients_are_not_taken_for_their_covers(M, n, base):
@@ -180,7 +180,7 @@ def test_noisy_quotients_are_not_taken_for_their_covers(M, n, base):
         (tg.Torus(), 4000, "torus"),
         (tg.Sphere(), 4000, "sphere"),
         (tg.KleinBottle(), 6000, "klein"),
-        (tg.RotationGroup(), 6000, "projective"),
+        (tg.SpecialOrthogonal(), 6000, "projective"),
     ],
     ids=["RP^2", "torus", "sphere", "Klein", "SO(3)"],
 )

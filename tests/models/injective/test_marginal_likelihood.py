@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from topogen.models.injective.base_distributions import SpectralLaw
+from topogen.models.injective.base_distributions import SpectralDistribution
 from topogen.models.injective.bases import Spectrum, standard
-from topogen.models.injective.marginal_likelihood import Evidence, mode
+from topogen.models.injective.marginal_likelihood import MarginalLikelihood, mode
 
 
 def seeded(seed=0):
@@ -21,7 +21,7 @@ def evidence_of(b, base, bandwidth):
     phi = spectrum(nodes)[:, live]
     mean = spectrum(b)[:, live].mean(0)
     mu = spectrum.eigenvalues[live]
-    return Evidence(phi, w, mean, mu, len(b), base.dim)
+    return MarginalLikelihood(phi, w, mean, mu, len(b), base.dim)
 
 
 def wave(n, seed=0):
@@ -70,7 +70,7 @@ def test_gradient_is_that_of_the_value(name):
 def test_a_law_of_one_angle_has_scales_of_its_own():
     base = standard("torus")
     b = wave(2000)
-    law = SpectralLaw(base, 8)
+    law = SpectralDistribution(base, 8)
     records = list(law.fit(b, seeded(1)))
     assert records[-1]["tried"] < 60
     rough, smooth = law.log_c

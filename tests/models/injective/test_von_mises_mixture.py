@@ -1,4 +1,4 @@
-"""VonMisesLaw: known laws are found, normalised on quotients too, sampled, and kept in files."""
+"""VonMisesMixture: known laws are found, normalised on quotients too, sampled, and kept in files."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 import topogen as tg
 from topogen import serialization
 from topogen.errors import InvalidPoints, UnsupportedError
-from topogen.models.injective import InjectiveFlow, VonMisesLaw
+from topogen.models.injective import InjectiveFlow, VonMisesMixture
 from topogen.models.injective.bases import standard
 from topogen.models.injective.von_mises_mixture import SIZES
 
@@ -25,7 +25,7 @@ def fitted(law, b, seed=0):
 
 
 def known_law(name, size, concentration, seed=0):
-    law = VonMisesLaw(standard(name), (size,))
+    law = VonMisesMixture(standard(name), (size,))
     eta = torch.randn(size, law.base.width, generator=seeded(seed), dtype=torch.float64)
     weights = torch.arange(1.0, size + 1, dtype=torch.float64)
     law._keep(concentration * eta, (weights / weights.sum()).log())
@@ -63,7 +63,7 @@ def test_mass_moments_and_group(name):
 @pytest.mark.parametrize("name", BASES)
 def test_a_known_law_is_recovered(name):
     true = known_law(name, 1, 2.0, seed=3)
-    law = fitted(VonMisesLaw(true.base), true.sample(4000, seeded(1)))
+    law = fitted(VonMisesMixture(true.base), true.sample(4000, seeded(1)))
     assert mass(law, 40) == pytest.approx(1, abs=1e-9)
     b = true.sample(4000, seeded(2))
     d = true.log_prob(b) - law.log_prob(b)
@@ -80,7 +80,7 @@ def test_a_known_law_is_recovered(name):
     ],
 )
 def test_entropies(law, name, entropy):
-    model = fitted(VonMisesLaw(standard(name)), law.sample((8000,), seeded(1)))
+    model = fitted(VonMisesMixture(standard(name)), law.sample((8000,), seeded(1)))
     assert float(model.eta.norm()) == pytest.approx(law.concentration, rel=0.06)
     nll = -model.log_prob(law.sample((4000,), seeded(2)))
     # a false alarm in 370
@@ -91,7 +91,7 @@ def test_entropies(law, name, entropy):
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_constants_are_those_of_the_known_laws(dim, concentration):
     mu = torch.ones(dim + 1, dtype=torch.float64) / math.sqrt(dim + 1)
-    law = VonMisesLaw(standard("sphere", dim))
+    law = VonMisesMixture(standard("sphere", dim))
     law._keep(concentration * mu.unsqueeze(0), torch.zeros(1).double())
     x = law.base.sample(20, generator=seeded())
     expected = tg.VonMisesFisher(mu, concentration)._log_prob(x)
@@ -100,7 +100,7 @@ def test_constants_are_those_of_the_known_laws(dim, concentration):
 
 def test_a_mixture_has_the_size_it_needs():
     true = known_law("torus", 4, 4.0, seed=5)
-    law = fitted(VonMisesLaw(true.base, SIZES), true.sample(6000, seeded(1)))
+    law = fitted(VonMisesMixture(true.base, SIZES), true.sample(6000, seeded(1)))
     assert 3 <= len(law.eta) <= 16
     b = true.sample(4000, seeded(2))
     d = true.log_prob(b) - law.log_prob(b)
@@ -111,7 +111,7 @@ def test_a_mixture_has_the_size_it_needs():
 def test_four_modes_on_the_sphere():
     means = [[1.0, 0.3, 0.2], [-0.7, 0.9, 0.0], [0.1, -1.0, 0.6], [-0.4, 0.0, -1.0]]
     true = tg.Mixture([1.0] * 4, [tg.VonMisesFisher(m, 10.0) for m in means])
-    law = fitted(VonMisesLaw(standard("sphere"), SIZES), true.sample((8000,), seeded(1)))
+    law = fitted(VonMisesMixture(standard("sphere"), SIZES), true.sample((8000,), seeded(1)))
     b = true.sample((4000,), seeded(2))
     d = true.log_prob(b) - law.log_prob(b)
     # 15 numbers are fitted: the excess is about 15 / 2n; 3 standard errors, a false alarm in 700
@@ -121,7 +121,7 @@ def test_four_modes_on_the_sphere():
 
 def test_repeated_points_do_not_collapse_it():
     b = torch.tensor([[1.0, 0.0]]).double().repeat(200, 1)
-    law = fitted(VonMisesLaw(standard("circle"), (1, 2)), b)
+    law = fitted(VonMisesMixture(standard("circle"), (1, 2)), b)
     assert bool(law.log_prob(b).isfinite().all())
     assert float(law.eta.norm(dim=-1).max()) < 200
 
@@ -146,6 +146,6 @@ def test_flows_with_it(tmp_path):
 
 def test_what_is_refused():
     with pytest.raises(UnsupportedError, match="without lines"):
-        VonMisesLaw(standard("euclidean", 1))
+        VonMisesMixture(standard("euclidean", 1))
     with pytest.raises(InvalidPoints, match="at least 20"):
-        list(VonMisesLaw(standard("circle")).fit(torch.ones(3, 2).double(), seeded()))
+        list(VonMisesMixture(standard("circle")).fit(torch.ones(3, 2).double(), seeded()))

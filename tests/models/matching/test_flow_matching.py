@@ -135,7 +135,7 @@ def test_on_an_image_it_is_saved(tmp_path):
 
 @pytest.mark.slow
 def test_on_the_image_of_an_injective_flow():
-    truth = tg.EnergyOn(tg.Torus().atlas(), lambda x: x[..., 0])
+    truth = tg.EnergyDistribution(tg.Torus().atlas(), lambda x: x[..., 0])
     x = truth.sample((2000,), seeded())
     flow = tg.InjectiveFlow(2, 3, "torus")
     tg.fit(flow, x)
@@ -169,7 +169,7 @@ def test_a_base_of_ones_own_is_used_and_cannot_be_saved(tmp_path):
 def test_every_surface(make):
     """A tilted law on each: close to it, and normalised."""
     M = make()
-    truth = tg.EnergyOn(M.atlas(), lambda x: 2 * x[..., 0] + 3 * x[..., 1] * x[..., 2])
+    truth = tg.EnergyDistribution(M.atlas(), lambda x: 2 * x[..., 0] + 3 * x[..., 1] * x[..., 2])
     x = truth.sample((3000,), seeded())
     model = tg.FlowMatching(M, steps=1500)
     tg.fit(model, x)
@@ -184,7 +184,7 @@ def test_every_surface(make):
 
 @pytest.mark.slow
 def test_on_a_learned_torus():
-    truth = tg.EnergyOn(tg.Torus().atlas(), lambda x: x[..., 0])
+    truth = tg.EnergyDistribution(tg.Torus().atlas(), lambda x: x[..., 0])
     x = truth.sample((3000,), seeded())
     model = tg.FlowMatching(tg.NeuralImplicit(2, 3), steps=600)
     tg.fit(model, x)

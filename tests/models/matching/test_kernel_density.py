@@ -9,7 +9,7 @@ import topogen as tg
 from topogen.errors import UnsupportedError
 from topogen.models.matching.kernel_density import (
     CONCENTRATIONS,
-    KernelLaw,
+    KernelMixture,
     joined,
     logs_left_out,
     stacked,
@@ -36,7 +36,7 @@ def test_one_centre_is_a_von_mises_fisher_law(make):
     for k in (0, 2, 5):
         one = tg.VonMisesFisher(y[0], CONCENTRATIONS[k], validate_args=False)
         expected = one.log_prob(x / M.scale) - M.dim * math.log(M.scale)
-        found = KernelLaw(M, y, only(k), validate_args=False).log_prob(x)
+        found = KernelMixture(M, y, only(k), validate_args=False).log_prob(x)
         # e^-745 is 0
         seen = expected > -700
         assert bool(seen.any())
@@ -52,7 +52,7 @@ def test_the_mean_of_kernels_by_hand():
     for k in (1, 10):
         kernels = [tg.VonMisesFisher(c, CONCENTRATIONS[k], validate_args=False) for c in y]
         expected = tg.Mixture([1.0] * 7, kernels, validate_args=False).log_prob(x)
-        found = KernelLaw(M, y, only(k), validate_args=False).log_prob(x)
+        found = KernelMixture(M, y, only(k), validate_args=False).log_prob(x)
         seen = expected > -700
         assert bool(seen[20:].all())
         torch.testing.assert_close(found[seen], expected[seen], atol=1e-6, rtol=1e-9)
@@ -64,7 +64,7 @@ def test_obeys_the_laws_of_a_distribution(make):
     w = torch.zeros(len(CONCENTRATIONS), dtype=torch.float64)
     w[:4] = torch.tensor([0.2, 0.3, 0.4, 0.1]).double()
     y = M.sample_uniform(5, seeded(3))
-    law = KernelLaw(M, y, w, validate_args=False)
+    law = KernelMixture(M, y, w, validate_args=False)
     tg.testing.check_distribution(law, seeded(), n=2000)
 
 
@@ -75,7 +75,7 @@ def test_a_kernel_about_the_point_itself_does_not_count():
     for i in (0, 39):
         rest = torch.cat([y[:i], y[i + 1 :]])
         for k in (0, 1, 4):
-            alone = KernelLaw(M, rest, only(k), validate_args=False).log_prob(y[i : i + 1])
+            alone = KernelMixture(M, rest, only(k), validate_args=False).log_prob(y[i : i + 1])
             torch.testing.assert_close(logs[i, k], alone[0], atol=1e-9, rtol=1e-9)
 
 

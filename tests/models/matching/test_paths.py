@@ -21,7 +21,7 @@ def seeded(seed=0):
         lambda: tg.Circle(2.0),
         lambda: tg.Sphere(3, 0.5),
         tg.FlatTorus,
-        tg.RotationGroup,
+        tg.SpecialOrthogonal,
         tg.ProjectivePlane,
     ],
 )
@@ -53,7 +53,7 @@ def test_arcs_at_their_limits():
     assert float(u.abs().max()) == 0
     assert not bool(arcs_of(tg.Sphere())(e, -e, half)[2])
     eye = torch.eye(3, dtype=torch.float64).reshape(1, 9)
-    x, u, ok = arcs_of(tg.RotationGroup())(eye, eye, half)
+    x, u, ok = arcs_of(tg.SpecialOrthogonal())(eye, eye, half)
     assert torch.equal(x, eye)
     assert bool(u.isfinite().all() & ok.all())
     assert arcs_of(tg.Torus()) is None

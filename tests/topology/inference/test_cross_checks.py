@@ -7,6 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+
+import topogen as tg
+from topogen import check_topology
+from topogen.topology.cloud import prepare
 from topogen.topology.inference.cross_checks import (
     MOST_ALPHA_POINTS,
     OPINIONS,
@@ -17,10 +21,6 @@ from topogen.topology.inference.cross_checks import (
 from topogen.topology.inference.evidence import Count, Doubt, Evidence
 from topogen.topology.persistence.landmark_rips import Budget
 from topogen.topology.persistence.null_distributions import cut_off
-
-import topogen as tg
-from topogen import check_topology
-from topogen.topology.cloud import prepare
 
 LEVEL = 0.01 / 3
 

@@ -7,9 +7,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from topogen.topology.inference.evidence import Count, Evidence, check_consistency
 
 from topogen import Homology
+from topogen.topology.inference.evidence import Count, Evidence, check_consistency
 
 SPHERE, TORUS, CIRCLE = Homology((1, 0, 1)), Homology((1, 2, 1)), Homology((1, 1))
 KLEIN, PLANE = Homology({2: (1, 2, 1), 3: (1, 1, 0)}), Homology({2: (1, 1, 1), 3: (1, 0, 0)})

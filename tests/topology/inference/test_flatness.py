@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from topogen.topology.inference.flatness import MOST_BENDING, away_from_singular, bending
 
 from topogen.topology.cloud import farthest_points
+from topogen.topology.inference.flatness import MOST_BENDING, away_from_singular, bending
 
 
 def looked_at(x, m):

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from topogen.topology.inference.hypothesis import Claim, homology_of, read_claim
 
 import topogen as tg
 from topogen.errors import UnsupportedError
+from topogen.topology.inference.hypothesis import Claim, homology_of, read_claim
 
 TORUS = tg.Homology((1, 2, 1))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
+from topogen import Homology
 from topogen.topology.inference.evidence import Evidence
 from topogen.topology.inference.hypothesis import Claim
 from topogen.topology.inference.verdict import judge
-
-from topogen import Homology
 
 CLAIM = Claim("the claim", Homology((1, 2, 1)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from topogen.topology.persistence.alpha import (
     JITTER,
     alpha_cut_off,

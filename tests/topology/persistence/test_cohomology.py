@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from topogen.topology.persistence.cohomology import (
     harmonic_potential,
     integral_basis,

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+
+from topogen.errors import InvalidPoints
 from topogen.topology.persistence.differentiable import (
     TopologyLoss,
     match_diagrams,
     persistence_diagrams,
 )
-
-from topogen.errors import InvalidPoints
 
 
 def cloud(n, D, seed=0, dtype=torch.float64):

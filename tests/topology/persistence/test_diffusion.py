@@ -7,6 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+
+import topogen as tg
+from topogen import check_topology
+from topogen.errors import InvalidPoints
+from topogen.topology.cloud import neighbours, prepare
 from topogen.topology.persistence.diffusion import (
     COORDINATES,
     FADED,
@@ -14,11 +19,6 @@ from topogen.topology.persistence.diffusion import (
     diffusion_cloud,
 )
 from topogen.topology.persistence.rips import distances
-
-import topogen as tg
-from topogen import check_topology
-from topogen.errors import InvalidPoints
-from topogen.topology.cloud import neighbours, prepare
 
 
 def diffused(x):

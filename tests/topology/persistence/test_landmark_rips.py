@@ -8,6 +8,8 @@ import gudhi
 import numpy as np
 import pytest
 from scipy.sparse import coo_matrix
+
+from topogen.topology.cloud import farthest_points
 from topogen.topology.persistence.landmark_rips import (
     KAPPA,
     LEAST_KAPPA,
@@ -20,8 +22,6 @@ from topogen.topology.persistence.landmark_rips import (
     simplex_count,
 )
 from topogen.topology.persistence.rips import distances
-
-from topogen.topology.cloud import farthest_points
 
 
 def random_graph(m, p, seed):

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from topogen.topology.persistence.null_distributions import (
     RIPS_NULL,
     cut_off,

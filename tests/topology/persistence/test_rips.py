@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from topogen.topology.cloud import farthest_points
 from topogen.topology.persistence.rips import (
     by_rank,
     collapsed_graph,
@@ -12,8 +14,6 @@ from topogen.topology.persistence.rips import (
     rips_diagrams,
     truncated_rips,
 )
-
-from topogen.topology.cloud import farthest_points
 
 
 def test_degree_zero_needs_a_spanning_tree_only():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
+from topogen.datasets import alanine
+from topogen.topology.cloud import farthest_points, prepare
 from topogen.topology.persistence.witness import (
     CLOSED,
     MOST_DEGREE,
@@ -13,9 +16,6 @@ from topogen.topology.persistence.witness import (
     witness_betti,
     witness_edges,
 )
-
-from topogen.datasets import alanine
-from topogen.topology.cloud import farthest_points, prepare
 
 
 def _opinion(x, dim, max_dim=None, start=0):

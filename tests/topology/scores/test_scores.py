@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from topogen.topology.persistence.rips import collapsed_graph, distances, rips_diagrams
 
 from topogen.errors import InvalidPoints
+from topogen.topology.persistence.rips import collapsed_graph, distances, rips_diagrams
 from topogen.topology.scores import (
     SCORES,
     Score,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import UnsupportedError
-from ...models.injective.base_distributions import BaseLaw
+from ...models.injective.base_distributions import BaseDistribution
 from ...models.injective.bases import Base, Spectrum
 from ...models.injective.bases.harmonic_factors import Line
 from ...models.nn.coupling import Perceptron
@@ -37,7 +37,7 @@ def require_lines(base: Base, density: str) -> None:
         )
 
 
-class NormalLaw(BaseLaw):
+class GaussianBase(BaseDistribution):
     """N(m, L L^T) on R^d: standard until it is fitted, by mean and covariance.
 
     Args:
@@ -45,7 +45,7 @@ class NormalLaw(BaseLaw):
 
     Example:
         >>> from topogen.models.injective.bases import standard
-        >>> law = NormalLaw(standard("euclidean", 2))
+        >>> law = GaussianBase(standard("euclidean", 2))
         >>> round(float(law.log_prob(torch.zeros(2).double())), 4)
         -1.8379
     """
@@ -85,7 +85,7 @@ class NormalLaw(BaseLaw):
         return True
 
 
-class SplinesLaw(BaseLaw):
+class RankSplineBase(BaseDistribution):
     r"""A law on R^d by splines of Gaussian ranks, coordinate by coordinate.
 
     .. math:: p(z) = \prod_i S_i'(u_i)\, \frac{\phi(t_i)}{c_i}, \qquad t_i = \frac{z_i - m_i}{c_i},
@@ -102,7 +102,7 @@ class SplinesLaw(BaseLaw):
 
     Example:
         >>> from topogen.models.injective.bases import standard
-        >>> law = SplinesLaw(standard("euclidean", 1))
+        >>> law = RankSplineBase(standard("euclidean", 1))
         >>> round(float(law.log_prob(torch.zeros(1).double())), 4)
         -0.9189
     """

@@ -20,7 +20,7 @@ _WORST = 0.02
 
 
 @dataclass(frozen=True)
-class Score:
+class HeldOutScore:
     r"""A likelihood, with what it is a likelihood of; lengths are in the units of the points.
 
     The density at x is that at the nearest point of M, so points far from M cost no likelihood: a
@@ -35,7 +35,7 @@ class Score:
         diameter: largest distance of two points.
 
     Example:
-        >>> print(Score(1.27, 0.01, 0.02, 0.02, 0.05, 0.01, 2.0))
+        >>> print(HeldOutScore(1.27, 0.01, 0.02, 0.02, 0.05, 0.01, 2.0))
         NLL 1.270 +- 0.010 nats at reconstruction 1.00 % (median 1.00, 99 % 2.50) of the diameter
     """
 
@@ -117,7 +117,7 @@ def check_weight(weight: float, variance: float) -> None:
     warnings.warn(message, UserWarning, stacklevel=2)
 
 
-def warn_of_fit(score: Score, lost: str | None) -> bool:
+def warn_of_fit(score: HeldOutScore, lost: str | None) -> bool:
     """Warn where the set that was learned is not that of the data.
 
     Args:

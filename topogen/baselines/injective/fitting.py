@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ...models.injective.nearest_points import foot_points
-from .base_densities import JointFamily, SplinesLaw
+from .base_densities import JointFamily, RankSplineBase
 from .checks import check_weight, least_weight
-from .objectives import OBJECTIVES, Setting
+from .objectives import OBJECTIVES, ObjectiveContext
 
 if TYPE_CHECKING:
     from .autoencoder import Autoencoder
@@ -71,7 +71,7 @@ def descend(
     density, log_prob = _joint_density(flow, generator)
     noise = NOISE.get(flow.objective, 0.0) if flow.noise is None else flow.noise
     own_noise = flow.objective in ("denoising", "spread")
-    setting = Setting(
+    setting = ObjectiveContext(
         pair,
         log_prob,
         generator,
@@ -138,7 +138,7 @@ def _regress(
         yield {"loss": loss.item()}
 
 
-def _weigh(flow: PublishedFlow, s: Setting, data: Tensor) -> None:
+def _weigh(flow: PublishedFlow, s: ObjectiveContext, data: Tensor) -> None:
     """Measure the residual, while the likelihood comes in; choose, or check, the weight."""
     first, before = math.isnan(flow.residual_variance), flow.residual_variance
     codimension = max(flow.ambient_dim - flow.dim, 1)
@@ -158,7 +158,7 @@ def _joint_density(
     flow: PublishedFlow, generator: torch.Generator
 ) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """What is trained of the density along with the set, and its logarithm."""
-    if isinstance(flow.law, SplinesLaw):
+    if isinstance(flow.law, RankSplineBase):
         flow.law.start(generator)
         flow.law.to(torch.float32)
         return flow.law, flow.law.log_prob

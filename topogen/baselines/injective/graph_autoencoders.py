@@ -9,7 +9,7 @@ from torch import Tensor
 from ... import calculus
 from ...errors import UnsupportedError
 from ...models.injective.bases import Base
-from ...models.injective.bases.harmonic_factors import Line, Round
+from ...models.injective.bases.harmonic_factors import Line, UnitSphere
 from ...models.nn.coupling import Perceptron
 from .autoencoder import Autoencoder
 
@@ -53,7 +53,7 @@ class StarAutoencoder(Autoencoder):
 
     def __init__(self, base: Base, ambient_dim: int, *, width: int, depth: int) -> None:
         super().__init__()
-        if base.factors != (Round(ambient_dim - 1),) or len(base.group) > 1:
+        if base.factors != (UnitSphere(ambient_dim - 1),) or len(base.group) > 1:
             raise UnsupportedError(
                 f"expected the base S^{ambient_dim - 1} for network='star' in R^{ambient_dim}, "
                 f"got {base.name}; pass base='sphere' and dim={ambient_dim - 1}"

@@ -21,7 +21,7 @@ from .volumes import chosen_surrogate, encoder_surrogate, probes, stochastic_log
 
 
 @dataclass
-class Setting:
+class ObjectiveContext:
     """What an objective sees beside the batch.
 
     Attributes:
@@ -66,18 +66,18 @@ Rows = Float[Tensor, "n D"]
 Loss = Float[Tensor, ""]
 
 
-def squares(s: Setting, x: Tensor, b: Tensor) -> Tensor:
+def squares(s: ObjectiveContext, x: Tensor, b: Tensor) -> Tensor:
     r""":math:`|x - \hat x|^2`."""
     return (x - s.pair(b)).square().sum(-1)
 
 
-def encoded(s: Setting, x: Tensor) -> tuple[Tensor, Tensor]:
+def encoded(s: ObjectiveContext, x: Tensor) -> tuple[Tensor, Tensor]:
     """The base points f(x), and a small cost of numbers that retract badly."""
     raw = s.pair.raw(x)
     return s.pair.base.retract(raw), s.pair.straying(raw)
 
 
-def _joint(s: Setting, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
+def _joint(s: ObjectiveContext, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
     """Reconstruction, and the negative log likelihood where it counts already."""
     b, straying = encoded(s, x)
     loss = s.weight * (squares(s, x, b) + _STRAYING * straying)
@@ -86,7 +86,7 @@ def _joint(s: Setting, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
     return loss.mean()
 
 
-def two_phase(s: Setting, x: Rows) -> Loss:
+def two_phase(s: ObjectiveContext, x: Rows) -> Loss:
     r"""Phase one of M-flow: :math:`|x - \hat x|^2`. The density is fitted afterwards.
 
     J. Brehmer, K. Cranmer (2020), https://arxiv.org/abs/2003.13913.
@@ -95,14 +95,14 @@ def two_phase(s: Setting, x: Rows) -> Loss:
     return (squares(s, x, b) + _STRAYING * straying).mean()
 
 
-def _log_volume(s: Setting, b: Tensor) -> Tensor:
+def _log_volume(s: ObjectiveContext, b: Tensor) -> Tensor:
     if s.volume == "exact":
         return s.pair.log_volume(b)
     v = s.vectors(b, "rademacher")
     return stochastic_log_volume(s.pair, b, v, tol=s.cg_tolerance, relative=s.cg_relative)
 
 
-def rectangular(s: Setting, x: Rows) -> Loss:
+def rectangular(s: ObjectiveContext, x: Rows) -> Loss:
     r""":math:`-\log p_B(b) + \ell(b) + \beta |x - \hat x|^2`, l exact or stochastic.
 
     A. Caterini et al., Rectangular flows for manifold learning (2021),
@@ -111,7 +111,7 @@ def rectangular(s: Setting, x: Rows) -> Loss:
     return _joint(s, x, lambda b: _log_volume(s, b) - s.log_prob(b))
 
 
-def conformal(s: Setting, x: Rows) -> Loss:
+def conformal(s: ObjectiveContext, x: Rows) -> Loss:
     r"""The same for a conformal decoder, :math:`\ell = d \log\lambda`.
 
     B. Ross, J. Cresswell (2021), https://arxiv.org/abs/2106.05275.
@@ -119,7 +119,7 @@ def conformal(s: Setting, x: Rows) -> Loss:
     return _joint(s, x, lambda b: s.pair.log_volume(b) - s.log_prob(b))
 
 
-def free_form(s: Setting, x: Rows) -> Loss:
+def free_form(s: ObjectiveContext, x: Rows) -> Loss:
     r""":math:`\beta |x - \hat x|^2 - \log p_B(b) - v^\top f'(x)\, SG[g'(b) v]`.
 
     f' is taken at x, which stops the divergence of the curvature and is no gradient of a
@@ -138,7 +138,7 @@ def free_form(s: Setting, x: Rows) -> Loss:
     return _joint(s, x, nll)
 
 
-def normalizing_autoencoder(s: Setting, x: Rows) -> Loss:
+def normalizing_autoencoder(s: ObjectiveContext, x: Rows) -> Loss:
     r"""Free-form, with the encoder's or the decoder's surrogate per probe.
 
     After Normalizing autoencoders (2026), https://arxiv.org/abs/2608.12084, from a summary: the
@@ -152,7 +152,7 @@ def normalizing_autoencoder(s: Setting, x: Rows) -> Loss:
     return _joint(s, x, nll)
 
 
-def principal(s: Setting, x: Rows) -> Loss:
+def principal(s: ObjectiveContext, x: Rows) -> Loss:
     r"""With :math:`I = \sum_k \log |J_k| - \ell \ge 0`, zero for orthogonal columns (Hadamard).
 
     "exact": :math:`-\log p_B + \ell + \alpha I`. "stochastic": the bound
@@ -180,7 +180,7 @@ def column_bound(J: Float[Tensor, "*batch D d"]) -> Float[Tensor, "*batch"]:
     return J.norm(dim=-2).log().sum(-1)
 
 
-def canonical(s: Setting, x: Rows) -> Loss:
+def canonical(s: ObjectiveContext, x: Rows) -> Loss:
     r"""Rectangular, plus :math:`\gamma \sum_{i \ne j} |G_{ij}|`, G = J^T J.
 
     K. Flouris, E. Konukoglu, Canonical normalizing flows for manifold learning (2023),
@@ -197,7 +197,7 @@ def canonical(s: Setting, x: Rows) -> Loss:
     return _joint(s, x, nll)
 
 
-def relaxed(s: Setting, x: Rows) -> Loss:
+def relaxed(s: ObjectiveContext, x: Rows) -> Loss:
     r"""With :math:`d \log |J v|` for l, v random of length 1, and |Jv| kept in a band.
 
     By Jensen's inequality :math:`E\, d \log |J v| \ge \ell`: a bound, tight where all singular
@@ -217,7 +217,7 @@ def relaxed(s: Setting, x: Rows) -> Loss:
     return _joint(s, x, nll)
 
 
-def denoising(s: Setting, x: Rows) -> Loss:
+def denoising(s: ObjectiveContext, x: Rows) -> Loss:
     r""":math:`-\log q(x + e) + \beta |x - h(u, 0)|^2` for a flow h of R^D.
 
     :math:`q` is the law of h(u, v), u from p_B and v from N(0, sigma^2), and e has standard
@@ -253,7 +253,7 @@ def inflated_log_prob(
     return log_prob(y[..., :d]) + normal + constant - log_det
 
 
-def spread(s: Setting, x: Rows) -> Loss:
+def spread(s: ObjectiveContext, x: Rows) -> Loss:
     r"""The evidence bound of x + e under g(z) + e, e of standard deviation sigma.
 
     .. math:: \frac{|x + e - g(z)|^2}{2\sigma^2} - \log p_B(z) - H(q), \qquad q = N(f(x + e),
@@ -272,7 +272,7 @@ def spread(s: Setting, x: Rows) -> Loss:
     return (fit - s.log_prob(z) - s.spread.sum()).mean()
 
 
-Objective = Callable[[Setting, Tensor], Tensor]
+Objective = Callable[[ObjectiveContext, Tensor], Tensor]
 OBJECTIVES: dict[str, Objective] = {
     "two_phase": two_phase,
     "rectangular": rectangular,

@@ -12,16 +12,20 @@ from torch import Tensor
 
 from ...errors import InvalidPoints
 from ...manifolds.base import Manifold
-from ...models.base import Model, Stage
-from ...models.injective.base_distributions import BaseLaw, ImageLaw, SpectralLaw
+from ...models.base import LearnedDistribution, Stage
+from ...models.injective.base_distributions import (
+    BaseDistribution,
+    ImageDistribution,
+    SpectralDistribution,
+)
 from ...models.injective.bases import Base, base_of, standard
-from ...models.injective.image_manifold import Image
+from ...models.injective.image_manifold import ImageManifold
 from ...models.injective.nearest_points import foot_points
-from ...models.injective.von_mises_mixture import SIZES, VonMisesLaw
+from ...models.injective.von_mises_mixture import SIZES, VonMisesMixture
 from ...point_cloud.tensors import as_tensor, diameter, distinct
 from .autoencoder import Autoencoder, CouplingAutoencoder, FreeAutoencoder
-from .base_densities import NormalLaw, SplinesLaw
-from .checks import Score, check_meaning, warn_of_fit
+from .base_densities import GaussianBase, RankSplineBase
+from .checks import HeldOutScore, check_meaning, warn_of_fit
 from .conformal import ConformalAutoencoder
 from .fitting import descend, descend_on_anchors
 from .graph_autoencoders import GraphAutoencoder, StarAutoencoder
@@ -37,7 +41,7 @@ _POLISH = 30
 _FEET = 1e-9
 
 
-class PublishedFlow(Model):
+class PublishedFlow(LearnedDistribution):
     r"""An injective flow trained as one of the published ones, on any base.
 
     g: B -> R^D and f: R^D -> B are trained on the objective that the name stands for; the density
@@ -71,7 +75,7 @@ class PublishedFlow(Model):
             around a point; "graph" over a plane. "auto" is the one the objective needs, else
             "free".
         density: p_B. "spectral", an exponential family; "uniform"; "von_mises" or a "mixture" of
-            these, see :class:`VonMisesLaw`; "gaussian" and "splines" on R^d.
+            these, see :class:`VonMisesMixture`; "gaussian" and "splines" on R^d.
         weight: beta of the reconstruction; None takes the published one, or the bound above where
             that is larger.
         noise: standard deviation of noise added to the data, in units in which they have mean
@@ -98,7 +102,7 @@ class PublishedFlow(Model):
     Attributes:
         image: M.
         law: p_B.
-        numbers: the :class:`Score` of points that were held out, as plain numbers.
+        numbers: the :class:`HeldOutScore` of points that were held out, as plain numbers.
         used_weight: beta as used.
         residual_variance: sigma^2 as measured.
         attempts: one line for every training: how it started, and whether g is one to one on H_1
@@ -169,7 +173,7 @@ class PublishedFlow(Model):
         self.steps, self.batch, self.rate = steps, batch, rate
         self.width, self.depth, self.layers = width, depth, layers
         check_meaning(self, space)
-        self.image = Image(self._network(space))
+        self.image = ImageManifold(self._network(space))
         self.density_kind = self._density_kind(space)
         self.law = self._law(space)
         self.numbers: dict[str, float] = {}
@@ -179,7 +183,7 @@ class PublishedFlow(Model):
         self.requires_grad_(False)
 
     @property
-    def manifold(self) -> Image:
+    def manifold(self) -> ImageManifold:
         """M; its homology is that of B if g is injective: only its loops are checked."""
         return self.image
 
@@ -217,17 +221,17 @@ class PublishedFlow(Model):
             return "spectral" if math.isfinite(B.volume) else "splines"
         return self.density
 
-    def _law(self, B: Base) -> BaseLaw:
+    def _law(self, B: Base) -> BaseDistribution:
         kind = self.density_kind
         if kind in ("spectral", "uniform"):
-            return SpectralLaw(B)
+            return SpectralDistribution(B)
         if kind in ("von_mises", "mixture"):
-            return VonMisesLaw(B, (1,) if kind == "von_mises" else SIZES)
+            return VonMisesMixture(B, (1,) if kind == "von_mises" else SIZES)
         if kind == "gaussian":
-            return NormalLaw(B)
-        return SplinesLaw(B)
+            return GaussianBase(B)
+        return RankSplineBase(B)
 
-    def forward(self) -> ImageLaw:
+    def forward(self) -> ImageDistribution:
         """The law; warns where M is too far from the data for its likelihood to mean anything.
 
         Raises:
@@ -235,10 +239,10 @@ class PublishedFlow(Model):
         """
         self.require_fitted()
         if self.numbers:
-            Score(**self.numbers).warn()
-        return ImageLaw(self.image, self.law, validate_args=False)
+            HeldOutScore(**self.numbers).warn()
+        return ImageDistribution(self.image, self.law, validate_args=False)
 
-    def score(self, points: Any) -> Score:
+    def score(self, points: Any) -> HeldOutScore:
         """Likelihood and reconstruction of points, together.
 
         Raises:
@@ -322,18 +326,18 @@ class PublishedFlow(Model):
         yield {"loss": score.nll, "reconstruction": score.reconstruction}
         return warn_of_fit(score, self.lost) and ended
 
-    def _score(self, x: Float[Tensor, "n D"]) -> Score:
+    def _score(self, x: Float[Tensor, "n D"]) -> HeldOutScore:
         with torch.no_grad():
             image = self.image
             feet = image.encode(x)
             near = feet.value * image.unit + image.centre
-            nll = -ImageLaw(image, self.law).log_prob_at(feet.b)
+            nll = -ImageDistribution(image, self.law).log_prob_at(feet.b)
             if len(self.space.group) > 1:
                 off = (x - near).norm(dim=-1)
             else:
                 y = (x - image.centre) / image.unit
                 off = (x - image.decode(self.pair.encode(y))).norm(dim=-1)
-            return Score(
+            return HeldOutScore(
                 nll=float(nll.mean()),
                 nll_error=float(nll.std()) / math.sqrt(len(x)),
                 reconstruction=float(off.mean()),

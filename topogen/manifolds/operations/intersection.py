@@ -79,8 +79,8 @@ class Intersection(Manifold):
         Guillemin and Pollack, Differential Topology, section 1.5, 1974.
 
     Example:
-        >>> from topogen.manifolds.operations import Moved
-        >>> A, B = (Moved(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
+        >>> from topogen.manifolds.operations import Similarity
+        >>> A, B = (Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
         >>> M = Intersection(A, B)
         >>> M.dim, round(M.transversality, 4), round(M.volume, 4), str(M.homology)
         (1, 0.7071, 5.4414, 'Z/2: (1, 1), Z/3: (1, 1)')

@@ -14,7 +14,7 @@ from ..base import Manifold, Projection
 from ..locate import sampler_of
 
 
-class Moved(Manifold):
+class Similarity(Manifold):
     r"""The copy cRM + b of a set M: turned by R, c times as large, moved by b.
 
     Volumes are those of M times :math:`c^d`; homology and orientability are those of M.
@@ -29,7 +29,7 @@ class Moved(Manifold):
         ValueError: a shift of the wrong length, c <= 0, or R not orthogonal.
 
     Example:
-        >>> M = Moved(tg.Sphere(), [3.0, 0.0, 0.0], factor=2.0)
+        >>> M = Similarity(tg.Sphere(), [3.0, 0.0, 0.0], factor=2.0)
         >>> M.project(torch.tensor([[9.0, 0.0, 0.0]])).value, round(M.volume / torch.pi, 6)
         (tensor([[5., 0., 0.]]), 16.0)
     """

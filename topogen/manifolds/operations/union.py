@@ -56,8 +56,8 @@ class Union(Manifold):
         ValueError: parts of different dimensions, or in different spaces.
 
     Example:
-        >>> from topogen.manifolds.operations import Moved
-        >>> A, B = (Moved(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
+        >>> from topogen.manifolds.operations import Similarity
+        >>> A, B = (Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
         >>> M = Union(A, B)
         >>> round(M.volume / torch.pi, 6), str(M.homology), M.closed
         (8.0, 'Z/2: (1, 0, 3), Z/3: (1, 0, 3)', False)

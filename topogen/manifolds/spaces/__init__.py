@@ -5,13 +5,13 @@ from ..operations.product import Product as Product
 from .base import ReferenceSpace as ReferenceSpace
 from .euclidean import Euclidean as Euclidean
 from .euclidean import Interval as Interval
-from .genus import Genus as Genus
+from .genus import GenusSurface as GenusSurface
 from .klein import KleinBottle as KleinBottle
 from .klein import MobiusBand as MobiusBand
 from .knots import HopfLink as HopfLink
 from .knots import TorusKnot as TorusKnot
 from .projective import ProjectivePlane as ProjectivePlane
-from .projective import RotationGroup as RotationGroup
+from .projective import SpecialOrthogonal as SpecialOrthogonal
 from .spheres import Circle as Circle
 from .spheres import Sphere as Sphere
 from .tori import FlatTorus as FlatTorus

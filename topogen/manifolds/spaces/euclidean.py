@@ -81,11 +81,11 @@ class Euclidean(ReferenceSpace):
         return f"{self.dim}"
 
 
-class Segment(Domain):
+class ClosedInterval(Domain):
     """The closed interval lo <= z <= hi as the domain of a chart that reaches the boundary of M.
 
     Example:
-        >>> Segment(0.0, 2.0).depth(torch.tensor([[0.0], [2.0], [2.5]]))
+        >>> ClosedInterval(0.0, 2.0).depth(torch.tensor([[0.0], [2.0], [2.5]]))
         tensor([ 1.0000,  1.0000, -0.5000])
     """
 
@@ -160,7 +160,7 @@ class Interval(ReferenceSpace):
         """One chart, the identity, boundary included."""
         from ..atlas import Atlas
 
-        chart = FunctionChart(lambda z: z, lambda x: x, domain=Segment(self.lo, self.hi))
+        chart = FunctionChart(lambda z: z, lambda x: x, domain=ClosedInterval(self.lo, self.hi))
         return Atlas([chart], self)
 
     def extra_repr(self) -> str:

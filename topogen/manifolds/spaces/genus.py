@@ -27,7 +27,7 @@ _POWER = 12  # weights n_i^12 / sum_j n_j^12 of the three axes, n the normal
 _LARGEST = 1.4  # exceeds every value of weight_i / |n_i|
 
 
-class Genus(ReferenceSpace):
+class GenusSurface(ReferenceSpace):
     r"""A surface of genus g >= 1 in R^3: F = 0, a smooth minimum over g ring tori.
 
     .. math:: F(x) = -\tfrac1\beta \log \sum_{i=1}^g e^{-\beta f_i(x)}, \quad
@@ -44,7 +44,7 @@ class Genus(ReferenceSpace):
     grid.
 
     Example:
-        >>> M = Genus(2)
+        >>> M = GenusSurface(2)
         >>> str(M.homology), M.homology.euler_characteristic
         ('Z/2: (1, 4, 1), Z/3: (1, 4, 1)', -2)
         >>> M.contains(M.sample_uniform(100)).all()

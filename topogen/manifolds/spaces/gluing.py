@@ -146,7 +146,7 @@ class Gluing:
         if self.orientable:
             if chi == 2:
                 return spaces.Sphere()
-            return spaces.FlatTorus(2) if chi == 0 else spaces.Genus((2 - chi) // 2)
+            return spaces.FlatTorus(2) if chi == 0 else spaces.GenusSurface((2 - chi) // 2)
         if chi == 1:
             return spaces.ProjectivePlane()
         if chi == 0:

@@ -136,7 +136,7 @@ class ProjectivePlane(ReferenceSpace):
         return FunctionChart(decode, encode, domain=Ball(2, 0.98))
 
 
-class RotationGroup(ReferenceSpace):
+class SpecialOrthogonal(ReferenceSpace):
     r"""SO(3): the 3 x 3 matrices X with X^T X = I and det X = +1, row-major in R^9.
 
     A rotation with angular velocity w moves at speed sqrt(2)|w| in R^9; the volume is
@@ -146,7 +146,7 @@ class RotationGroup(ReferenceSpace):
     with columns a, b, c it asks for |a| = |b| = 1, a . b = 0 and c = a x b.
 
     Example:
-        >>> M = RotationGroup()
+        >>> M = SpecialOrthogonal()
         >>> M.project(torch.diag(torch.tensor([2.0, 1.0, 0.5])).reshape(1, 9)).value.reshape(3, 3)
         tensor([[1., 0., 0.],
                 [0., 1., 0.],

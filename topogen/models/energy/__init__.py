@@ -1,6 +1,6 @@
 """Laws learned as energies, and their normalisers."""
 
-from .energy_model import ImplicitDensity as ImplicitDensity
+from .energy_model import EnergyModel as EnergyModel
 from .mcmc_energy import ChainedEnergy as ChainedEnergy
 from .mcmc_energy import estimate_log_z as estimate_log_z
 from .partition_function import Draws as Draws

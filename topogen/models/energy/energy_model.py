@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from ...distributions.energy import EnergyOn, Levels, LogZ
+from ...distributions.energy import EnergyDistribution, Levels, LogZ
 from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
 from ...manifolds.spaces.base import nearest_row
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Learnable, Model, Stage
+from ..base import Learnable, LearnedDistribution, Stage
 from ..projected_atlas import ProjectedAtlas
 from .contrastive import contrast
 from .descent import descend
@@ -44,7 +44,7 @@ Kind = Literal["nce", "maximum_likelihood", "score", "contrastive_divergence"]
 _KINDS: tuple[Kind, ...] = ("nce", "maximum_likelihood", "score", "contrastive_divergence")
 
 
-class ImplicitDensity(Model):
+class EnergyModel(LearnedDistribution):
     r"""The law :math:`p = e^{-E} / Z` on M, with E a learned function of the ambient coordinates.
 
     E is the mean of a few small networks. Each is trained with another fold of the data held out,
@@ -59,7 +59,7 @@ class ImplicitDensity(Model):
     The last two do not see the masses of the components of M: these are set to their shares of
     the data, by a constant on each.
 
-    With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyOn`: log Z by
+    With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyDistribution`: log Z by
     quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is an
     estimate, and samples come from chains; see
     :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A set that does not know its volume is
@@ -93,7 +93,7 @@ class ImplicitDensity(Model):
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
-        >>> model = ImplicitDensity(tg.Circle())
+        >>> model = EnergyModel(tg.Circle())
         >>> tg.fit(model, x).status
         'converged'
         >>> law = model()
@@ -152,7 +152,7 @@ class ImplicitDensity(Model):
         self._levels: Levels | None = None
         self._per_axis: int | None = None
 
-    def forward(self, *, temperature: float = 1.0) -> EnergyOn | ChainedEnergy:
+    def forward(self, *, temperature: float = 1.0) -> EnergyDistribution | ChainedEnergy:
         r"""The law at the current energy; points off M get -inf, not an error.
 
         Args:
@@ -175,7 +175,7 @@ class ImplicitDensity(Model):
             # a loaded law has the nodes of the saved one, and so the same sampler: 3/2 c, rounded
             # up, nodes per axis follow c
             levels = Levels.of(charts, None if self._per_axis is None else self._per_axis * 2 // 3)
-        law = EnergyOn(
+        law = EnergyDistribution(
             charts,
             log_density,
             tol=_TOL,
@@ -199,7 +199,7 @@ class ImplicitDensity(Model):
             SamplingError: chains raise an alarm.
         """
         law = self.forward()
-        if not isinstance(law, EnergyOn):
+        if not isinstance(law, EnergyDistribution):
             if method != "quadrature":
                 M, f, measure = self.manifold, law.log_density, self._measure()
                 return estimate_log_z(M, f, self.starts, method=method, seed=seed, measure=measure)
@@ -212,7 +212,9 @@ class ImplicitDensity(Model):
         generator = torch.Generator().manual_seed(seed)
 
         def sampler(t: float, n: int) -> Draws:
-            tempered = EnergyOn(levels.atlas, lambda x: t * f(x), levels=levels, max_nodes=1)
+            tempered = EnergyDistribution(
+                levels.atlas, lambda x: t * f(x), levels=levels, max_nodes=1
+            )
             return Draws(f(tempered.sample((n,), generator)), float(n))
 
         flat = levels.log_integral(lambda x: x.new_zeros(x.shape[0]))
@@ -317,9 +319,7 @@ class ImplicitDensity(Model):
             found = find_measure(self.manifold, x, generator)
         except UnsupportedError as error:
             self.remark = f"the volume of the set could not be estimated: {error}"
-            warnings.warn(
-                f"ImplicitDensity is unnormalized; {self.remark}", UserWarning, stacklevel=2
-            )
+            warnings.warn(f"EnergyModel is unnormalized; {self.remark}", UserWarning, stacklevel=2)
             return None
         noise, kept = found.halves() if found.effective >= _NOISE else (None, found)
         self.draws, self._volume = kept.points, (kept.volume, kept.error, kept.effective)

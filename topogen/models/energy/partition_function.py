@@ -1,7 +1,7 @@
 r"""Estimates of log Z for a log density f on M, from uniform draws of M and draws of the law.
 
 Each takes the values of f at the draws, and :math:`V = H^d(M)`; quadrature is
-:class:`~topogen.distributions.energy.EnergyOn`.
+:class:`~topogen.distributions.energy.EnergyDistribution`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _FIRST = 2.0
 _STRONGEST = 0.9
 
 
-class Located(NamedTuple):
+class ConditionedCoordinates(NamedTuple):
     """One coordinate of n points, as each of K maps sees it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Conditioner(nn.Module):
     Example:
         >>> net = Conditioner(3, Coordinate("turn"), 2, bins=4, width=8, depth=1)
         >>> net.start(torch.Generator().manual_seed(0))
-        >>> at = Located(torch.rand(3, 7).double(), torch.randn(3, 7, 2), torch.ones(3, 7))
+        >>> at = ConditionedCoordinates(torch.rand(3, 7).double(), torch.randn(3, 7, 2), torch.ones(3, 7))
         >>> v, log_slope = net(at)
         >>> bool((net.inverse(at._replace(u=v)) - at.u).abs().max() < 1e-12)
         True
@@ -108,7 +108,9 @@ class Conditioner(nn.Module):
             v = normal(b[-1][..., -2:])
             b[-1][..., -2:] = v / v.norm(dim=-1, keepdim=True)
 
-    def forward(self, at: Located) -> tuple[Float[Tensor, "K n"], Float[Tensor, "K n"]]:
+    def forward(
+        self, at: ConditionedCoordinates
+    ) -> tuple[Float[Tensor, "K n"], Float[Tensor, "K n"]]:
         """The coordinate after the map, and the log of the derivative."""
         S, turn, pull = self._map(at)
         if not self.turns:
@@ -117,13 +119,13 @@ class Conditioner(nn.Module):
         v, log_slope = S.value_and_log_slope(u)
         return v, log_slope + spread
 
-    def inverse(self, at: Located) -> Float[Tensor, "K n"]:
+    def inverse(self, at: ConditionedCoordinates) -> Float[Tensor, "K n"]:
         """The coordinate before the map, of at.u after it."""
         S, turn, pull = self._map(at)
         u = S.inverse(at.u)
         return torch.remainder(moebius(u, -pull)[0] + turn, 1.0) if self.turns else u
 
-    def _map(self, at: Located) -> tuple[Spline, Tensor, Tensor]:
+    def _map(self, at: ConditionedCoordinates) -> tuple[Spline, Tensor, Tensor]:
         """The splines, and the turns and pulls that come before them on a circle."""
         raw = self._outputs(at.context)
         gate = at.gate.to(raw.dtype)

@@ -14,14 +14,14 @@ from ...errors import InvalidPoints
 from ...manifolds.base import Manifold
 from ...manifolds.factors import factors_of
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Model, Stage
+from ..base import LearnedDistribution, Stage
 from .descent import descend
 from .triangular_maps import Flows
 
 _LEAST = 20
 
 
-class SplineLaw(ManifoldDistribution):
+class SplineDistribution(ManifoldDistribution):
     r"""The mean of the laws that K maps T_k: M -> M take to the uniform law of M.
 
     .. math:: p(x) = \frac{1}{K\, H^d(M)} \sum_k |\det DT_k(x)|
@@ -37,7 +37,7 @@ class SplineLaw(ManifoldDistribution):
     Example:
         >>> from topogen.manifolds.factors import factors_of
         >>> M = tg.Circle(radius=2.0)  # T_k is the identity before a fit
-        >>> law = SplineLaw(M, Flows(factors_of(M), 3, bins=4, width=8, depth=1))
+        >>> law = SplineDistribution(M, Flows(factors_of(M), 3, bins=4, width=8, depth=1))
         >>> round(law.log_prob(torch.tensor([[2.0, 0.0]])).exp().item() * M.volume, 4)
         1.0
     """
@@ -69,7 +69,7 @@ class SplineLaw(ManifoldDistribution):
         return self.flows.inverse(grid)[k, place]
 
 
-class SplineFlow(Model):
+class SplineFlow(LearnedDistribution):
     r"""An exact, continuous density on a base space, learned by maximum likelihood.
 
     M is a :class:`~topogen.Circle`, a :class:`~topogen.FlatTorus`, an
@@ -141,10 +141,10 @@ class SplineFlow(Model):
         self.flows.requires_grad_(False)
         self.lost = 0.0
 
-    def forward(self) -> SplineLaw:
+    def forward(self) -> SplineDistribution:
         """The law at the current weights; points off M get -inf, not an error."""
         self.require_fitted()
-        return SplineLaw(self.manifold, self.flows, validate_args=False)
+        return SplineDistribution(self.manifold, self.flows, validate_args=False)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The one stage, of a model that is not fitted."""

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...manifolds.factors import Factor
-from .conditioner import Conditioner, Located
+from ...manifolds.factors import CoordinateFactor
+from .conditioner import ConditionedCoordinates, Conditioner
 
 # how many random directions of the poles of a sphere are tried for each map, on so many points
 _FRAMES = 30
@@ -43,7 +43,7 @@ class Flows(nn.Module):
     frames: Tensor
 
     def __init__(
-        self, factors: list[Factor], count: int, *, bins: int, width: int, depth: int
+        self, factors: list[CoordinateFactor], count: int, *, bins: int, width: int, depth: int
     ) -> None:
         super().__init__()
         self.factors, self.count = factors, count
@@ -78,7 +78,7 @@ class Flows(nn.Module):
         for net in self.nets:
             cast("Conditioner", net).start(generator)
 
-    def locate(self, x: Float[Tensor, "n D"]) -> list[Located]:
+    def locate(self, x: Float[Tensor, "n D"]) -> list[ConditionedCoordinates]:
         """The coordinates of points of M, in order, as each map sees them."""
         x = x.expand(self.count, *x.shape)
         found, before = [], x[..., :0]
@@ -88,12 +88,12 @@ class Flows(nn.Module):
                 y = y @ self.frames[:, f.columns, f.columns].to(x)
             context, gate = before, torch.ones_like(x[..., 0])
             for c, e in zip(f.coordinates, f.split(y), strict=True):
-                found.append(Located(c.rank(e), context, gate))
+                found.append(ConditionedCoordinates(c.rank(e), context, gate))
                 context, gate = _after(e, context, gate)
             before = torch.cat([before, y], -1)
         return found
 
-    def each(self, located: list[Located]) -> Float[Tensor, "K n"]:
+    def each(self, located: list[ConditionedCoordinates]) -> Float[Tensor, "K n"]:
         """Log |det DT_k| at points that were located."""
         slopes = [net(at)[1] for net, at in zip(self.nets, located, strict=True)]
         return torch.stack(slopes).sum(0)
@@ -110,7 +110,7 @@ class Flows(nn.Module):
             vectors, context, gate = [], before, torch.ones_like(v[..., 0])
             for c in f.coordinates:
                 net = cast("Conditioner", self.nets[i])
-                e = c.place(net.inverse(Located(v[..., i], context, gate)))
+                e = c.place(net.inverse(ConditionedCoordinates(v[..., i], context, gate)))
                 context, gate = _after(e, context, gate)
                 vectors.append(e)
                 i += 1
@@ -127,7 +127,9 @@ def _after(e: Tensor, context: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([context, e], -1), gate * e[..., -1]
 
 
-def _away(f: Factor, y: Float[Tensor, "n k"], generator: torch.Generator) -> Float[Tensor, "k k"]:
+def _away(
+    f: CoordinateFactor, y: Float[Tensor, "n k"], generator: torch.Generator
+) -> Float[Tensor, "k k"]:
     """Of some random rotations of a sphere, the one that leaves the fewest points near poles."""
     y, width = y[:_SOME], y.shape[-1]
     g = torch.randn(_FRAMES, width, width, generator=generator, dtype=y.dtype)

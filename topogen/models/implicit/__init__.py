@@ -4,4 +4,4 @@ from ...baselines.implicit_ebm import Published as Published
 from .neural_implicit import NeuralImplicit as NeuralImplicit
 from .penalties import random_direction_penalty as random_direction_penalty
 from .penalties import spectrum_penalty as spectrum_penalty
-from .zero_set_checks import Checks as Checks
+from .zero_set_checks import ZeroSetChecks as ZeroSetChecks

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..boundary import directions, in_holes
-from .tubular_neighborhood import Geometry
+from .tubular_neighborhood import TubularNeighborhood
 from .zero_set_checks import zeros
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ _CLOSINGS = 3
 _ROWS = 2048
 
 
-def find_edges(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> None:
+def find_edges(
+    M: NeuralImplicit, geometry: TubularNeighborhood, generator: torch.Generator
+) -> None:
     """Find where M leaves its region, close the holes among these places, keep the edges."""
     region, p = M.region, geometry.p[: geometry.data]
     at, T, j = leaving(M, generator)

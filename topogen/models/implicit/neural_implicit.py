@@ -18,17 +18,17 @@ from ...manifolds.base import Manifold, Projection, iterate
 from ...manifolds.locate import arrived
 from ...point_cloud.tensors import as_tensor, distinct
 from ..base import Learned, Stage
-from ..boundary import Edges
+from ..boundary import Boundary
 from ..local_polynomials import LocalPolynomials
 from ..nn.mlp import Perceptron
 from ..nn.sine import SineNetwork
 from .constant_rank import full_step, leading_step, linearize_leading, project_leading
 from .leaving import find_edges
 from .normal_orientation import Form, Frames, choose_frames
-from .region import Region
+from .region import ValidityRegion
 from .regression import Targets, solved
-from .tubular_neighborhood import Frame, Geometry, local_geometry, principal_frame
-from .zero_set_checks import Checks, end_before_strays, inspect_set, measure
+from .tubular_neighborhood import Frame, TubularNeighborhood, local_geometry, principal_frame
+from .zero_set_checks import ZeroSetChecks, end_before_strays, inspect_set, measure
 
 # the singular values of DF on M are 1 and 0, up to what was learned
 _GAP = 0.4
@@ -87,7 +87,7 @@ class NeuralImplicit(Manifold, Learned):
     Attributes:
         form: "regular" or "residual", after fitting.
         reason: why, in one sentence.
-        checks: what was measured after the fit, see :class:`Checks`.
+        checks: what was measured after the fit, see :class:`ZeroSetChecks`.
         tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
             what M may be off in gaps of the data, a thousandth of the rms radius of the data; at
             most what the guard allows.
@@ -142,9 +142,9 @@ class NeuralImplicit(Manifold, Learned):
         self.form: Form = "regular"
         self.reason = "not fitted yet"
         self.noise = math.nan
-        self.checks: Checks | None = None
+        self.checks: ZeroSetChecks | None = None
         self.net = self._network(ambient_dim, self.codim)
-        self.region, self.edges = Region(), Edges()
+        self.region, self.edges = ValidityRegion(), Boundary()
         for name in ("centre", "unit", "V", "W"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
@@ -211,7 +211,7 @@ class NeuralImplicit(Manifold, Learned):
     def _finish(
         self, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        geometry: Geometry = work["geometry"]
+        geometry: TubularNeighborhood = work["geometry"]
         frame: Frame = work["frame"]
         with torch.no_grad():
             if isinstance(self.net, SineNetwork):
@@ -256,7 +256,7 @@ class NeuralImplicit(Manifold, Learned):
         self.form, self.reason = state["form"], state["reason"]
         self.orientable, self.scale = state["orientable"], float(state["scale"])
         self.noise, self.tolerance = state["noise"], state["tolerance"]
-        self.checks = state["checks"] and Checks.from_dict(state["checks"])
+        self.checks = state["checks"] and ZeroSetChecks.from_dict(state["checks"])
 
     # -- the set ----------------------------------------------------------------------------------
 

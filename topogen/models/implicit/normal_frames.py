@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .tubular_neighborhood import Geometry
+from .tubular_neighborhood import TubularNeighborhood
 
 _FEATURES = 100
 _FREQUENCY = 2.0
@@ -43,7 +43,10 @@ def rotation(M: Float[Tensor, "*batch k k"]) -> tuple[Tensor, Tensor]:
 
 
 def smooth_frames(
-    geometry: Geometry, N: Float[Tensor, "n m k"], rows: Tensor, generator: torch.Generator
+    geometry: TubularNeighborhood,
+    N: Float[Tensor, "n m k"],
+    rows: Tensor,
+    generator: torch.Generator,
 ) -> Framing:
     r"""Frames from a random start: alternate G <- smooth fit of N Q, Q <- rotation of N^T G.
 
@@ -113,7 +116,7 @@ class SolidAngle:
 
 
 def seifert(
-    geometry: Geometry, A: Float[Tensor, "n 3 2"], rows: Tensor, piece: Tensor
+    geometry: TubularNeighborhood, A: Float[Tensor, "n 3 2"], rows: Tensor, piece: Tensor
 ) -> tuple[Float[Tensor, "n 3 2"], SolidAngle | None]:
     r"""Frames of curves in R^3 along which the solid angle is the polar angle, and that angle.
 

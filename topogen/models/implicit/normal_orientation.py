@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import InvalidPoints, UnsupportedError
 from .normal_frames import SolidAngle, seifert, smooth_frames
-from .tubular_neighborhood import Geometry, cover
+from .tubular_neighborhood import TubularNeighborhood, cover
 
 Form = Literal["regular", "residual"]
 
@@ -30,7 +30,7 @@ _INCONSISTENT = 2e-3
 
 
 @dataclass(frozen=True)
-class Orientation:
+class NormalOrientation:
     """Signs that orient the normal spaces at some feet.
 
     Attributes:
@@ -51,7 +51,7 @@ class Orientation:
         return self.inconsistent <= _INCONSISTENT
 
 
-def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
+def orient(geometry: TubularNeighborhood, generator: torch.Generator) -> NormalOrientation:
     r"""Signs along a spanning tree of strong edges, and how many other edges they contradict.
 
     The sign cocycle :math:`\mathrm{sign} \det N_i^\top N_j` over neighbours is a coboundary iff
@@ -90,10 +90,10 @@ def orient(geometry: Geometry, generator: torch.Generator) -> Orientation:
     strong = det.abs() > _STRONG
     wrong = strong & (s[i] * s[j] * det < 0)
     share = float(wrong.sum()) / max(int(strong.sum()), 1)
-    return Orientation(rows, s, torch.from_numpy(label).to(torch.int64), share)
+    return NormalOrientation(rows, s, torch.from_numpy(label).to(torch.int64), share)
 
 
-def _edges(geometry: Geometry, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _edges(geometry: TubularNeighborhood, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""Neighbours i, j among some feet, and :math:`\det N_i^\top N_j`."""
     from scipy.spatial import KDTree
 
@@ -112,7 +112,9 @@ def _edges(geometry: Geometry, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return i, j, torch.linalg.det(N[i].mT @ N[j])
 
 
-def turned(geometry: Geometry, J: Float[Tensor, "n k m"], generator: torch.Generator) -> float:
+def turned(
+    geometry: TubularNeighborhood, J: Float[Tensor, "n k m"], generator: torch.Generator
+) -> float:
     r"""Share of strong edges i, j along which :math:`\det J N` changes its sign, J at the feet.
 
     Somewhere between them J loses rank on the normal space. It must where the data are not
@@ -126,7 +128,9 @@ def turned(geometry: Geometry, J: Float[Tensor, "n k m"], generator: torch.Gener
     return float(wrong.sum()) / max(int(strong.sum()), 1)
 
 
-def landmarks(geometry: Geometry, most: int, generator: torch.Generator) -> Int[Tensor, " l"]:
+def landmarks(
+    geometry: TubularNeighborhood, most: int, generator: torch.Generator
+) -> Int[Tensor, " l"]:
     """Evenly spread feet, at most so many: a random choice would leave gaps in a curve."""
     apart = 0.5 * geometry.h
     while True:
@@ -157,7 +161,9 @@ def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
     return s
 
 
-def oriented_normals(geometry: Geometry, orientation: Orientation) -> Float[Tensor, "n m k"]:
+def oriented_normals(
+    geometry: TubularNeighborhood, orientation: NormalOrientation
+) -> Float[Tensor, "n m k"]:
     """The normal bases of all feet, one column flipped where the nearest oriented one says so."""
     from scipy.spatial import KDTree
 
@@ -191,7 +197,7 @@ class Frames:
 
 
 def choose_frames(
-    geometry: Geometry, constraints: int | str | None, generator: torch.Generator
+    geometry: TubularNeighborhood, constraints: int | str | None, generator: torch.Generator
 ) -> Frames:
     """The frames for D - d equations where there are good ones, else the identity.
 

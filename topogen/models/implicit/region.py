@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..base import Learned
-from .tubular_neighborhood import Geometry, cover
+from .tubular_neighborhood import TubularNeighborhood, cover
 
 # Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of feet
 # that are sparser than that).
@@ -40,7 +40,7 @@ class Near:
     inside: Bool[Tensor, " n"]
 
 
-class Region(Learned):
+class ValidityRegion(Learned):
     r"""Points z with :math:`|z - c| < \rho` and :math:`|(I - T T^\top)(z - c)| < \nu`.
 
     c is the landmark with the least :math:`|z - c| / \rho`, T its tangent basis.
@@ -56,7 +56,7 @@ class Region(Learned):
         for name in ("c", "T", "rho", "nu"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
-    def place(self, geometry: Geometry, generator: torch.Generator) -> None:
+    def place(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
         """Choose landmarks among the feet."""
         tau, spacing = geometry.tau, geometry.spacing
         apart = torch.maximum(_APART * tau, _APART_SPACING * spacing)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..nn.sine import SineNetwork
 from .normal_frames import SolidAngle
-from .tubular_neighborhood import Geometry, box, cleared, nearest_feet
+from .tubular_neighborhood import TubularNeighborhood, box, cleared, nearest_feet
 
 _BOX_POINTS = 20_000
 # rows of the least squares, and their weights: each group counts by its mean
@@ -35,7 +35,7 @@ class Targets:
     for the residual form (then F = x - r(x), r the foot of x).
     """
 
-    geometry: Geometry
+    geometry: TubularNeighborhood
     A: Float[Tensor, "n m q"]
     far: Tensor
     far_value: Tensor
@@ -43,7 +43,10 @@ class Targets:
 
     @staticmethod
     def of(
-        geometry: Geometry, A: Tensor, angle: SolidAngle | None, generator: torch.Generator
+        geometry: TubularNeighborhood,
+        A: Tensor,
+        angle: SolidAngle | None,
+        generator: torch.Generator,
     ) -> Targets:
         """Targets, with the points of the box drawn once."""
         far = box(geometry, _BOX_POINTS if angle is None else _BOX_POINTS // 4, generator)

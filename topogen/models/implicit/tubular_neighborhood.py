@@ -66,7 +66,7 @@ def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class TubularNeighborhood:
     """Points of M near the data, in inner coordinates, with what a tube around them needs.
 
     Attributes:
@@ -108,7 +108,7 @@ class Geometry:
 
 def local_geometry(
     local: LocalPolynomials, z: Float[Tensor, "n m"], generator: torch.Generator
-) -> Geometry:
+) -> TubularNeighborhood:
     """Feet of the data and of points between them on a set that was fitted to them.
 
     The points between are drawn next to data in proportion to the free space around these, so that
@@ -153,10 +153,12 @@ def local_geometry(
     T = torch.cat([T, local.tangent_basis(more)])
     N = calculus.complement(T)
     unknown = torch.full_like(h, math.nan)
-    return cleared(Geometry(p, T, N, unknown, h, on.shape[0], noise), generator)[0]
+    return cleared(TubularNeighborhood(p, T, N, unknown, h, on.shape[0], noise), generator)[0]
 
 
-def cleared(geometry: Geometry, generator: torch.Generator) -> tuple[Geometry, Bool[Tensor, " n"]]:
+def cleared(
+    geometry: TubularNeighborhood, generator: torch.Generator
+) -> tuple[TubularNeighborhood, Bool[Tensor, " n"]]:
     """Without the feet that their neighbours contradict, tubes measured; and which are kept.
 
     The tube is a share of the least reach over the neighbours of a foot: it must not touch itself
@@ -170,7 +172,7 @@ def cleared(geometry: Geometry, generator: torch.Generator) -> tuple[Geometry, B
     reach = _local_reach(p, T, h, generator)
     near = near if bool(kept.all()) else _nearest(p, d)
     tau = TUBE * reach[near].amin(-1).clamp_max(1.0)
-    return Geometry(p, T, N, tau, h, int(kept[: g.data].sum()), g.noise), kept
+    return TubularNeighborhood(p, T, N, tau, h, int(kept[: g.data].sum()), g.noise), kept
 
 
 def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
@@ -181,7 +183,7 @@ def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
     return torch.from_numpy(np.asarray(KDTree(p.numpy()).query(p.numpy(), K)[1]))
 
 
-def _agreeing(geometry: Geometry, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
+def _agreeing(geometry: TubularNeighborhood, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
     r"""Feet p with :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j.
 
     A projection that went astray leaves a foot far beside the sheet of all others.
@@ -217,7 +219,7 @@ def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) ->
     return torch.cat(reach)
 
 
-def box(geometry: Geometry, n: int, generator: torch.Generator) -> Tensor:
+def box(geometry: TubularNeighborhood, n: int, generator: torch.Generator) -> Tensor:
     """Uniform points of the bounding box and 15 % more."""
     low, high = geometry.p.amin(0), geometry.p.amax(0)
     margin = _BOX_MARGIN * (high - low)
@@ -225,7 +227,9 @@ def box(geometry: Geometry, n: int, generator: torch.Generator) -> Tensor:
     return low - margin + (high - low + 2 * margin) * u
 
 
-def nearest_feet(geometry: Geometry, x: Tensor) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
+def nearest_feet(
+    geometry: TubularNeighborhood, x: Tensor
+) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
     """Index of the nearest foot, the point below x in its tangent plane, and its distance."""
     from scipy.spatial import KDTree
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .normal_orientation import turned
-from .tubular_neighborhood import TUBE, Geometry, box, nearest_feet
+from .tubular_neighborhood import TUBE, TubularNeighborhood, box, nearest_feet
 
 if TYPE_CHECKING:
     from .neural_implicit import NeuralImplicit
@@ -33,7 +33,7 @@ _OFF = 1e-3
 
 
 @dataclass(frozen=True)
-class Checks:
+class ZeroSetChecks:
     r"""Numbers of a learned set; lengths are in units of the rms radius of the data.
 
     Attributes:
@@ -81,12 +81,14 @@ class Checks:
         return {**asdict(self), "problems": list(self.problems)}
 
     @staticmethod
-    def from_dict(state: dict[str, Any]) -> Checks:
+    def from_dict(state: dict[str, Any]) -> ZeroSetChecks:
         """What :meth:`to_dict` gave."""
-        return Checks(**{**state, "problems": tuple(state["problems"])})
+        return ZeroSetChecks(**{**state, "problems": tuple(state["problems"])})
 
 
-def measure(M: NeuralImplicit, x: Tensor, geometry: Geometry) -> tuple[float, float, float]:
+def measure(
+    M: NeuralImplicit, x: Tensor, geometry: TubularNeighborhood
+) -> tuple[float, float, float]:
     """Rms distance of the data to M, the tolerance that they want, and how many exceed it.
 
     The tolerance is within the region, where M is told from what is not M.
@@ -103,8 +105,8 @@ def measure(M: NeuralImplicit, x: Tensor, geometry: Geometry) -> tuple[float, fl
 
 
 def inspect_set(
-    M: NeuralImplicit, geometry: Geometry, off: float, generator: torch.Generator
-) -> Checks:
+    M: NeuralImplicit, geometry: TubularNeighborhood, off: float, generator: torch.Generator
+) -> ZeroSetChecks:
     """Measure a learned set against the feet it was fitted to."""
     p, k = geometry.p, M._k
     J = torch.cat([M.net.linearize(z)[1] for z in p.split(4096)])
@@ -155,7 +157,7 @@ def inspect_set(
     if pieces != expected:
         problems.append(f"M has {pieces} pieces inside the guard, the data have {expected}")
     median, p99, worst = quantiles
-    return Checks(
+    return ZeroSetChecks(
         smallest=least,
         largest=most,
         next=after,
@@ -175,7 +177,7 @@ def inspect_set(
 
 
 def strays(
-    M: NeuralImplicit, geometry: Geometry, start: Float[Tensor, "n m"]
+    M: NeuralImplicit, geometry: TubularNeighborhood, start: Float[Tensor, "n m"]
 ) -> Float[Tensor, "s m"]:
     r"""Zeros that steps from the start points end in, inside the guard but away from the feet.
 
@@ -185,7 +187,9 @@ def strays(
     return _away(M, geometry, _found(M, start))
 
 
-def end_before_strays(M: NeuralImplicit, geometry: Geometry, generator: torch.Generator) -> None:
+def end_before_strays(
+    M: NeuralImplicit, geometry: TubularNeighborhood, generator: torch.Generator
+) -> None:
     """Narrow the region until random points of it lead to no strays, a few times at most."""
     for _ in range(_NARROWINGS):
         wrong = strays(M, geometry, M.region.draw(_DRAWN, generator))
@@ -199,7 +203,7 @@ def _found(M: NeuralImplicit, start: Tensor) -> Tensor:
     return z[arrived]
 
 
-def _away(M: NeuralImplicit, geometry: Geometry, z: Tensor) -> Tensor:
+def _away(M: NeuralImplicit, geometry: TubularNeighborhood, z: Tensor) -> Tensor:
     """Those of the zeros z that are strays, see :func:`strays`."""
     z = z[M._inside(z)]
     j, foot, a = nearest_feet(geometry, z)

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .bases import Base
-from .bases.harmonic_factors import Factor, Line, Round, Segment
+from .bases.harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Boxes:
         """Points c of the cover in them."""
         parts = []
         for f, x in zip(self.base.factors, self._split(self.middle), strict=True):
-            if f == Round(1):
+            if f == UnitSphere(1):
                 parts.append(torch.cat([x.cos(), x.sin()], -1))
             else:
                 parts.append(f.retract(x))
@@ -83,7 +83,7 @@ def cover(base: Base, count: int, scale: Float[Tensor, " k"]) -> Boxes:
     Raises:
         ValueError: B has a line.
     """
-    if any(f == Line() for f in base.factors):
+    if any(f == RealLine() for f in base.factors):
         raise ValueError("expected a compact base for a cover by boxes, got one with a line")
     mu = scale.tolist()
     # faces of cubes are seen under right angles
@@ -102,21 +102,21 @@ def cover(base: Base, count: int, scale: Float[Tensor, " k"]) -> Boxes:
     return _one_of_each_orbit(Boxes(base, scale, middle.to(base.group), half.to(base.group)))
 
 
-def _is_cube(f: Factor) -> bool:
-    return isinstance(f, Round) and f.n > 1
+def _is_cube(f: HarmonicFactor) -> bool:
+    return isinstance(f, UnitSphere) and f.n > 1
 
 
-def _coordinates(f: Factor) -> int:
+def _coordinates(f: HarmonicFactor) -> int:
     return f.width if _is_cube(f) else 1
 
 
-def _grid(f: Factor, side: float) -> tuple[Tensor, Tensor]:
+def _grid(f: HarmonicFactor, side: float) -> tuple[Tensor, Tensor]:
     """Middles and half-sides of boxes of one factor."""
     quarter = math.ceil(math.pi / 2 / side)
-    if f == Round(1):
+    if f == UnitSphere(1):
         x = math.pi * _middles(4 * quarter)
         return x, torch.full_like(x, math.pi / (4 * quarter))
-    if f == Segment():
+    if f == UnitInterval():
         x = _middles(math.ceil(2 / side))
         return x, torch.full_like(x, 1 / len(x))
     face = torch.cartesian_prod(*[_middles(quarter)[:, 0]] * f.dim)

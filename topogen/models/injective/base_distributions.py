@@ -15,15 +15,15 @@ from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...errors import InvalidPoints, TrainingError
 from ..base import Learned
 from .bases import Base, Spectrum
-from .image_manifold import Image, require_share
-from .marginal_likelihood import Evidence
+from .image_manifold import ImageManifold, require_share
+from .marginal_likelihood import MarginalLikelihood
 
 # the largest bandwidth with at most so many functions, by dimension
 FUNCTIONS = {1: 49, 2: 330, 3: 150}
 _RESOLVED = 0.05  # nats of log Z; with more the law is finer than its nodes
 
 
-class BaseLaw(Learned, ABC):
+class BaseDistribution(Learned, ABC):
     """A law on a base B, with a density w.r.t. the volume of B, told on points of its cover.
 
     To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
@@ -47,7 +47,7 @@ class BaseLaw(Learned, ABC):
         """Fit to base points; yields progress records, and returns whether the fit converged."""
 
 
-class SpectralLaw(BaseLaw):
+class SpectralDistribution(BaseDistribution):
     r"""An exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B.
 
     The statistics phi are the functions of a :class:`Spectrum`.
@@ -57,7 +57,7 @@ class SpectralLaw(BaseLaw):
     The log likelihood less :math:`\tfrac n2 \sum_k \lambda_k a_k^2`, :math:`\lambda_k =
     (\sum_f c_f \mu_{kf})^s` with the eigenvalues mu of the Laplacian of each factor of B, is
     concave; Newton finds its maximum. The scales c_f, by which p may be rougher along one factor
-    than along another, and s are those of the largest :class:`Evidence`: no point has to be held
+    than along another, and s are those of the largest :class:`MarginalLikelihood`: no point has to be held
     out. Z is an integral by quadrature.
 
     Args:
@@ -75,7 +75,7 @@ class SpectralLaw(BaseLaw):
     top: Tensor
 
     def __init__(
-        self, base: Base, bandwidth: int | None = None, image: Image | None = None
+        self, base: Base, bandwidth: int | None = None, image: ImageManifold | None = None
     ) -> None:
         super().__init__()
         # not a submodule: M is kept by the flow that has this law
@@ -144,7 +144,9 @@ class SpectralLaw(BaseLaw):
         mu = self.spectrum.eigenvalues.to(mean)
         live = mu.sum(1) > 0
         phi = self.spectrum(nodes)[:, live]
-        evidence = Evidence(phi, w / w.sum(), mean[live], mu[live], len(b), self.base.dim)
+        evidence = MarginalLikelihood(
+            phi, w / w.sum(), mean[live], mu[live], len(b), self.base.dim
+        )
         choice = evidence.largest()
         self.coefficients = torch.zeros_like(self.coefficients)
         self.coefficients[live] = choice.a
@@ -207,7 +209,7 @@ def _widest(base: Base) -> Spectrum:
     return widest
 
 
-class ImageLaw(ManifoldDistribution):
+class ImageDistribution(ManifoldDistribution):
     r"""The image under g of a law on the base, w.r.t. the area of M.
 
     .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J - d \log u, \qquad x = c + u\,
@@ -218,7 +220,9 @@ class ImageLaw(ManifoldDistribution):
         law: p_B.
     """
 
-    def __init__(self, image: Image, law: BaseLaw, *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, image: ImageManifold, law: BaseDistribution, *, validate_args: bool | None = None
+    ) -> None:
         self.image, self.law = image, law
         super().__init__(
             image,

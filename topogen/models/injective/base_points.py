@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import TrainingError
 from .bases import Base
-from .bases.harmonic_factors import Factor, Line, Round, Segment
+from .bases.harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
 from .conjugate_coordinate import conjugate, one_sheet
 from .integral_classes import harmonic_angles, landmarks, strongest_classes
 from .neighbor_graph import Graph, lowest, solve
@@ -54,19 +54,19 @@ def seed(base: Base, graph: Graph, *, count: int, remap: bool) -> Seed:
         TrainingError: the cloud does not have the loops of B, or there is no recipe for B.
     """
     factors, order = base.factors, len(base.group)
-    circles = [f for f in factors if f == Round(1)]
-    others = [f for f in factors if f != Round(1)]
+    circles = [f for f in factors if f == UnitSphere(1)]
+    others = [f for f in factors if f != UnitSphere(1)]
     if order > 2:
         raise TrainingError(
             f"expected a base with at most 2 sheets for a seed, got {order}; pass `seed`"
         )
     if not others:
         return _torus(base, graph, count, remap)
-    if len(others) == 1 and isinstance(others[0], Round) and not circles:
+    if len(others) == 1 and isinstance(others[0], UnitSphere) and not circles:
         if others[0].n == 2:
             return _sphere(base, graph, count, remap)
         return _harmonic_sphere(base, graph, count)
-    if len(circles) == 1 and others == [Segment()]:
+    if len(circles) == 1 and others == [UnitInterval()]:
         return _band(base, graph, count, remap)
     if order == 1:
         return _product(base, graph, count, remap)
@@ -290,7 +290,7 @@ def _band(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
 
 def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
     """Circles by cohomology; the other factors from the eigenfunctions that these leave."""
-    circles = sum(f == Round(1) for f in base.factors)
+    circles = sum(f == UnitSphere(1) for f in base.factors)
     known = [np.ones(graph.n)]
     ratios, bad = np.empty(0), 0.0
     turned = np.zeros((graph.n, 0))
@@ -307,16 +307,16 @@ def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
             if m > (0,) * circles:
                 wave = np.exp(1j * (angles @ np.array(m)))
                 known += [np.real(wave), np.imag(wave)]
-    need = sum(f.dim + isinstance(f, Round) for f in base.factors if f != Round(1))
+    need = sum(f.dim + isinstance(f, UnitSphere) for f in base.factors if f != UnitSphere(1))
     left = _left(graph, np.stack(known, axis=1), need)
     parts, at = [], 0
     column = 0
     for f in base.factors:
-        if f == Round(1):
+        if f == UnitSphere(1):
             parts.append(turned[:, 2 * at : 2 * at + 2])
             at += 1
         else:
-            take = f.dim + isinstance(f, Round)
+            take = f.dim + isinstance(f, UnitSphere)
             parts.append(_placed(left[:, column : column + take], f, graph.area))
             column += take
     return Seed(np.concatenate(parts, axis=1), ratios, bad)
@@ -349,13 +349,13 @@ def _left(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
     )
 
 
-def _placed(u: np.ndarray, factor: Factor, area: np.ndarray) -> np.ndarray:
+def _placed(u: np.ndarray, factor: HarmonicFactor, area: np.ndarray) -> np.ndarray:
     """Eigenfunctions as points of a factor."""
-    if isinstance(factor, Round):
+    if isinstance(factor, UnitSphere):
         u = u / np.sqrt((u**2).mean(axis=0))
         return u / np.linalg.norm(u, axis=1, keepdims=True)
     share = _by_rank(u[:, 0], area)[:, None]
-    if isinstance(factor, Line):
+    if isinstance(factor, RealLine):
         from scipy.special import ndtri
 
         return ndtri(share)

@@ -18,7 +18,7 @@ from .bases import Base
 from .decoder import Decoder, SpectralDecoder
 from .decoder_fit import Recovered
 from .homology_checks import image_homology, spare_loops
-from .injectivity_proof import Injectivity, prove_injective
+from .injectivity_proof import InjectivityProof, prove_injective
 from .integral_classes import Landmarks, strongest_classes
 from .neighbor_graph import Graph
 
@@ -32,7 +32,7 @@ _LOCAL = 8  # the neighbour at which the spacing around a point is measured
 
 
 @dataclass(frozen=True)
-class Certificate:
+class EmbeddingCertificate:
     r"""What was checked of a decoder g: B -> R^D of some data.
 
     Attributes:
@@ -65,7 +65,7 @@ class Certificate:
     accepted: bool
     reason: str
     failed: tuple[str, ...]
-    injectivity: Injectivity
+    injectivity: InjectivityProof
     condition: float
     collision: float
     reconstruction: float
@@ -88,20 +88,20 @@ class Certificate:
         return data
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Certificate:
+    def of(data: Mapping[str, Any]) -> EmbeddingCertificate:
         """The certificate from its plain data."""
         d = dict(data)
-        d["injectivity"] = Injectivity(**d["injectivity"])
+        d["injectivity"] = InjectivityProof(**d["injectivity"])
         d["failed"] = tuple(d["failed"])
         d["winding"] = None if d["winding"] is None else np.array(d["winding"])
         for name in ("onto", "spare"):
             d[name] = {int(p): value for p, value in d[name].items()}
-        return Certificate(**d)
+        return EmbeddingCertificate(**d)
 
 
 def certify(
     found: Recovered, graph: Graph, x: Tensor, held: Tensor, *, marks: Landmarks, noise: float
-) -> Certificate:
+) -> EmbeddingCertificate:
     """Check a decoder against the data.
 
     Args:
@@ -175,8 +175,8 @@ def certify(
                         f"{collision:.3f})",
                     )
                 )
-    unproved = Injectivity(None, float(sigma[:, -1].min()), 0, math.nan)
-    return Certificate(
+    unproved = InjectivityProof(None, float(sigma[:, -1].min()), 0, math.nan)
+    return EmbeddingCertificate(
         base.name, not wrong, "; ".join(w for _, w in wrong) or words,
         tuple(dict.fromkeys(name for name, _ in wrong)), unproved, condition, collision,
         reconstruction, allowed, typical, float(distance.max()), excess, winding, onto, spare,
@@ -191,7 +191,7 @@ def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
     return float(values[order[min(np.searchsorted(share, q), len(values) - 1)]])
 
 
-def with_proof(certificate: Certificate, decoder: Decoder) -> Certificate:
+def with_proof(certificate: EmbeddingCertificate, decoder: Decoder) -> EmbeddingCertificate:
     """The certificate, with a proof of injectivity where it is accepted and one is found."""
     if not certificate.accepted or not isinstance(decoder, SpectralDecoder):
         return certificate

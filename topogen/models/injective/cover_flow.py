@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..flow import SplineFlow
-from .base_distributions import BaseLaw
+from .base_distributions import BaseDistribution
 from .bases import Base
 
 
-class CoverLaw(BaseLaw):
+class CoverFlow(BaseDistribution):
     r"""The image on :math:`B = \tilde B / \Gamma` of a spline flow q on the cover.
 
     .. math:: p(b) = \sum_{\gamma \in \Gamma} q(\gamma b)

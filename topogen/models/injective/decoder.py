@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ... import calculus
 from ...errors import TrainingError
 from .bases import Base, Spectrum
-from .bases.harmonic_factors import Round
+from .bases.harmonic_factors import UnitSphere
 
 ROWS = 2048  # in one block of functions
 
@@ -104,7 +104,7 @@ class SpectralDecoder(Decoder):
             at = 0
             for f in self.base.factors:
                 rows = slice(at, at + f.width)
-                if isinstance(f, Round):
+                if isinstance(f, UnitSphere):
                     inward = torch.einsum("nw,nwD->nD", part[:, rows], slope[:, rows])
                     along = E[:, rows].mT @ E[:, rows]
                     H = H - along.unsqueeze(-1) * inward[:, None, None]

@@ -14,7 +14,7 @@ from ...errors import TrainingError
 from ...manifolds.spaces.base import nearest_row
 from .base_points import seed
 from .bases import Base
-from .bases.harmonic_factors import Round, Segment
+from .bases.harmonic_factors import UnitInterval, UnitSphere
 from .decoder import Decoder, SpectralDecoder
 from .interval_ends import stretch
 from .nearest_points import foot_points
@@ -115,7 +115,7 @@ def _finer_and_finer(
         if decoder.spectrum.count > min(MOST_FUNCTIONS, len(x) // 3):
             break
         b = yield from _in_turn(decoder, b, x, *_SPECTRAL)
-        if base.factors == (Round(1),):
+        if base.factors == (UnitSphere(1),):
             b = yield from _in_turn(decoder, _at_even_speed(decoder, b), x, *_SPECTRAL)
         found = Recovered(decoder, b, distances(decoder, b, held))
         if best is not None and found.score > _GAIN * best.score:
@@ -149,7 +149,7 @@ def _in_turn(
 ) -> Generator[Mapping[str, float], None, Tensor]:
     """Regressions and base points, until these gain no more; the decoder is that of the last."""
     base, before = decoder.base, torch.inf
-    bounded = any(f == Segment() for f in base.factors)
+    bounded = any(f == UnitInterval() for f in base.factors)
     for _ in range(ROUNDS):
         decoder.regress(b, x, ridge)
         feet = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)

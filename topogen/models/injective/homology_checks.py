@@ -9,7 +9,7 @@ from ...topology.inference.check import TopologyReport, check_topology
 from ...topology.persistence.cohomology import persistent_classes
 from .bases import Base
 from .decoder import Decoder
-from .image_manifold import Image
+from .image_manifold import ImageManifold
 from .integral_classes import EDGES_PER_LANDMARK, Landmarks
 from .neighbor_graph import Graph
 
@@ -27,7 +27,7 @@ def image_homology(decoder: Decoder) -> TopologyReport:
     """
     base = decoder.base
     n = POINTS.get(base.dim, 6000)
-    cloud = Image(decoder).sample_uniform(n, torch.Generator().manual_seed(0))
+    cloud = ImageManifold(decoder).sample_uniform(n, torch.Generator().manual_seed(0))
     return check_topology(cloud, expected=base.homology, progress=False)
 
 

@@ -26,7 +26,7 @@ _TRIES, _LEAST_SHARE = 2_000_000, 1e-5
 _BATCH = 65_536
 
 
-class Image(Manifold, Learned):
+class ImageManifold(Manifold, Learned):
     r"""M = {c + u g(b) : b in B}, the image of a decoder g of a base B.
 
     The base point of x in R^D is that of the nearest of M: from the nearest of many known points

@@ -16,17 +16,17 @@ from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Model, Stage
-from .base_distributions import BaseLaw, ImageLaw, SpectralLaw
+from ..base import LearnedDistribution, Stage
+from .base_distributions import BaseDistribution, ImageDistribution, SpectralDistribution
 from .base_selection import propose, seed_of
 from .bases import FIXED, Base, base_of, from_parts, standard
-from .certificate import Certificate, with_proof
-from .cover_flow import CoverLaw
+from .certificate import EmbeddingCertificate, with_proof
+from .cover_flow import CoverFlow
 from .decoder import SpectralDecoder
-from .image_manifold import Image
+from .image_manifold import ImageManifold
 from .model_search import Search
 from .residual import ResidualDecoder
-from .von_mises_mixture import SIZES, VonMisesLaw
+from .von_mises_mixture import SIZES, VonMisesMixture
 
 DENSITIES = ("spectral", "splines", "uniform", "von_mises", "mixture")
 DECODERS = ("auto", "spectral", "residual")
@@ -38,7 +38,7 @@ _BETWEEN = 1e-4  # the tolerance of M in the largest gap of the data
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
-class InjectiveFlow(Model):
+class InjectiveFlow(LearnedDistribution):
     r"""A law on the image of an injective map g of a base B of the right topology.
 
     .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J, \qquad x = g(b),
@@ -63,7 +63,7 @@ class InjectiveFlow(Model):
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
             cover of B: slower, for sharp laws), "uniform" (on M), "von_mises" (a product of von
-            Mises and von Mises-Fisher laws, see :class:`VonMisesLaw`) or "mixture" (of these).
+            Mises and von Mises-Fisher laws, see :class:`VonMisesMixture`) or "mixture" (of these).
         decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
@@ -137,9 +137,9 @@ class InjectiveFlow(Model):
                 f"{dict(settings)!r} for the fit of spectral decoders; for networks trained in "
                 "two phases use topogen.baselines.injective.PublishedFlow"
             )
-        self.image: Image | None = None
-        self.law: BaseLaw | None = None
-        self.certificate: Certificate | None = None
+        self.image: ImageManifold | None = None
+        self.law: BaseDistribution | None = None
+        self.certificate: EmbeddingCertificate | None = None
         self.attempts: list[str] = []
 
     @property
@@ -179,7 +179,7 @@ class InjectiveFlow(Model):
         self.require_fitted()
         if self.published is not None:
             return self.published()
-        return ImageLaw(*self._parts())
+        return ImageDistribution(*self._parts())
 
     def numbers(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
@@ -199,7 +199,7 @@ class InjectiveFlow(Model):
             numbers["condition of the decoder"] = certificate.condition
         return numbers
 
-    def _parts(self) -> tuple[Image, BaseLaw]:
+    def _parts(self) -> tuple[ImageManifold, BaseDistribution]:
         """M and the law on its base, once M is known."""
         if self.image is None or self.law is None:
             raise NotFittedError(
@@ -269,13 +269,13 @@ class InjectiveFlow(Model):
         return certificate.accepted
 
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
-        self.image, base = Image(decoder), decoder.base
+        self.image, base = ImageManifold(decoder), decoder.base
         if self.density == "splines":
-            self.law = CoverLaw(base)
+            self.law = CoverFlow(base)
         elif self.density in ("von_mises", "mixture"):
-            self.law = VonMisesLaw(base, (1,) if self.density == "von_mises" else SIZES)
+            self.law = VonMisesMixture(base, (1,) if self.density == "von_mises" else SIZES)
         else:
-            self.law = SpectralLaw(base, image=self.image)
+            self.law = SpectralDistribution(base, image=self.image)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
@@ -285,7 +285,7 @@ class InjectiveFlow(Model):
         near = (image.decode(feet.b) - x).norm(dim=-1) <= max(
             image.atol(torch.float64), 0.1 * image.scale
         )
-        if self.density == "uniform" and isinstance(law, SpectralLaw):
+        if self.density == "uniform" and isinstance(law, SpectralDistribution):
             law.spread()
             ended = True
         else:
@@ -309,7 +309,7 @@ class InjectiveFlow(Model):
         super().set_extra_state(state)
         self.attempts = list(state["attempts"])
         if "certificate" in state:
-            self.certificate = Certificate.of(state["certificate"])
+            self.certificate = EmbeddingCertificate.of(state["certificate"])
         if "base" in state:
             base = from_parts([(name, dim) for name, dim in state["base"]])
             kind = ResidualDecoder if state["residual"] else SpectralDecoder

@@ -22,7 +22,7 @@ _NUMBERS = 4_000_000  # in one block of pairs
 
 
 @dataclass(frozen=True)
-class Injectivity:
+class InjectivityProof:
     """What is known of whether a decoder is injective.
 
     Attributes:
@@ -39,7 +39,7 @@ class Injectivity:
     radius: float
 
 
-def prove_injective(decoder: SpectralDecoder) -> Injectivity:
+def prove_injective(decoder: SpectralDecoder) -> InjectivityProof:
     r"""Try to prove that g is an injective immersion of B.
 
     Lengths in every factor f of B are first multiplied by :math:`\mu_f`, the mean stretch of g
@@ -75,7 +75,7 @@ def prove_injective(decoder: SpectralDecoder) -> Injectivity:
     """
     base = decoder.base
     if base.dim not in MOST_CELLS or base.dim > decoder.ambient_dim:
-        return Injectivity(None, math.nan, 0, math.nan)
+        return InjectivityProof(None, math.nan, 0, math.nan)
     first = FIRST_CELLS[base.dim]
     mu = mean_stretch(decoder, cover(base, first, base.group.new_ones(len(base.factors))).centres)
     jets, T = Jets(decoder, mu), third_bound(decoder, mu)
@@ -93,14 +93,14 @@ def prove_injective(decoder: SpectralDecoder) -> Injectivity:
         radius = max([radius, *(cells.radii / mu).norm(dim=-1)[alone].tolist()])
         left = pairs[~good]
         if len(left) == 0:
-            return Injectivity(True, least, count, radius)
+            return InjectivityProof(True, least, count, radius)
         rows, place = left.unique(return_inverse=True)
         if (
             count + 2 * len(rows) > MOST_CELLS[base.dim]
             or tested + 4 * len(left) > MOST_PAIRS
             or float(cells.rho[rows].min()) < LEAST_RADIUS * float(mu.max())
         ):
-            return Injectivity(None, seen, count, radius)
+            return InjectivityProof(None, seen, count, radius)
         boxes, pairs = boxes.halved(rows), _of_halves(place)
         cells = _cells(boxes, jets, T)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import TrainingError
 from .bases import Base, Spectrum
-from .bases.harmonic_factors import Segment
+from .bases.harmonic_factors import UnitInterval
 
 BANDWIDTH = 5
 _BINS = 48  # per dimension of the other factors
@@ -29,7 +29,7 @@ def stretch(base: Base, b: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
     """
     at = 0
     for k, f in enumerate(base.factors):
-        if f == Segment():
+        if f == UnitInterval():
             b = _stretched(base, b, k, at)
         at += f.width
     return b

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .bases.harmonic_factors import Round
+from .bases.harmonic_factors import UnitSphere
 from .decoder import ROWS, SpectralDecoder
 
 _STEEPEST = 1e3
@@ -92,7 +92,7 @@ class Jets:
             H = torch.einsum("nvi,nvwD,nwj->nijD", E, bend[:, self.place], E)
             splits = (base.split(x) for x in (b, E.mT, slope.mT))
             for f, p, F, s in zip(base.factors, *splits, strict=True):
-                if isinstance(f, Round):
+                if isinstance(f, UnitSphere):
                     inward = torch.einsum("nw,nDw->nD", p, s)
                     H = H - (F @ F.mT).unsqueeze(-1) * inward[:, None, None]
             parts.append((value[:, 0], slope.mT @ E, H.flatten(1, 2)))

@@ -45,7 +45,7 @@ class Penalty:
     converged: bool
 
 
-class Evidence:
+class MarginalLikelihood:
     r"""The log evidence of :math:`\lambda_k = (\sum_f c_f \mu_{kf})^s`, and its gradient.
 
     For n points of :math:`p(b) = e^{a \cdot \varphi(b)} / Z(a)` and the prior :math:`a_k \sim

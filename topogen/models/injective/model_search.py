@@ -14,7 +14,7 @@ from ...manifolds.spaces.base import nearest_row
 from ..local_polynomials import LocalPolynomials
 from ..local_regression import graph_error
 from .bases import Base
-from .certificate import Certificate, certify
+from .certificate import EmbeddingCertificate, certify
 from .decoder_fit import Recovered, recover, reseeded, sharpened
 from .integral_classes import landmarks
 from .neighbor_graph import Graph, neighbour_graph
@@ -40,7 +40,7 @@ class Attempt:
     """A decoder, what is known of it, and how many landmarks it was seeded with."""
 
     found: Recovered
-    certificate: Certificate
+    certificate: EmbeddingCertificate
     count: int
 
     @property
@@ -130,7 +130,7 @@ class Search:
 
     def best(
         self, bases: list[Base], decoder: str, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, tuple[Recovered, Certificate]]:
+    ) -> Generator[Mapping[str, float], None, tuple[Recovered, EmbeddingCertificate]]:
         """The best decoder, with a residual where that is asked for or gains something."""
         best = yield from self._tried(bases)
         rough = self.noise <= _NOISY and best.certificate.reconstruction > _FAR
@@ -193,7 +193,7 @@ class Search:
             return None
         return (yield from reseeded(mine.found, self.train, self.held, count=count))
 
-    def _certify(self, found: Recovered, count: int) -> Certificate:
+    def _certify(self, found: Recovered, count: int) -> EmbeddingCertificate:
         marks = landmarks(self.graph, count)
         return certify(found, self.graph, self.train, self.held, marks=marks, noise=self.noise)
 

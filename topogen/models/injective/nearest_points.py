@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ... import calculus
-from .bases.harmonic_factors import Segment
+from .bases.harmonic_factors import UnitInterval
 from .decoder import Decoder
 
 LONGEST_STEP = 0.3
@@ -42,7 +42,7 @@ def newton_direction(
     At the end of an interval, directions that leave it are left out of J.
     """
     v, along = _least_squares(decoder, b, J, offset)
-    for _ in range(sum(f == Segment() for f in decoder.base.factors) * ends):
+    for _ in range(sum(f == UnitInterval() for f in decoder.base.factors) * ends):
         out = decoder.base.blocked(b, v)
         J = torch.where(out.unsqueeze(-2), 0.0, J)
         v, along = _least_squares(decoder, b, J, offset)

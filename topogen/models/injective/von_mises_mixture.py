@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...distributions.von_mises import VonMisesFisher
 from ...errors import InvalidPoints, UnsupportedError
-from .base_distributions import BaseLaw
+from .base_distributions import BaseDistribution
 from .bases import Base
-from .bases.harmonic_factors import Line, Segment
+from .bases.harmonic_factors import RealLine, UnitInterval
 
 SIZES = (1, 2, 4, 8, 16, 32)
 _HELD_OUT = 10  # one point of so many, where a size is chosen
@@ -25,7 +25,7 @@ _MOST = 1e5
 _EVERY = 10
 
 
-class VonMisesLaw(BaseLaw):
+class VonMisesMixture(BaseDistribution):
     r"""A mixture of products of von Mises-Fisher laws of the factors of the cover, on B.
 
     .. math:: p(b) = \sum_{\gamma \in \Gamma} \sum_{k=1}^K \pi_k \prod_f
@@ -55,7 +55,7 @@ class VonMisesLaw(BaseLaw):
 
     Example:
         >>> from topogen.models.injective.bases import standard
-        >>> law = VonMisesLaw(standard("circle"))
+        >>> law = VonMisesMixture(standard("circle"))
         >>> x = tg.VonMises(0.0, 3.0).sample((4000,), torch.Generator().manual_seed(0))
         >>> records = list(law.fit(x, torch.Generator().manual_seed(0)))
         >>> bool((law.eta - torch.tensor([3.0, 0.0])).abs().max() < 0.2)
@@ -68,13 +68,13 @@ class VonMisesLaw(BaseLaw):
 
     def __init__(self, base: Base, sizes: Sequence[int] = (1,)) -> None:
         super().__init__()
-        if any(f == Line() for f in base.factors):
+        if any(f == RealLine() for f in base.factors):
             raise UnsupportedError(
                 f"expected a base without lines for von Mises laws, got {base.name}; "
                 "pass density='splines'"
             )
         self.base, self.sizes = base, tuple(sizes)
-        self.orders = [3 if f == Segment() else f.width for f in base.factors]
+        self.orders = [3 if f == UnitInterval() else f.width for f in base.factors]
         self.register_buffer("eta", torch.zeros(1, base.width, dtype=torch.float64))
         self.register_buffer("log_weights", torch.zeros(1, dtype=torch.float64))
         self.register_buffer("offset", self._offset(self.eta, self.log_weights))
@@ -94,7 +94,7 @@ class VonMisesLaw(BaseLaw):
             drawn = []
             for f, eta in parts:
                 # the last coordinate on S^2 has the law of the interval
-                flat = f == Segment()
+                flat = f == UnitInterval()
                 mu = torch.cat([torch.zeros(2).to(eta), eta]) if flat else eta
                 kappa = float(eta.norm())
                 if kappa == 0:

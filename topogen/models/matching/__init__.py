@@ -1,6 +1,6 @@
 """Laws learned as flows on M, by flow matching."""
 
-from .flow_distribution import FlowLaw as FlowLaw
+from .flow_distribution import FlowDistribution as FlowDistribution
 from .flow_matching import FlowMatching as FlowMatching
 from .geometry import Geometry as Geometry
 from .ode import Flowed as Flowed

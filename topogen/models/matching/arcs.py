@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...manifolds.base import Manifold
-from ...manifolds.spaces.projective import ProjectivePlane, RotationGroup, cross_matrix
+from ...manifolds.spaces.projective import ProjectivePlane, SpecialOrthogonal, cross_matrix
 from ...manifolds.spaces.spheres import Circle, Sphere
 from ...manifolds.spaces.tori import FlatTorus
 
@@ -40,7 +40,7 @@ def arcs_of(manifold: Manifold) -> Arcs | None:
         return round_arcs
     if isinstance(manifold, FlatTorus):
         return flat
-    if isinstance(manifold, RotationGroup):
+    if isinstance(manifold, SpecialOrthogonal):
         return turning
     if isinstance(manifold, ProjectivePlane):
         plane = manifold

@@ -19,7 +19,7 @@ _FINER = 1 / 32
 _CHECKED = 64
 
 
-class FlowLaw(ManifoldDistribution):
+class FlowDistribution(ManifoldDistribution):
     r"""The push-forward of a law p_0 on M by the flow of a tangent field, :math:`t \in [0, 1]`.
 
     With :math:`\dot x_t = v_t(x_t)`, v = P f tangent to M, and :math:`x_1 = x`,
@@ -46,7 +46,7 @@ class FlowLaw(ManifoldDistribution):
 
     Example:
         >>> spin = lambda x, t: torch.stack([-x[:, 1], x[:, 0], 0 * x[:, 2]], -1)
-        >>> law = FlowLaw(tg.Uniform(tg.Sphere()), spin)
+        >>> law = FlowDistribution(tg.Uniform(tg.Sphere()), spin)
         >>> x = torch.tensor([[0.6, 0.0, 0.8]], dtype=torch.float64)
         >>> law.likelihood, round(float(law.log_prob(x)), 6)
         ('exact', -2.531024)

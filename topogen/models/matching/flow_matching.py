@@ -17,13 +17,13 @@ from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
 from ...manifolds.spaces.spheres import Circle, Sphere
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Learnable, Model, Stage
+from ..base import Learnable, LearnedDistribution, Stage
 from ..projected_atlas import ProjectedAtlas
 from .descent import descend
 from .field import Field
-from .flow_distribution import FlowLaw
+from .flow_distribution import FlowDistribution
 from .geometry import Geometry
-from .kernel_density import KernelLaw, joined, logs_left_out, stacked
+from .kernel_density import KernelMixture, joined, logs_left_out, stacked
 from .pairs import Pairing, Pool
 
 _PAIRINGS: tuple[Pairing, ...] = ("transport", "independent")
@@ -41,7 +41,7 @@ _COMPARED, _COMPARED_SLOW = 100, 20
 _PRIOR = 30.0
 
 
-class FlowMatching(Model):
+class FlowMatching(LearnedDistribution):
     r"""A law on M as the flow of a learned tangent field, from the uniform law.
 
     :math:`v_t(x) = P(x) f_\theta(x, t)`, P the tangent projector of M and f a network on the
@@ -52,7 +52,7 @@ class FlowMatching(Model):
 
     over paths :math:`x_t` on M: geodesics of spheres, flat tori, SO(3) and the projective plane;
     elsewhere retracted chords, or routes over landmarks where a chord meets the medial axis.
-    Nothing is simulated in training. The law is a :class:`FlowLaw`: its density follows from the
+    Nothing is simulated in training. The law is a :class:`FlowDistribution`: its density follows from the
     continuity equation with exact divergences.
 
     With `kernels` the law is the mixture of that flow and of von Mises-Fisher kernels about the
@@ -82,7 +82,7 @@ class FlowMatching(Model):
         pairing: of base and data points: by optimal "transport" within a block, or "independent".
         late: power by which times crowd towards 1, where fine details form; 1 is uniform.
         held_out: share of the points that chooses the weights; 0 keeps the last ones.
-        tol: of the integration, see :class:`FlowLaw`.
+        tol: of the integration, see :class:`FlowDistribution`.
 
     Raises:
         UnsupportedError: M has a boundary, several components, or infinite volume, or is not a
@@ -96,7 +96,7 @@ class FlowMatching(Model):
             without kernels.
         lost: share of the data that did not project onto M.
         lost_pairs: share of the pairs between which no path was found.
-        integration_error: see :class:`FlowLaw`; on drawn and on training points.
+        integration_error: see :class:`FlowDistribution`; on drawn and on training points.
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
@@ -115,7 +115,7 @@ class FlowMatching(Model):
 
     def __init__(
         self,
-        manifold: Manifold | Atlas | Model,
+        manifold: Manifold | Atlas | LearnedDistribution,
         atlas: Atlas | None = None,
         *,
         base: ManifoldDistribution | None = None,
@@ -180,13 +180,13 @@ class FlowMatching(Model):
         self.lost = self.lost_pairs = 0.0
         self._start: ManifoldDistribution | None = base
 
-    def forward(self) -> FlowLaw | Mixture:
+    def forward(self) -> FlowDistribution | Mixture:
         """The law at the current field; points off M get -inf, not an error.
 
         With kernels it is a mixture, the flow its first component.
         """
         self.require_fitted()
-        flow = FlowLaw(
+        flow = FlowDistribution(
             self._base(),
             self.field,
             tol=self.tol,
@@ -197,7 +197,7 @@ class FlowMatching(Model):
             return flow
         M = cast("Sphere | Circle", self.manifold)
         w, *rest = self.weights
-        kernels = KernelLaw(M, self.centres, torch.stack(rest), validate_args=False)
+        kernels = KernelMixture(M, self.centres, torch.stack(rest), validate_args=False)
         return Mixture([float(w), 1 - float(w)], [flow, kernels], validate_args=False)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
@@ -263,7 +263,7 @@ class FlowMatching(Model):
         self.lost_pairs = pool.lost / max(pool.tried, 1)
         if self.kernels:
             self._weigh(x, held.shape[0])
-        law = FlowLaw(base, field, tol=self.tol, error=0.0, validate_args=False)
+        law = FlowDistribution(base, field, tol=self.tol, error=0.0, validate_args=False)
         count = _COMPARED if geometry.fast else _COMPARED_SLOW
         drawn = law.push(base.sample((count,), generator).to(torch.float64))
         compared = torch.cat([drawn.end[drawn.converged], x[:count]])
@@ -280,7 +280,9 @@ class FlowMatching(Model):
     def _weigh(self, x: Tensor, held: int) -> None:
         """Weights of the flow and of kernels about x, of which the first rows are held out."""
         logs = logs_left_out(cast("Sphere | Circle", self.manifold), x)
-        law = FlowLaw(self._base(), self.field, tol=_COARSE, error=0.0, validate_args=False)
+        law = FlowDistribution(
+            self._base(), self.field, tol=_COARSE, error=0.0, validate_args=False
+        )
         flowed = law._log_prob(x[:held])
         known = ~flowed.isnan()
         prior = _PRIOR * stacked(logs)
@@ -293,7 +295,7 @@ class FlowMatching(Model):
         some = held[: _SCORED if Geometry(self.manifold).fast else _SCORED_SLOW]
 
         def score() -> float:
-            law = FlowLaw(base, self.field, tol=_COARSE, error=0.0, validate_args=False)
+            law = FlowDistribution(base, self.field, tol=_COARSE, error=0.0, validate_args=False)
             value = law._log_prob(some)
             # unknown for a few steep rows does not undo the others
             return (
@@ -311,7 +313,7 @@ def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | No
         if manifold.manifold is None:
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         return manifold.manifold, manifold if atlas is None else atlas
-    if isinstance(manifold, Model) and manifold.fitted:
+    if isinstance(manifold, LearnedDistribution) and manifold.fitted:
         return manifold().manifold, atlas
     raise TypeError(
         f"expected a manifold, an atlas or a fitted law, got {type(manifold).__name__}; "
@@ -329,7 +331,7 @@ def require_flows(manifold: Manifold) -> None:
     if not manifold.closed:
         raise UnsupportedError(
             f"expected a closed set, got {name}, which has a boundary: tangent fields leave it "
-            "there, and the density would be lost; take tg.ImplicitDensity or tg.AtlasDensity"
+            "there, and the density would be lost; take tg.EnergyModel or tg.AtlasDensity"
         )
     if manifold.volume is not None and not 0 < manifold.volume < math.inf:
         raise UnsupportedError(

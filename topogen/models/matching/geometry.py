@@ -9,11 +9,11 @@ from torch import Tensor
 from ... import calculus
 from ...manifolds.base import Manifold
 from ...manifolds.spaces.parametrized import ParametrizedSpace
-from ...manifolds.spaces.projective import ProjectivePlane, RotationGroup
+from ...manifolds.spaces.projective import ProjectivePlane, SpecialOrthogonal
 from ...manifolds.spaces.spheres import Sphere
 
 # minimal in the sphere of radius `scale` about 0, or that sphere itself: H = -d x / scale^2
-_MINIMAL = (Sphere, RotationGroup, ProjectivePlane)
+_MINIMAL = (Sphere, SpecialOrthogonal, ProjectivePlane)
 
 
 class Geometry:

@@ -20,7 +20,7 @@ _ROUNDS = 500
 _ROWS = 1024
 
 
-class KernelLaw(ManifoldDistribution):
+class KernelMixture(ManifoldDistribution):
     r"""Von Mises-Fisher kernels about n points of a sphere, at J concentrations.
 
     .. math:: p(x) = \sum_j w_j\, p_j(x), \qquad
@@ -37,7 +37,7 @@ class KernelLaw(ManifoldDistribution):
     Example:
         >>> M = tg.Sphere()
         >>> y = tg.VonMisesFisher([0.0, 0.0, 1.0], 20.0).sample((500,), torch.Generator())
-        >>> law = KernelLaw(M, y, stacked(logs_left_out(M, y)))
+        >>> law = KernelMixture(M, y, stacked(logs_left_out(M, y)))
         >>> law.sample((5,)).shape, law.weights.shape
         (torch.Size([5, 3]), torch.Size([11]))
     """

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..cloud import nearest, spectrum
-from ..local.manifold_test import manifold_check
+from ..local.manifold_test import manifold_test
 
 # bending of the cloud within two covering radii from which handles may hide below the scale, by
 # intrinsic dimension (4 stands for more)
@@ -77,7 +77,7 @@ def away_from_singular(
     Returns:
         a mask of the landmarks, shape (m,), or None where no sheets meet.
     """
-    check = manifold_check(x, dim=dim, seed=seed)
+    check = manifold_test(x, dim=dim, seed=seed)
     if check.is_manifold is not False:
         return None
     singular = x[check.singular]

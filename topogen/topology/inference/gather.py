@@ -83,7 +83,7 @@ def gather(
                 if away is not None and away.sum() >= LEAST_LANDMARKS:
                     bend = bending(cloud.points, first.landmarks[away], first.scale, dim, seed)
                     evidence.remarks.append(
-                        "not a manifold: where sheets meet (see manifold_check) the bending was "
+                        "not a manifold: where sheets meet (see manifold_test) the bending was "
                         "not judged"
                     )
         evidence.bending = bend

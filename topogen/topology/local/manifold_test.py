@@ -58,7 +58,7 @@ COLOURS = dict(zip(NAMES.tolist(), ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b"),
 
 
 @dataclass(frozen=True)
-class ManifoldCheck:
+class ManifoldTest:
     """Where a cloud is a manifold, and where it is not.
 
     Attributes:
@@ -80,7 +80,7 @@ class ManifoldCheck:
     Example:
         >>> t = np.linspace(-1, 1, 400)
         >>> cross = np.concatenate([np.stack([t, 0 * t], 1), np.stack([0 * t, t], 1)])
-        >>> check = manifold_check(cross)
+        >>> check = manifold_test(cross)
         >>> check.is_manifold, float(abs(cross[check.singular]).max().round(1))
         (False, 0.0)
     """
@@ -142,9 +142,9 @@ class ManifoldCheck:
         return figure
 
 
-def manifold_check(
+def manifold_test(
     points: Any, *, dim: int | None = None, alpha: float = 0.01, seed: int = 0
-) -> ManifoldCheck:
+) -> ManifoldTest:
     r"""Test whether a cloud is a manifold, perhaps with boundary, and where it is not.
 
     The link of a point x is sampled by the directions :math:`(y - x)/|y - x|` of its k nearest
@@ -189,8 +189,8 @@ def manifold_check(
     return first
 
 
-def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldCheck:
-    """:func:`manifold_check` for one dimension."""
+def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldTest:
+    """:func:`manifold_test` for one dimension."""
     if d not in LINKS:
         return _unsettled(given, cloud, d, alpha, f"links of {d}-manifolds need too many points")
     x = cloud.points
@@ -221,7 +221,7 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     verdict, reason = _verdict(label, suspects, unsettled, d)
     of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
     order = np.argsort(tested)
-    return ManifoldCheck(
+    return ManifoldTest(
         verdict, d, NAMES[cloud.spread(of_cloud, given)], cloud.index[tested[order]],
         links.spectra[0][links.near(tested[order])].mean(axis=1),
         links.scale(marks) * cloud.unit,
@@ -266,12 +266,10 @@ def _verdict(
     return True, f"every clear link is {sphere}"
 
 
-def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldCheck:
+def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldTest:
     labels, none = np.full(len(given), "undecided"), np.empty(0, dtype=int)
     bending = none.astype(float)
-    return ManifoldCheck(
-        None, d, labels, none, bending, math.nan, alpha, why, cloud.remarks, given
-    )
+    return ManifoldTest(None, d, labels, none, bending, math.nan, alpha, why, cloud.remarks, given)
 
 
 @dataclass(frozen=True)

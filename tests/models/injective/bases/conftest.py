@@ -7,7 +7,7 @@ import torch
 
 from topogen.homology import Homology
 from topogen.models.injective.bases import Base
-from topogen.models.injective.bases.harmonic_factors import Round
+from topogen.models.injective.bases.harmonic_factors import UnitSphere
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def lens_space():
     turn = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
     once = torch.block_diag(turn, turn)
     return Base(
-        [Round(3)],
+        [UnitSphere(3)],
         torch.stack([torch.eye(4, dtype=torch.float64), once, once @ once]),
         name="L(3, 1)",
         homology=Homology({2: (1, 0, 0, 1), 3: (1, 1, 1, 1)}),

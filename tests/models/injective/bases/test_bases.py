@@ -10,7 +10,7 @@ import topogen as tg
 from topogen.errors import UnsupportedError
 from topogen.homology import Homology
 from topogen.models.injective.bases import Base, base_of, product, standard
-from topogen.models.injective.bases.harmonic_factors import Line, Round, Segment
+from topogen.models.injective.bases.harmonic_factors import RealLine, UnitInterval, UnitSphere
 
 
 def seeded(seed=0):
@@ -167,7 +167,7 @@ def test_kuenneth_for_products():
     assert not B.orientable
     assert product(standard("klein"), standard("projective")).group.shape == (4, 7, 7)
     assert B.volume == pytest.approx(4 * math.pi**3)
-    assert standard("projective", 3).homology == tg.RotationGroup().homology
+    assert standard("projective", 3).homology == tg.SpecialOrthogonal().homology
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_kuenneth_for_products():
         (tg.KleinBottle(), "klein", 2),
         (tg.MobiusBand(), "mobius", 2),
         (tg.ProjectivePlane(), "projective", 2),
-        (tg.RotationGroup(), "projective", 3),
+        (tg.SpecialOrthogonal(), "projective", 3),
         (tg.Interval(0.0, 2.0), "interval", 1),
         (tg.Euclidean(2), "euclidean", 2),
     ],
@@ -197,7 +197,7 @@ def test_base_of_a_reference_space_is_a_copy_of_it(manifold, name, dim):
 def test_base_of_a_product():
     B = base_of(tg.Product(tg.Sphere(), tg.Circle()))
     assert B.parts == (("sphere", 2), ("circle", 1))
-    assert B.factors == (Round(2), Round(1))
+    assert B.factors == (UnitSphere(2), UnitSphere(1))
 
 
 def test_cover_has_the_coordinates_of_the_base():
@@ -225,13 +225,13 @@ def test_errors():
     with pytest.raises(ValueError, match="expected dim=>= 1"):
         standard("torus", 0)
     with pytest.raises(UnsupportedError, match="got Genus"):
-        base_of(tg.Genus(2))
+        base_of(tg.GenusSurface(2))
     eye = torch.eye(2, dtype=torch.float64)
     with pytest.raises(ValueError, match="expected the homology of a quotient"):
-        Base([Round(1)], torch.stack([eye, -eye]), name="half")
+        Base([UnitSphere(1)], torch.stack([eye, -eye]), name="half")
     with pytest.raises(ValueError, match="the unit matrix first"):
-        Base([Round(1)], -eye[None], name="half")
+        Base([UnitSphere(1)], -eye[None], name="half")
     with pytest.raises(ValueError, match=r"shape \(m, 3, 3\)"):
-        Base([Round(2)], eye[None], name="small")
-    assert Segment().bound(0) == (1.0, 0.0)
-    assert Line().bound(1) == (math.inf, math.inf)
+        Base([UnitSphere(2)], eye[None], name="small")
+    assert UnitInterval().bound(0) == (1.0, 0.0)
+    assert RealLine().bound(1) == (math.inf, math.inf)

@@ -7,9 +7,9 @@ import torch
 
 from topogen import calculus
 from topogen.models.injective.bases import Spectrum, harmonics, product, standard
-from topogen.models.injective.bases.harmonic_factors import Line, Round, Segment
+from topogen.models.injective.bases.harmonic_factors import RealLine, UnitInterval, UnitSphere
 
-FACTORS = [Round(1), Round(2), Round(3), Segment(), Line()]
+FACTORS = [UnitSphere(1), UnitSphere(2), UnitSphere(3), UnitInterval(), RealLine()]
 BASES = {
     "circle": lambda: standard("circle"),
     "torus": lambda: standard("torus"),
@@ -58,7 +58,7 @@ def test_tables_are_orthonormal_by_exact_quadrature(factor, degree):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_degrees_count_as_spaces_of_harmonics_do(n):
-    degrees = Round(n).degrees(7)
+    degrees = UnitSphere(n).degrees(7)
     for k in range(8):
         # homogeneous polynomials of degree k, less those of k - 2
         dimension = math.comb(n + k, n) - (math.comb(n + k - 2, n) if k > 1 else 0)
@@ -81,7 +81,7 @@ def test_harmonics_are_harmonic_and_homogeneous(n):
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_nodes_integrate_monomials_exactly(n):
     degree = 5
-    b, w = Round(n).nodes(degree)
+    b, w = UnitSphere(n).nodes(degree)
     powers = torch.cartesian_prod(*[torch.arange(2 * degree + 1)] * (n + 1))
     powers = powers[powers.sum(1) <= 2 * degree]
     found = w @ b.unsqueeze(1).pow(powers).prod(-1)
@@ -151,7 +151,7 @@ def test_derivatives_are_those_of_autodiff(base):
 
 @every
 def test_eigenvalues_are_those_of_the_laplacian(base):
-    if any(f == Segment() for f in base.factors):
+    if any(f == UnitInterval() for f in base.factors):
         return
     spectrum = Spectrum(base, 4)
     b, w = base.nodes(4)
@@ -187,7 +187,7 @@ def test_bounds_hold_along_geodesics(base):
         b = base.sample(200, generator=seeded(seed))
         at = 0
         for f in base.factors:
-            if f == Segment():
+            if f == UnitInterval():
                 b[:50, at] = 1.0
             at += f.width
         v = (base.frame(b) @ normal(200, base.dim, 1, seed=seed + 9)).squeeze(-1)

@@ -17,7 +17,7 @@ from ....errors import UnsupportedError
 from ....homology import Homology
 from ....manifolds import spaces
 from ....manifolds.base import Manifold
-from .harmonic_factors import Factor, Line, Round, Segment
+from .harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
 
 # standard bases of one dimension only
 FIXED = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
@@ -27,7 +27,7 @@ _LARGEST_DEGREE = 3000  # whose nodes are found within a second
 
 
 @dataclass(frozen=True)
-class Quadrature:
+class LogIntegral:
     """An integral over B.
 
     Attributes:
@@ -70,7 +70,7 @@ class Base(nn.Module):
 
     def __init__(
         self,
-        factors: Sequence[Factor],
+        factors: Sequence[HarmonicFactor],
         group: Float[Tensor, "m w w"] | None = None,
         *,
         name: str,
@@ -148,7 +148,7 @@ class Base(nn.Module):
             ends: whether intervals stop at their ends, or go on.
         """
         parts = zip(self.factors, self.split(b), self.split(v), strict=True)
-        moved = [c + u if f == Segment() and not ends else f.move(c, u) for f, c, u in parts]
+        moved = [c + u if f == UnitInterval() and not ends else f.move(c, u) for f, c, u in parts]
         return torch.cat(moved, -1)
 
     def blocked(
@@ -157,7 +157,7 @@ class Base(nn.Module):
         """Which directions of the frame v leaves B in: those of intervals, at their ends."""
         parts = []
         for f, c, u in zip(self.factors, self.split(b), self.split(v), strict=True):
-            if f == Segment():
+            if f == UnitInterval():
                 parts.append((c.abs() >= 1) & (c * u > 0))
             else:
                 parts.append(c.new_zeros(*c.shape[:-1], f.dim, dtype=torch.bool))
@@ -192,7 +192,7 @@ class Base(nn.Module):
         return (lengths if scale is None else lengths * scale).norm(dim=-1).amin(0)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
-        """A quadrature of the uniform law of the cover; see :meth:`Factor.nodes`."""
+        """A quadrature of the uniform law of the cover; see :meth:`HarmonicFactor.nodes`."""
         x, w = self.factors[0].nodes(degree)
         for f in self.factors[1:]:
             y, v = f.nodes(degree)
@@ -202,7 +202,7 @@ class Base(nn.Module):
 
     def integrate_exp(
         self, energy: Callable[[Tensor], Tensor], degree: int, *, tol: float = 1e-9
-    ) -> Quadrature:
+    ) -> LogIntegral:
         r"""The integral of exp(energy) over B, on levels whose degree grows by a half each.
 
         Ends where two levels differ by at most `tol` in the logarithm, or the next would have too
@@ -217,7 +217,7 @@ class Base(nn.Module):
                 error = abs(float(log_mean - before))
                 last = len(b) * 1.5**self.dim > _MOST_NODES or degree > _LARGEST_DEGREE
                 if error <= tol or last:
-                    return Quadrature(log_mean + math.log(self.volume), error, b, values)
+                    return LogIntegral(log_mean + math.log(self.volume), error, b, values)
             before, degree = log_mean, degree + degree // 2
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n w"]:
@@ -252,7 +252,7 @@ class Base(nn.Module):
     def cover(self) -> Manifold:
         """The cover as a reference space, with the same coordinates."""
         factors = [f.space() for f in self.factors]
-        if len(factors) > 1 and all(f == Round(1) for f in self.factors):
+        if len(factors) > 1 and all(f == UnitSphere(1) for f in self.factors):
             return spaces.FlatTorus(len(factors))
         return functools.reduce(spaces.Product, factors)
 
@@ -298,22 +298,22 @@ def standard(name: str, dim: int | None = None) -> Base:
         )
     known = [(name, d)]
     if name == "euclidean":
-        return Base([Line()] * d, name=f"R^{d}", parts=known)
+        return Base([RealLine()] * d, name=f"R^{d}", parts=known)
     if name == "interval":
-        return Base([Segment()] * d, name=f"[-1, 1]^{d}", parts=known)
+        return Base([UnitInterval()] * d, name=f"[-1, 1]^{d}", parts=known)
     if name == "circle" or (name in ("torus", "sphere") and d == 1):
-        return Base([Round(1)], name="S^1", parts=known)
+        return Base([UnitSphere(1)], name="S^1", parts=known)
     if name == "torus":
-        return Base([Round(1)] * d, name=f"T^{d}", parts=known)
+        return Base([UnitSphere(1)] * d, name=f"T^{d}", parts=known)
     if name == "sphere":
-        return Base([Round(d)], name=f"S^{d}", parts=known)
+        return Base([UnitSphere(d)], name=f"S^{d}", parts=known)
     if name == "projective":
         eye = torch.eye(d + 1, dtype=torch.float64)
         top = 1 if d % 2 else 0
         homology = Homology({2: (1,) * (d + 1), 3: (1, *[0] * (d - 1), top)})
         group = torch.stack([eye, -eye])
         return Base(
-            [Round(d)],
+            [UnitSphere(d)],
             group,
             name=f"RP^{d}",
             parts=known,
@@ -322,7 +322,7 @@ def standard(name: str, dim: int | None = None) -> Base:
         )
     if name == "klein":
         return Base(
-            [Round(1), Round(1)],
+            [UnitSphere(1), UnitSphere(1)],
             _diagonal([1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, 1.0, -1.0]),
             name="Klein bottle",
             parts=known,
@@ -331,7 +331,7 @@ def standard(name: str, dim: int | None = None) -> Base:
         )
     if name == "mobius":
         return Base(
-            [Round(1), Segment()],
+            [UnitSphere(1), UnitInterval()],
             _diagonal([1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]),
             name="Moebius band",
             parts=known,
@@ -339,7 +339,7 @@ def standard(name: str, dim: int | None = None) -> Base:
             orientable=False,
         )
     if name == "cylinder":
-        return Base([Round(1), Segment()], name="S^1 x [-1, 1]", parts=known)
+        return Base([UnitSphere(1), UnitInterval()], name="S^1 x [-1, 1]", parts=known)
     raise ValueError(
         "expected a base among 'euclidean', 'interval', 'circle', 'torus', 'sphere', "
         f"'projective', 'klein', 'mobius', 'cylinder', got {name!r}; or pass a Manifold"
@@ -369,7 +369,7 @@ def base_of(manifold: Manifold) -> Base:
         spaces.KleinBottle: ("klein", 2),
         spaces.MobiusBand: ("mobius", 2),
         spaces.ProjectivePlane: ("projective", 2),
-        spaces.RotationGroup: ("projective", 3),
+        spaces.SpecialOrthogonal: ("projective", 3),
     }
     if type(manifold) not in names:
         raise UnsupportedError(

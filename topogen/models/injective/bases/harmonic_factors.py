@@ -18,7 +18,7 @@ from . import harmonics
 
 
 @dataclass(frozen=True)
-class Factor(ABC):
+class HarmonicFactor(ABC):
     """A space of dimension `dim`, its points given by `width` numbers.
 
     To implement one, write the geometry (`frame`, `move`, `log`, `retract`), the orthonormal
@@ -110,7 +110,7 @@ class Factor(ABC):
 
 
 @dataclass(frozen=True)
-class Round(Factor):
+class UnitSphere(HarmonicFactor):
     """The unit sphere S^n in R^(n+1), the circle for n = 1; its functions are the harmonics."""
 
     n: int = 1
@@ -213,7 +213,7 @@ class Round(Factor):
 
 
 @dataclass(frozen=True)
-class Flat(Factor):
+class Flat(HarmonicFactor):
     """A part of the real line; its functions are polynomials, one of each degree."""
 
     @property
@@ -252,7 +252,7 @@ class Flat(Factor):
 
 
 @dataclass(frozen=True)
-class Segment(Flat):
+class UnitInterval(Flat):
     """The interval [-1, 1]; its functions are the Legendre polynomials."""
 
     @property
@@ -304,7 +304,7 @@ class Segment(Flat):
 
 
 @dataclass(frozen=True)
-class Line(Flat):
+class RealLine(Flat):
     """The real line under N(0, 1), which takes the place of the uniform law."""
 
     @property

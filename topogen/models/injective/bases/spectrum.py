@@ -121,7 +121,7 @@ class Spectrum:
     def parts(self, coefficients: Float[Tensor, "p D"]) -> list[tuple[float, tuple[float, ...]]]:
         r"""A bound :math:`\|C_{block}\| \prod_f s_f` on each part of g, and its degrees l_f.
 
-        A part has one degree in each factor; (s, l) are those of :meth:`Factor.bound`.
+        A part has one degree in each factor; (s, l) are those of :meth:`HarmonicFactor.bound`.
         """
         raw = self.to_raw(coefficients)
         rows: dict[tuple[int, ...], list[int]] = {}
