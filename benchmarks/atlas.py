@@ -6,9 +6,10 @@ NAME is circle, sphere, modes, torus, klein or alanine.
 
 Every row is one fit to fresh data. Columns: number of charts K; seconds of the fit; distance of
 4000 samples to the true set, median and 99 %, in % of the diameter; NLL gap in nats with its
-standard error (4000 fresh points of the true law); integral of p by quadrature; E_p[1/p] over the
-true volume, with its standard error; orientable, found (true); topology verdict of the samples
-against the true homology; samples that are not on the learned set; fresh points without a density.
+standard error (4000 fresh points of the true distribution); integral of p by quadrature; E_p[1/p]
+over the true volume, with its standard error; orientable, found (true); topology verdict of the
+samples against the true homology; samples that are not on the learned manifold; fresh points
+without a density.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from topogen.point_cloud.tensors import diameter
 def modes() -> Demo:
     """Four von Mises-Fisher modes of concentration 20 at the corners of a tetrahedron."""
     corners = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
-    law = tg.Mixture(
+    distribution = tg.Mixture(
         torch.full((4,), 0.25, dtype=torch.float64),
         [tg.VonMisesFisher(corner / math.sqrt(3), 20.0) for corner in corners],
     )
@@ -35,8 +36,8 @@ def modes() -> Demo:
     return Demo(
         "modes",
         "four von Mises-Fisher modes on the sphere",
-        lambda n, g: law.sample((n,), generator=g),
-        law.log_prob,
+        lambda n, g: distribution.sample((n,), generator=g),
+        distribution.log_prob,
         base.distance,
         base.homology,
         base.orientable,
@@ -54,17 +55,17 @@ def row(demo: Demo, n: int, seed: int) -> str:
     start = time.perf_counter()
     status = tg.fit(model, x, seed=seed, progress=False).status
     seconds = time.perf_counter() - start
-    law = model()
-    samples = law.sample((4000,), generator=torch.Generator().manual_seed(seed + 1))
+    distribution = model()
+    samples = distribution.sample((4000,), generator=torch.Generator().manual_seed(seed + 1))
     off = 100 * demo.distance(samples) / diameter(x.numpy())
     lost = int((~M.contains(samples, 1e-9 * M.scale)).sum())
     fresh = demo.sample(4000, torch.Generator().manual_seed(seed + 2))
-    gap = demo.log_prob(fresh) - law.log_prob(fresh)
+    gap = demo.log_prob(fresh) - distribution.log_prob(fresh)
     missed = int((~gap.isfinite()).sum())
     gap = gap[gap.isfinite()]
     nodes = atlas.quadrature(max(6, round((20_000 / len(atlas.charts)) ** (1 / dim))))
-    total = float(nodes.weights @ law.log_prob_on(nodes.points, nodes.frame).exp())
-    inverse = (-law.log_prob(samples)).exp() / demo.volume
+    total = float(nodes.weights @ distribution.log_prob_on(nodes.points, nodes.frame).exp())
+    inverse = (-distribution.log_prob(samples)).exp() / demo.volume
     orientable = atlas.orientation(M.project(x).value).orientable
     report = tg.check_topology(samples, expected=demo.homology, seed=seed)
     return (

@@ -8,9 +8,10 @@ Change at 2e-4, 2e-6: the largest change of log q over so many rad across a cut 
 between points half as far from a pole of one of the maps (spheres), worst seed: a slope falls by
 100 from the first to the second, a jump stays. ESS: of samples of q weighted by p*/q.
 CPU s: of the fit, mean. On the torus also two baselines: a von Mises kernel density with its
-concentration, and a mixture of products of von Mises laws (EM) with its size, both chosen on a
-held-out tenth. --zuko fits the circular flow of zuko (pip install "topogen[zuko]") on the tori
-instead, and prints its gap, its largest change at 2e-4 and 2e-6 across a cut, and its CPU seconds.
+concentration, and a mixture of products of von Mises distributions (EM) with its size, both chosen
+on a held-out tenth. --zuko fits the circular flow of zuko (pip install "topogen[zuko]") on the
+tori instead, and prints its gap, its largest change at 2e-4 and 2e-6 across a cut, and its CPU
+seconds.
 """
 
 from __future__ import annotations
@@ -46,18 +47,22 @@ def circle(t: Tensor) -> Tensor:
 
 
 class Known:
-    """A law of the library on its manifold."""
+    """A distribution of the library on its manifold."""
 
-    def __init__(self, law: tg.ManifoldDistribution, manifold: tg.Manifold) -> None:
-        self.law, self.manifold, self.log_prob = law, manifold, law.log_prob
+    def __init__(self, distribution: tg.ManifoldDistribution, manifold: tg.Manifold) -> None:
+        self.distribution, self.manifold, self.log_prob = (
+            distribution,
+            manifold,
+            distribution.log_prob,
+        )
 
     def sample(self, n: int, seed: int) -> Tensor:
         """Independent points."""
-        return self.law.sample((n,), generator(seed))
+        return self.distribution.sample((n,), generator(seed))
 
 
 class OnTorus:
-    """A law on T^2 given by a log density of the angles, up to a constant, and its maximum."""
+    """A distribution on T^2 given by a log density of the angles, up to a constant, and its maximum."""
 
     manifold = tg.FlatTorus(2)
 
@@ -110,7 +115,7 @@ def correlated() -> OnTorus:
 
 
 def dipeptide(table: np.ndarray, kelvin: float, cap: float) -> OnTorus:
-    """The Boltzmann law of a periodic energy table in kJ/mol, interpolated bilinearly."""
+    """The Boltzmann distribution of a periodic energy table in kJ/mol, interpolated bilinearly."""
     E = torch.from_numpy(table.astype(np.float64))
     E = (E - E.min()).clamp_max(cap) / (8.31446261815324e-3 * kelvin)
 
@@ -126,13 +131,13 @@ def dipeptide(table: np.ndarray, kelvin: float, cap: float) -> OnTorus:
 
 
 def four_modes() -> Known:
-    """The target of Rezende et al. 2020, table 1: four von Mises-Fisher laws, kappa 10."""
+    """The target of Rezende et al. 2020, table 1: four von Mises-Fisher distributions, kappa 10."""
     angles = [(0.7, 1.5), (-1.0, 1.0), (0.6, 5.0), (-0.7, 4.0)]
     means = [
         (math.cos(a) * math.cos(b), math.cos(a) * math.sin(b), -math.sin(a)) for a, b in angles
     ]
-    laws = [tg.VonMisesFisher(m, 10.0) for m in means]
-    return Known(tg.Mixture([1.0] * 4, laws), tg.Sphere())
+    distributions = [tg.VonMisesFisher(m, 10.0) for m in means]
+    return Known(tg.Mixture([1.0] * 4, distributions), tg.Sphere())
 
 
 def glycine() -> np.ndarray:
@@ -171,7 +176,7 @@ def across(log_prob: LogDensity, width: float) -> float:
 
 def change(model: tg.SplineFlow, width: float) -> float:
     """The largest change of log q across a cut, or around a pole, over this width."""
-    law, M = model(), model.manifold
+    distribution, M = model(), model.manifold
     t = torch.linspace(-3.14, 3.14, 2001, dtype=torch.float64)
     if isinstance(M, tg.Sphere):
         ring = torch.cat([width / 2 * circle(t), torch.ones(2001, 1, dtype=torch.float64)], -1)
@@ -179,13 +184,15 @@ def change(model: tg.SplineFlow, width: float) -> float:
         worst = 0.0
         for frame in model.flows.frames:
             for side in (1.0, -1.0):
-                values = law.log_prob(side * ring @ frame.mT)
+                values = distribution.log_prob(side * ring @ frame.mT)
                 worst = max(worst, float(values.max() - values.min()))
         return worst
     if isinstance(M, tg.Circle):
-        a, b = (law.log_prob(circle(s * t.new_tensor([math.pi - width / 2]))) for s in (1, -1))
+        a, b = (
+            distribution.log_prob(circle(s * t.new_tensor([math.pi - width / 2]))) for s in (1, -1)
+        )
         return float((a - b).abs())
-    return across(law.log_prob, width)
+    return across(distribution.log_prob, width)
 
 
 def kernel_density(x: Tensor, seed: int) -> LogDensity:
@@ -208,7 +215,7 @@ def kernel_density(x: Tensor, seed: int) -> LogDensity:
 
 
 def mixture(x: Tensor, seed: int) -> LogDensity:
-    """Products of two von Mises laws, by EM; size and number of steps are those that do best."""
+    """Products of two von Mises distributions, by EM; size and number of steps are those that do best."""
     g = generator(seed)
     order = torch.randperm(len(x), generator=g)
     held, rest = x[order[: len(x) // 10]], x[order[len(x) // 10 :]]
@@ -310,7 +317,7 @@ def main() -> None:
                 print(zuko_row(name, case, options.seeds), flush=True)
         return
     shown = " | ".join(f"change at {width:.0e}" for width in WIDTHS)
-    print(f"| law | flow: NLL gap | {shown} | ESS | CPU s | kernel density | mixture |")
+    print(f"| distribution | flow: NLL gap | {shown} | ESS | CPU s | kernel density | mixture |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name in options.cases:
         case = CASES[name]()
@@ -322,11 +329,11 @@ def main() -> None:
             start = time.process_time()
             tg.fit(model, x, seed=seed, progress=False)
             seconds.append(time.process_time() - start)
-            law, truth = model(), case.log_prob(fresh)
-            gaps["flow"].append(float((truth - law.log_prob(fresh)).mean()))
+            distribution, truth = model(), case.log_prob(fresh)
+            gaps["flow"].append(float((truth - distribution.log_prob(fresh)).mean()))
             changes.append([change(model, width) for width in WIDTHS])
-            y = law.sample((FRESH,), generator(2000 + seed))
-            w = (case.log_prob(y) - law.log_prob(y)).exp()
+            y = distribution.sample((FRESH,), generator(2000 + seed))
+            w = (case.log_prob(y) - distribution.log_prob(y)).exp()
             ess.append(float(w.sum() ** 2 / (w * w).sum()) / FRESH)
             if isinstance(case, OnTorus) and not options.flows_only:
                 for row, fitted in (("kernel", kernel_density), ("mixture", mixture)):

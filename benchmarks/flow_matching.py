@@ -1,24 +1,25 @@
-"""Flow matching against known laws, and on events of the earth.
+"""Flow matching against known distributions, and on events of the earth.
 
     python benchmarks/flow_matching.py [--seeds 3] [--points 8000] [--pairing NAMES] [NAME ...]
 
 NAME is sphere, torus, klein or so3. Every row is over seeds: data and network are new. Columns:
 pairing of base and data; CPU seconds of the fit, mean; NLL gap, the mean of log p*(x) - log p(x)
-over 4000 fresh points x of the true law p*, in nats, its mean and standard deviation over seeds,
-the standard error within a seed (worst), and that of the uniform law; largest deviation of
-int p dV from 1 over seeds, by quadrature on charts (so3: by uniform draws), with the difference of
-two levels (so3: the standard error); steps of the integration per point; largest stated
-`log_z_error`; share of the pairs that no path joins, worst; the statuses of the fits.
+over 4000 fresh points x of the true distribution p*, in nats, its mean and standard deviation over
+seeds, the standard error within a seed (worst), and that of the uniform distribution; largest
+deviation of int p dV from 1 over seeds, by quadrature on charts (so3: by uniform draws), with the
+difference of two levels (so3: the standard error); steps of the integration per point; largest
+stated `log_z_error`; share of the pairs that no path joins, worst; the statuses of the fits.
 
     python benchmarks/flow_matching.py --earth DIR [--seeds 5] [volcano earthquake fire]
 
 DIR holds the tables earth_NAME.csv of latitudes and longitudes, from
 https://github.com/oxcsml/riemannian-score-sde, folder data. Repeated places count once. Test NLL
 in nats w.r.t. area on the unit sphere over random 80/10/10 splits, mean and standard deviation
-over seeds. All laws are made from the same 90 per cent: "kernel", von Mises-Fisher kernels about
-them, one concentration up to 1e6 and a share of the uniform law, chosen on the validation split;
-"kernels", at several concentrations up to 1e6, weighted by leaving out one point; "flow", and
-"flow + kernels", FlowMatching(kernels=True) and the flow in it, which holds out a ninth itself.
+over seeds. All distributions are made from the same 90 per cent: "kernel", von Mises-Fisher
+kernels about them, one concentration up to 1e6 and a share of the uniform distribution, chosen on
+the validation split; "kernels", at several concentrations up to 1e6, weighted by leaving out one
+point; "flow", and "flow + kernels", FlowMatching(kernels=True) and the flow in it, which holds out
+a ninth itself.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ PUBLISHED = """published, on splits that keep repeated places (not comparable, l
 
 
 def sphere() -> tg.ManifoldDistribution:
-    """Three von Mises-Fisher laws of unequal width."""
+    """Three von Mises-Fisher distributions of unequal width."""
     parts = [([0.0, 0.0, 1.0], 20.0), ([1.0, 0.0, 0.0], 50.0), ([0.0, -0.6, -0.8], 5.0)]
-    laws = [tg.VonMisesFisher(mean, kappa, validate_args=False) for mean, kappa in parts]
-    return tg.Mixture([0.4, 0.3, 0.3], laws, validate_args=False)
+    distributions = [tg.VonMisesFisher(mean, kappa, validate_args=False) for mean, kappa in parts]
+    return tg.Mixture([0.4, 0.3, 0.3], distributions, validate_args=False)
 
 
 def torus_modes(x: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ def klein_waves(x: Tensor) -> Tensor:
 
 
 def rotations(x: Tensor) -> Tensor:
-    """Matrix Fisher laws about the identity and a half turn, unnormalised."""
+    """Matrix Fisher distributions about the identity and a half turn, unnormalised."""
     X = x.unflatten(-1, (3, 3)).diagonal(dim1=-2, dim2=-1)
     turn = torch.tensor([-1.0, -1.0, 1.0], dtype=x.dtype)
     return torch.logaddexp(4 * X.sum(-1), 3 * (X * turn).sum(-1) + 2 * x[..., 1])
@@ -96,17 +97,17 @@ CASES: dict[str, Callable[[], tg.ManifoldDistribution]] = {
 }
 
 
-def mass(law: tg.ManifoldDistribution) -> tuple[float, float]:
+def mass(distribution: tg.ManifoldDistribution) -> tuple[float, float]:
     """The integral of p over M, and its error: two levels of quadrature, or uniform draws."""
-    M = law.manifold
+    M = distribution.manifold
     if M.dim <= 2:
         values, atlas = [], M.atlas()
         for nodes in (5000, 12_000):
             q = atlas.quadrature(round((nodes / len(atlas)) ** (1 / M.dim)))
-            values.append(float(q.weights @ law.log_prob(q.points).exp()))
+            values.append(float(q.weights @ distribution.log_prob(q.points).exp()))
         return values[1], abs(values[1] - values[0])
     u = M.sample_uniform(10_000, torch.Generator().manual_seed(7))
-    p = law.log_prob(u).exp() * M.volume
+    p = distribution.log_prob(u).exp() * M.volume
     return float(p.mean()), float(p.std()) / len(p) ** 0.5
 
 
@@ -121,16 +122,16 @@ def row(name: str, pairing: str, options: argparse.Namespace) -> str:
         start = time.process_time()
         said.append(tg.fit(model, x, seed=seed, progress=False).status)
         seconds.append(time.process_time() - start)
-        law = model()
+        distribution = model()
         fresh = truth.sample((FRESH,), torch.Generator().manual_seed(10_000 + seed))
         best = truth.log_prob(fresh)
-        gap = best - law.log_prob(fresh)
+        gap = best - distribution.log_prob(fresh)
         gaps.append(float(gap.mean()))
         errors.append(float(gap.std()) / FRESH**0.5)
         flat.append(float(best.mean()) + math.log(M.volume))
-        masses.append(mass(law))
-        steps.append(float(law.pull_back(fresh[:500]).steps.double().mean()))
-        stated.append(law.log_z_error)
+        masses.append(mass(distribution))
+        steps.append(float(distribution.pull_back(fresh[:500]).steps.double().mean()))
+        stated.append(distribution.log_z_error)
         lost.append(model.lost_pairs)
     off, error = max(((abs(m - 1), e) for m, e in masses), key=lambda p: p[0])
     return (
@@ -162,14 +163,14 @@ def kernels(x: Tensor, centres: Tensor, kappa: float) -> Tensor:
 
 
 def mixed(a: Tensor, share: float) -> Tensor:
-    """Log of (1 - share) e^a + share of the uniform law of the sphere."""
+    """Log of (1 - share) e^a + share of the uniform distribution of the sphere."""
     if share == 0:
         return a
     return torch.logaddexp(a + math.log1p(-share), torch.tensor(UNIFORM + math.log(share)))
 
 
 def one_kernel(val: Tensor, train: Tensor) -> tuple[float, float]:
-    """Concentration and share of the uniform law that do best on validation points."""
+    """Concentration and share of the uniform distribution that do best on validation points."""
     found = []
     for kappa in np.logspace(0.5, 6, 45).tolist():
         log = kernels(val, train, kappa)
@@ -196,16 +197,16 @@ def earth(path: Path, options: argparse.Namespace) -> None:
         start = time.process_time()
         tg.fit(model, both, seed=seed, progress=False)
         seconds.append(time.process_time() - start)
-        law = model()
+        distribution = model()
         values = (
             mixed(kernels(test, both, kappa), w),
             several.log_prob(test),
-            law.components[0].log_prob(test),
-            law.log_prob(test),
+            distribution.components[0].log_prob(test),
+            distribution.log_prob(test),
         )
         if not all(bool(part.isfinite().all()) for part in values):
             raise SystemExit(f"{path.stem}, seed {seed}: a density is not known")
-        kinds.append(law.likelihood)
+        kinds.append(distribution.likelihood)
         shares.append(float(model.weights[0]))
         kappas.append(kappa)
         for name, value in zip(found, values, strict=True):

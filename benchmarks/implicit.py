@@ -8,13 +8,13 @@ objective of Ross et al., on the circles with their numbers of steps and points.
 found; CPU seconds of the fit; distance of the data to M, and of 4000 fresh true points to M,
 median/99 %/max; distance of 1500 points of M to the true set, 99 %/max, where it is known in
 closed form; least singular value of DF on the data; uniform box points that converge to a zero in
-the box but outside the guard, and inside the guard away from M; for conformers, the largest error
-of a bond length of the points of M, in Angstrom; with --curvature, for surfaces, the integral of
-the Gauss curvature over M by quadrature on charts of it, over 2 pi, with the difference of two
-levels, and the Euler characteristic; topology verdict of the points of M over Z/2 and Z/3. Lengths
-are relative to the diameter of the data. The points of M are true points, moved by 2 % of the
-diameter and projected; the noisy row has noise of 2 % of the diameter in the data and compares
-with the true set.
+the box but outside the domain of validity, and inside the domain of validity away from M; for
+conformers, the largest error of a bond length of the points of M, in Angstrom; with --curvature,
+for surfaces, the integral of the Gauss curvature over M by quadrature on charts of it, over 2 pi,
+with the difference of two levels, and the Euler characteristic; topology verdict of the points of
+M over Z/2 and Z/3. Lengths are relative to the diameter of the data. The points of M are true
+points, moved by 2 % of the diameter and projected; the noisy row has noise of 2 % of the diameter
+in the data and compares with the true set.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def closest(M: tg.Manifold) -> Callable[[Tensor], Tensor]:
 
 
 def von_mises(n: int, seed: int, centres: tuple[float, ...], concentration: float = 2.0) -> Tensor:
-    """Points of unit circles, a von Mises law on each."""
-    law = tg.VonMises(0.0, concentration)
-    x = law.sample((n,), generator=generator(seed))
+    """Points of unit circles, a von Mises distribution on each."""
+    distribution = tg.VonMises(0.0, concentration)
+    x = distribution.sample((n,), generator=generator(seed))
     which = torch.randint(len(centres), (n,), generator=generator(seed + 1))
     shift = torch.tensor([[c, 0.0] for c in centres], dtype=torch.float64)
     return x + shift[which]
@@ -204,7 +204,7 @@ def row(name: str, seed: int, *, topology: bool, curvature: bool, objective: Obj
     data = (M.project(x).value - x).norm(dim=-1) / size
     fresh = case.fresh(4000, seed + 1000)
     p = M.project(fresh)
-    true = (p.value - fresh).norm(dim=-1)[p.converged & M.guard(p.value)] / size
+    true = (p.value - fresh).norm(dim=-1)[p.converged & M.in_domain(p.value)] / size
     shaken = (case.even or case.fresh)(4000, seed + 2000)
     noise = torch.randn(shaken.shape, generator=generator(seed + 3000), dtype=shaken.dtype)
     moved = M.project(shaken + 0.02 * size / math.sqrt(shaken.shape[1]) * noise)
@@ -252,7 +252,7 @@ def table(rows: str) -> str:
         right = sum(seed[-1] == "agrees" for seed in seeds)
         done = sum(seed[3] == "converged" for seed in seeds)
         least = min(float(seed[7]) for seed in seeds)
-        far, guard = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
+        far, in_domain = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
         lines.append(
             f"| {name} | {forms} | {seconds:.0f} | {worst(4)} | {worst(5)} | {least:.2f} | "
             f"{far:.3f} | {guard:.4f} | {done} of {len(seeds)} | {right} of {len(seeds)} |"

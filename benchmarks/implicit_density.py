@@ -1,20 +1,21 @@
-"""Energies learned on sets, against laws that are known.
+"""Energies learned on sets, against distributions that are known.
 
     python benchmarks/implicit_density.py [--seeds 3] [--points N] [--set neural|local|exact]
         [--objective nce ...] [--log-z] [--discretised] [NAME ...]
 
 NAME is circle, two_circles, sphere, torus or klein. Every row is over seeds: data, set and energy
 are new. Columns: set; objective; CPU seconds of the whole fit (set, charts, energy), mean; NLL
-gap, the mean of log p*(x) - log p(x) over 20 000 fresh points x of the true law p*, p at the
-projection of x onto the learned set where that is in a chart, in nats, with its standard error
-over seeds, and the worst seed; distance of the data to the learned set, median and most of any
-seed; mass of the first part of the set (true .5), worst seed; fresh points that lie farther from
-the learned set than its tolerance, or in a hole of it, to which the law gives density 0, most of
-any seed; error of log Z stated by quadrature, worst. With --log-z: importance, bridge and
-thermodynamic estimates from exact draws of the first seed's law, each as its distance to
-quadrature over its standard error, and that error in nats. With --discretised (needs POT): the
-published score of learned and true law, see `discretised`, mean and worst seed; where the set has
-two parts, the same of the true law with the masses that the data have on them.
+gap, the mean of log p*(x) - log p(x) over 20 000 fresh points x of the true distribution p*, p at
+the projection of x onto the learned manifold where that is in a chart, in nats, with its standard
+error over seeds, and the worst seed; distance of the data to the learned manifold, median and most
+of any seed; mass of the first part of the set (true .5), worst seed; fresh points that lie farther
+from the learned manifold than its tolerance, or in a hole of it, to which the distribution gives
+density 0, most of any seed; error of log Z stated by quadrature, worst. With --log-z: importance,
+bridge and thermodynamic estimates from exact draws of the first seed's distribution, each as its
+distance to quadrature over its standard error, and that error in nats. With --discretised (needs
+POT): the published score of learned and true distribution, see `discretised`, mean and worst seed;
+where the set has two parts, the same of the true distribution with the masses that the data have
+on them.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ FRESH = 20_000
 
 @dataclass(frozen=True)
 class Case:
-    """A law on a set, known in closed form or by quadrature on the exact set.
+    """A distribution on a set, known in closed form or by quadrature on the exact set.
 
     Attributes:
         space: the set; None where there is no reference space of that shape.
-        sample: n points of the law.
+        sample: n points of the distribution.
         log_prob: its log density.
         points: how many to learn from.
         first: whether a point is in the first part of the set.
@@ -60,23 +61,23 @@ class Case:
     even: Callable[[int, torch.Generator], Tensor] | None = None
 
 
-def of_law(law: tg.ManifoldDistribution, points: int) -> Case:
-    """A case from a law on a reference space."""
-    M = law.manifold
+def of_distribution(distribution: tg.ManifoldDistribution, points: int) -> Case:
+    """A case from a distribution on a reference space."""
+    M = distribution.manifold
 
     def sample(n: int, g: torch.Generator) -> Tensor:
-        return law.sample((n,), g)
+        return distribution.sample((n,), g)
 
     def even(n: int, g: torch.Generator) -> Tensor:
         return tg.Uniform(M).sample((n,), g)
 
     D = M.ambient_dim
-    return Case(M.dim, D, M, sample, law.log_prob, points, even=even if D == 2 else None)
+    return Case(M.dim, D, M, sample, distribution.log_prob, points, even=even if D == 2 else None)
 
 
 def two_circles() -> Case:
     """Von Mises(2) on each of two unit circles about (1.8, 0) and (-1.8, 0)."""
-    law = tg.VonMises(0.0, 2.0, validate_args=False)
+    distribution = tg.VonMises(0.0, 2.0, validate_args=False)
     centre = torch.tensor([1.8, 0.0], dtype=torch.float64)
 
     def shifted(one: tg.ManifoldDistribution, n: int, g: torch.Generator) -> Tensor:
@@ -84,13 +85,13 @@ def two_circles() -> Case:
         return one.sample((n,), g) + side * centre
 
     def sample(n: int, g: torch.Generator) -> Tensor:
-        return shifted(law, n, g)
+        return shifted(distribution, n, g)
 
     def even(n: int, g: torch.Generator) -> Tensor:
         return shifted(tg.Uniform(tg.Circle()), n, g)
 
     def log_prob(x: Tensor) -> Tensor:
-        return law.log_prob(x - x[:, :1].sign() * centre) - math.log(2)
+        return distribution.log_prob(x - x[:, :1].sign() * centre) - math.log(2)
 
     return Case(1, 2, None, sample, log_prob, 1000, lambda x: x[:, 0] > 0, even)
 
@@ -110,20 +111,22 @@ def klein_waves(x: Tensor) -> Tensor:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    "circle": lambda: of_law(tg.VonMises(0.0, 2.0, validate_args=False), 1000),
+    "circle": lambda: of_distribution(tg.VonMises(0.0, 2.0, validate_args=False), 1000),
     "two_circles": two_circles,
-    "sphere": lambda: of_law(tg.VonMisesFisher([0.0, 0.0, 1.0], 5.0, validate_args=False), 4000),
-    "torus": lambda: of_law(
+    "sphere": lambda: of_distribution(
+        tg.VonMisesFisher([0.0, 0.0, 1.0], 5.0, validate_args=False), 4000
+    ),
+    "torus": lambda: of_distribution(
         EnergyDistribution(tg.Torus().atlas(), torus_modes, validate_args=False), 4000
     ),
-    "klein": lambda: of_law(
+    "klein": lambda: of_distribution(
         EnergyDistribution(tg.KleinBottle().atlas(), klein_waves, validate_args=False), 4000
     ),
 }
 
 
 def the_set(case: Case, kind: str) -> Manifold:
-    """A set to put the law on."""
+    """A set to put the distribution on."""
     if kind == "exact":
         if case.space is None:
             raise SystemExit("expected --set neural or local: there is no exact set for this case")
@@ -140,10 +143,10 @@ def scores(model: EnergyModel) -> list[str]:
 
 
 def discretised(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-    """The score of Ross et al., 2024, between two laws in the plane, after its description.
+    """The score of Ross et al., 2024, between two distributions in the plane, after its description.
 
-    Each law is given as points spread evenly over its set, and the density there. A grid of
-    100 x 100 cells covers both; a cell that holds points has the mean of their densities as its
+    Each distribution is given as points spread evenly over its set, and the density there. A grid
+    of 100 x 100 cells covers both; a cell that holds points has the mean of their densities as its
     mass. The score is the least squared distance of transport between the two, over the largest
     squared distance of two cells: not a Wasserstein distance in the units of the data.
     """
@@ -176,25 +179,28 @@ def row(name: str, kind: str, objective: str, options: argparse.Namespace) -> st
         start = time.process_time()
         result = tg.fit(model, x, seed=seed, progress=False)
         seconds.append(time.process_time() - start)
-        law = model()
+        distribution = model()
         fresh = case.sample(FRESH, torch.Generator().manual_seed(10_000 + seed))
-        missed.append(int((law.log_prob(fresh) == -math.inf).sum()))
-        gap = case.log_prob(fresh) - law.log_prob(model.manifold.project(fresh).value)
+        missed.append(int((distribution.log_prob(fresh) == -math.inf).sum()))
+        gap = case.log_prob(fresh) - distribution.log_prob(model.manifold.project(fresh).value)
         gaps.append(float(gap[gap.isfinite()].mean()))
-        stated.append(law.log_z_error)
+        stated.append(distribution.log_z_error)
         moved = (model.manifold.project(x).value - x).norm(dim=-1)
         off.append((float(moved.median()), float(moved.max())))
         if case.first is not None:
             mass = (
-                case.first(law.levels.fine.points).double()
-                * law.log_prob(law.levels.fine.points).exp()
+                case.first(distribution.levels.fine.points).double()
+                * distribution.log_prob(distribution.levels.fine.points).exp()
             )
-            split.append(float(law.levels.fine.weights @ mass))
+            split.append(float(distribution.levels.fine.weights @ mass))
         if options.discretised and case.even is not None:
             g = torch.Generator().manual_seed(20_000 + seed)
-            even, y = case.even(FRESH, g), tg.Uniform(law.levels.atlas).sample((FRESH,), g)
+            even, y = (
+                case.even(FRESH, g),
+                tg.Uniform(distribution.levels.atlas).sample((FRESH,), g),
+            )
             density = case.log_prob(even).exp()
-            score.append(discretised((y, law.log_prob(y).exp()), (even, density)))
+            score.append(discretised((y, distribution.log_prob(y).exp()), (even, density)))
             if case.first is not None:
                 share = case.first(x).double().mean()
                 uneven = density * torch.where(case.first(even), share, 1 - share)

@@ -1,25 +1,26 @@
 """Injective flows on their bases, against known answers.
 
-    python benchmarks/injective.py [NAME ...] [--laws uniform uneven] [--seeds 3] [--first 0]
+    python benchmarks/injective.py [NAME ...] [--distributions uniform uneven] [--seeds 3] [--first
+    0]
                                    [--points 10000] [--auto] [--noise 0.02]
     python benchmarks/injective.py --controls [NAME ...] [--points 6000] [--levels 0 0.02]
     python benchmarks/injective.py --table FILE
 
 Every row is one fit to 10 000 fresh points (--points) with the default settings, the base named
-(or "auto"). The uneven law has the density exp(1.3 x_1/s + 0.8 x_2 x_D / s^2) / Z w.r.t. area, s
-the size of the space; alanine has its own law. Columns: case, law, seed, base found, bandwidth of
-the decoder, CPU seconds of the fit; distance of 20 000 fresh true points to M, 99 % / largest, in
-diameters; volume of M over the true one; NLL gap in nats with its standard error; fresh points
-without a density; SW, the sliced W_2 of samples to true samples over that of two true samples (20
-draws of 4000), and the same of the data drawn with replacement, which is what the luck of the data
-costs; largest over least singular value of Dg; "proved" where g was proved to be injective;
-whether g is one to one on H_1 over Z/2 and Z/3 (- where nothing is to check, ? where the data do
-not tell); topology verdict over Z/2 and Z/3 of uniform points of M.
+(or "auto"). The uneven distribution has the density exp(1.3 x_1/s + 0.8 x_2 x_D / s^2) / Z w.r.t.
+area, s the size of the space; alanine has its own distribution. Columns: case, distribution, seed,
+base found, bandwidth of the decoder, CPU seconds of the fit; distance of 20 000 fresh true points
+to M, 99 % / largest, in diameters; volume of M over the true one; NLL gap in nats with its
+standard error; fresh points without a density; SW, the sliced W_2 of samples to true samples over
+that of two true samples (20 draws of 4000), and the same of the data drawn with replacement, which
+is what the luck of the data costs; largest over least singular value of Dg; "proved" where g was
+proved to be injective; whether g is one to one on H_1 over Z/2 and Z/3 (- where nothing is to
+check, ? where the data do not tell); topology verdict over Z/2 and Z/3 of uniform points of M.
 --controls fits wrong bases, which the certificate must reject, to clean data and under noise, and
 the plane to a torus (two-phase training of networks), which can only fail: reconstruction of fresh
 points (mean, 99 %, in diameters), share of samples farther than 2 % of the diameter from the true
 torus, topology verdict of the samples. --noise adds Gaussian noise of this part of the diameter to
-the data; distances and gaps are then those of M against the true law.
+the data; distances and gaps are then those of M against the true distribution.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Sampler = Callable[[int, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A set to learn: its base, true law, volume and homology."""
+    """A set to learn: its base, true distribution, volume and homology."""
 
     dim: int
     base: str | tg.Manifold
@@ -57,7 +58,7 @@ class Case:
 
 
 def uneven(M: ReferenceSpace) -> tg.EnergyDistribution:
-    """A smooth law on a reference space whose density varies by a factor of about 30."""
+    """A smooth distribution on a reference space whose density varies by a factor of about 30."""
     s = M.scale
     return tg.EnergyDistribution(
         M.atlas(), lambda x: 1.3 * x[..., 0] / s + 0.8 * x[..., 1] * x[..., -1] / s**2
@@ -88,8 +89,8 @@ WRONG: tuple[tuple[str, str | tg.Manifold], ...] = (
 )  # fmt: skip
 
 
-def case(name: str, law: str) -> Case:
-    """The case of a name and a law."""
+def case(name: str, distribution: str) -> Case:
+    """The case of a name and a distribution."""
     if name == "alanine":
         torus = tg.Homology({2: (1, 2, 1), 3: (1, 2, 1)})
 
@@ -102,7 +103,7 @@ def case(name: str, law: str) -> Case:
         return Case(2, "torus", alanine.AREA, torus, sample, log_prob)
     make, base = SPACES[name]
     M = make()
-    q = tg.Uniform(M) if law == "uniform" else uneven(M)
+    q = tg.Uniform(M) if distribution == "uniform" else uneven(M)
     volume, homology = M.volume, M.homology
     if volume is None or homology is None:
         raise ValueError(f"{name} has no known volume or homology")
@@ -117,10 +118,10 @@ def sliced(x: Tensor, y: Tensor, generator: torch.Generator) -> float:
 
 
 def row(
-    name: str, law: str, seed: int, *, points: int, auto: bool, noise: float, draws: int
+    name: str, distribution: str, seed: int, *, points: int, auto: bool, noise: float, draws: int
 ) -> str:
     """Fit once and measure."""
-    truth = case(name, law)
+    truth = case(name, distribution)
     generator = torch.Generator().manual_seed(seed)
     x = truth.sample(points, generator)
     size = diameter(x.numpy())
@@ -141,7 +142,7 @@ def row(
         # the points of M nearest to true points
         gap = truth.log_prob(fresh) - q.log_prob(M.project(fresh).value)
     else:
-        q = type(q)(q.image, q.law, validate_args=False)
+        q = type(q)(q.image, q.distribution, validate_args=False)
         gap = truth.log_prob(fresh) - q.log_prob(fresh)
     missed = int((~gap.isfinite()).sum())
     gap = gap[gap.isfinite()]
@@ -158,7 +159,7 @@ def row(
     onto = "/".join(marks[fine] for fine in found.onto.values()) or "-"
     words = "proved" if found.injectivity.proved else "checked" if found.accepted else "refused"
     return (
-        f"{name:8s} {law:8s} {seed:3d} {M.base.name.replace(' ', '_'):14s} {status:10s} "
+        f"{name:8s} {distribution:8s} {seed:3d} {M.base.name.replace(' ', '_'):14s} {status:10s} "
         f"{flow.bandwidth:3d} {seconds:6.1f}  {off.quantile(0.99):.1e}/{off.max():.1e}  "
         f"{M.volume / truth.volume:.5f}  "
         f"{gap.mean():8.5f} +- {gap.std() / math.sqrt(len(gap)):.5f} {missed:3d}  "
@@ -224,7 +225,7 @@ def plane(points: int, noise: float) -> str:
 def table(path: Path) -> None:
     """Rows printed earlier, summed up as Markdown: the worst seed, and medians of seconds."""
     rows = [line.split() for line in path.read_text().splitlines() if " +- " in line]
-    print("| case | law | bases | CPU s | true points to M, 99 % | volume | NLL gap, mean (worst) "
+    print("| case | distribution | bases | CPU s | true points to M, 99 % | volume | NLL gap, mean (worst) "
           "| no density | SW, mean (worst) | of the data | cond | proved | H_1 | converged "
           "| agrees |")  # fmt: skip
     print("|" + "---|" * 15)
@@ -256,7 +257,7 @@ def main() -> None:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=[])
-    parser.add_argument("--laws", nargs="+", default=["uniform", "uneven"])
+    parser.add_argument("--distributions", nargs="+", default=["uniform", "uneven"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--draws", type=int, default=20)
@@ -280,14 +281,14 @@ def main() -> None:
         return
     for seed in range(arguments.first, arguments.first + arguments.seeds):
         for name in arguments.names or [*SPACES, "alanine"]:
-            for law in ("own",) if name == "alanine" else arguments.laws:
+            for distribution in ("own",) if name == "alanine" else arguments.distributions:
                 try:
                     line = row(
-                        name, law, seed, points=arguments.points or POINTS,
+                        name, distribution, seed, points=arguments.points or POINTS,
                         auto=arguments.auto, noise=arguments.noise, draws=arguments.draws,
                     )  # fmt: skip
                 except TrainingError as error:
-                    line = f"{name:8s} {law:8s} {seed:3d} FAILED {error}"
+                    line = f"{name:8s} {distribution:8s} {seed:3d} FAILED {error}"
                 print(line, flush=True)
 
 

@@ -5,10 +5,10 @@
 
 Every row is one fit of `PublishedFlow` with its defaults to 8000 points, and counts 4000 fresh
 ones. Columns: base; mean of -log p at the nearest points of M, with its standard error, in nats,
-beside the entropy of the true law where M is known; reconstruction |x - g(f(x))|, mean and 99 %,
-over the diameter; share of 4000 samples of the model farther than 2 % of the diameter from the
-true set; reconstruction weight as used; CPU seconds of the fit. A likelihood below the entropy is
-no merit: it is that of projections onto a set that is not M.
+beside the entropy of the true distribution where M is known; reconstruction |x - g(f(x))|, mean
+and 99 %, over the diameter; share of 4000 samples of the model farther than 2 % of the diameter
+from the true set; reconstruction weight as used; CPU seconds of the fit. A likelihood below the
+entropy is no merit: it is that of projections onto a set that is not M.
 
 Cases: circle, VM(0, 1) on the unit circle; torus, R = 2, r = .7 with u from VM(pi, 1) and v from
 VM(0, .5) (T8 of the tests of injective flows); noisy, x_1 from N(0, 1) and x_2 from N(0, .3^2),
@@ -59,7 +59,7 @@ def circle(n: int, seed: int) -> Tensor:
 
 
 def torus(n: int, seed: int) -> Tensor:
-    """The torus of revolution with a law that is not uniform."""
+    """The torus of revolution with a distribution that is not uniform."""
     g = generator(seed)
     u, v = von_mises(n, math.pi, 1.0, g), von_mises(n, 0.0, 0.5, g)
     ring = 2 + 0.7 * v.cos()
@@ -67,7 +67,7 @@ def torus(n: int, seed: int) -> Tensor:
 
 
 def torus_entropy() -> float:
-    """Of that law w.r.t. area: those of the angles, and the mean of log r (R + r cos v)."""
+    """Of that distribution w.r.t. area: those of the angles, and the mean of log r (R + r cos v)."""
     t = torch.arange(20000).double() * (2 * math.pi / 20000)
 
     def entropy(k: float) -> float:
@@ -165,7 +165,7 @@ def as_published(flow: PublishedFlow, x: Tensor) -> tuple[float, float]:
     """The NLL at the points g(f(x)), and the mean squared reconstruction error."""
     image = flow.image
     b = flow.pair.encode((x - image.centre) / image.unit)
-    nll = image.log_volume(b) - flow.law.log_prob(b)
+    nll = image.log_volume(b) - flow.distribution.log_prob(b)
     return float(nll.mean()), float((x - image.decode(b)).square().sum(-1).mean())
 
 

@@ -2,11 +2,11 @@
 
     python benchmarks/local.py [--seeds 5] [NAME ...]
 
-Closed sets: n points of the uniform law, or of one whose density varies by a factor of 30, with
-Gaussian noise of a part of the diameter. Columns: fits that converged; root mean square distance
-from projected data to the true set, over that of the noise (of clean data: over the diameter),
-mean and worst seed; places at which M ends, which a closed set has none of, in all seeds; CPU
-seconds of a fit.
+Closed sets: n points of the uniform distribution, or of one whose density varies by a factor of
+30, with Gaussian noise of a part of the diameter. Columns: fits that converged; root mean square
+distance from projected data to the true set, over that of the noise (of clean data: over the
+diameter), mean and worst seed; places at which M ends, which a closed set has none of, in all
+seeds; CPU seconds of a fit.
 
 Sets with an edge: volume of M by quadrature on charts over the true volume, mean and worst seed;
 the spacing of the points along the edge over the true volume, which is what the data leave open;
@@ -78,14 +78,14 @@ EDGED: dict[str, tuple[Callable[[int, torch.Generator], Tensor], int, int, float
 }
 
 
-def closed(name: str, law: str, noise: float, seeds: int) -> str:
+def closed(name: str, distribution: str, noise: float, seeds: int) -> str:
     """Fits to one closed set."""
     make, n = CLOSED[name]
     M = make()
     off, ends, seconds, converged = [], 0, [], 0
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)
-        if law == "uniform":
+        if distribution == "uniform":
             x = M.sample_uniform(n, generator=generator)
         else:
             x = uneven(M).sample((n,), generator)
@@ -104,7 +104,7 @@ def closed(name: str, law: str, noise: float, seeds: int) -> str:
         off.append(far / (normal or unit))
         ends += len(learned.edges)
     return (
-        f"| {name} | {n} | {law} | {noise:g} | {converged} of {seeds} | {np.mean(off):.2g} "
+        f"| {name} | {n} | {distribution} | {noise:g} | {converged} of {seeds} | {np.mean(off):.2g} "
         f"({max(off):.2g}) | {ends} | {np.mean(seconds):.1f} |"
     )
 
@@ -145,12 +145,12 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     names = options.names or [*CLOSED, *EDGED]
-    print("| set | points | law | noise | converged | distance | ends | CPU s |")
+    print("| set | points | distribution | noise | converged | distance | ends | CPU s |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name in (name for name in names if name in CLOSED):
-        for law in ("uniform", "uneven") if name != "genus2" else ("uniform",):
+        for distribution in ("uniform", "uneven") if name != "genus2" else ("uniform",):
             for noise in NOISE:
-                print(closed(name, law, noise, options.seeds), flush=True)
+                print(closed(name, distribution, noise, options.seeds), flush=True)
     print("\n| set | points | volume | spacing | missed | places |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in (name for name in names if name in EDGED):

@@ -42,7 +42,7 @@ def angles(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_density(x: Tensor) -> Tensor:
-    """Of the law w.r.t. area, up to a constant; sin 4 theta as a polynomial."""
+    """Of the distribution w.r.t. area, up to a constant; sin 4 theta as a polynomial."""
     square = x[..., 0] ** 2 + x[..., 1] ** 2
     rho = square.sqrt()
     c, s = x[..., 0] / rho, x[..., 1] / rho

@@ -10,10 +10,11 @@ what it is worth. Beside it: SW, the sliced W_2 distance of samples to fresh dat
 fresh sets; and far, the 99 % quantile of the distance from samples to the nearest of 20 000 fresh
 points over that of other fresh points. CPU seconds are those of the fit.
 
-Sets of 8000 points, with noise of .01 in every feature. torus: a law on T^2 with two modes,
-through fixed random combinations of the functions of T^2 of frequency 2 at most, in R^8; sphere:
-three von Mises-Fisher laws on S^2, through random harmonics of degree 2 at most, in R^12; sheet:
-N(0, 1) on R^2 through a fixed random perceptron, in R^8.
+Sets of 8000 points, with noise of .01 in every feature. torus: a distribution on T^2 with two
+modes, through fixed random combinations of the functions of T^2 of frequency 2 at most, in R^8;
+sphere: three von Mises-Fisher distributions on S^2, through random harmonics of degree 2 at most,
+in R^12;
+sheet: N(0, 1) on R^2 through a fixed random perceptron, in R^8.
 """
 
 from __future__ import annotations

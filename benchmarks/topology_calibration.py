@@ -42,7 +42,7 @@ def ball(rng: np.random.Generator, n: int, d: int, D: int) -> np.ndarray:
 
 
 def swiss_roll(rng: np.random.Generator, n: int, D: int) -> np.ndarray:
-    """Uniform by area: (s(t) cos t, h, s(t) sin t) with arc length as the law of t."""
+    """Uniform by area: (s(t) cos t, h, s(t) sin t) with arc length as the distribution of t."""
     t = np.linspace(1.5 * np.pi, 4.5 * np.pi, 4000)
     length = np.concatenate([[0], np.cumsum(np.hypot(1, t[1:]) * np.diff(t))])
     u = np.interp(rng.random(n) * length[-1], length, t)

@@ -5,7 +5,8 @@ noise. So is every bar of RP^2 over Z/3, and every loop but one of the Klein bot
 2-torsion leaves behind there lives a little longer than other noise. Farthest-point landmarks with
 covering radius c times the hold-out gap are drawn from n uniform points, and the largest ratio
 death/birth is kept per degree (degree 0: the largest finite death over the covering radius).
-The larger quantiles over spaces and sizes make the table in topogen/topology/persistence/null_distributions.py.
+The larger quantiles over spaces and sizes make the table in
+topogen/topology/persistence/null_distributions.py.
 
 With other --scales the share of landmarks changes: fewer landmarks (larger c) see less noise.
 

@@ -5,8 +5,9 @@
     python benchmarks/unchanged.py compare before.json after.json
 
 `record` runs `learn` on five spaces with the three families, from 2000 points, and
-`check_topology` on thirteen spaces with two seeds; rows that the file has are kept. `compare` prints every number that differs by more than 1e-6 of
-its value and every verdict that differs, and ends with status 1 if there are any.
+`check_topology` on thirteen spaces with two seeds; rows that the file has are kept. `compare`
+prints every number that differs by more than 1e-6 of its value and every verdict that differs, and
+ends with status 1 if there are any.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def learned(name: str, family: str) -> dict[str, Any]:
     fresh = demo.sample(FRESH, torch.Generator().manual_seed(10_000))
     gap = demo.log_prob(fresh) - r.log_prob(fresh)
     inside = gap.isfinite()
-    measured = getattr(r, "measurements", None) or r.numbers  # pyright: ignore
+    measured = getattr(r, "measurements", None) or r.measurements  # pyright: ignore
     return {
         "numbers": {k: v for k, v in measured.items() if "second" not in k},
         "verdict": r.topology.verdict,

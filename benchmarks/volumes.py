@@ -1,4 +1,4 @@
-"""Volumes and uniform laws without a chain: every method on every space that it applies to.
+"""Volumes and uniform distributions without a chain: every method on every space that it applies to.
 
     python benchmarks/volumes.py [--draws 40000] [--points 4000] [SPACE ...]
 
@@ -33,7 +33,7 @@ METHODS = ("atlas", "rays", "tube", "coarea")
 
 @dataclass
 class Case:
-    """A set, its volume, and a statistic whose mean under the uniform law is known."""
+    """A set, its volume, and a statistic whose mean under the uniform distribution is known."""
 
     M: tg.Manifold
     exact: float

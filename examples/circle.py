@@ -1,9 +1,9 @@
 """
-A law on the circle
+A distribution on the circle
 ===================
 
-Eight thousand points of a von Mises law: learn the circle and the density, and compare with the
-truth.
+Eight thousand points of a von Mises distribution: learn the circle and the density, and compare
+with the truth.
 """
 
 import torch

@@ -33,7 +33,7 @@ imitations = {
 }
 
 # %%
-# The verdict is on homology; the p-value asks whether the diagrams could be of one law.
+# The verdict is on homology; the p-value asks whether the diagrams could be of one distribution.
 results = {
     name: tg.topology.compare(data, b, scores=list(SCORES)) for name, b in imitations.items()
 }

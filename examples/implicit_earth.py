@@ -6,7 +6,7 @@ Volcanoes, earthquakes and fires are points of a sphere that nobody tells the co
 set, and a density on it. After Ross, Loaiza-Ganem, Caterini and Cresswell, 2024
 (https://arxiv.org/abs/2206.11267), notebook 04: floods. What they report of the set is printed
 beside ours: distances of the data to it. Of the density they report a score of exp(-E/2), which
-is not the law they learned, and no likelihood: there is nothing to compare ours with.
+is not the distribution they learned, and no likelihood: there is nothing to compare ours with.
 
 The tables of latitudes and longitudes are not part of topogen. They come with
 https://github.com/oxcsml/riemannian-score-sde, folder data. Run ``python implicit_earth.py
@@ -57,21 +57,21 @@ def main(path, picture=None):
         start = time.process_time()
         tg.fit(model, train, seed=0, progress=False)
         start = time.process_time() - start
-        law = results[name] = model()
+        distribution = results[name] = model()
         fitted = (model.manifold.project(train).value - train).norm(dim=-1)
         distance = (model.manifold.project(test).value - test).norm(dim=-1)
-        value = law.log_prob(test)
+        value = distribution.log_prob(test)
         on = value.isfinite()
-        area = float(law.levels.fine.weights.sum())
+        area = float(distribution.levels.fine.weights.sum())
         print(
             f"{name} sphere: distance of data median {fitted.median():.1e}, largest "
             f"{fitted.max():.1e}, of held-out places median {distance[on].median():.1e}, largest "
             f"{distance[on].max():.1e}; {area / (4 * np.pi):.1%} of its area; "
             f"NLL {-value[on].mean():.3f} +- {value[on].std() / on.sum() ** 0.5:.3f} nats, "
-            f"{int((~on).sum())} places without a density; {start:.0f} s CPU; {law.log_z.method} "
-            f"log Z +- {law.log_z_error:.0e}: {law.likelihood}"
+            f"{int((~on).sum())} places without a density; {start:.0f} s CPU; {distribution.log_z.method} "
+            f"log Z +- {distribution.log_z_error:.0e}: {distribution.likelihood}"
         )
-    print(f"uniform law: NLL {np.log(4 * np.pi):.3f} nats")
+    print(f"uniform distribution: NLL {np.log(4 * np.pi):.3f} nats")
     if picture is not None:
         figure = Figure(figsize=(9, 4), layout="constrained")
         axes = figure.subplots(subplot_kw={"projection": "mollweide"})

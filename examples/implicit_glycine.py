@@ -4,9 +4,10 @@ Torsions of glycine on a learned torus
 
 The two backbone torsions of glycine dipeptide, put on a ring torus with R = 3 and r = 1. After
 Ross, Loaiza-Ganem, Caterini and Cresswell, 2024 (https://arxiv.org/abs/2206.11267), notebook 05:
-distance of the data to the learned set median .0097, largest .1734, in 10 + 72 s, with torsions
-of protein fragments. Here they follow a Boltzmann law whose density is known: the energy is a
-table of a force field (MMFF94, capped at 40 kJ/mol, at 1500 K), interpolated bilinearly.
+distance of the data to the learned manifold median .0097, largest .1734, in 10 + 72 s, with
+torsions of protein fragments. Here they follow a Boltzmann distribution whose density is known:
+the energy is a table of a force field (MMFF94, capped at 40 kJ/mol, at 1500 K), interpolated
+bilinearly.
 """
 
 import math
@@ -60,16 +61,16 @@ def log_prob(x):
 
 
 # %%
-# Learn the torus and the law; then the mean of log p*(x) - log p(x) on fresh points.
+# Learn the torus and the distribution; then the mean of log p*(x) - log p(x) on fresh points.
 x = draw(4000, seed=0)
 model = EnergyModel(NeuralImplicit(2, 3))
 start = time.process_time()
 tg.fit(model, x, seed=0, progress=False)
 start = time.process_time() - start
-law = model()
+distribution = model()
 distance = (model.manifold.project(x).value - x).norm(dim=-1)
 fresh = draw(10_000, seed=1)
-gap = log_prob(fresh) - law.log_prob(fresh)
+gap = log_prob(fresh) - distribution.log_prob(fresh)
 on = gap.isfinite()
 print("             median   largest  CPU s  NLL gap")
 print("published   9.7e-03   1.7e-01     82")
@@ -78,7 +79,7 @@ print(
     f"{gap[on].mean():8.4f} +- {gap[on].std() / len(gap) ** 0.5:.4f} nats"
 )
 print(f"{int((~on).sum())} of {len(fresh)} fresh points without a density")
-print(f"log Z {law.log_z}: the likelihood is {law.likelihood}")
+print(f"log Z {distribution.log_z}: the likelihood is {distribution.likelihood}")
 
 # %%
 # True and learned density, over the two torsions.
@@ -86,7 +87,7 @@ axis = torch.linspace(-math.pi, math.pi, 60, dtype=torch.float64)
 phi, psi = torch.cartesian_prod(axis, axis).unbind(-1)
 y = torch.stack([(3 + psi.cos()) * phi.cos(), (3 + psi.cos()) * phi.sin(), psi.sin()], -1)
 figure = Figure(figsize=(8, 3.4), layout="constrained")
-pictures = {"true": log_prob(y), "learned": law.log_prob(y)}
+pictures = {"true": log_prob(y), "learned": distribution.log_prob(y)}
 for ax, (title, values) in zip(figure.subplots(1, 2), pictures.items(), strict=True):
     shown = ax.pcolormesh(axis, axis, values.reshape(60, 60).T, vmin=-9, vmax=-2)
     ax.set(xlabel="phi", ylabel="psi", title=f"{title} log density", aspect="equal")

@@ -2,10 +2,10 @@
 A union and an intersection of learned spheres
 ==============================================
 
-Two spheres are learned, each with a law on it; then the laws are combined on what the two spheres
-are together, and on what they have in common. After Ross, Loaiza-Ganem, Caterini and Cresswell,
-2024 (https://arxiv.org/abs/2206.11267), notebook 02, which shows plots and no figures but the
-distance of the data to the sphere: median .0077, largest .0181, in 131 + 135 s.
+Two spheres are learned, each with a distribution on it; then the distributions are combined on
+what the two spheres are together, and on what they have in common. After Ross, Loaiza-Ganem,
+Caterini and Cresswell, 2024 (https://arxiv.org/abs/2206.11267), notebook 02, which shows plots and
+no figures but the distance of the data to the sphere: median .0077, largest .0181, in 131 + 135 s.
 """
 
 import math
@@ -22,7 +22,7 @@ from topogen.models.energy import EnergyModel
 from topogen.models.implicit import NeuralImplicit
 
 # %%
-# A mixture of projected normal laws on the unit sphere, moved to either side.
+# A mixture of projected normal distributions on the unit sphere, moved to either side.
 modes = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
 
 
@@ -33,7 +33,7 @@ def draw(side, n, seed):
     return v / v.norm(dim=-1, keepdim=True) + torch.tensor([side, 0, 0], dtype=torch.float64)
 
 
-laws = []
+distributions = []
 for side in (0.5, -0.5):
     x = draw(side, 1000, seed=int(10 * side))
     model = EnergyModel(NeuralImplicit(2, 3))
@@ -41,17 +41,17 @@ for side in (0.5, -0.5):
     tg.fit(model, x, seed=0, progress=False)
     start = time.process_time() - start
     distance = (model.manifold.project(x).value - x).norm(dim=-1)
-    laws.append(model())
+    distributions.append(model())
     print(
         f"sphere at {side:+.1f}: distance of the data median {distance.median():.5f}, largest "
-        f"{distance.max():.5f}, {start:.0f} s CPU; likelihood {laws[-1].likelihood}, log Z error "
-        f"{laws[-1].log_z_error:.0e}"
+        f"{distance.max():.5f}, {start:.0f} s CPU; likelihood {distributions[-1].likelihood}, log Z error "
+        f"{distributions[-1].log_z_error:.0e}"
     )
 
 # %%
 # The union is a list of parts, not the zero set of a product: half of the mass is on each.
-A, B = (law.manifold for law in laws)
-union = tg.Mixture([0.5, 0.5], laws, manifold=Union(A, B), validate_args=False)
+A, B = (distribution.manifold for distribution in distributions)
+union = tg.Mixture([0.5, 0.5], distributions, manifold=Union(A, B), validate_args=False)
 y = union.sample((4000,), torch.Generator().manual_seed(0))
 on_right = A.residual(y) < B.residual(y)
 print(f"union: share of samples on the right sphere {on_right.double().mean():.3f} +- .008")
@@ -62,7 +62,9 @@ circle = Intersection(A, B)
 atlas = tg.ProjectedAtlas(circle)
 tg.fit(atlas, circle.found, seed=0, progress=False)
 product = EnergyDistribution(
-    atlas, lambda x: sum(law.log_prob(x) for law in laws), validate_args=False
+    atlas,
+    lambda x: sum(distribution.log_prob(x) for distribution in distributions),
+    validate_args=False,
 )
 length = float(atlas.volume(tol=1e-4))
 print(
@@ -73,9 +75,11 @@ print(f"product of experts: log Z {product.log_z}, likelihood {product.likelihoo
 z = product.sample((1000,), torch.Generator().manual_seed(1))
 
 figure = Figure(figsize=(9, 4), layout="constrained")
-for i, (points, law, title) in enumerate(((y, union, "union"), (z, product, "intersection"))):
+for i, (points, distribution, title) in enumerate(
+    ((y, union, "union"), (z, product, "intersection"))
+):
     ax = figure.add_subplot(1, 2, i + 1, projection="3d")
-    ax.scatter(*points.T, c=law.log_prob(points).exp(), s=3)
+    ax.scatter(*points.T, c=distribution.log_prob(points).exp(), s=3)
     ax.set(title=f"{title}, samples", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), zlim=(-1.5, 1.5))
 if len(sys.argv) > 1:
     figure.savefig(sys.argv[1], dpi=120)

@@ -37,10 +37,12 @@ print(flow.certificate)
 
 # %%
 # Area, density, and what is left of a sample off the torus.
-M, law = flow.manifold, flow()
+M, distribution = flow.manifold, flow()
 print(f"area {M.volume:.5f} +- {M.volume_error:.0e}, exact {4 * torch.pi**2 * R * r:.5f}")
-gap = exact - law.log_prob(fresh)
-print(f"NLL {-law.log_prob(fresh).mean():.4f}, gap {gap.mean():.4f} +- {gap.std() / 63:.4f} nats")
+gap = exact - distribution.log_prob(fresh)
+print(
+    f"NLL {-distribution.log_prob(fresh).mean():.4f}, gap {gap.mean():.4f} +- {gap.std() / 63:.4f} nats"
+)
 
 
 def off(x: torch.Tensor) -> torch.Tensor:
@@ -49,7 +51,7 @@ def off(x: torch.Tensor) -> torch.Tensor:
     return (torch.stack([ring, x[:, 2]], 1).norm(dim=1) - r).abs()
 
 
-print(f"samples off the torus: at most {off(law.sample((4000,), generator)).max():.1e}")
+print(f"samples off the torus: at most {off(distribution.sample((4000,), generator)).max():.1e}")
 
 # %%
 # The control: the same data with the base R^2. Its likelihood looks better, since M is not what it

@@ -2,8 +2,8 @@
 Two spheres: union, intersection, restriction
 =============================================
 
-Sets are combined, with the laws on them. What they become is told where it can be known: volume,
-homology, whether they cross at all.
+Sets are combined, with the distributions on them. What they become is told where it can be known:
+volume, homology, whether they cross at all.
 """
 
 import math
@@ -41,7 +41,8 @@ for name, M in (("product", product), ("union", both)):
     print(f"{name}: {int(M.project(point).steps)} steps, then |DF| = {size:.0e}")
 
 # %%
-# A law on each part makes a law on the union, with densities with respect to area.
+# A distribution on each part makes a distribution on the union, with densities with respect to
+# area.
 experts = [
     Pushforward(tg.VonMisesFisher(mean, 4.0), part)
     for mean, part in (([0.0, 0.6, 0.8], A), ([0.0, -0.6, 0.8], B))
@@ -84,7 +85,7 @@ print(f"cap: area {area.value:.4f} +- {area.error:.4f}, closed form {1.6 * math.
 roof = tg.Restriction(both, lambda x: 0.2 - x[..., 2])
 
 # %%
-# All of it works for learned sets.
+# All of it works for learned manifolds.
 learned = []
 for part in (A, B):
     M = tg.LocalPolynomials(2, 3)

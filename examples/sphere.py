@@ -25,13 +25,13 @@ print(r)
 figure = clouds_figure(r)
 
 # %%
-# The density is with respect to area: the uniform law has log density -log(4 pi) = -2.531
+# The density is with respect to area: the uniform distribution has log density -log(4 pi) = -2.531
 # everywhere.
 y = sphere.sample_uniform(1000, generator=torch.Generator().manual_seed(1))
 print(f"mean log density {r.log_prob(y).mean():.3f}")
 
 # %%
-# Samples lie on the learned set, and it lies on the sphere.
+# Samples lie on the learned manifold, and it lies on the sphere.
 off = (r.sample(1000, seed=2).norm(dim=-1) - 1).abs()
 print(f"distance of samples to the true sphere: median {off.median():.1e}, worst {off.max():.1e}")
 

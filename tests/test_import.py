@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What `import topogen` loads and leaves alone; in a process of its own."""
 
 import json
@@ -12,8 +11,9 @@ import numpy as np, torch
 def state():
     from torch.distributions import Distribution
     return [
-        str(torch.get_default_dtype()), torch.get_num_threads(), torch.get_rng_state().sum().item(),
-        random.getstate()[1][:3], np.random.get_state()[1][:3].tolist(), Distribution._validate_args,
+        str(torch.get_default_dtype()), torch.get_num_threads(),
+        torch.get_rng_state().sum().item(), random.getstate()[1][:3],
+        np.random.get_state()[1][:3].tolist(), Distribution._validate_args,
         os.environ.get("MPLBACKEND"), os.environ.get("GEOMSTATS_BACKEND"), torch.is_grad_enabled(),
     ]
 
@@ -24,8 +24,8 @@ undocumented = [
     if not name.startswith("_") and not (getattr(topogen, name).__doc__ or "").strip()
 ]
 names = [n for n in dir(topogen) if not n.startswith("_")]
-heavy = {"geomstats", "matplotlib", "sklearn", "pandas", "gudhi", "zuko", "scipy", "rich", "typer", "safetensors"}
-print(json.dumps({
+heavy = {"geomstats", "matplotlib", "sklearn", "pandas", "gudhi", "zuko", "scipy", "rich", "typer",
+"safetensors"} print(json.dumps({
     "before": before, "after": state(), "undocumented": undocumented, "names": names,
     "heavy": sorted(heavy & (set(sys.modules) - modules)),
 }))

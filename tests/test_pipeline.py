@@ -26,9 +26,9 @@ def test_learn_circle(learned):
     assert r.distribution.likelihood == "exact"
     x = r.sample(500, seed=1)
     assert (x.norm(dim=-1) - 1).abs().max() < 1e-3
-    # the law is uniform, and 800 points tell that to about 0.05 nats
+    # the distribution is uniform, and 800 points tell that to about 0.05 nats
     assert abs(float(r.log_prob(x).mean()) + math.log(2 * math.pi)) < 0.1
-    assert abs(r.numbers["integral of p"] - 1) < 0.01
+    assert abs(r.measurements["integral of p"] - 1) < 0.01
     assert "topology of samples against data: agrees" in str(r)
 
 
@@ -59,11 +59,11 @@ def test_save_and_load(learned, tmp_path):
     assert torch.equal(r.log_prob(x), learned.log_prob(x))
     assert r.summary == learned.summary
     assert r.topology.to_dict() == learned.topology.to_dict()
-    assert (r.seed, r.family, r.versions, r.numbers) == (
+    assert (r.seed, r.family, r.versions, r.measurements) == (
         0,
         "atlas",
         learned.versions,
-        learned.numbers,
+        learned.measurements,
     )
     assert r.points is None
     assert str(r) == str(learned)
@@ -177,7 +177,7 @@ def test_learn_a_circle_as_a_zero_set(circle, tmp_path):
     assert isinstance(r.model, tg.EnergyModel)
     x = r.sample(300, seed=1)
     assert (x.norm(dim=-1) - 1).abs().max() < 1e-3
-    assert abs(r.numbers["integral of p"] - 1) < 1e-3
+    assert abs(r.measurements["integral of p"] - 1) < 1e-3
     tg.save(r, tmp_path / "m.safetensors")
     again = tg.load(tmp_path / "m.safetensors")
     assert torch.equal(again.sample(50, seed=2), r.sample(50, seed=2))

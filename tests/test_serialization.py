@@ -80,18 +80,21 @@ def test_unions_and_intersections_come_back(tmp_path, make):
         assert torch.equal(N.found, M.found)
 
 
-def test_uniform_laws_come_back(tmp_path):
+def test_uniform_distributions_come_back(tmp_path):
     path = tmp_path / "m.safetensors"
     on_points = tg.Uniform(tg.Union(*spheres()), validate_args=False)
     charts = tg.ProjectedAtlas(tg.Circle())
     tg.fit(charts, tg.Circle().sample_uniform(300, generator=generator()))
-    for law in (on_points, tg.Uniform(charts, tol=1e-3)):
-        same = there_and_back(law, path)
+    for distribution in (on_points, tg.Uniform(charts, tol=1e-3)):
+        same = there_and_back(distribution, path)
         assert isinstance(same, tg.Uniform)
-        x = law.sample((20,), generator=generator())
+        x = distribution.sample((20,), generator=generator())
         assert torch.equal(same.sample((20,), generator=generator()), x)
-        assert torch.equal(same.log_prob(x), law.log_prob(x))
-        assert (same.likelihood, same.log_z_error) == (law.likelihood, law.log_z_error)
+        assert torch.equal(same.log_prob(x), distribution.log_prob(x))
+        assert (same.likelihood, same.log_z_error) == (
+            distribution.likelihood,
+            distribution.log_z_error,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +124,17 @@ def test_learned_parts_come_back(tmp_path, learned_circles):
             tg.load(path)
 
 
-def test_a_law_on_a_union_comes_back(tmp_path, learned_circles):
+def test_a_distribution_on_a_union_comes_back(tmp_path, learned_circles):
     U = tg.Union(*learned_circles)
     x = torch.cat([tg.Circle().sample_uniform(200, generator=generator())] * 2)
     model = tg.EnergyModel(U, networks=1, width=8)
     tg.fit(model, U.project(x).value)
     same = there_and_back(model, tmp_path / "m.safetensors")
-    law, again = model(), same()
-    y = law.sample((20,), generator=generator())
+    distribution, again = model(), same()
+    y = distribution.sample((20,), generator=generator())
     # the charts of both are grown anew: equal up to rounding
     assert torch.allclose(again.sample((20,), generator=generator()), y, rtol=0, atol=1e-9)
-    assert torch.allclose(again.log_prob(y), law.log_prob(y))
+    assert torch.allclose(again.log_prob(y), distribution.log_prob(y))
 
 
 def test_parts_that_cannot_be_saved_are_named(tmp_path):

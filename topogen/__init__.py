@@ -39,7 +39,7 @@ from .manifolds.charts import Box as Box
 from .manifolds.charts import Chart as Chart
 from .manifolds.charts import FunctionChart as FunctionChart
 
-# laws: a density on M
+# distributions: a density on M
 from .distributions.base import ManifoldDistribution as ManifoldDistribution
 from .distributions.energy import EnergyDistribution as EnergyDistribution
 from .distributions.mixture import Mixture as Mixture
@@ -49,7 +49,7 @@ from .distributions.uniform import Uniform as Uniform
 from .distributions.von_mises import VonMises as VonMises
 from .distributions.von_mises import VonMisesFisher as VonMisesFisher
 
-# learned: a set, charts, a law
+# learned: a set, charts, a distribution
 from .models.atlas_density import AtlasDensity as AtlasDensity
 from .models.energy import EnergyModel as EnergyModel
 from .models.flow import SplineFlow as SplineFlow

@@ -29,7 +29,7 @@ class Demo:
     Attributes:
         name: what the command line calls it.
         about: one line.
-        sample: n points of the true law, shape (n, D).
+        sample: n points of the true distribution, shape (n, D).
         log_prob: the true log density at points of the true set, in nats w.r.t. its volume.
         distance: distance of points to the true set.
         homology: of the true set.
@@ -61,21 +61,22 @@ class DemoResult:
 
     Attributes:
         result: what was learned.
-        numbers: name to value, for a table.
+        measurements: name to value, for a table.
         verdict: "agrees", "disagrees" or "undetermined", samples against the
             true homology.
     """
 
     result: LearnResult
-    numbers: dict[str, float | str] = field(repr=False)
+    measurements: dict[str, float | str] = field(repr=False)
     verdict: str
 
 
 def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = None) -> DemoResult:
     """Draw, learn, sample, check, and compare with the truth.
 
-    The NLL gap is the mean of log p*(x) - log q(x) over 4000 fresh points x of the true law p*,
-    with its standard error; distances are to the true set, in per cent of the diameter.
+    The NLL gap is the mean of log p*(x) - log q(x) over 4000 fresh points x of the true
+    distribution p*, with its standard error; distances are to the true set, in per cent of the
+    diameter.
     """
     x = demo.points(n, seed)
     result = learn(x, seed=seed, progress=progress)
@@ -117,11 +118,13 @@ def verdict(result: LearnResult, truth: Homology) -> str:
 
 
 def _uniform(name: str, about: str, M: ReferenceSpace) -> Demo:
-    law = Uniform(M)
-    return _of_law(name, about, M, law.log_prob, lambda n, g: M.sample_uniform(n, generator=g))
+    distribution = Uniform(M)
+    return _of_distribution(
+        name, about, M, distribution.log_prob, lambda n, g: M.sample_uniform(n, generator=g)
+    )
 
 
-def _of_law(
+def _of_distribution(
     name: str,
     about: str,
     M: ReferenceSpace,
@@ -143,13 +146,13 @@ def _of_law(
 
 
 def _circle() -> Demo:
-    law = VonMises(0.0, 2.0)
-    return _of_law(
+    distribution = VonMises(0.0, 2.0)
+    return _of_distribution(
         "circle",
-        "von Mises law of concentration 2 on the unit circle",
+        "von Mises distribution of concentration 2 on the unit circle",
         spaces.Circle(),
-        law.log_prob,
-        lambda n, g: law.sample((n,), generator=g),
+        distribution.log_prob,
+        lambda n, g: distribution.sample((n,), generator=g),
     )
 
 
@@ -170,10 +173,14 @@ def _alanine() -> Demo:
 
 DEMOS: dict[str, Callable[[], Demo]] = {
     "circle": _circle,
-    "sphere": lambda: _uniform("sphere", "uniform law on the unit sphere", spaces.Sphere()),
-    "torus": lambda: _uniform("torus", "uniform law on a ring torus in R^3", spaces.Torus()),
+    "sphere": lambda: _uniform(
+        "sphere", "uniform distribution on the unit sphere", spaces.Sphere()
+    ),
+    "torus": lambda: _uniform(
+        "torus", "uniform distribution on a ring torus in R^3", spaces.Torus()
+    ),
     "klein": lambda: _uniform(
-        "klein", "uniform law on a Klein bottle in R^4", spaces.KleinBottle()
+        "klein", "uniform distribution on a Klein bottle in R^4", spaces.KleinBottle()
     ),
     "alanine": _alanine,
 }

@@ -17,7 +17,7 @@ class DataFileError(TopogenError, OSError):
 
 
 class NotFittedError(TopogenError, RuntimeError):
-    """A learned set or law is used before :func:`topogen.fit` has fitted it."""
+    """A learned manifold or distribution is used before :func:`topogen.fit` has fitted it."""
 
 
 class ProjectionError(TopogenError, ArithmeticError):
@@ -33,7 +33,7 @@ class AtlasError(TopogenError, ValueError):
 
 
 class MeasureError(TopogenError, TypeError):
-    """Two laws cannot be compared: their measures or their dimensions differ."""
+    """Two distributions cannot be compared: their measures or their dimensions differ."""
 
 
 class TrainingError(TopogenError, RuntimeError):

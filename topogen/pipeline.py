@@ -1,4 +1,4 @@
-"""One call: points in; a learned manifold, a law on it, and a verdict on its topology out."""
+"""One call: points in; a learned manifold, a distribution on it, and a verdict on its topology out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .training import FitResult, fit, one_thread
 # are needed where its density is small.
 _CHECKED = 4000
 _CHECKED_ON_CURVES = 30_000
-# quadrature nodes for the volume of M and the mass of the law
+# quadrature nodes for the volume of M and the mass of the distribution
 _NODES = 20_000
 
 
@@ -68,16 +68,16 @@ FAMILIES: dict[str, _Family] = {
 
 @dataclass
 class LearnResult:
-    """A learned law with its manifold, the verdict on its topology, and how it was made.
+    """A learned distribution with its manifold, the verdict on its topology, and how it was made.
 
     Attributes:
-        model: the learned law, a module; ``model()`` is `distribution`.
+        model: the learned distribution, a module; ``model()`` is `distribution`.
         family: which family learned it.
         seed: of the fit and of the checks.
         summary: what :func:`topogen.inspect` said of the data.
         topology: homology of samples of the model against that of the data.
         history: the progress records of the fit.
-        numbers: what was measured of the model on its own samples, for tables.
+        measurements: what was measured of the model on its own samples, for tables.
         seconds: wall time of the whole.
         status: how the fit ended.
         remarks: what the user should know.
@@ -90,7 +90,7 @@ class LearnResult:
     summary: Summary
     topology: TopologyReport
     history: list[dict[str, Any]] = field(repr=False)
-    numbers: dict[str, float | str] = field(repr=False)
+    measurements: dict[str, float | str] = field(repr=False)
     seconds: float
     status: str
     remarks: tuple[str, ...] = ()
@@ -99,12 +99,12 @@ class LearnResult:
 
     @property
     def distribution(self) -> ManifoldDistribution:
-        """The learned law on `manifold`."""
+        """The learned distribution on `manifold`."""
         return self.model()
 
     @property
     def manifold(self) -> Manifold:
-        """The learned set."""
+        """The learned manifold."""
         return self.distribution.manifold
 
     def sample(self, n: int, seed: int | None = None) -> Float[Tensor, "n D"]:
@@ -137,7 +137,7 @@ class LearnResult:
             f"seed {self.seed}, {self.seconds:.1f} s, fit {self.status}",
             *(
                 f"  {name:<32} {value if isinstance(value, str) else format(value, '.6g')}"
-                for name, value in self.numbers.items()
+                for name, value in self.measurements.items()
             ),
             f"  topology of samples against data: {verdict}",
             *(f"  note: {remark}" for remark in self.remarks),
@@ -224,7 +224,7 @@ def learn(
             summary=summary,
             topology=topology,
             history=result.history,
-            numbers=numbers,
+            measurements=numbers,
             seconds=time.perf_counter() - start,
             status=result.status,
             remarks=tuple(remarks),
@@ -272,8 +272,8 @@ def measure(
     model: LearnedDistribution, samples: Tensor, points: np.ndarray
 ) -> dict[str, float | str]:
     """Numbers that need no ground truth: distances to M, normalisation, held-out NLL."""
-    law = model()
-    M = law.manifold
+    distribution = model()
+    M = distribution.manifold
     size = diameter(points)
     on = M.project(samples)
     data = M.project(torch.from_numpy(points))
@@ -286,11 +286,11 @@ def measure(
         "data to M, median, % of diameter": 100 * float(moved.median()) / size,
         "data to M, 99 %, % of diameter": 100 * float(moved.quantile(0.99)) / size,
     }
-    atlas = getattr(law, "atlas", None)
+    atlas = getattr(distribution, "atlas", None)
     if isinstance(atlas, Atlas):
         numbers["charts"] = float(len(atlas))
         if M.dim <= 3:
-            numbers |= _integrals(atlas, law)
+            numbers |= _integrals(atlas, distribution)
     if isinstance(model, InjectiveFlow):
         numbers |= model.numbers()
     held_out = getattr(model, "held_out", None)
@@ -299,8 +299,8 @@ def measure(
     return numbers
 
 
-def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str]:
-    """Volume of M and mass of the law by quadrature, and w1 at the nodes.
+def _integrals(atlas: Atlas, distribution: ManifoldDistribution) -> dict[str, float | str]:
+    """Volume of M and mass of the distribution by quadrature, and w1 at the nodes.
 
     The even and the odd nodes of the grids are two rules of half the density; the error is
     estimated by what they differ by.
@@ -308,10 +308,10 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
     nodes = _NODES if atlas.ambient_dim <= 8 else _NODES // 2
     per_axis = min(200, max(8, round((nodes / len(atlas)) ** (1 / atlas.dim))))
     q = atlas.quadrature(per_axis)
-    if isinstance(law, BumpMixture):
-        p = law.log_prob_on(q.points, q.frame).exp()
+    if isinstance(distribution, BumpMixture):
+        p = distribution.log_prob_on(q.points, q.frame).exp()
     else:
-        p = law.log_prob(q.points).exp()
+        p = distribution.log_prob(q.points).exp()
     corners = [chart.domain.bounding_box() for chart in atlas._listed()]
     low, high = (torch.stack(corner)[q.chart] for corner in zip(*corners, strict=True))
     index = ((q.latent - low) / (high - low) * per_axis).floor()
@@ -327,10 +327,10 @@ def _integrals(atlas: Atlas, law: ManifoldDistribution) -> dict[str, float | str
 
 
 def save(thing: Any, path: str | Path) -> None:
-    """Write a result of :func:`learn`, or a set, atlas or law of topogen, to one safetensors file.
+    """Write a result of :func:`learn`, or a set, atlas or distribution of topogen, to one safetensors file.
 
-    Tensors, and JSON in the metadata; never pickle. The data themselves are not written. Laws are
-    learned ones, and :class:`Uniform`.
+    Tensors, and JSON in the metadata; never pickle. The data themselves are not written.
+    Distributions are learned ones, and :class:`Uniform`.
 
     Raises:
         SaveError: it holds a function of the user's own, or the place cannot be written.
@@ -343,14 +343,14 @@ def save(thing: Any, path: str | Path) -> None:
         serialization.write_uniform(path, thing)
     else:
         raise SaveError(
-            f"expected a LearnResult, or a set, atlas or law of topogen, got "
+            f"expected a LearnResult, or a set, atlas or distribution of topogen, got "
             f"{type(thing).__name__}; "
             "save its parameters instead"
         )
 
 
 def load(path: str | Path) -> Any:
-    """Read what :func:`save` wrote: a :class:`LearnResult`, or the set, atlas or law.
+    """Read what :func:`save` wrote: a :class:`LearnResult`, or the set, atlas or distribution.
 
     Raises:
         SaveError: the file is missing, truncated, of another kind or of another format.
@@ -359,7 +359,7 @@ def load(path: str | Path) -> Any:
     if "learned" not in record:
         return serialization.uniform_of(module, record)
     if not isinstance(module, LearnedDistribution):
-        raise SaveError(f"{path}: expected a learned law, got a {type(module).__name__}")
+        raise SaveError(f"{path}: expected a learned distribution, got a {type(module).__name__}")
     kept = record["learned"]
     return LearnResult(
         model=module,
@@ -371,7 +371,7 @@ def load(path: str | Path) -> Any:
 
 
 def _record(result: LearnResult) -> dict[str, Any]:
-    names = "family seed history numbers seconds status remarks versions".split()
+    names = "family seed history measurements seconds status remarks versions".split()
     kept = {name: getattr(result, name) for name in names}
     kept["summary"] = result.summary.to_dict()
     kept["topology"] = {**result.topology.to_dict(), "diagrams": result.topology.diagrams}

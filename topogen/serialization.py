@@ -254,18 +254,22 @@ def read_into(path: str | Path, module: nn.Module) -> dict[str, Any]:
     return header["record"]
 
 
-def write_uniform(path: str | Path, law: Uniform) -> None:
-    """Write a uniform law: its set, or the charts that it is normalised by, and how.
+def write_uniform(path: str | Path, distribution: Uniform) -> None:
+    """Write a uniform distribution: its set, or the charts that it is normalised by, and how.
 
     Raises:
         SaveError: as :func:`write`.
     """
-    held = law.manifold if law.given is None else law.given
-    write(path, held, {"uniform": {"tol": law.tol, "validate_args": law._validate_args}})
+    held = distribution.manifold if distribution.given is None else distribution.given
+    write(
+        path,
+        held,
+        {"uniform": {"tol": distribution.tol, "validate_args": distribution._validate_args}},
+    )
 
 
 def uniform_of(module: nn.Module, record: Mapping[str, Any]) -> nn.Module | Uniform:
-    """The law that :func:`write_uniform` wrote; any other module as it is."""
+    """The distribution that :func:`write_uniform` wrote; any other module as it is."""
     if "uniform" in record and isinstance(module, Manifold | Atlas):
         return Uniform(module, **record["uniform"])
     return module

@@ -1,4 +1,4 @@
-"""Fit a learned set, atlas or law: run its stages in order, and say how it ended."""
+"""Fit a learned manifold, atlas or distribution: run its stages in order, and say how it ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fit(
     device: torch.device | str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Fit a learned set, atlas or law to points; parts that are fitted already are kept.
+    """Fit a learned manifold, atlas or distribution to points; parts that are fitted already are kept.
 
     Args:
         learnable: anything with ``stages(points)``; it is changed in place.
@@ -92,7 +92,7 @@ def fit(
     """
     if not isinstance(learnable, Learnable) or not isinstance(learnable, nn.Module):
         raise TrainingError(
-            f"expected a learned set, atlas or law (a module with stages(points)), got "
+            f"expected a learned manifold, atlas or distribution (a module with stages(points)), got "
             f"{type(learnable).__name__}; "
             "pass for example LocalPolynomials(dim, ambient_dim)"
         )

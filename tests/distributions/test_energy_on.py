@@ -133,7 +133,7 @@ def test_samples_follow_a_narrow_density():
 
 
 def test_bounds_that_are_too_small_are_raised():
-    """A sampler on a coarse grid still has the right law: the bounds are raised where exceeded."""
+    """A sampler on a coarse grid still has the right distribution: the bounds are raised where exceeded."""
     q = EnergyDistribution(tg.Circle().atlas(), lambda x: 4 * (6 * x[..., 0]).sin(), per_axis=64)
     q._cells.bounds *= 0.2
     drawn = q.draw(4000, seeded(0))
@@ -164,7 +164,7 @@ def test_gradients_are_those_of_the_log_likelihood():
         assert float(gradient) == pytest.approx(float(exact), abs=1e-5)
 
 
-def test_a_law_lives_on_what_the_charts_cover():
+def test_a_distribution_lives_on_what_the_charts_cover():
     cap = list(tg.Sphere().atlas().charts)[:1]
     atlas = tg.Atlas(cap, manifold=tg.Sphere())
     q = EnergyDistribution(atlas, lambda x: x.new_zeros(x.shape[:-1]), validate_args=False)
@@ -203,7 +203,7 @@ def test_wrong_use_is_named():
         EnergyDistribution(tg.FlatTorus(4).atlas(), waves)
 
 
-def test_an_atlas_and_its_uniform_law_draw_alike():
+def test_an_atlas_and_its_uniform_distribution_draw_alike():
     atlas = tg.Torus().atlas()
     q = tg.Uniform(atlas, tol=0.01)
     assert atlas.sample_uniform(500, seeded(0)).equal(q.sample((500,), generator=seeded(0)))

@@ -1,4 +1,4 @@
-"""Known laws: closed forms, normalisation by quadrature, samplers against their densities."""
+"""Known distributions: closed forms, normalisation by quadrature, samplers against their densities."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_normalised_and_of_the_stated_entropy(name: str) -> None:
 
 @ALL
 def test_samples_follow_the_density(name: str) -> None:
-    # mean of log p against minus the entropy by quadrature: |z| < 5, false alarms 6e-7 a law
+    # mean of log p against minus the entropy by quadrature: |z| < 5, false alarms 6e-7 a
+    # distribution
     q = LAWS[name]
     generator = torch.Generator().manual_seed(2)
     x = q.sample((4000,), generator)
@@ -189,7 +190,7 @@ def test_seeds_do_not_touch_the_global_generator() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_mixture_of_one_law_with_itself() -> None:
+def test_a_mixture_of_one_distribution_with_itself() -> None:
     q = VonMisesFisher([0.0, 0.0, 1.0], 5.0)
     twice = Mixture(torch.tensor([0.3, 0.7]), [q, q])
     x = q.sample((20,))
@@ -199,7 +200,7 @@ def test_a_mixture_of_one_law_with_itself() -> None:
     torch.testing.assert_close(one.log_prob(x), q.log_prob(x))
 
 
-def test_bad_laws() -> None:
+def test_bad_distributions() -> None:
     vmf = VonMisesFisher([0.0, 0.0, 1.0], 1.0)
     for mean, kappa, message in (
         ([0.0, 0.0, 0.0], 1.0, "nonzero mean"),
@@ -220,13 +221,13 @@ def test_bad_laws() -> None:
         Mixture([1.0], [vmf, vmf])
     with pytest.raises(ValueError, match="weights >= 0"):
         Mixture([1.0, -1.0], [vmf, vmf])
-    with pytest.raises(MeasureError, match="two laws with one measure"):
+    with pytest.raises(MeasureError, match="two distributions with one measure"):
         Mixture([1.0, 1.0], [vmf, VonMises(0.0, 1.0)])
     with pytest.raises(MeasureError, match="on one manifold"):
         Mixture([1.0, 1.0], [vmf, Uniform(Sphere(2, 2.0))])
 
 
-def test_uniform_law_of_a_product() -> None:
+def test_uniform_distribution_of_a_product() -> None:
     q = Uniform(Product(Torus(), Circle()))
     x = q.sample((5,))
     assert q.log_prob(x).tolist() == pytest.approx([-math.log(1.6 * math.pi**2 * 2 * math.pi)] * 5)

@@ -120,7 +120,7 @@ def test_projection_and_membership(
 
 
 @pytest.mark.parametrize(("name", "M"), [("circle", Circle()), ("sphere", Sphere())])
-def test_uniform_laws_have_equal_moments(
+def test_uniform_distributions_have_equal_moments(
     name: str,
     M: Circle | Sphere,
     both: tuple[dict[str, torch.Tensor], dict[str, list]],

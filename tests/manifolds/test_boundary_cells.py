@@ -1,4 +1,4 @@
-"""Charts that reach beyond M: volumes, laws and samples stay inside the guard, errors honest."""
+"""Charts that reach beyond M: volumes, distributions and samples stay inside the domain of validity, errors honest."""
 
 import math
 
@@ -40,7 +40,7 @@ def projected():
     return atlas
 
 
-def test_volume_and_uniform_law_of_a_half_sphere(projected):
+def test_volume_and_uniform_distribution_of_a_half_sphere(projected):
     R = projected.manifold
     volume = projected.volume(per_axis=24)
     assert abs(float(volume) - AREA) <= float(volume.error) < 0.02 * AREA
@@ -49,10 +49,10 @@ def test_volume_and_uniform_law_of_a_half_sphere(projected):
         assert abs(q.log_volume - math.log(AREA)) <= q.log_z_error
         assert q.likelihood == "exact"
         x = q.sample((20_000,), generator=seeded(1))
-        assert bool(R.guard(x).all())
+        assert bool(R.in_domain(x).all())
         # z is uniform on [.2, 1]; false alarm .003, seed fixed
         assert float(x[:, 2].mean()) == pytest.approx(0.6, abs=3 * 0.231 / math.sqrt(20_000))
-        assert bool(R.guard(atlas.sample_uniform(500, seeded())).all())
+        assert bool(R.in_domain(atlas.sample_uniform(500, seeded())).all())
         below = torch.tensor([[0.6, 0.0, -0.8], [0.0, 0.6, 0.8]], dtype=torch.float64)
         assert q.log_prob(below).isfinite().tolist() == [False, True]
         assert q._log_prob(below).isfinite().tolist() == [False, True]
@@ -101,7 +101,7 @@ def test_curves_and_solids(M, g, volume):
     atlas = on_charts_of(M, g)
     q = tg.Uniform(atlas)
     assert abs(q.log_volume - math.log(volume)) <= q.log_z_error < 5e-3
-    assert bool(atlas.manifold.guard(q.sample((1000,), generator=seeded())).all())
+    assert bool(atlas.manifold.in_domain(q.sample((1000,), generator=seeded())).all())
 
 
 def test_integrals_and_energies_on_a_part():
@@ -118,19 +118,19 @@ def test_a_learned_density_draws_inside(projected):
     R = projected.manifold
     model = tg.AtlasDensity(projected)
     tg.fit(model, R.sample_uniform(1000, seeded(2)))
-    law = model()
-    assert bool(R.guard(law.sample((2000,), generator=seeded(3))).all())
+    distribution = model()
+    assert bool(R.in_domain(distribution.sample((2000,), generator=seeded(3))).all())
     # mass of the bumps beyond the edge is missing, and said to be
-    assert law.likelihood == "estimated"
+    assert distribution.likelihood == "estimated"
 
 
 def test_a_trivial_guard_is_not_asked(monkeypatch):
     M = tg.Sphere()
     atlas = M.atlas()
-    assert atlas.guard is None
+    assert atlas.in_domain is None
     monkeypatch.setattr(boundary_cells, "divide", None)
     assert float(atlas.volume()) == pytest.approx(2 * TAU, rel=1e-6)
-    assert tg.Atlas(list(atlas), half_sphere()).guard is not None
+    assert tg.Atlas(list(atlas), half_sphere()).in_domain is not None
 
 
 def test_cut_cells_lie_along_the_edge():

@@ -211,7 +211,7 @@ def test_the_equations_of_every_reference_space_are_exact(M: ReferenceSpace) -> 
     assert float(s[:, k - 1].min()) > 0.1
     assert float(s[:, k:].max() if s.shape[-1] > k else 0.0) < 1e-10
     assert float((J @ M.tangent_basis(x)).abs().max()) < 1e-10
-    assert bool(M.guard(x).all())
+    assert bool(M.in_domain(x).all())
     # and they vanish on M only
     generator = torch.Generator().manual_seed(1)
     y = x + 1e-3 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -224,7 +224,7 @@ def test_the_moebius_band_ends_where_its_guard_says() -> None:
     t = torch.tensor([[1.0, 0.29], [1.0, 0.31], [4.0, -0.31]], dtype=torch.float64)
     x = M.parametrize(t)
     assert float(M.equations(x).abs().max()) < 1e-12
-    assert M.guard(x).tolist() == [True, False, False]
+    assert M.in_domain(x).tolist() == [True, False, False]
 
 
 def test_no_codimension_and_shapes() -> None:

@@ -1,4 +1,4 @@
-"""Geodesics: known curves, order of the integrator, reversibility, status, learned sets."""
+"""Geodesics: known curves, order of the integrator, reversibility, status, learned manifolds."""
 
 from __future__ import annotations
 

@@ -9,19 +9,19 @@ def uniform(M, n, seed):
     return M.sample_uniform(n, generator=torch.Generator().manual_seed(seed))
 
 
-def learn_law(points, dim, seed=0):
+def learn_distribution(points, dim, seed=0):
     M = tg.LocalPolynomials(dim, points.shape[1])
-    law = tg.AtlasDensity(tg.ProjectedAtlas(M))
-    result = tg.fit(law, as_tensor(points), seed=seed)
-    return law, result
+    distribution = tg.AtlasDensity(tg.ProjectedAtlas(M))
+    result = tg.fit(distribution, as_tensor(points), seed=seed)
+    return distribution, result
 
 
 @pytest.fixture(scope="session")
-def torus_law():
+def torus_distribution():
     """A density learned from 2500 area-uniform points of the ring torus, and the truth."""
     M = tg.Torus()
-    law, result = learn_law(uniform(M, 2500, 0), 2)
-    return law, result, M
+    distribution, result = learn_distribution(uniform(M, 2500, 0), 2)
+    return distribution, result, M
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ def uniform(M, n, seed):
     return M.sample_uniform(n, generator=torch.Generator().manual_seed(seed))
 
 
-def learn_law(points, dim, seed=0):
-    law = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(dim, points.shape[1])))
-    return law, tg.fit(law, points, seed=seed)
+def learn_distribution(points, dim, seed=0):
+    distribution = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(dim, points.shape[1])))
+    return distribution, tg.fit(distribution, points, seed=seed)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
@@ -35,41 +35,45 @@ def test_bumps_scale_with_their_maps():
     assert float(peak) == pytest.approx(8 * math.exp(log_bump_constant(2)))
 
 
-def test_law_of_the_torus(torus_law):
-    model, result, M = torus_law
+def test_distribution_of_the_torus(torus_distribution):
+    model, result, M = torus_distribution
     assert result.status == "converged"
-    law = model()
-    assert (law.measure, law.dim, law.likelihood) == ("hausdorff", 2, "exact")
-    x = law.sample((3000,), generator=torch.Generator().manual_seed(0))
+    distribution = model()
+    assert (distribution.measure, distribution.dim, distribution.likelihood) == (
+        "hausdorff",
+        2,
+        "exact",
+    )
+    x = distribution.sample((3000,), generator=torch.Generator().manual_seed(0))
     assert float(model.atlas.manifold.residual(x).max()) < 1e-9
     assert float(M.residual(x).median()) / 2.8 < 1e-4
     fresh = uniform(M, 2000, 1)
-    gap = -math.log(M.volume) - law.log_prob(fresh)
+    gap = -math.log(M.volume) - distribution.log_prob(fresh)
     assert bool(gap.isfinite().all())
     assert float(gap.mean()) < 0.03  # 2500 points; the bar of .02 is for 8000
 
 
-def test_normalisation_and_volume_identity(torus_law):
-    model, _, M = torus_law
-    law = model()
+def test_normalisation_and_volume_identity(torus_distribution):
+    model, _, M = torus_distribution
+    distribution = model()
     q = model.atlas.quadrature(20)
-    assert float(q.weights @ law.log_prob(q.points).exp()) == pytest.approx(1, abs=2e-3)
-    x = law.sample((3000,), generator=torch.Generator().manual_seed(1))
-    inverse = (-law.log_prob(x)).exp() / M.volume
+    assert float(q.weights @ distribution.log_prob(q.points).exp()) == pytest.approx(1, abs=2e-3)
+    x = distribution.sample((3000,), generator=torch.Generator().manual_seed(1))
+    inverse = (-distribution.log_prob(x)).exp() / M.volume
     error = float(inverse.std()) / math.sqrt(3000)
     assert float(inverse.mean()) == pytest.approx(1, abs=0.01 + 4 * error)
 
 
-def test_obeys_the_laws_of_a_distribution(torus_law):
-    model, _, _ = torus_law
+def test_obeys_the_laws_of_a_distribution(torus_distribution):
+    model, _, _ = torus_distribution
     tg.testing.check_distribution(model(), generator=torch.Generator().manual_seed(0))
 
 
 def test_a_density_with_modes_and_its_negative_control():
-    """Von Mises(2) on the circle: the gap to the truth is small, the uniform law's is not."""
+    """Von Mises(2) on the circle: the gap to the truth is small, the uniform distribution's is not."""
     truth = tg.VonMises(1.0, 2.0)
     points = truth.sample((3000,), generator=torch.Generator().manual_seed(0))
-    model, _ = learn_law(points, 1)
+    model, _ = learn_distribution(points, 1)
     fresh = truth.sample((3000,), generator=torch.Generator().manual_seed(1))
     best = truth.log_prob(fresh)
     gap = best - model().log_prob(fresh)
@@ -77,16 +81,16 @@ def test_a_density_with_modes_and_its_negative_control():
     assert float((best + math.log(2 * math.pi)).mean()) > 0.5
 
 
-def test_floor_is_where_there_are_no_data(torus_law):
-    model, _, _ = torus_law
+def test_floor_is_where_there_are_no_data(torus_distribution):
+    model, _, _ = torus_distribution
     assert model.floor == 1e-3
     charts = len(model.atlas)
     assert float(model.weights[-charts:].sum()) == pytest.approx(1e-3, rel=1e-6)
     assert float(model.weights.sum()) == pytest.approx(1)
 
 
-def test_off_the_manifold_minus_infinity_nan_stays_nan(torus_law):
-    model, _, _ = torus_law
+def test_off_the_manifold_minus_infinity_nan_stays_nan(torus_distribution):
+    model, _, _ = torus_distribution
     x = torch.tensor([[9.0, 0, 0], [math.nan, 0, 0], [1.4, 0, 0]], dtype=torch.float64)
     value = model().log_prob(x)
     assert value[0] == -math.inf
@@ -95,37 +99,43 @@ def test_off_the_manifold_minus_infinity_nan_stays_nan(torus_law):
 
 
 def test_bumps_on_an_exact_atlas():
-    """The law needs no learning: one bump in one chart of the exact sphere is normalised."""
+    """The distribution needs no learning: one bump in one chart of the exact sphere is normalised."""
     M = tg.Sphere()
     atlas = M.atlas()
     L = torch.eye(2, dtype=torch.float64)[None] * 2
-    law = BumpMixture(
+    distribution = BumpMixture(
         atlas, torch.tensor([0]), torch.zeros(1, 2, dtype=torch.float64), L, torch.ones(1).double()
     )
-    total = atlas.integrate(lambda x: law.log_prob(x).exp())
+    total = atlas.integrate(lambda x: distribution.log_prob(x).exp())
     assert float(total) == pytest.approx(1, abs=1e-4)
     with pytest.raises(AtlasError, match="manifold=M"):
-        BumpMixture(tg.Atlas(list(atlas.charts)), law.chart, law.z, law.L, law.weights)
+        BumpMixture(
+            tg.Atlas(list(atlas.charts)),
+            distribution.chart,
+            distribution.z,
+            distribution.L,
+            distribution.weights,
+        )
 
 
-def test_same_seed_same_law():
+def test_same_seed_same_distribution():
     x = uniform(tg.Circle(), 500, 0)
-    first, _ = learn_law(x, 1, seed=3)
-    second, _ = learn_law(x, 1, seed=3)
+    first, _ = learn_distribution(x, 1, seed=3)
+    second, _ = learn_distribution(x, 1, seed=3)
     # LAPACK's last digit depends on where in memory its input lies
     torch.testing.assert_close(first.weights, second.weights, rtol=1e-9, atol=1e-15)
 
 
-def test_state_round_trip(torus_law, tmp_path):
-    model, _, M = torus_law
-    tg.save(model, tmp_path / "law.safetensors")
-    again = tg.load(tmp_path / "law.safetensors")
+def test_state_round_trip(torus_distribution, tmp_path):
+    model, _, M = torus_distribution
+    tg.save(model, tmp_path / "distribution.safetensors")
+    again = tg.load(tmp_path / "distribution.safetensors")
     x = uniform(M, 100, 5)
     torch.testing.assert_close(again().log_prob(x), model().log_prob(x), rtol=0, atol=1e-12)
 
 
 def test_wrong_use_is_named():
-    with pytest.raises(ValueError, match="law='bumps'"):
-        tg.AtlasDensity(tg.Circle().atlas(), law="magic")
+    with pytest.raises(ValueError, match="distribution='bumps'"):
+        tg.AtlasDensity(tg.Circle().atlas(), distribution="magic")
     with pytest.raises(NotFittedError, match="not fitted"):
         tg.AtlasDensity(tg.Circle().atlas())()

@@ -29,61 +29,61 @@ def noisy(M, n, noise, seed=0):
 
 
 @pytest.fixture(scope="module")
-def law():
-    """An atlas law on a learned cap."""
+def distribution():
+    """An atlas distribution on a learned cap."""
     model = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(2, 3)))
     assert tg.fit(model, cap(2000, 0), progress=False).status == "converged"
     return model
 
 
-def test_a_cap_has_its_edge_and_its_area(law):
-    M = law.atlas.manifold
+def test_a_cap_has_its_edge_and_its_area(distribution):
+    M = distribution.atlas.manifold
     assert not M.closed
-    assert M.needs_guard
+    assert M.needs_domain
     # all places are beside the circle z = .2, outside
     at = M.edges.at * M.unit + M.centre
     assert len(M.edges) > 20
     assert float(at[:, 2].max()) < HEIGHT
-    found = law.atlas.volume()
+    found = distribution.atlas.volume()
     # half of a spacing sqrt(area / n) along the edge
     assert float(found.value) == pytest.approx(AREA, abs=math.pi * math.sqrt(AREA / 2000))
     below = tg.Sphere().sample_uniform(2000, generator=seeded(3))
     below = below[(below[:, 2] < 0.1) & (below[:, 2] > -0.2)]
     assert not bool(M.contains(below, 1e-2).any())
-    assert bool(M.guard(M.project(cap(2000, 0)).value).all())
+    assert bool(M.in_domain(M.project(cap(2000, 0)).value).all())
     inside = cap(2000, 4)
     inside = inside[inside[:, 2] > 0.28]
     assert bool(M.contains(inside, 1e-2).all())
 
 
-def test_a_law_with_an_edge_is_normalised_and_stays_inside(law):
-    p = law()
-    assert law.mass < 0.99
+def test_a_distribution_with_an_edge_is_normalised_and_stays_inside(distribution):
+    p = distribution()
+    assert distribution.mass < 0.99
     assert 0 < p.log_z_error < 0.02
-    mass = law.atlas.integrate(lambda x: p.log_prob(x).exp(), per_axis=40)
+    mass = distribution.atlas.integrate(lambda x: p.log_prob(x).exp(), per_axis=40)
     assert float(mass.value) == pytest.approx(1, abs=float(mass.error) + 2 * p.log_z_error)
     x = p.sample((4000,), seeded(1))
-    assert bool(law.atlas.manifold.guard(x).all())
+    assert bool(distribution.atlas.manifold.in_domain(x).all())
     assert float((x[:, 2] < HEIGHT - 0.06).double().mean()) == 0
-    fresh = law.atlas.manifold.project(cap(4000, 9)).value
+    fresh = distribution.atlas.manifold.project(cap(4000, 9)).value
     gap = -math.log(AREA) - p.log_prob(fresh)
     gap = gap[gap.isfinite()]
     assert len(gap) > 0.98 * len(fresh)
     assert float(gap.mean()) < 0.03
 
 
-def test_edges_are_saved(law, tmp_path):
-    tg.save(law, tmp_path / "cap")
+def test_edges_are_saved(distribution, tmp_path):
+    tg.save(distribution, tmp_path / "cap")
     loaded = tg.load(tmp_path / "cap")
     x = cap(500, 5)
-    torch.testing.assert_close(loaded().log_prob(x), law().log_prob(x))
+    torch.testing.assert_close(loaded().log_prob(x), distribution().log_prob(x))
     assert not loaded.atlas.manifold.closed
-    assert loaded.mass == law.mass
+    assert loaded.mass == distribution.mass
 
 
-def test_flows_are_refused_on_what_has_an_edge(law):
+def test_flows_are_refused_on_what_has_an_edge(distribution):
     with pytest.raises(UnsupportedError, match="has a boundary"):
-        tg.FlowMatching(law.atlas.manifold)
+        tg.FlowMatching(distribution.atlas.manifold)
 
 
 def test_a_curve_has_two_ends():
@@ -111,7 +111,7 @@ def test_closed_sets_have_no_edge(M, n, noise):
     learned = tg.LocalPolynomials(M.dim, M.ambient_dim)
     assert tg.fit(learned, noisy(M, n, noise), progress=False).status == "converged"
     assert learned.closed
-    assert learned.guard_in_step
+    assert learned.step_stays_in_domain
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""LocalPolynomials: a set from points, with status, a guard, and C^2 blending."""
+"""LocalPolynomials: a set from points, with status, a domain of validity, and C^2 blending."""
 
 import math
 

@@ -57,12 +57,12 @@ def test_transitions_on_a_learned_klein_bottle_are_exact(klein_atlas):
     assert float(error[known].max()) < 1e-9
 
 
-def test_a_learned_klein_bottle_is_not_orientable_and_a_torus_is(klein_atlas, torus_law):
+def test_a_learned_klein_bottle_is_not_orientable_and_a_torus_is(klein_atlas, torus_distribution):
     atlas, x, _ = klein_atlas
     assert atlas.orientation(atlas.manifold.project(x).value).orientable is False
-    law, _, M = torus_law
-    points = law.atlas.manifold.project(uniform(M, 8000, 1)).value
-    assert law.atlas.orientation(points).orientable is True
+    distribution, _, M = torus_distribution
+    points = distribution.atlas.manifold.project(uniform(M, 8000, 1)).value
+    assert distribution.atlas.orientation(points).orientable is True
 
 
 def test_decode_is_newton_on_the_right_sheet(klein_atlas):

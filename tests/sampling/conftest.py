@@ -1,4 +1,4 @@
-"""Zero sets with known volumes, for the tests of uniform laws without a chain."""
+"""Zero sets with known volumes, for the tests of uniform distributions without a chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known answers: what chains give on sets whose laws are known, and what they give when broken.
+"""Known answers: what chains give on sets whose distributions are known, and what they give when broken.
 
 Every test is seeded; bounds are 4 standard errors over independent chains, which a right sampler
 misses with probability 6e-5 each.
@@ -90,7 +90,7 @@ class TestSphere:
         """x_3 >= .2, by refusal: x_3 is uniform on (.2, 1)."""
 
         class Cap(tg.ImplicitManifold):
-            def guard(self, x: Tensor) -> Tensor:
+            def in_domain(self, x: Tensor) -> Tensor:
                 return x[..., 2] >= 0.2
 
         cap = Cap(lambda x: (x * x).sum(-1, keepdim=True) - 1, 2, 3)
@@ -215,14 +215,14 @@ def test_a_learned_torus_keeps_its_chains(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(80, seeded(1))
     result = mcmc(learned, n=6, step=0.3, chains=80, start=start, warmup=0, seed=0)
     assert float(learned.residual(result.points).max()) < 1e-9
-    assert bool(learned.guard(result.points).all())
+    assert bool(learned.in_domain(result.points).all())
     assert result.acceptance > 0.7
     assert float(tg.Torus(1.0, 0.5).residual(result.points).max()) < 0.01
     close(result, TestTorus.cos_phi, 0.25, 0.09)
 
 
 @pytest.mark.slow
-def test_a_learned_torus_has_the_right_law(learned: tg.LocalPolynomials) -> None:
+def test_a_learned_torus_has_the_right_distribution(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(1000, seeded(1))
     result = mcmc(learned, n=60, step=0.4, chains=1000, start=start, warmup=20, seed=0)
     close(result, TestTorus.cos_phi, 0.25, 0.01)

@@ -1,4 +1,4 @@
-"""A wrong law raises an alarm; a right one does not; starts are what the user said."""
+"""A wrong distribution raises an alarm; a right one does not; starts are what the user said."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRAP = {"step": 0.3, "steps": 5, "chains": 500, "seed": 0}
 
 
 class TestTrap:
-    """von Mises-Fisher(5) on the sphere, uniform starts: healthy acceptance, wrong law."""
+    """von Mises-Fisher(5) on the sphere, uniform starts: healthy acceptance, wrong distribution."""
 
     def test_it_raises_an_alarm(self) -> None:
         start = tg.Sphere().sample_uniform(500, seeded(1))
@@ -67,7 +67,7 @@ class TestTrap:
         )
 
 
-def test_a_right_law_raises_none() -> None:
+def test_a_right_distribution_raises_none() -> None:
     for seed in (0, 1):
         result = mcmc(tg.Sphere(), vmf, 40, chains=60, warmup=40, seed=seed)
         assert result.alarm is None
@@ -106,7 +106,7 @@ def test_a_set_computed_in_single_precision_raises_and_does_not_freeze() -> None
 
 
 class TestStarts:
-    def test_weights_are_for_the_uniform_law(self) -> None:
+    def test_weights_are_for_the_uniform_distribution(self) -> None:
         """Two circles of lengths 1 : 3, with as many starts on each; no chain passes."""
         M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(3.0))
         start = torch.cat([m.sample_uniform(200, seeded()) for m in (M.first, M.second)])

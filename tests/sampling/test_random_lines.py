@@ -1,4 +1,4 @@
-"""Random lines: areas and uniform laws of hypersurfaces with known answers.
+"""Random lines: areas and uniform distributions of hypersurfaces with known answers.
 
 Means are compared at 5 standard errors, Kolmogorov-Smirnov statistics at 2.5 / sqrt(n): a right
 library fails one of these with probability below 1e-5, and the seeds are fixed.

@@ -1,4 +1,4 @@
-"""Tubes: volumes and uniform laws in any codimension, against known answers.
+"""Tubes: volumes and uniform distributions in any codimension, against known answers.
 
 Means are compared at 5 standard errors, Kolmogorov-Smirnov statistics at 2.5 / sqrt(n): a right
 library fails one of these with probability below 1e-5, and the seeds are fixed.
@@ -50,7 +50,7 @@ def test_weights_make_up_for_the_bend_of_the_tube(known, tau: float) -> None:
     error = float((w * (c - mean)).square().sum().sqrt() / w.sum())
     assert abs(mean - 0.25) < 5 * error
     if tau == 0.45:
-        # negative control: feet without weights have E cos phi = .319
+        # negative control: projections without weights have E cos phi = .319
         assert known.z_score(c, 0.25) > 6
         assert abs(float(c.mean()) - 0.319) < 0.02
 
@@ -185,7 +185,7 @@ def test_same_seed_same_points(known) -> None:
     assert not torch.equal(a, c)
 
 
-def test_nearest_points_on_a_boundary_are_no_feet(known) -> None:
+def test_nearest_points_on_a_boundary_are_no_projections(known) -> None:
     M = tg.MobiusBand()
     v = Tube(M, generator=known.seeded()).volume(4000)
     assert agrees(v, M.volume)

@@ -1,4 +1,4 @@
-"""One front for uniform laws without a chain, and methods that check each other."""
+"""One front for uniform distributions without a chain, and methods that check each other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_disagreement_is_seen_and_reasons_are_given(known) -> None:
 
 
 @pytest.mark.parametrize("method", ["own", "atlas", "rays", "tube"])
-def test_every_method_draws_the_uniform_law_of_the_torus(known, method: str) -> None:
+def test_every_method_draws_the_uniform_distribution_of_the_torus(known, method: str) -> None:
     # 5 standard errors: false alarm 6e-7
     x = uniform(tg.Torus(1.0, 0.5), 2000, method, generator=known.seeded())
     assert x.shape == (2000, 3)
@@ -66,12 +66,12 @@ def test_zero_points_and_bad_counts(known) -> None:
         uniform(tg.Sphere(), -1, "rays")
 
 
-def test_uniform_law_of_an_atlas(known) -> None:
+def test_uniform_distribution_of_an_atlas(known) -> None:
     M = tg.Torus(1.0, 0.5)
-    law = tg.Uniform(M.atlas())
-    assert law.likelihood == "exact"
-    assert law.entropy() == pytest.approx(math.log(known.TORUS_AREA), abs=1e-3)
-    tg.testing.check_distribution(law, known.seeded(), n=2000)
+    distribution = tg.Uniform(M.atlas())
+    assert distribution.likelihood == "exact"
+    assert distribution.entropy() == pytest.approx(math.log(known.TORUS_AREA), abs=1e-3)
+    tg.testing.check_distribution(distribution, known.seeded(), n=2000)
     # of a set with an atlas= of it, the atlas is used
     atlas = M.atlas()
     again = tg.Uniform(atlas.manifold, atlas)
@@ -141,11 +141,11 @@ def test_charts_are_put_on_a_set_that_knows_where_it_is(known) -> None:
     v = volume(circle, generator=known.seeded())
     assert v.method == "atlas"
     assert abs(v.value / (2 * math.pi) - 1) < 1e-3
-    law = tg.Uniform(circle)
-    x = law.sample((2000,), generator=known.seeded())
+    distribution = tg.Uniform(circle)
+    x = distribution.sample((2000,), generator=known.seeded())
     assert known.z_score(x[:, 0], 5.0) < 4
     # the charts are kept, apart from the state, until the set changes
-    assert list(law.charted.atlas) == list(charts_of(circle))
+    assert list(distribution.charted.atlas) == list(charts_of(circle))
     assert list(circle.state_dict()) == state
     circle.unit.mul_(2)
     assert abs(tg.Uniform(circle).log_volume - math.log(4 * math.pi)) < 1e-3
@@ -164,9 +164,9 @@ def test_parts_of_a_learned_set_know_where_they_are(known) -> None:
     circle = tg.LocalPolynomials(1, 2)
     tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
     half = Restriction(circle, lambda x: -x[..., 1])
-    law = tg.Uniform(half)
-    assert abs(law.log_volume - math.log(math.pi)) < law.log_z_error + 1e-4
-    assert bool((law.sample((500,), generator=known.seeded())[:, 1] >= 0).all())
+    distribution = tg.Uniform(half)
+    assert abs(distribution.log_volume - math.log(math.pi)) < distribution.log_z_error + 1e-4
+    assert bool((distribution.sample((500,), generator=known.seeded())[:, 1] >= 0).all())
     for M, length in (
         (Similarity(circle, [3.0, 0.0], factor=2.0), 4 * math.pi),
         (Union(circle, Similarity(circle, [1.0, 0.0])), 4 * math.pi),
@@ -177,7 +177,7 @@ def test_parts_of_a_learned_set_know_where_they_are(known) -> None:
         assert v.method == "atlas"
         assert v.value == pytest.approx(length, rel=2e-3)
     # nothing is known of a set that is a function only
-    assert Restriction(known.torus(), lambda x: x[..., 0]).scatter(10) is None
+    assert Restriction(known.torus(), lambda x: x[..., 0]).rough_points(10) is None
     assert tg.Uniform(Restriction(tg.Circle(), lambda x: x[..., 0])).likelihood == "exact"
 
 
@@ -186,10 +186,10 @@ def test_the_default_on_a_learned_torus_is_charts(known) -> None:
     # volume within 1 %, E cos phi within 3 standard errors of 1/4 (false alarm .003, seeds fixed)
     M = tg.NeuralImplicit(2, 3)
     tg.fit(M, tg.Torus(1.0, 0.5).sample_uniform(3000, known.seeded()))
-    law = tg.Uniform(M)
-    assert law.likelihood == "exact"
-    assert abs(math.exp(law.log_volume) / known.TORUS_AREA - 1) < 0.01
-    assert known.z_score(known.cos_phi(law.sample((4000,), known.seeded(1))), 0.25) < 3
+    distribution = tg.Uniform(M)
+    assert distribution.likelihood == "exact"
+    assert abs(math.exp(distribution.log_volume) / known.TORUS_AREA - 1) < 0.01
+    assert known.z_score(known.cos_phi(distribution.sample((4000,), known.seeded(1))), 0.25) < 3
     v = volume(M, generator=known.seeded())
     assert v.method == "atlas"
     assert abs(v.value / known.TORUS_AREA - 1) < 0.01
@@ -211,7 +211,7 @@ def test_two_learned_spheres_that_cross(known) -> None:
 @pytest.mark.slow
 def test_learned_torus(known) -> None:
     # volume within 1 %, E cos phi within 3 standard errors of 1/4 (false alarm .003, seeds fixed),
-    # and methods in agreement on one learned set
+    # and methods in agreement on one learned manifold
     truth = tg.Torus(1.0, 0.5)
     x = truth.sample_uniform(3000, generator=known.seeded())
     M = tg.LocalPolynomials(2, 3)

@@ -21,7 +21,7 @@ from topogen.topology.cloud import (
 )
 from topogen.topology.persistence.rips import distances
 
-law = settings(max_examples=25, deadline=None, derandomize=True)
+distribution = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**20)
 
 
@@ -40,7 +40,7 @@ def test_minus_zero_is_zero_once_prepared():
     assert prepare(both).index.tolist() == list(range(30))
 
 
-@law
+@distribution
 @given(seeds, st.integers(12, 60), st.integers(1, 4))
 def test_covering_radii_are_exact_and_fall(seed, n, D):
     rng = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def test_the_holdout_gap_covers_a_half_by_the_other():
     assert holdout_gap(gapped, np.random.default_rng(0)) < 0.02  # a gap between parts is no hole
 
 
-@law
+@distribution
 @given(seeds, st.integers(30, 120), st.integers(21, 40), st.sampled_from([1.0, 0.3, 0.05, 0.003]))
 def test_a_rotation_keeps_distances_to_one_percent_of_the_spacing(seed, n, D, thin):
     rng = np.random.default_rng(seed)
@@ -140,9 +140,9 @@ def test_a_flat_spectrum_alone_is_no_noise(n):
     assert prepare(noise).points.shape[1] == 2
 
 
-@law
+@distribution
 @given(seeds)
-def test_noise_laws_other_than_the_gaussian_are_noise_too(seed):
+def test_noise_distributions_other_than_the_gaussian_are_noise_too(seed):
     rng = np.random.default_rng(seed)
     draws = [
         rng.laplace(size=(400, 40)),

@@ -126,7 +126,7 @@ def test_two_circles_and_their_units(cloud):
     assert again.wasserstein[2] == pytest.approx([100 * w for w in c.wasserstein[2]], rel=0.03)
     assert again.scale == pytest.approx(100 * c.scale)
     assert compare(x, y, permutations=19).p_values == c.p_values
-    assert "one law: p" in str(c)
+    assert "one distribution: p" in str(c)
 
 
 def test_homology_is_compared_across_spaces(cloud):

@@ -214,10 +214,10 @@ def test_more_memory_gives_more_landmarks_until_nothing_is_cut(cloud):
     assert data(all_) == data(check_topology(x))
 
 
-law = settings(max_examples=8, deadline=None, derandomize=True)
+distribution = settings(max_examples=8, deadline=None, derandomize=True)
 
 
-@law
+@distribution
 @given(st.integers(0, 2**20), st.sampled_from([1e-30, 1e-3, 1.0, 1e4, 1e30]))
 def test_similarities_keep_the_numbers(seed, factor):
     rng = np.random.default_rng(seed)
@@ -234,7 +234,7 @@ def test_similarities_keep_the_numbers(seed, factor):
             assert a is None or a == pytest.approx(b, abs=0.05)
 
 
-@law
+@distribution
 @given(st.integers(0, 2**20))
 def test_the_order_of_rows_turns_no_right_number_into_a_wrong_one(seed):
     rng = np.random.default_rng(seed)
@@ -245,7 +245,7 @@ def test_the_order_of_rows_turns_no_right_number_into_a_wrong_one(seed):
             assert all(b in (None, 1) for b in numbers)
 
 
-@law
+@distribution
 @given(st.integers(0, 2**20), st.integers(10, 40), st.integers(1, 6))
 def test_any_few_points_give_an_answer(seed, n, D):
     # whatever the shape: no crash, no warning, numbers that fit the degrees, and one reason

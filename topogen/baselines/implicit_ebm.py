@@ -157,7 +157,7 @@ class Published:
     ) -> Float[Tensor, "n m"]:
         r""":math:`x + \epsilon \xi - \tfrac a2 \mathrm{clip}(\nabla e)`, so many times.
 
-        a and epsilon are chosen apart, so that this has no law that it leaves invariant.
+        a and epsilon are chosen apart, so that this has no distribution that it leaves invariant.
         """
         for _ in range(_LANGEVIN_STEPS):
             F, J = net.linearize(x)

@@ -79,14 +79,16 @@ def sample_(
     generator = torch.Generator().manual_seed(seed)
     if isinstance(loaded, LearnResult):
         loaded = loaded.model
-    law = (
+    distribution = (
         loaded()
         if hasattr(loaded, "stages") and callable(getattr(loaded, "forward", None))
         else None
     )
-    if law is None or not hasattr(law, "sample"):
-        raise typer.BadParameter(f"{model}: expected a learned law, got a {type(loaded).__name__}")
-    save_points(output, law.sample((n,), generator=generator).numpy())
+    if distribution is None or not hasattr(distribution, "sample"):
+        raise typer.BadParameter(
+            f"{model}: expected a learned distribution, got a {type(loaded).__name__}"
+        )
+    save_points(output, distribution.sample((n,), generator=generator).numpy())
     typer.echo(f"{n} points: {output}")
 
 
@@ -112,7 +114,7 @@ def demo_(
     typer.echo(f"{name}: {demo.about}")
     outcome = run(demo, n=n, seed=seed, progress=False if quiet else None)
     result = outcome.result
-    result.numbers = {**result.numbers, **outcome.numbers}
+    result.measurements = {**result.measurements, **outcome.measurements}
     typer.echo(str(result))
     command = f"topogen demo {name} -n {n} --seed {seed}"
     report = result.report(output / f"{name}.html", command=command)

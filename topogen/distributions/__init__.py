@@ -1,4 +1,4 @@
-"""Known laws on manifolds."""
+"""Known distributions on manifolds."""
 
 from .base import ManifoldDistribution as ManifoldDistribution
 from .base import require_comparable as require_comparable

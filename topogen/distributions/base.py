@@ -1,4 +1,4 @@
-"""A law on a manifold: a density with respect to its own volume measure, and a sampler."""
+"""A distribution on a manifold: a density with respect to its own volume measure, and a sampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..manifolds.base import Manifold, OnManifold
 
 Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
 Measure = Literal["hausdorff", "lebesgue"]
-# a law is exact where log Z is known this well, in nats
+# a distribution is exact where log Z is known this well, in nats
 _EXACT = 1e-3
 
 
@@ -26,14 +26,14 @@ def likelihood_of(log_z_error: float) -> Literal["exact", "estimated"]:
 
 
 class ManifoldDistribution(Distribution, ABC):
-    r"""A probability law on M with density p w.r.t. the Hausdorff measure H^d of M.
+    r"""A probability distribution on M with density p w.r.t. the Hausdorff measure H^d of M.
 
     To implement one, write `_log_prob(x)` for points x *of M*, shape (..., D) to (...), and
     `_sample(n, generator)`, shape (n, D). Check it with
     :func:`topogen.testing.check_distribution`.
 
     Args:
-        manifold: the set M.
+        manifold: the manifold M.
         likelihood: kind of the density; "exact" means normalised to better than 1e-3 nats.
         log_z_error: bound, or estimate, of the error of the log normaliser, in nats.
         atol: how far from M a point may be and still be read as its projection.
@@ -70,7 +70,7 @@ class ManifoldDistribution(Distribution, ABC):
 
     @property
     def dim(self) -> int:
-        """Dimension of the measure: two laws can be compared only where it agrees."""
+        """Dimension of the measure: two distributions can be compared only where it agrees."""
         return self.manifold.dim
 
     @property
@@ -103,8 +103,8 @@ class ManifoldDistribution(Distribution, ABC):
         r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in units of the points.
 
         Where the projection fails, moves the point by more than ``support.atol``, or ends outside
-        the guard of M, the value is -inf (ValueError when validating). NaN in gives NaN out: it
-        never becomes -inf.
+        the domain of validity of M, the value is -inf (ValueError when validating). NaN in gives
+        NaN out: it never becomes -inf.
         """
         D = self.manifold.ambient_dim
         if value.shape[-1:] != (D,):
@@ -115,8 +115,8 @@ class ManifoldDistribution(Distribution, ABC):
         if atol is None:
             atol = self.manifold.atol(value.dtype)
         on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
-        if self.manifold.needs_guard:
-            on &= self.manifold.guard(projection.value)
+        if self.manifold.needs_domain:
+            on &= self.manifold.in_domain(projection.value)
         if self._validate_args and not bool(on.all()):
             raise ValueError(
                 f"expected points within {atol:.2g} of {type(self.manifold).__name__}, "
@@ -132,15 +132,15 @@ class ManifoldDistribution(Distribution, ABC):
 
 
 def require_comparable(p: Any, q: Any) -> None:
-    """Check that two laws have densities w.r.t. measures of one kind and dimension.
+    """Check that two distributions have densities w.r.t. measures of one kind and dimension.
 
     Raises:
         MeasureError: they do not; their likelihoods are then not on one scale.
     """
-    a, b = ((law.measure, law.dim) for law in (p, q))
+    a, b = ((distribution.measure, distribution.dim) for distribution in (p, q))
     if a != b:
         raise MeasureError(
-            f"expected two laws with one measure, got {a[0]} of dimension {a[1]} "
+            f"expected two distributions with one measure, got {a[0]} of dimension {a[1]} "
             f"and {b[0]} of dimension {b[1]}; "
             "likelihoods w.r.t. different measures cannot be compared"
         )

@@ -133,8 +133,8 @@ def draw_bumps(
     for k in chart.unique().tolist():
         rows = chart == k
         x[rows] = charts[k].decode(z[rows])
-    guard = atlas.guard
-    return x if guard is None else torch.where(guard(x).unsqueeze(-1), x, math.nan)
+    in_domain = atlas.in_domain
+    return x if in_domain is None else torch.where(in_domain(x).unsqueeze(-1), x, math.nan)
 
 
 def bump_densities(

@@ -1,4 +1,4 @@
-"""A law from any energy on a set with charts: normalised by quadrature, sampled by rejection."""
+"""A distribution from any energy on a set with charts: normalised by quadrature, sampled by rejection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..manifolds.integration import Quadrature
-from ..manifolds.rejection_sampling import Cells, Draw, start
+from ..manifolds.rejection_sampling import Draw, RejectionGrid, start
 from .base import ManifoldDistribution, likelihood_of
 
 # where refinement stops at the latest if M has an edge: that error falls as the nodes^(-3/4)
@@ -119,7 +119,7 @@ class Levels:
         if fine == -math.inf:
             raise ValueError(
                 "expected a log density that is finite somewhere, got -inf at every node; "
-                "no law has density 0 everywhere"
+                "no distribution has density 0 everywhere"
             )
         edge = float((self.fine.spread * (f - fine).exp()).norm())
         return LogZ(fine, abs(fine - coarse) + 2 * edge, "quadrature")
@@ -154,7 +154,7 @@ def log_sum(q: Quadrature, f: Float[Tensor, " N"]) -> Float[Tensor, ""]:
 
 
 class EnergyDistribution(ManifoldDistribution):
-    r"""The law with a given log density f, up to a constant, on a set with an atlas.
+    r"""The distribution with a given log density f, up to a constant, on a set with an atlas.
 
     .. math:: p(x) = e^{f(x)} / Z, \qquad Z = \int_M e^{f}\, dH^d
               = \sum_k \int_{U_k} \rho_k\, e^{f \circ \psi_k} \sqrt{\det G_k}\, dz
@@ -234,8 +234,8 @@ class EnergyDistribution(ManifoldDistribution):
         x = x.to(torch.float64)
         log_z = self._log_z_with_gradient()
         covered = (self.atlas.multiplicity(x.detach()) > 0).to(x.device)
-        if self.atlas.guard is not None:
-            covered = covered & self.atlas.guard(x.detach())
+        if self.atlas.in_domain is not None:
+            covered = covered & self.atlas.in_domain(x.detach())
         return torch.where(covered, evaluate(self.log_density, x) - log_z, -math.inf)
 
     def _log_z_with_gradient(self) -> Tensor | float:
@@ -260,10 +260,10 @@ class EnergyDistribution(ManifoldDistribution):
         return self._cells.draw(n, generator)
 
     @cached_property
-    def _cells(self) -> Cells:
+    def _cells(self) -> RejectionGrid:
         charts = cast("list[Chart]", list(self.atlas))
-        return Cells(
-            charts, self.levels.fine, self.levels.per_axis, self._normalised, self.atlas.guard
+        return RejectionGrid(
+            charts, self.levels.fine, self.levels.per_axis, self._normalised, self.atlas.in_domain
         )
 
     def _normalised(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:

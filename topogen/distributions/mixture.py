@@ -1,4 +1,4 @@
-"""Mixtures of laws on one manifold, or on the parts of a union."""
+"""Mixtures of distributions on one manifold, or on the parts of a union."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS: tuple[Likelihood, ...] = (
 
 
 class Mixture(ManifoldDistribution):
-    r"""The mixture :math:`p(x) = \sum_k \pi_k p_k(x)` of laws on one manifold.
+    r"""The mixture :math:`p(x) = \sum_k \pi_k p_k(x)` of distributions on one manifold.
 
     The sum is an exact log-sum-exp. It is exact where all components are; otherwise its likelihood
     is the least exact kind among them.
@@ -36,7 +36,7 @@ class Mixture(ManifoldDistribution):
 
     Args:
         weights: pi, shape (K,), non-negative; normalised to sum 1.
-        components: K laws on one manifold, or on parts of the union.
+        components: K distributions on one manifold, or on parts of the union.
         manifold: the union; None where all components live on one set.
         validate_args: raise on points off M instead of giving them -inf.
 
@@ -93,7 +93,7 @@ class Mixture(ManifoldDistribution):
 
     @staticmethod
     def _require_same_set(p: ManifoldDistribution, q: ManifoldDistribution) -> None:
-        """Check that points of each law lie on the set of the other."""
+        """Check that points of each distribution lie on the set of the other."""
         if p.manifold is q.manifold:
             return
         same = p.manifold.ambient_dim == q.manifold.ambient_dim
@@ -104,7 +104,7 @@ class Mixture(ManifoldDistribution):
         if not same:
             raise MeasureError(
                 f"expected components on one manifold, got {p.manifold} and {q.manifold}; "
-                "a mixture of laws on different sets has no density w.r.t. either: pass "
+                "a mixture of distributions on different sets has no density w.r.t. either: pass "
                 "manifold=Union(...) of them"
             )
 
@@ -131,24 +131,24 @@ class Mixture(ManifoldDistribution):
 
 
 def lives_on(p: ManifoldDistribution, M: Manifold) -> bool:
-    """Whether M is the set of the law p, or one that points of it and samples do not tell."""
+    """Whether M is the set of the distribution p, or one that points of it and samples do not tell."""
     if M is p.manifold:
         return True
     if (M.dim, M.ambient_dim) != (p.dim, p.manifold.ambient_dim):
         return False
     g = torch.Generator().manual_seed(0)
-    y = M.scatter(8, g)
+    y = M.rough_points(8, g)
     if y is None:
         return False
     return bool(M.contains(p.sample((8,), g)).all() and p.manifold.contains(y).all())
 
 
 def _part_of(p: ManifoldDistribution, union: Union) -> int:
-    """The index of the part that a law lives on."""
+    """The index of the part that a distribution lives on."""
     for i, M in enumerate(union.listed()):
         if lives_on(p, M):
             return i
     raise MeasureError(
-        f"expected components on parts of the union, got one on {p.manifold}; make it a law on "
+        f"expected components on parts of the union, got one on {p.manifold}; make it a distribution on "
         "one of union.parts, or move it there with Pushforward"
     )

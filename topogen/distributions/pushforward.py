@@ -1,4 +1,4 @@
-"""Laws on similar copies of a set."""
+"""Distributions on similar copies of a set."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .mixture import lives_on
 
 
 class Pushforward(ManifoldDistribution):
-    r"""The law of y = cRx + b, x of a given law on M, on the copy cRM + b.
+    r"""The distribution of y = cRx + b, x of a given distribution on M, on the copy cRM + b.
 
     .. math:: \log q(y) = \log p(R^\top (y - b) / c) - d \log c.
 
     Args:
-        law: the law p on M.
-        copy: the copy of the set of the law.
+        distribution: the distribution p on M.
+        copy: the copy of the set of the distribution.
         validate_args: raise on points off the copy instead of giving them -inf.
 
     Raises:
@@ -35,24 +35,30 @@ class Pushforward(ManifoldDistribution):
     """
 
     def __init__(
-        self, law: ManifoldDistribution, copy: Similarity, *, validate_args: bool | None = None
+        self,
+        distribution: ManifoldDistribution,
+        copy: Similarity,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
-        if not lives_on(law, copy.manifold):
+        if not lives_on(distribution, copy.manifold):
             raise MeasureError(
-                f"expected a copy of the set of the law, {law.manifold}, got one of "
-                f"{copy.manifold}; pass Similarity(law.manifold, shift)"
+                f"expected a copy of the set of the distribution, {distribution.manifold}, got one of "
+                f"{copy.manifold}; pass Similarity(distribution.manifold, shift)"
             )
-        self.law, self.copy = law, copy
+        self.distribution, self.copy = distribution, copy
         super().__init__(
             copy,
-            likelihood=law.likelihood,
-            log_z_error=law.log_z_error,
+            likelihood=distribution.likelihood,
+            log_z_error=distribution.log_z_error,
             validate_args=validate_args,
         )
-        self.measure = law.measure
+        self.measure = distribution.measure
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        return self.law._log_prob(self.copy.back(x)) - self.dim * math.log(self.copy.factor)
+        return self.distribution._log_prob(self.copy.back(x)) - self.dim * math.log(
+            self.copy.factor
+        )
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        return self.copy.forth(self.law._sample(n, generator))
+        return self.copy.forth(self.distribution._sample(n, generator))

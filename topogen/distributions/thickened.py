@@ -1,4 +1,4 @@
-"""Laws on R^D of noisy points: a law on M, and Gaussian noise normal to M."""
+"""Distributions on R^D of noisy points: a distribution on M, and Gaussian noise normal to M."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from .base import ManifoldDistribution
 
 
 class NormalNoise(ManifoldDistribution):
-    r"""The law of x = y + n, y of a law p on M, n normal to M at y and Gaussian.
+    r"""The distribution of x = y + n, y of a distribution p on M, n normal to M at y and Gaussian.
 
     .. math:: q(x) = \frac{p(y)\, \mathcal{N}(n; 0, s^2 I_{D-d})}{\det(I - S_n)}, \qquad
               S_n = \langle \mathrm{II}(\cdot, \cdot), n \rangle,
 
     w.r.t. Lebesgue measure on R^D, with y the point of M nearest to x (Weyl, 1939, "On the volume
-    of tubes", https://doi.org/10.2307/2371513). It makes a proper likelihood of any x from a law
-    on M, to be compared with laws on R^D. It is exact up to what lies beyond the reach of M: s
-    must be well below it. Where :math:`\det(I - S_n) \le 0` y is not nearest, and q is 0.
+    of tubes", https://doi.org/10.2307/2371513). It makes a proper likelihood of any x from a
+    distribution on M, to be compared with distributions on R^D. It is exact up to what lies beyond
+    the reach of
+    M: s must be well below it. Where :math:`\det(I - S_n) \le 0` y is not nearest, and q is 0.
 
     Args:
-        law: p.
+        distribution: p.
         noise: s, in units of the points; :meth:`of` takes that of given points.
         validate_args: raise on NaN.
 
@@ -44,22 +45,26 @@ class NormalNoise(ManifoldDistribution):
     """
 
     def __init__(
-        self, law: ManifoldDistribution, noise: float, *, validate_args: bool | None = None
+        self,
+        distribution: ManifoldDistribution,
+        noise: float,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
         if not (noise > 0 and math.isfinite(noise)):
             raise ValueError(f"expected noise > 0, got {noise}")
-        self.law, self.noise = law, noise
+        self.distribution, self.noise = distribution, noise
         super().__init__(
-            Euclidean(law.manifold.ambient_dim),
+            Euclidean(distribution.manifold.ambient_dim),
             likelihood="thickened",
-            log_z_error=law.log_z_error,
+            log_z_error=distribution.log_z_error,
             validate_args=validate_args,
         )
         self.measure = "lebesgue"
 
     @classmethod
     def of(
-        cls, law: ManifoldDistribution, points: Any, *, validate_args: bool | None = None
+        cls, distribution: ManifoldDistribution, points: Any, *, validate_args: bool | None = None
     ) -> NormalNoise:
         r"""With the noise of points, :math:`s^2 = \overline{|x - y|^2} / (D - d)`.
 
@@ -68,37 +73,39 @@ class NormalNoise(ManifoldDistribution):
         points it is a little too small.
 
         Args:
-            law: p.
+            distribution: p.
             points: noisy points, shape (n, D).
             validate_args: as for the class.
 
         Raises:
             InvalidPoints: they lie on M, or less than half of them have a nearest point.
         """
-        M = law.manifold
+        M = distribution.manifold
         x = as_tensor(points, ambient_dim=M.ambient_dim)
-        foot = M.nearest(x)
-        known = foot.converged & foot.value.isfinite().all(-1)
+        projection = M.nearest(x)
+        known = projection.converged & projection.value.isfinite().all(-1)
         if 2 * int(known.sum()) < len(x):
             raise InvalidPoints(
                 f"expected points near M, got {int(known.sum())} of {len(x)} with a nearest point "
                 "on it; pass the noise yourself"
             )
-        square = (x - foot.value)[known].square().sum(-1).mean() / max(M.ambient_dim - M.dim, 1)
+        square = (x - projection.value)[known].square().sum(-1).mean() / max(
+            M.ambient_dim - M.dim, 1
+        )
         if not float(square.sqrt()) > projection_tolerance(torch.float64, M.scale):
             raise InvalidPoints("expected points with noise, got points of M: it has no thickness")
-        return cls(law, float(square.sqrt()), validate_args=validate_args)
+        return cls(distribution, float(square.sqrt()), validate_args=validate_args)
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        M = self.law.manifold
-        foot = M.nearest(x)
-        # an unfound foot has no density, and must not stop the others
-        y = torch.where(foot.converged.unsqueeze(-1), foot.value, math.nan)
+        M = self.distribution.manifold
+        projection = M.nearest(x)
+        # an unfound projection has no density, and must not stop the others
+        y = torch.where(projection.converged.unsqueeze(-1), projection.value, math.nan)
         known = y.isfinite().all(-1)
         result = x.new_full(x.shape[:-1], -math.inf)
         if not bool(known.any()):
             return result
-        y, n = y[known], (x - foot.value)[known]
+        y, n = y[known], (x - projection.value)[known]
         S = torch.einsum("...ijD,...D->...ij", M.second_fundamental_form(y), n)
         eye = torch.eye(M.dim, dtype=x.dtype, device=x.device)
         stretch = torch.linalg.eigvalsh(eye - S)
@@ -107,11 +114,11 @@ class NormalNoise(ManifoldDistribution):
         codim = M.ambient_dim - M.dim
         normal = -0.5 * (n * n).sum(-1) / self.noise**2
         normal = normal - codim * math.log(self.noise * math.sqrt(2 * math.pi))
-        value = self.law._log_prob(y) + normal - log_det
+        value = self.distribution._log_prob(y) + normal - log_det
         return result.masked_scatter(known, torch.where(inside, value, -math.inf))
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        y = self.law._sample(n, generator)
-        N = self.law.manifold.normal_basis(y)
+        y = self.distribution._sample(n, generator)
+        N = self.distribution.manifold.normal_basis(y)
         z = torch.randn(n, N.shape[-1], 1, generator=generator, dtype=torch.float64).to(y)
         return y + self.noise * (N @ z).squeeze(-1)

@@ -1,4 +1,4 @@
-"""The uniform law H^d / H^d(M) of a set of finite volume."""
+"""The uniform distribution H^d / H^d(M) of a set of finite volume."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ _FINITE = 0.05
 
 
 class Uniform(ManifoldDistribution):
-    r"""The uniform law on M: :math:`p(x) = 1 / H^d(M)` w.r.t. H^d.
+    r"""The uniform distribution on M: :math:`p(x) = 1 / H^d(M)` w.r.t. H^d.
 
     On a set that knows its volume and has a sampler both are its own. On any other set of
     dimension d <= 3 they come from charts: those of an atlas, or Monge patches that are put on M
-    where it knows where it is, as learned sets do
-    (:func:`~topogen.manifolds.default_atlas.charts_of`). The law is then the :class:`EnergyDistribution` of a
-    constant, with the volume from quadrature at two levels and points from rejection, and M is
-    what the charts cover. `log_z_error` is the relative error of the volume.
+    where it knows where it is, as learned manifolds do
+    (:func:`~topogen.manifolds.default_atlas.charts_of`). The distribution is then the
+    :class:`EnergyDistribution` of a constant, with the volume from quadrature at two levels and
+    points from rejection, and M is what the charts cover. `log_z_error` is the relative error of
+    the volume.
 
     Args:
-        manifold: a set M, or an atlas of it.
+        manifold: a manifold M, or an atlas of it.
         atlas: charts of M, used in place of what M knows of itself.
         tol: with an atlas, the relative error of the volume at which refinement stops.
         validate_args: raise on points off M instead of giving them -inf.
@@ -44,7 +45,7 @@ class Uniform(ManifoldDistribution):
     Attributes:
         log_volume: log H^d(M).
         given: the charts that were passed, or None.
-        charted: the law on the charts; None where M needs none.
+        charted: the distribution on the charts; None where M needs none.
 
     Example:
         >>> from topogen.manifolds.spaces import Sphere

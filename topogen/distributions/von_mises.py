@@ -1,4 +1,4 @@
-"""The von Mises law of a circle and the von Mises-Fisher law of a sphere."""
+"""The von Mises distribution of a circle and the von Mises-Fisher distribution of a sphere."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def log_hypergeometric(b: float, y: float) -> float:
 
 
 class VonMisesFisher(ManifoldDistribution):
-    r"""The von Mises-Fisher law on the unit sphere S^{D-1}, w.r.t. area.
+    r"""The von Mises-Fisher distribution on the unit sphere S^{D-1}, w.r.t. area.
 
     .. math:: p(x) = C_D(\kappa) e^{\kappa \mu \cdot x}, \quad
               C_D(\kappa)^{-1} = |S^{D-1}| \; {}_0F_1(; \tfrac D2; \tfrac{\kappa^2}4)
               = (2\pi)^{D/2} I_{D/2-1}(\kappa) / \kappa^{D/2-1}
 
     The series of 0F1 gives log C to rounding for every D and every concentration from 0 (the
-    uniform law) to 1e4 and beyond.
+    uniform distribution) to 1e4 and beyond.
 
     Args:
         mean: mean direction mu, shape (D,), D >= 2; it is normalised.
@@ -113,7 +113,9 @@ class VonMisesFisher(ManifoldDistribution):
         D, kappa = self.manifold.ambient_dim, self.concentration
         if D == 3:
             u = torch.rand(n, generator=generator, dtype=torch.float64)
-            if kappa < 1e-8:  # the formula loses its digits; the law differs by less than kappa
+            if (
+                kappa < 1e-8
+            ):  # the formula loses its digits; the distribution differs by less than kappa
                 return 2 * u
             return -torch.log1p(u * math.expm1(-2 * kappa)) / kappa
         m = D - 1
@@ -139,7 +141,7 @@ class VonMisesFisher(ManifoldDistribution):
 
 
 class VonMises(ManifoldDistribution):
-    r"""The von Mises law on the unit circle, w.r.t. arc length: points (cos t, sin t) of R^2.
+    r"""The von Mises distribution on the unit circle, w.r.t. arc length: points (cos t, sin t) of R^2.
 
     .. math:: p(t) = e^{\kappa \cos(t - \mu)} / (2\pi I_0(\kappa))
 

@@ -33,14 +33,14 @@ class Atlas(nn.Module):
 
     Args:
         charts: at least one, all of one dimension and in one ambient space.
-        manifold: the set M that they cover, where there is such an object.
+        manifold: the manifold M that they cover, where there is such an object.
 
     Raises:
         AtlasError: no charts, or charts of different dimensions, or not those of the manifold.
 
     Attributes:
         charts: the charts.
-        manifold: the set M, or None.
+        manifold: the manifold M, or None.
 
     Example:
         >>> from topogen.manifolds.charts import Ball, FunctionChart
@@ -90,8 +90,8 @@ class Atlas(nn.Module):
         The word is classified by orientability and Euler characteristic, so equivalent words give
         one space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a
         a b b``) the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >=
-        2 the surface GenusSurface(g). :class:`~topogen.manifolds.spaces.gluing.Gluing` holds the abstract
-        surface and its homology.
+        2 the surface GenusSurface(g). :class:`~topogen.manifolds.spaces.gluing.Gluing` holds the
+        abstract surface and its homology.
 
         Raises:
             AtlasError: the word is not that of a closed surface.
@@ -115,10 +115,10 @@ class Atlas(nn.Module):
         return charts[k]
 
     @property
-    def guard(self) -> integration.Guard | None:
+    def in_domain(self) -> integration.Guard | None:
         """That of M, where charts may reach beyond it; None where they do not, or without M."""
         M = self.manifold
-        return M.guard if M is not None and M.needs_guard else None
+        return M.in_domain if M is not None and M.needs_domain else None
 
     def _check(self, x: Tensor) -> None:
         D = self.ambient_dim
@@ -250,12 +250,13 @@ class Atlas(nn.Module):
     def quadrature(self, per_axis: int) -> Quadrature:
         """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
 
-        M is what lies in its guard: charts may reach beyond. Cells at the edge are divided.
+        M is what lies in its domain of validity: charts may reach beyond. Cells at the edge are
+        divided.
 
-        A law whose density is needed at many parameters keeps the nodes, and pays for the charts
-        once. No gradient flows into the charts.
+        A distribution whose density is needed at many parameters keeps the nodes, and pays for the
+        charts once. No gradient flows into the charts.
         """
-        return integration.quadrature(self._listed(), per_axis, self.guard)
+        return integration.quadrature(self._listed(), per_axis, self.in_domain)
 
     def integrate(
         self,
@@ -281,7 +282,7 @@ class Atlas(nn.Module):
             UnsupportedError: the first two levels already need more than max_nodes (high
                 dimension).
         """
-        return integration.integrate(self._listed(), f, tol, per_axis, max_nodes, self.guard)
+        return integration.integrate(self._listed(), f, tol, per_axis, max_nodes, self.in_domain)
 
     def volume(self, tol: float | None = None, *, per_axis: int | None = None) -> Integral:
         """H^d(M), the integral of 1; arguments as in :meth:`integrate`."""
@@ -290,7 +291,7 @@ class Atlas(nn.Module):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        r"""N independent points of law H^d / H^d(M), float64 on the CPU, without gradients.
+        r"""N independent points of distribution H^d / H^d(M), float64 on the CPU, without gradients.
 
         Exact rejection, under bounds on :math:`\rho_k \sqrt{\det G_k}` in the cells of a grid of
         every chart; a bound that turns out too small is raised and the draw starts again. For many
@@ -301,7 +302,7 @@ class Atlas(nn.Module):
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")
-        return rejection_sampling.sample_uniform(self._listed(), n, generator, self.guard)
+        return rejection_sampling.sample_uniform(self._listed(), n, generator, self.in_domain)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -1,4 +1,4 @@
-"""A set M in R^D, told by its retraction and its residual; no law lives on it yet."""
+"""A manifold M in R^D, told by its retraction and its residual; no distribution lives on it yet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Manifold(nn.Module, ABC):
-    r"""A set M of dimension `dim` in R^`ambient_dim`.
+    r"""A manifold M of dimension `dim` in R^`ambient_dim`.
 
     To implement one, set `dim` and `ambient_dim` (and whatever else is known) and write
 
@@ -44,10 +44,10 @@ class Manifold(nn.Module, ABC):
             known.
         volume_error: bound on the error of `volume`; 0 for a closed form.
         scale: a length of the size of M; tolerances are relative to it.
-        tolerance: how far from M its own points may lie (learned sets know M only up to an error);
-            None for a set known exactly.
-        guard_in_step: whether `step` arrives only inside `guard`, so that nothing that solves by
-            it needs to ask the guard.
+        tolerance: how far from M its own points may lie (learned manifolds know M only up to an
+            error); None for a set known exactly.
+        guard_in_step: whether `step` arrives only inside `in_domain`, so that nothing that solves
+            by it needs to ask the domain of validity.
     """
 
     dim: int
@@ -59,7 +59,7 @@ class Manifold(nn.Module, ABC):
     volume_error: float | None = None
     scale: float = 1.0
     tolerance: float | None = None
-    guard_in_step: bool = False
+    step_stays_in_domain: bool = False
 
     @abstractmethod
     def project(
@@ -95,7 +95,7 @@ class Manifold(nn.Module, ABC):
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is finite and within `atol` of M, and of a learned M not beyond its edges."""
         on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
-        return on & self.guard(x) if self.tolerance is not None and self.needs_guard else on
+        return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
     def check_points(self, x: Tensor) -> None:
         """Raise unless x holds points of R^D.
@@ -141,22 +141,23 @@ class Manifold(nn.Module, ABC):
         mode = "reverse" if reverse else "forward"
         return calculus.value_and_jacobian(self.equations, x, mode=mode)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region in which M is stated: everywhere, unless M says otherwise.
 
-        Learned sets are stated near their data, restricted ones where their inequalities hold.
+        Learned manifolds are stated near their data, restricted ones where their inequalities
+        hold.
         """
         return x.isfinite().all(-1)
 
     @property
-    def needs_guard(self) -> bool:
-        """Whether charts of M may reach beyond its guard, and must ask it."""
-        return type(self).guard is not Manifold.guard and not self.guard_in_step
+    def needs_domain(self) -> bool:
+        """Whether charts of M may reach beyond its domain of validity, and must ask it."""
+        return type(self).in_domain is not Manifold.in_domain and not self.step_stays_in_domain
 
-    def scatter(
+    def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
-        """About n points all over M, of no particular law; None if M does not know where it is."""
+        """About n points all over M, of no particular distribution; None if M does not know where it is."""
         sampler = getattr(self, "sample_uniform", None)
         try:
             return None if sampler is None else sampler(n, generator)
@@ -273,7 +274,7 @@ class Manifold(nn.Module, ABC):
             x: points of M.
             v: tangent vectors there; a normal part that is no rounding is refused.
             tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`,
-                or a hundredth of the `tolerance` of a learned set.
+                or a hundredth of the `tolerance` of a learned manifold.
             max_steps: most steps of the finest subdivision.
             throw: raise GeodesicError where one is not found, instead of saying so.
         """
@@ -345,10 +346,10 @@ class Manifold(nn.Module, ABC):
 
 
 class OnManifold(constraints.Constraint):
-    """The support of a law on M: x is within `atol` of M.
+    """The support of a distribution on M: x is within `atol` of M.
 
     Args:
-        manifold: the set M.
+        manifold: the manifold M.
         atol: how far from M a point may be; None takes the manifold's own default.
     """
 

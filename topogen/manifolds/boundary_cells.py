@@ -1,4 +1,4 @@
-r"""Cells of a grid that the edge of M cuts: where a chart, or the guard of M, ends inside U.
+r"""Cells of a grid that the edge of M cuts: where a chart, or the domain of validity of M, ends inside U.
 
 The integrand jumps there, and the midpoint rule would be off by up to half a cell all along the
 edge. A cut cell C is divided into m^d parts with one random point z_s in each; its weight is

@@ -1,4 +1,4 @@
-r"""The connected components of a set M, told by points of it.
+r"""The connected components of a manifold M, told by points of it.
 
 Two points are joined where a walk on M, each step towards the other point and back onto M, leads
 from one to the other. A step that is moved by more than half its length on its way back to M is
@@ -30,7 +30,7 @@ def components(
     """The number of the component of each point; see :meth:`Manifold.components`."""
     with torch.no_grad():
         p = M.project(points.detach().to(torch.float64))
-        on = p.converged & M.guard(p.value)
+        on = p.converged & M.in_domain(p.value)
         x = p.value[on].cpu()
         n, k = x.shape[0], 2 * M.dim + 6 if neighbors is None else neighbors
         part = torch.arange(n)
@@ -100,7 +100,7 @@ def _walk(M: Manifold, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool
             (length >= 0.5 * d.norm(dim=-1))
             & p.converged
             & ((p.value - free).norm(dim=-1) <= 0.5 * h)
-            & M.guard(p.value)
+            & M.in_domain(p.value)
         )
         active = active[ok]
         q[active] = p.value[ok]

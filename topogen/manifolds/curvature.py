@@ -1,4 +1,4 @@
-r"""Curvature of a set M = {E = 0} in R^D, from the first two derivatives of E on M.
+r"""Curvature of a manifold M = {E = 0} in R^D, from the first two derivatives of E on M.
 
 A curve c in M has :math:`DE\, c'' + D^2 E[c', c'] = 0`, so the second fundamental form is
 

@@ -53,7 +53,7 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
     key = [(t.data_ptr(), _version(t)) for t in itertools.chain(M.parameters(), M.buffers())]
     kept = M.__dict__.get("_own_patches")
     if kept is None or kept[0] != key:
-        x = M.scatter(_POINTS[M.dim], torch.Generator().manual_seed(0))
+        x = M.rough_points(_POINTS[M.dim], torch.Generator().manual_seed(0))
         if x is None or len(x) <= 2 * neighbour_count(M.dim):
             raise UnsupportedError(
                 f"expected atlas=, since {reason}, nor points enough to put them on; put some on "

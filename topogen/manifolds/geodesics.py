@@ -1,4 +1,4 @@
-r"""Geodesics of a set M in R^D: exponential map, parallel transport, logarithm, distance.
+r"""Geodesics of a manifold M in R^D: exponential map, parallel transport, logarithm, distance.
 
 A geodesic is the motion of a free particle on M. One step of length h from q with velocity p is
 
@@ -108,7 +108,7 @@ def step(M: Manifold, s: GeodesicState, h: Float[Tensor, " n"], tol: float) -> G
     free = s.q + h * s.p
     landed = solvers.return_along(M, free, N, tol=tol)
     back = landed.value - free
-    ok = s.ok & landed.converged & M.guard(landed.value)
+    ok = s.ok & landed.converged & M.in_domain(landed.value)
     # a normal part longer than the step itself belongs to another sheet
     ok = ok & (back.norm(dim=-1) <= (h * s.p).norm(dim=-1) + tol)
     q = torch.where(ok.unsqueeze(-1), landed.value, s.q)
@@ -138,7 +138,7 @@ def integrate(
 
 
 def tolerance(M: Manifold, tol: float | None, dtype: torch.dtype) -> float:
-    """The default of `tol`: sqrt(eps) times `scale`, or what is known of a learned set / 100."""
+    """The default of `tol`: sqrt(eps) times `scale`, or what is known of a learned manifold / 100."""
     if tol is not None:
         solvers.check_tolerance(tol, dtype, M.scale)
         return tol
@@ -156,7 +156,7 @@ def start_at(
     """
     known = M.contains(x) & v.isfinite().all(-1)
     p = M.project(torch.where(known.unsqueeze(-1), x, torch.nan))
-    ok = known & p.converged & M.guard(p.value)
+    ok = known & p.converged & M.in_domain(p.value)
     q = torch.where(ok.unsqueeze(-1), p.value, x)
     T = torch.zeros(*x.shape, M.dim, dtype=x.dtype, device=x.device)
     T = T.index_put((ok,), M.tangent_basis(q[ok]))

@@ -99,16 +99,16 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 
 
 def weighted_volume(
-    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], guard: Guard | None = None
+    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], in_domain: Guard | None = None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"], Float[Tensor, "n D d"]]:
     r"""Give x = psi_k(z), :math:`\rho_k(x) \sqrt{\det G_k(z)}` (0 where x is NaN), and a frame.
 
-    Outside the guard x is NaN.
+    Outside the domain of validity x is NaN.
     """
     x, J = charts[k].value_and_jacobian(z)
-    if guard is not None:
+    if in_domain is not None:
         known = ~x.isnan().any(-1)
-        stated = known.index_put((known.nonzero().squeeze(-1),), guard(x[known]))
+        stated = known.index_put((known.nonzero().squeeze(-1),), in_domain(x[known]))
         x = torch.where(stated.unsqueeze(-1), x, math.nan)
     own = log_bump(charts[k].domain.depth(z))
     found = ~x.isnan().any(-1) & own.isfinite()
@@ -129,7 +129,7 @@ def weighted_volume(
 
 
 def nodes(
-    charts: Sequence[Chart], per_axis: int, guard: Guard | None = None
+    charts: Sequence[Chart], per_axis: int, in_domain: Guard | None = None
 ) -> Iterator[Quadrature]:
     """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
     generator = torch.Generator().manual_seed(per_axis)  # of the nodes at edges
@@ -137,7 +137,7 @@ def nodes(
         grid, cell = chart.domain.grid(per_axis)
 
         def evaluate(z: Tensor, k: int = k) -> tuple[Tensor, Tensor, Tensor]:
-            parts = [weighted_volume(charts, k, part, guard) for part in z.split(CHUNK)]
+            parts = [weighted_volume(charts, k, part, in_domain) for part in z.split(CHUNK)]
             x, density, Q = (torch.cat(column) for column in zip(*parts, strict=True))
             return x, density, Q
 
@@ -164,11 +164,13 @@ def nodes(
             yield Quadrature(x[rows], w, label, grid[rows], Q[rows], s)
 
 
-def quadrature(charts: Sequence[Chart], per_axis: int, guard: Guard | None = None) -> Quadrature:
+def quadrature(
+    charts: Sequence[Chart], per_axis: int, in_domain: Guard | None = None
+) -> Quadrature:
     """All of :func:`nodes` at once."""
     if per_axis < 1:
         raise ValueError(f"expected per_axis >= 1, got {per_axis}")
-    parts = list(nodes(charts, per_axis, guard))
+    parts = list(nodes(charts, per_axis, in_domain))
     return Quadrature(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -183,7 +185,7 @@ def integrate(
     tol: float | None,
     per_axis: int | None,
     max_nodes: int,
-    guard: Guard | None = None,
+    in_domain: Guard | None = None,
 ) -> Integral:
     """See :meth:`Atlas.integrate`."""
     if tol is not None and not tol > 0:
@@ -203,9 +205,9 @@ def integrate(
             f"with {len(charts)} charts starts with {cost(fine):.1e}; raise max_nodes, "
             "or average f over sample_uniform"
         )
-    old, _, _ = _level(charts, f, coarse, guard)
+    old, _, _ = _level(charts, f, coarse, in_domain)
     while True:
-        new, size, spread = _level(charts, f, fine, guard)
+        new, size, spread = _level(charts, f, fine, in_domain)
         error = (new - old).abs().detach() + torch.finfo(size.dtype).eps * size + 2 * spread
         coarse, fine = fine, math.ceil(1.5 * fine)
         # not (error > ...): NaN ends the refinement as well
@@ -216,11 +218,11 @@ def integrate(
 
 
 def _level(
-    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int, guard: Guard | None
+    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int, in_domain: Guard | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The integrals of f and of |f| on one level, and the standard deviation from edges."""
     sums: list[Tensor] = []
-    for part in nodes(charts, per_axis, guard):
+    for part in nodes(charts, per_axis, in_domain):
         n = part.weights.shape[0]
         if n == 0:
             continue

@@ -1,4 +1,4 @@
-"""Points of a set that need no law on it, and how close two sets come to each other."""
+"""Points of a set that need no distribution on it, and how close two sets come to each other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sampler_of(M: Manifold) -> Sampler:
     if sampler is None:
         raise UnsupportedError(
             f"expected a set with an area-uniform sampler, got {type(M).__name__}; "
-            "see topogen.sampling for learned sets"
+            "see topogen.sampling for learned manifolds"
         )
     return sampler
 
@@ -62,7 +62,7 @@ def some_points(
     generator: torch.Generator,
     near: Float[Tensor, "p D"] | None = None,
 ) -> Float[Tensor, "m D"]:
-    """About n points of M that spread over it, of no particular law; fewer where few were found.
+    """About n points of M that spread over it, of no particular distribution; fewer where few were found.
 
     They come from M itself, if it knows where it is; else from projections of normal vectors,
     first of length `scale` around 0, then around the centre of what was found.
@@ -74,7 +74,7 @@ def some_points(
         near: points near M, projected too.
     """
     parts = [] if near is None else [arrived(M, near.to(torch.float64))]
-    drawn = M.scatter(n, generator)
+    drawn = M.rough_points(n, generator)
     if drawn is not None:
         return torch.cat([drawn, *parts])
     D = M.ambient_dim
@@ -92,10 +92,10 @@ def some_points(
 
 
 def arrived(M: Manifold, x: Float[Tensor, "n D"]) -> Float[Tensor, "m D"]:
-    """Where the points project to, of those that arrive inside the guard."""
+    """Where the points project to, of those that arrive inside the domain of validity."""
     with torch.no_grad():
         p = M.project(x)
-        return p.value[p.converged & M.guard(p.value)]
+        return p.value[p.converged & M.in_domain(p.value)]
 
 
 def distinct(x: Float[Tensor, "n D"], atol: float) -> Float[Tensor, "m D"]:

@@ -27,7 +27,7 @@ class MongeChart(Chart):
     outside the domain: they decode to NaN.
 
     Args:
-        manifold: the set M.
+        manifold: the manifold M.
         c: centre, shape (D,).
         W: orthonormal frame, shape (D, d).
         a: semi-axes of the ellipsoid, the diagonal of A, shape (d,).
@@ -88,8 +88,8 @@ class MongeChart(Chart):
         found = iterate(evaluate, state, tol=tol, max_steps=30)
         x = found.value[:, : self.ambient_dim]
         near = (x - self.graph(z64)).norm(dim=-1) < self.clearance
-        if M.needs_guard:
-            near &= M.guard(x)
+        if M.needs_domain:
+            near &= M.in_domain(x)
         shape = z.shape[:-1]
         return Projection(
             x.reshape(*shape, self.ambient_dim).to(z.dtype),

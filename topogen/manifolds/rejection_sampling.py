@@ -34,7 +34,7 @@ _FINITE, _MAX_NODES = 0.05, 200_000
 
 
 def start(dim: int, charts: int) -> int:
-    """Nodes per axis of every chart on the coarser of the first two levels of a law."""
+    """Nodes per axis of every chart on the coarser of the first two levels of a distribution."""
     whole = _START.get(dim, _START_ABOVE)
     return max(_LEAST_PER_AXIS, round((whole / charts) ** (1 / dim)))
 
@@ -55,7 +55,7 @@ class Draw:
 
 
 class RejectionGrid:
-    """A sampler of the law with density e^f, which is normalised up to the error of quadrature.
+    """A sampler of the distribution with density e^f, which is normalised up to the error of quadrature.
 
     A value above its bound raises the bound, for later draws too, and starts the draw again.
 
@@ -78,10 +78,10 @@ class RejectionGrid:
         nodes: Quadrature,
         per_axis: int,
         log_density: Callable[[Tensor], Tensor],
-        guard: Guard | None = None,
+        in_domain: Guard | None = None,
     ) -> None:
         self.charts, self.per_axis, self.log_density = charts, per_axis, log_density
-        self.guard = guard
+        self.in_domain = in_domain
         self.dim, n = charts[0].dim, per_axis
         mass = (nodes.weights.log() + log_density(nodes.points)).exp().to("cpu", torch.float64)
         grid = mass.new_zeros(len(charts), n**self.dim)
@@ -151,7 +151,7 @@ class RejectionGrid:
             z = low + step * (index[mine] + u[mine]).to(low)
             inside = domain.contains(z)
             mine, z = mine[inside.cpu()], z[inside]
-            y, density, _ = weighted_volume(self.charts, k, z, self.guard)
+            y, density, _ = weighted_volume(self.charts, k, z, self.in_domain)
             found = density > 0
             mine, y, density = mine[found.cpu()], y[found].to(x), density[found].to(mass)
             x[mine] = y
@@ -161,15 +161,18 @@ class RejectionGrid:
 
 @torch.no_grad()
 def sample_uniform(
-    charts: Sequence[Chart], n: int, generator: torch.Generator | None, guard: Guard | None = None
+    charts: Sequence[Chart],
+    n: int,
+    generator: torch.Generator | None,
+    in_domain: Guard | None = None,
 ) -> Float[Tensor, "n D"]:
     """See :meth:`Atlas.sample_uniform`."""
     d, K = charts[0].dim, len(charts)
     per_axis = start(d, K)
-    volume = float(quadrature(charts, per_axis, guard).weights.sum())
+    volume = float(quadrature(charts, per_axis, in_domain).weights.sum())
     while True:
         per_axis, before = math.ceil(1.5 * per_axis), volume
-        nodes = quadrature(charts, per_axis, guard)
+        nodes = quadrature(charts, per_axis, in_domain)
         volume = float(nodes.weights.sum())
         settled = abs(volume - before) <= _FINITE * volume
         if settled or K * math.ceil(1.5 * per_axis) ** d > _MAX_NODES:
@@ -185,6 +188,6 @@ def sample_uniform(
         )
     log_volume = math.log(volume)
     cells = RejectionGrid(
-        charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume), guard
+        charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume), in_domain
     )
     return cells.draw(n, generator).points

@@ -1,4 +1,4 @@
-r"""Geodesics between two points of a set M: the logarithm, by shooting.
+r"""Geodesics between two points of a manifold M: the logarithm, by shooting.
 
 A path from x to y on M, the projected chord or one through a graph of points of M, is shortened as
 in Birkhoff's process; its first piece starts Newton's method for :math:`\exp_x(v) = y`.
@@ -54,7 +54,7 @@ def shortened(
 
 
 def _onto(M: Manifold, a: Float[Tensor, "n m D"], b: Float[Tensor, "n m D"]) -> Tensor:
-    """Where the middle of a and b projects to, or a point beside it where that has no foot."""
+    """Where the middle of a and b projects to, or a point beside it where that has no projection."""
     p = M.project((a + b) / 2)
     if bool(p.converged.all()):
         return p.value

@@ -1,4 +1,4 @@
-r"""Iterations on a set M = {E = 0}: retraction, nearest point, return along a fixed frame.
+r"""Iterations on a manifold M = {E = 0}: retraction, nearest point, return along a fixed frame.
 
 E: R^D -> R^m has rank k = D - d on M, m >= k. With J = DE, its pseudo-inverse :math:`J^+` of rank
 k, an orthonormal basis T of what is left by the k leading right singular vectors of J, and
@@ -309,7 +309,7 @@ def nearest(
         p = iterate(evaluate, state, tol=tol, max_steps=max_steps)
     y = p.value[:, :D]
     value = torch.where(p.converged.unsqueeze(-1), _implicit(M, y, target), y)
-    ok = p.converged & start.converged & M.guard(y)
+    ok = p.converged & start.converged & M.in_domain(y)
     steps = start.steps + p.steps
     return Projection(
         value.reshape(shape),

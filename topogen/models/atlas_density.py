@@ -1,4 +1,4 @@
-"""Learned laws on an atlas."""
+"""Learned distributions on an atlas."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _MAX_STEPS = 300
 # EM stops when five steps in a row gain less than this many nats
 _GAIN = 3e-5
 _PATIENCE = 5
-# EM steps that fit the uniform law, where every density starts: few for the many bumps, which
-# would follow single quadrature nodes
+# EM steps that fit the uniform distribution, where every density starts: few for the many bumps,
+# which would follow single quadrature nodes
 _FLAT_STEPS = 4
 _SPREAD_STEPS = 30
-# quadrature nodes that stand for the uniform law; about half of them have weight
+# quadrature nodes that stand for the uniform distribution; about half of them have weight
 _NODES = {1: 1000, 2: 5000}
 _NODES_ABOVE = 12_000
 # draws of every bump that tell whether an edge cuts it, and of those that are cut
@@ -56,11 +56,11 @@ _FLOOR = 1e-3
 class AtlasDensity(LearnedDistribution):
     r"""An exact density on the manifold of an atlas, learned from points.
 
-    ``law="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps,
-    round in the metric of M, each inside one chart. Their weights are tied by wider kernels
+    ``distribution="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small
+    bumps, round in the metric of M, each inside one chart. Their weights are tied by wider kernels
     :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density
-    may be smoother than a chart is large. Only v is learned, by EM from the uniform law; it
-    maximises the concave
+    may be smoother than a chart is large. Only v is learned, by EM from the uniform distribution;
+    it maximises the concave
 
     .. math:: \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p .
 
@@ -71,10 +71,10 @@ class AtlasDensity(LearnedDistribution):
 
     Args:
         atlas: the charts; fitted first if it has not been.
-        law: the family of densities; "bumps".
+        distribution: the family of densities; "bumps".
 
     Raises:
-        ValueError: an unknown law.
+        ValueError: an unknown distribution.
 
     Attributes:
         held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t.
@@ -90,11 +90,11 @@ class AtlasDensity(LearnedDistribution):
     floor = _FLOOR
     _numbers = ("held_out", "mass", "log_z_error")
 
-    def __init__(self, atlas: Atlas, law: str = "bumps") -> None:
+    def __init__(self, atlas: Atlas, distribution: str = "bumps") -> None:
         super().__init__()
-        if law != "bumps":
-            raise ValueError(f"expected law='bumps', got {law!r}")
-        self.atlas, self.law = atlas, law
+        if distribution != "bumps":
+            raise ValueError(f"expected distribution='bumps', got {distribution!r}")
+        self.atlas, self.distribution = atlas, distribution
         self.held_out = math.nan
         self.mass, self.log_z_error = 1.0, 0.0
         for name in ("z", "L", "weights"):
@@ -102,7 +102,7 @@ class AtlasDensity(LearnedDistribution):
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
     def forward(self) -> BumpMixture:
-        """The law at the current weights; points off the learned set get -inf, not an error."""
+        """The distribution at the current weights; points off the learned manifold get -inf, not an error."""
         self.require_fitted()
         return BumpMixture(
             self.atlas,
@@ -160,7 +160,7 @@ class AtlasDensity(LearnedDistribution):
         at_data, at_uniform = (bumps.densities(p, on_M) for p in (data, uniform))
         held = order[: max(int(_HELD_OUT * n), 5)].numpy()
         kept = order[held.size :].numpy()
-        # weights of the bumps that give the uniform law
+        # weights of the bumps that give the uniform distribution
         count = bumps.chart.numel()
         flat = _EM(at_uniform, volume, np.full(count, 1 / count))
         for _ in range(_FLAT_STEPS):
@@ -201,13 +201,13 @@ class AtlasDensity(LearnedDistribution):
 
     def _normalise(self, cut: bool, generator: torch.Generator) -> float:
         """The mass on M, by quadrature where an edge cuts bumps; the share of lost draws."""
-        law = self.forward()
-        lost = law._propose(4096, generator).isnan().any(-1).double().mean().item()
+        distribution = self.forward()
+        lost = distribution._propose(4096, generator).isnan().any(-1).double().mean().item()
         if not cut:
             self.log_z_error = -math.log1p(-min(lost, 0.999))
             return lost
         found = self.atlas.integrate(
-            lambda x: law._log_prob(x).exp(), per_axis=_EDGE_NODES.get(self.atlas.dim, 8)
+            lambda x: distribution._log_prob(x).exp(), per_axis=_EDGE_NODES.get(self.atlas.dim, 8)
         )
         self.mass = max(float(found.value), 1e-3)
         self.log_z_error = float(found.error) / self.mass
@@ -306,7 +306,7 @@ class _Bumps:
     def shares(self, atlas: Atlas, generator: torch.Generator) -> Float[Tensor, " J"]:
         """The share of every bump that lies on M; 1 where M does not end inside its charts."""
         share = self.z.new_ones(len(self.z))
-        if atlas.guard is None:
+        if atlas.in_domain is None:
             return share
         cut = torch.arange(len(self.z))
         for draws in _DRAWS:

@@ -1,4 +1,4 @@
-"""Learned things: how they say what there is to fit, and what a fitted law returns."""
+"""Learned things: how they say what there is to fit, and what a fitted distribution returns."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ class Learned(nn.Module):
 
 
 class LearnedDistribution(Learned, ABC):
-    """A learned law: calling it returns a plain torch distribution over the current parameters."""
+    """A learned distribution: calling it returns a plain torch distribution over the current parameters."""
 
     @abstractmethod
     def forward(self) -> ManifoldDistribution:
-        """The law at the current parameters.
+        """The distribution at the current parameters.
 
         Raises:
             NotFittedError: the model has not been fitted.

@@ -1,4 +1,4 @@
-r"""Edges of data: where a learned set ends, told by data that lie on one side only."""
+r"""Edges of data: where a learned manifold ends, told by data that lie on one side only."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Boundary(Learned):
 
     is :math:`E|u_1|`, u uniform on the unit sphere of R^d, for z on the edge of a half space that
     is filled evenly, less inside and more beyond. Only points near a place where M leaves the
-    guarded region are asked: a gap in the data that M bridges is no edge. Points beside a datum,
-    closer than a quarter of the mean chord, are never beyond.
+    domain of validity are asked: a gap in the data that M bridges is no edge. Points beside a
+    datum, closer than a quarter of the mean chord, are never beyond.
 
     Attributes:
         at: points of M where it leaves its region, shape (e, m).
         T: tangent bases there.
         radius: how far from them is asked.
-        feet: the data near them.
+        projections: the data near them.
     """
 
     at: Tensor
     T: Tensor
     radius: Tensor
-    feet: Tensor
+    projections: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("at", "T", "radius", "feet"):
+        for name in ("at", "T", "radius", "projections"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
     def __len__(self) -> int:
@@ -69,18 +69,18 @@ class Boundary(Learned):
         # enough for the neighbours of all points that are asked
         reach = self.radius + _WIDER * _nearest(at, data, T.shape[-1])[1][:, -1]
         near = [(torch.cdist(p, at) < reach).any(-1) for p in data.split(_ROWS)]
-        self.feet = data[torch.cat(near)]
+        self.projections = data[torch.cat(near)]
         self.fitted = True
 
     def beyond(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
         """Whether z lies beyond an edge."""
         out = z.new_zeros(z.shape[0], dtype=torch.bool)
-        if not len(self.at) or not len(self.feet):
+        if not len(self.at) or not len(self.projections):
             return out
         distance, e = torch.cdist(z, self.at).min(-1)
         asked = distance < self.radius[e]
         T = self.T[e[asked]]
-        ratio, nearest = _one_sided(z[asked], T, self.feet)
+        ratio, nearest = _one_sided(z[asked], T, self.projections)
         out[asked] = (ratio > _on_edge(T.shape[-1])) & (nearest > _BESIDE)
         return out
 

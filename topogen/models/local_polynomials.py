@@ -24,7 +24,8 @@ from .rims import find_edges
 # Its weight reaches this much farther than the points its graph is fitted to: a random sample has
 # holes larger than its spacing, and M has none there.
 _REACH = 1.25
-# x belongs to the guarded region when the blending weights of all landmarks add up to this much.
+# x belongs to the domain of validity when the blending weights of all landmarks add up to this
+# much.
 _MIN_WEIGHT = 0.05
 # Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
 _MIN_TOLERANCE = 1e-3
@@ -155,8 +156,8 @@ class LocalPolynomials(Manifold, Learned):
         return len(self.edges) == 0
 
     @property
-    def guard_in_step(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether steps arrive only inside the guard: they may pass an edge."""
+    def step_stays_in_domain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether steps arrive only inside the domain of validity: they may pass an edge."""
         return self.closed
 
     def project(
@@ -169,7 +170,7 @@ class LocalPolynomials(Manifold, Learned):
     ) -> Projection:
         r"""Iterate x <- x - G(x) until |G(x)| <= tol; arguments as in :meth:`Manifold.project`.
 
-        A point outside the guarded region starts at its foot on the nearest local graph.
+        A point outside the domain of validity starts at its projection on the nearest local graph.
         """
         self.require_fitted()
         y = self._to_unit(x)
@@ -191,23 +192,25 @@ class LocalPolynomials(Manifold, Learned):
         return (residual * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        """|G(x)| in the guarded region; elsewhere the distance to the nearest landmark."""
+        """|G(x)| in the domain of validity; elsewhere the distance to the nearest landmark."""
         return self.step(x)[0]
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region near the data where M is stated."""
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
         inside = self._weights(y)[2] >= _MIN_WEIGHT
         return (inside & ~self.edges.beyond(y)).reshape(x.shape[:-1])
 
-    def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
+    def rough_points(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"]:
         """Landmarks, and projections of points of the graphs about them."""
         self.require_fitted()
         j = torch.randint(self.c.shape[0], (n,), generator=generator)
         u = torch.rand(n, self.dim, 1, generator=generator, dtype=torch.float64)
         y = self.c[j] + self.r[j].unsqueeze(-1) * (self.T[j] @ (2 * u - 1)).squeeze(-1)
-        return arrived(self, torch.cat([self.c, self._foot(y, j)]) * self.unit + self.centre)
+        return arrived(self, torch.cat([self.c, self._projection(y, j)]) * self.unit + self.centre)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""
@@ -356,19 +359,19 @@ class LocalPolynomials(Manifold, Learned):
         return r, s, phi
 
     def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The residual at y, and y - G(y), or the foot of y where it is outside the guard."""
+        """The residual at y, and y - G(y), or the projection of y where it is outside the domain of validity."""
         parts = []
         for part in y.split(self._rows()):
             index, nearest, total = self._weights(part)
             guarded = total >= _MIN_WEIGHT
             G = self._G(part, index)
             far = (part - self.c[nearest]).norm(dim=-1)
-            moved = torch.where(guarded.unsqueeze(-1), part - G, self._foot(part, nearest))
+            moved = torch.where(guarded.unsqueeze(-1), part - G, self._projection(part, nearest))
             parts.append((torch.where(guarded, G.norm(dim=-1), far), moved))
         residual, moved = zip(*parts, strict=True)
         return torch.cat(residual), torch.cat(moved)
 
-    def _foot(self, y: Tensor, k: Tensor) -> Tensor:
+    def _projection(self, y: Tensor, k: Tensor) -> Tensor:
         """The point of graph k below y, kept inside the core of that landmark."""
         s = (self.T[k].mT @ (y - self.c[k]).unsqueeze(-1)).squeeze(-1) / self.r[k].unsqueeze(-1)
         return self._graph(s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE)), k)

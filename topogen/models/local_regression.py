@@ -175,7 +175,7 @@ def _fit(
     c = X[:, 0]
     T = _local_frames(X - c.unsqueeze(1), weight, d)
     for _ in range(_ROUNDS):
-        # refit in the frame tangent to the last fit at its own foot point
+        # refit in the frame tangent to the last fit at its own projection point
         b = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)[0]
         c = c + b[:, 0]
         if degree > 0:

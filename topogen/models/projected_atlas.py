@@ -29,7 +29,7 @@ class ProjectedAtlas(Atlas, Learned):
     :class:`AtlasDensity` on them is an exact density.
 
     Args:
-        manifold: the set M; learned or known.
+        manifold: the manifold M; learned or known.
         charts: "auto", or how many charts to use.
         centres: points, shape (m, D), about which charts are put first, in this order, before
             others fill what they leave: those of a grid of circular coordinates

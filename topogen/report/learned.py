@@ -84,11 +84,11 @@ def _colours(result: LearnResult, cloud: np.ndarray) -> Any:
     """A colour per point: the chart in which it weighs most."""
     from matplotlib import colormaps
 
-    law = result.distribution
-    atlas = getattr(law, "atlas", None)
+    distribution = result.distribution
+    atlas = getattr(distribution, "atlas", None)
     if atlas is None:
         return "#3b6fb6"
-    x = law.manifold.project(torch.from_numpy(cloud)).value
+    x = distribution.manifold.project(torch.from_numpy(cloud)).value
     chart = atlas.weights(x).nan_to_num(0.0).argmax(-1).numpy()
     count = max(len(atlas.charts), 2)
     # neighbouring numbers get distant hues; the ends of the map are too pale or too dark
@@ -98,7 +98,7 @@ def _colours(result: LearnResult, cloud: np.ndarray) -> Any:
 
 def _page(result: LearnResult, command: str) -> str:
     e = html.escape
-    law, summary, topology = result.distribution, result.summary, result.topology
+    distribution, summary, topology = result.distribution, result.summary, result.topology
     verdict = topology.verdict or "undetermined"
     data = [
         ("points", f"{summary.n} in R<sup>{summary.ambient_dim}</sup>"),
@@ -115,9 +115,9 @@ def _page(result: LearnResult, command: str) -> str:
         ("fit", f"{e(result.status)}, {result.seconds:.1f} s in all"),
         *((e(name), e(version)) for name, version in result.versions.items()),
     ]
-    measured = [(e(name), number(value)) for name, value in result.numbers.items()]
-    measure = _MEASURES[law.measure].format(dim=law.dim)
-    coloured = getattr(law, "atlas", None) is not None
+    measured = [(e(name), number(value)) for name, value in result.measurements.items()]
+    measure = _MEASURES[distribution.measure].format(dim=distribution.dim)
+    coloured = getattr(distribution, "atlas", None) is not None
     caption = (
         "Each colour is one chart of the atlas: the chart in which a point weighs most."
         if coloured
@@ -132,9 +132,9 @@ def _page(result: LearnResult, command: str) -> str:
 {diagrams(topology, " of the samples")}
 {notes([*result.remarks, *topology.remarks])}
 <section><h2>What the density is</h2><p>log p is in nats with respect to {measure}; its kind is
-<b>{e(law.likelihood)}</b>. It can be compared with another law only where measure and dimension
+<b>{e(distribution.likelihood)}</b>. It can be compared with another distribution only where measure and dimension
 are the same. A held-out NLL belongs to points that chose the model's size but not its weights.</p>
 </section>"""
     name, D = type(result.model).__name__, summary.ambient_dim
-    title = f"{name} on a {law.dim}-manifold in R<sup>{D}</sup>"
+    title = f"{name} on a {distribution.dim}-manifold in R<sup>{D}</sup>"
     return page(title, verdict, _SENTENCE[verdict], topology.reason, body, made)

@@ -1,4 +1,4 @@
-"""Points of a law on a set: uniform laws without a chain, chains, and what they are worth."""
+"""Points of a distribution on a set: uniform distributions without a chain, chains, and what they are worth."""
 
 from .chains import ChainResult as ChainResult
 from .chains import SamplingError as SamplingError

@@ -57,7 +57,7 @@ class ChainResult:
         acceptance: share of the transitions that were taken, in kept and thinned draws.
         projection_failures: share refused because a return to M did not converge.
         reverse_failures: share refused because the way back did not end at its start.
-        outside: share refused because the guard of M was left.
+        outside: share refused because the domain of validity of M was left.
         metropolis_rejections: share refused by the Metropolis test.
         step: the step h, frozen after warm-up.
         reach: reach of M, given, or estimated from pairs of starting points (from above).
@@ -69,7 +69,7 @@ class ChainResult:
         swaps: for replica exchange, the acceptance of swaps, that with M first.
         components: the component that each chain started in, where that is known.
         families: the start that each chain descends from, where annealing has resampled them.
-        alarm: why the draws may be of another law; None where nothing was noticed.
+        alarm: why the draws may be of another distribution; None where nothing was noticed.
         status: "ok", "alarm", or "uncorrected" for chains without a Metropolis test.
     """
 

@@ -68,7 +68,7 @@ def coarea_volume(
         with torch.no_grad():
             F, J = M.linearize(y)
             s = torch.linalg.svdvals(J)
-            near = (F.norm(dim=-1) < radius) & M.guard(y)
+            near = (F.norm(dim=-1) < radius) & M.in_domain(y)
             ratio = F.square().sum(-1, keepdim=True) / radii.square()
             K = constant * (1 - ratio).clamp_min(0)
             values = torch.where(near, s.prod(-1), 0.0).unsqueeze(-1) * (K @ mix.mT)

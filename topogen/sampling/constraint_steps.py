@@ -37,7 +37,7 @@ class NormalSolver:
         reverse_tol: how near to x the way back must end; None takes sqrt(eps) times the size.
         max_steps: most steps of a row.
         quasi: keep the matrix of the start: a step is cheaper, convergence is linear.
-        reverse_check: False accepts moves that do not return, and gives a wrong law; for
+        reverse_check: False accepts moves that do not return, and gives a wrong distribution; for
             comparison only.
     """
 
@@ -92,7 +92,7 @@ class Move:
         at: the points reached, with frames; at rows that did not `arrive`, the starting ones.
         v: the tangential part of y - x at y; reversed, it leads back.
         arrived: whether the return to M converged.
-        inside: whether y lies in the guard.
+        inside: whether y lies in the domain of validity.
         returned: whether the move from y along -v ends at x.
     """
 
@@ -221,7 +221,7 @@ class Mover:
         if rows.numel() == 0:
             return Move(at, torch.zeros_like(v), arrived, inside, returned)
         there, x = self.frames(y, J), at.x[rows]
-        ok = self.M.guard(y) & there.N.isfinite().flatten(1).all(-1)
+        ok = self.M.in_domain(y) & there.N.isfinite().flatten(1).all(-1)
         inside[rows] = ok
         w = there.tangential(y - x)
         if self.solver.reverse_check:

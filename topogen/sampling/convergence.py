@@ -1,8 +1,8 @@
-r"""Signs that chains follow another law than the one they were given.
+r"""Signs that chains follow another distribution than the one they were given.
 
 Healthy acceptance proves nothing: from uniform starts on the sphere, at h = 0.3, L = 5, a von
-Mises-Fisher law of concentration 5 shows an acceptance of 70 % and a mean of .29 in place of .80,
-since trajectories from the far side gain momentum, outrun the reach and are refused.
+Mises-Fisher distribution of concentration 5 shows an acceptance of 70 % and a mean of .29 in place
+of .80, since trajectories from the far side gain momentum, outrun the reach and are refused.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _failing(records: Records, kernel: Kernel) -> str | None:
     """Projection failures, over all, in each tenth of the densities, along each chain."""
     failed = (records.outcome == PROJECTION).to(torch.float64)
     limit = _FAILURES if kernel.gradient else _WALK_FAILURES
-    advice = "shorten the step, raise inner, or start nearer to the bulk of the law"
+    advice = "shorten the step, raise inner, or start nearer to the bulk of the distribution"
 
     def above(rate: Tensor, count: Tensor) -> Tensor:
         slack = 3 * (limit * (1 - limit) / count.clamp_min(1)).sqrt()
@@ -123,7 +123,7 @@ def _too_fast(records: Records, kernel: Kernel, reach: float, given: bool) -> st
 
 
 def _drift(records: Records) -> str | None:
-    """Whether the law of the first half of the draws differs from that of the last half."""
+    """Whether the distribution of the first half of the draws differs from that of the last half."""
     n, chains = records.log_f.shape
     half = n // 2
     if half < 1 or chains < _MANY_CHAINS:

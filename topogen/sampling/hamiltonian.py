@@ -35,7 +35,7 @@ def constrained_hmc(
     generator: torch.Generator | None = None,
     seed: int | None = None,
 ) -> ChainResult:
-    r"""Draw from the law of density f w.r.t. H^d on M by Hamiltonian trajectories along M.
+    r"""Draw from the distribution of density f w.r.t. H^d on M by Hamiltonian trajectories along M.
 
     Momenta p are normal in T_xM; one of L steps of RATTLE, in its geodesic form, is
 
@@ -45,10 +45,11 @@ def constrained_hmc(
               p \leftarrow P_x(p + \tfrac h2 \nabla \log f).
 
     The trajectory is taken with probability :math:`\min(1, e^{H_0 - H_1})`,
-    :math:`H = \tfrac12 |p|^2 - \log f`, and only if each of its moves ends in the guard of M and
-    is undone by the same solver; else x is kept. Momenta that outrun the reach are refused in
-    silence, and then the law is wrong though the acceptance looks healthy: the adapted step
-    satisfies h |p| / N <= reach / 2 for 99 % of the trajectories, and there is an alarm otherwise.
+    :math:`H = \tfrac12 |p|^2 - \log f`, and only if each of its moves ends in the domain of
+    validity of M and is undone by the same solver; else x is kept. Momenta that outrun the reach
+    are refused in silence, and then the distribution is wrong though the acceptance looks healthy:
+    the adapted step satisfies h |p| / N <= reach / 2 for 99 % of the trajectories, and there is an
+    alarm otherwise.
 
     Brubaker, Salzmann and Urtasun, "A family of MCMC methods on implicitly defined manifolds",
     2012, https://proceedings.mlr.press/v22/brubaker12.html; Lelievre, Rousset and Stoltz, "Hybrid
@@ -79,7 +80,7 @@ def constrained_hmc(
     Raises:
         SamplingError: `throw` is set and there is an alarm.
         ProjectionError: a start does not project onto M.
-        InvalidPoints: the starts are no cloud in R^D, or leave the guard.
+        InvalidPoints: the starts are no cloud in R^D, or leave the domain of validity.
         ValueError: an option, or log_density, is not of the stated form.
 
     Example:

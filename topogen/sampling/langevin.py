@@ -36,7 +36,7 @@ def langevin(
     generator: torch.Generator | None = None,
     seed: int | None = None,
 ) -> ChainResult:
-    r"""Draw from the law of density f w.r.t. H^d on M by Langevin steps along M.
+    r"""Draw from the distribution of density f w.r.t. H^d on M by Langevin steps along M.
 
     .. math:: y = x + P_x\bigl(h \xi + \tfrac{h^2}{2} \nabla \log f(x)\bigr) + N_x a \in M,
               \quad \xi \sim N(0, I_D).
@@ -44,17 +44,17 @@ def langevin(
     `corrected` accepts y by a Metropolis test and a check that the way back ends at x: one step of
     :func:`constrained_hmc`. Without it every y that lies on M is taken, as in Ross, Loaiza-Ganem,
     Caterini and Cresswell, "Neural implicit manifold learning for topology-aware density
-    estimation", 2024, https://openreview.net/forum?id=lTOku838Zv: a baseline of a biased law
-    (status "uncorrected"). There the gradient enters with a factor a/2 of its own (`drift`), and
-    clipped (`clip`). Unlike there, a return to M that does not converge leaves x where it is, and
-    points are never clamped to a box.
+    estimation", 2024, https://openreview.net/forum?id=lTOku838Zv: a baseline of a biased
+    distribution (status "uncorrected"). There the gradient enters with a factor a/2 of its own
+    (`drift`), and clipped (`clip`). Unlike there, a return to M that does not converge leaves x
+    where it is, and points are never clamped to a box.
 
     Args:
         M: as in :func:`random_walk`, like all that is not named here.
         log_density: must be differentiable by autograd.
         n: draws kept of each chain.
         step: h; None adapts it during warm-up, which needs `corrected`.
-        corrected: whether the law is right.
+        corrected: whether the distribution is right.
         drift: a, in place of h^2; for the uncorrected chain only.
         clip: bound on the entries of the gradient; for the uncorrected chain only.
         chains: how many.
@@ -73,16 +73,16 @@ def langevin(
     Raises:
         SamplingError: `throw` is set and there is an alarm.
         ProjectionError: a start does not project onto M.
-        InvalidPoints: the starts are no cloud in R^D, or leave the guard.
+        InvalidPoints: the starts are no cloud in R^D, or leave the domain of validity.
         ValueError: an option, or log_density, is not of the stated form.
 
     Example:
-        >>> law = lambda x: 5 * x[:, 2]
+        >>> distribution = lambda x: 5 * x[:, 2]
         >>> z = lambda x: x[..., 2]  # exactly .8001
-        >>> fair = langevin(tg.Sphere(), law, 100, warmup=60, seed=0).mean(z)
+        >>> fair = langevin(tg.Sphere(), distribution, 100, warmup=60, seed=0).mean(z)
         >>> bool((fair.value - 0.8001).abs() < 4 * fair.error)
         True
-        >>> published = langevin(tg.Sphere(), law, 50, step=0.5, corrected=False, seed=0)
+        >>> published = langevin(tg.Sphere(), distribution, 50, step=0.5, corrected=False, seed=0)
         >>> published.status, bool((published.mean(z).value - 0.8001).abs() > 0.01)
         ('uncorrected', True)
     """

@@ -48,10 +48,10 @@ def atlas_volume(
     Raises:
         UnsupportedError: the dimension is above 3.
     """
-    law = Uniform(atlas, tol=tol)
-    value = math.exp(law.log_volume)
-    lost = undecoded(atlas, law.sample((_TRIED,), generator))
-    known = known_points(law.manifold, points, generator)[:_TRIED]
+    distribution = Uniform(atlas, tol=tol)
+    value = math.exp(distribution.log_volume)
+    lost = undecoded(atlas, distribution.sample((_TRIED,), generator))
+    known = known_points(distribution.manifold, points, generator)[:_TRIED]
     bare = float((atlas.multiplicity(known) == 0).double().mean())
     missing = bare + lost
     missing += 2 * math.sqrt(missing * max(1 - missing, 0.0) / _TRIED)  # it is a share of _TRIED
@@ -60,11 +60,11 @@ def atlas_volume(
         for share, what in ((bare, "is in no chart"), (lost, "is held by a chart but not decoded"))
         if share > 0
     ]
-    nodes = 0 if law.charted is None else law.charted.levels.fine.weights.numel()
+    nodes = 0 if distribution.charted is None else distribution.charted.levels.fine.weights.numel()
     return VolumeEstimate(
         value,
         0.0,
-        (law.log_z_error + missing / (1 - missing)) * value if missing < 1 else math.inf,
+        (distribution.log_z_error + missing / (1 - missing)) * value if missing < 1 else math.inf,
         "atlas",
         draws=nodes,
         found=nodes,

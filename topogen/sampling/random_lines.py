@@ -28,7 +28,8 @@ from ..manifolds.base import Manifold
 from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
 from .regions import BallAround, known_points
 
-# intervals per line on the coarsest grid; and where only the slope inside the guard counts
+# intervals per line on the coarsest grid; and where only the slope inside the domain of validity
+# counts
 _FIRST, _FIRST_GUARDED = 16, 32
 _HELD = 0.999
 _CHUNK = 8192  # lines
@@ -71,7 +72,7 @@ class Rays:
     halved, down to `resolution` intervals per line; every sign change is then solved by
     Chandrupatla's method. With L(m) the largest slope of F where :math:`|F| \le m`, a zero is at
     least :math:`|F(a)| / L(|F(a)|)` from a. L is estimated, from random points of the ball and
-    points of M, half as large again as it is there. Hits outside `M.guard` do not count.
+    points of M, half as large again as it is there. Hits outside `M.in_domain` do not count.
 
     Args:
         M: a set of codimension 1 whose `equations` are one function that changes sign on it.
@@ -114,7 +115,7 @@ class Rays:
             self.ball = self.ball.grown(M, out)
         raise UnsupportedError(
             f"expected a bounded set, but hits keep turning up to radius {self.ball.radius:.1e}; "
-            "restrict M, or give it a guard"
+            "restrict M, or give it a domain of validity"
         )
 
     def _require_sign_change(self, x: Tensor) -> None:
@@ -131,15 +132,16 @@ class Rays:
     def _measure_slopes(self, x: Tensor) -> None:
         """Tabulate L at the values |F| of points of the ball and of M.
 
-        Outside the guard F may be steep, but zeros do not count there: where the guard holds every
-        interval that ends at a point of M, only points inside it are looked at.
+        Outside the domain of validity F may be steep, but zeros do not count there: where the
+        domain of validity holds every interval that ends at a point of M, only points inside it
+        are looked at.
         """
         y = self.ball.draw(2 * _PILOT, self.generator)
         u = torch.randn(x.shape, generator=self.generator, dtype=torch.float64)
         step = 2 * self.ball.radius / _FIRST_GUARDED
         with torch.no_grad():
-            inside = self.M.guard(y)
-            held = self.M.guard(x + step * u / u.norm(dim=-1, keepdim=True))
+            inside = self.M.in_domain(y)
+            held = self.M.in_domain(x + step * u / u.norm(dim=-1, keepdim=True))
             self.first = _FIRST
             if not bool(inside.all()) and float(held.double().mean()) > _HELD:
                 self.first, y = _FIRST_GUARDED, y[inside]
@@ -187,7 +189,7 @@ class Rays:
         # the slope across a zero is bounded; across a jump the value stays where it was
         zero = residual.abs() <= 1e-6 * self.slope * ball.radius
         x = origin[line] + t.unsqueeze(-1) * u[line]
-        kept = zero & self.M.guard(x)
+        kept = zero & self.M.in_domain(x)
         hits = torch.bincount(line[kept], minlength=m)
         sample = RaySample(x[kept], line[kept], hits, 0.0, int((~zero).sum()), ball.radius)
         return sample, late, total

@@ -37,16 +37,16 @@ _MOST_ROUNDS = 100
 def known_points(
     M: Manifold, points: Any = None, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n D"]:
-    """Points of M, inside its guard: those given, projected; else some that are found.
+    """Points of M, inside its domain of validity: those given, projected; else some that are found.
 
-    Without `points`, M is asked for some (:meth:`Manifold.scatter`); if it knows none, points of
-    normal clouds about the origin, a quarter, once and four times as wide as `scale`, are
+    Without `points`, M is asked for some (:meth:`Manifold.rough_points`); if it knows none, points
+    of normal clouds about the origin, a quarter, once and four times as wide as `scale`, are
     projected.
 
     Raises:
         InvalidPoints: fewer than 20 different points are found.
     """
-    x = M.scatter(_KNOWN, generator) if points is None else None
+    x = M.rough_points(_KNOWN, generator) if points is None else None
     if points is not None:
         start = as_tensor(points, ambient_dim=M.ambient_dim)
         if start.shape[0] > _KNOWN:
@@ -60,7 +60,7 @@ def known_points(
     if found < _LEAST:
         raise InvalidPoints(
             f"expected at least {_LEAST} different points near {type(M).__name__}, got {found} "
-            "inside its guard; pass points=, for example the data"
+            "inside its domain of validity; pass points=, for example the data"
         )
     return x
 
@@ -153,8 +153,8 @@ class Cylinders(BoundedRegion):
     ) -> Cylinders:
         r"""Cylinders that hold the tube of radius `tube` about the components of M that x meets.
 
-        The foot of a point of the tube lies within h of some c_i. The tangent plane turns by at
-        most h / reach on the way, and M leaves it by at most h^2 / (2 reach).
+        The projection of a point of the tube lies within h of some c_i. The tangent plane turns by
+        at most h / reach on the way, and M leaves it by at most h^2 / (2 reach).
         """
         excess = _EXCESS.get(M.dim, _EXCESS_ABOVE)
         h = (2 * excess * tube * reach) ** 0.5
@@ -251,7 +251,7 @@ def _walk(M: Manifold, x: Tensor, h: float, generator: torch.Generator | None) -
         T = M.tangent_basis(x)
         s = torch.randn(x.shape[0], M.dim, 1, generator=generator, dtype=torch.float64)
         p = M.project(x + 1.2 * h * (T @ (s / s.norm(dim=-2, keepdim=True))).squeeze(-1))
-        kept = p.converged & M.guard(p.value) & ((p.value - x).norm(dim=-1) < 1.5 * h)
+        kept = p.converged & M.in_domain(p.value) & ((p.value - x).norm(dim=-1) < 1.5 * h)
     return p.value[kept]
 
 

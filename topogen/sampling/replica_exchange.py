@@ -48,26 +48,27 @@ def replica_exchange(
     generator: torch.Generator | None = None,
     seed: int | None = None,
 ) -> ChainResult:
-    r"""Draw from the law of density f on M, components that no walk on M can leave included.
+    r"""Draw from the distribution of density f on M, components that no walk on M can leave included.
 
     Beside every chain x on M (a :func:`random_walk`) run chains z_1, ..., z_K in R^D with
 
     .. math:: \rho_i(z) \propto g(z) \exp(-u(z)^2 / 2 \sigma_i^2), \quad u = \text{residual of } M,
 
     of widths sigma_1 < ... < sigma_K, by random walks. Neighbours exchange their places. That of x
-    with z_1 = y + N_y a, y the foot of z_1, takes x to y and z_1 to x + N_x a', a' normal of
+    with z_1 = y + N_y a, y the projection of z_1, takes x to y and z_1 to x + N_x a', a' normal of
     variance sigma_1^2, with probability
 
     .. math:: \min\Bigl(1, \frac{f(y)}{f(x)} \, \frac{\rho_1(x + N_x a')}{\rho_1(z_1)} \,
               \frac{\det(I - S_{N_x a'})}{\det(I - S_{N_y a})} \,
               e^{(|a'|^2 - |a|^2) / 2 \sigma_1^2}\Bigr),
 
-    S the shape operator, if the foot of x + N_x a' is x. Detailed balance is exact, so components
-    get their masses wherever the chains start.
+    S the shape operator, if the projection of x + N_x a' is x. Detailed balance is exact, so
+    components get their masses wherever the chains start.
 
     The pairing of M with its tube is that of Wang and Han, "A replica exchange Markov chain Monte
     Carlo method for disconnected implicit manifolds via tubular relaxation", 2026,
-    https://arxiv.org/abs/2604.22055; the ladder of widths and the exchange by feet are ours.
+    https://arxiv.org/abs/2604.22055; the ladder of widths and the exchange by projections are
+    ours.
 
     Args:
         M: the set, as in :func:`random_walk`, like all that is not named here; `residual` and
@@ -160,7 +161,7 @@ def _widths(M: Manifold, widths: Sequence[float] | None, reach: float, spread: f
 
 
 class Tubes:
-    r"""The laws :math:`\rho_i` in R^D, their walks, and the exchange of the first with M.
+    r"""The distributions :math:`\rho_i` in R^D, their walks, and the exchange of the first with M.
 
     Arrays of chains have shape (K, chains, D), the narrowest first.
     """
@@ -230,12 +231,12 @@ class Tubes:
         z = replicas.z.gather(0, index.unsqueeze(-1).expand_as(replicas.z))
         return Replicas(z, replicas.log_g.gather(0, index), replicas.u.gather(0, index)), taken
 
-    def feet(self, z: Float[Tensor, "n D"]) -> tuple[Tensor, Bool[Tensor, " n"]]:
-        """The feet of z on M, and where they were found."""
+    def projections(self, z: Float[Tensor, "n D"]) -> tuple[Tensor, Bool[Tensor, " n"]]:
+        """The projections of z on M, and where they were found."""
         with torch.no_grad():
-            foot = self.M.nearest(z)
-            ok = foot.converged & self.M.guard(foot.value)
-        return foot.value, ok
+            projection = self.M.nearest(z)
+            ok = projection.converged & self.M.in_domain(projection.value)
+        return projection.value, ok
 
 
 @dataclass(frozen=True)
@@ -306,8 +307,8 @@ class Exchange:
         b = sigma * tubes.randn(z.shape[0], x.N.shape[-1])
         u = tubes.log_rand(z.shape[0])
         z_new = x.x + x.normal(b)
-        y, found = tubes.feet(z)
-        back, returns = tubes.feet(z_new)
+        y, found = tubes.projections(z)
+        back, returns = tubes.projections(z_new)
         returns = returns & ((back - x.x).norm(dim=-1) <= mover.reverse_tol)
         rows = (found & returns).nonzero().squeeze(-1)
         if rows.numel() == 0:

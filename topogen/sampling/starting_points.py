@@ -1,4 +1,4 @@
-"""Where chains start: on M, inside its guard, and spread as its components weigh."""
+"""Where chains start: on M, inside its domain of validity, and spread as its components weigh."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Starts:
 
     Attributes:
         x: points of M, shape (chains, D), float64.
-        uniform: whether they are draws of the uniform law of M.
+        uniform: whether they are draws of the uniform distribution of M.
         given: whether they come from the user.
         weighted: whether each component of M has the share of them that the user gave it.
         components: the component that each belongs to, where that is known.
@@ -101,11 +101,11 @@ def _on(M: Manifold, x: Tensor) -> Tensor:
 
     Raises:
         ProjectionError: one does not converge.
-        InvalidPoints: one leaves the guard.
+        InvalidPoints: one leaves the domain of validity.
     """
     with torch.no_grad():
         p = M.project(x)
-        inside = M.guard(p.value)
+        inside = M.in_domain(p.value)
     if not bool(p.converged.all()):
         raise ProjectionError(
             f"{int((~p.converged).sum())} of {x.shape[0]} starting points do not project onto "
@@ -113,7 +113,7 @@ def _on(M: Manifold, x: Tensor) -> Tensor:
         )
     if not bool(inside.all()):
         raise InvalidPoints(
-            f"expected starting points in the guard of {type(M).__name__}, got "
+            f"expected starting points in the domain of validity of {type(M).__name__}, got "
             f"{int((~inside).sum())} of {x.shape[0]} outside; leave them out"
         )
     return p.value
@@ -126,7 +126,7 @@ def _found(M: Manifold, chains: int, generator: torch.Generator | None) -> Start
         parts, found, tries = [], 0, 0
         while found < chains and tries < 50:
             x = sampler(chains, generator)
-            parts.append(x[M.guard(x)])
+            parts.append(x[M.in_domain(x)])
             found, tries = found + parts[-1].shape[0], tries + 1
         x = torch.cat(parts)[:chains]
         if x.shape[0] == chains:

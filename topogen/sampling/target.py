@@ -1,4 +1,4 @@
-r"""The law that a chain aims at: an unnormalised log density on M, with its gradient."""
+r"""The distribution that a chain aims at: an unnormalised log density on M, with its gradient."""
 
 from __future__ import annotations
 

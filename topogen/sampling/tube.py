@@ -3,7 +3,7 @@ r"""Uniform points and the volume of M from the tube of points within tau of it.
 The normal bundle maps onto the tube by (p, v) -> p + v; its Jacobian determinant is
 :math:`\det(I_d - S_v)`, :math:`S_v = \langle II_p, v\rangle` the shape operator of the normal
 vector v = x - p (Weyl, "On the volume of tubes", 1939, https://doi.org/10.2307/2371513). So with p
-the foot of x
+the projection of x
 
 .. math:: \int_{|x - p| < \tau} f(p)\, w(x)\, dx = vol_k(\tau) \int_M f\, dH^d,
           \quad w(x) = \frac{1}{\det(I_d - S_{x - p})}, \quad \tau < reach(M).
@@ -42,22 +42,23 @@ _STEPS = 30
 # a solve that failed counts as lost where its last point is nearer than this many tau
 _NEAR = 1.5
 _ROUNDING = 1e-6
-# length of the tangential part of x - p, in tau, above which p is no foot of x
+# length of the tangential part of x - p, in tau, above which p is no projection of x
 _OBLIQUE = 1e-3
 
 
 @dataclass(frozen=True)
 class TubeSample:
-    r"""Points of the tube, by their feet.
+    r"""Points of the tube, by their projections.
 
     Attributes:
-        points: the feet p on M, shape (n, D).
+        points: the projections p on M, shape (n, D).
         normal: v = x - p, shape (n, D).
-        weights: :math:`2 / (\det(I - S_v) + \det(I + S_v))`; with them the feet are uniform.
+        weights: :math:`2 / (\det(I - S_v) + \det(I + S_v))`; with them the projections are
+            uniform.
         draws: uniform points of the region, those outside the tube included.
         failed: solves that did not converge, though they ended near M.
-        folded: feet at which :math:`\pm S_v` has an eigenvalue of 1 or more: tau is not below the
-            reach there.
+        folded: projections at which :math:`\pm S_v` has an eigenvalue of 1 or more: tau is not
+            below the reach there.
     """
 
     points: Float[Tensor, "n D"]
@@ -69,7 +70,7 @@ class TubeSample:
 
 
 class Tube:
-    r"""The tube of radius tau about M, and the uniform law that it gives.
+    r"""The tube of radius tau about M, and the uniform distribution that it gives.
 
     Proposals are uniform in a ball around M, or in a union of small cylinders about points of M
     that covers the tube; "auto" takes the ball where two fifths of it are in the tube. The cover
@@ -149,11 +150,11 @@ class Tube:
         x = ball.draw(_PILOT // 4, self.generator)
         with torch.no_grad():
             p = self.M.project(x)
-        near = p.converged & ((p.value - x).norm(dim=-1) < self.tau) & self.M.guard(p.value)
+        near = p.converged & ((p.value - x).norm(dim=-1) < self.tau) & self.M.in_domain(p.value)
         return float(near.double().mean()) >= _FILLED
 
     def _fibres(self, found: TubeSample) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Whether a random point of each fibre is out of the region; nearer to another foot.
+        """Whether a random point of each fibre is out of the region; nearer to another projection.
 
         The second means that tau exceeds the reach.
         """
@@ -171,7 +172,7 @@ class Tube:
         return ~self.region.contains(x), crossed
 
     def cast(self, draws: int) -> TubeSample:
-        """The feet of those of so many proposals that lie in the tube."""
+        """The projections of those of so many proposals that lie in the tube."""
         parts = []
         for start in range(0, draws, _CHUNK):
             x = self.region.draw(min(_CHUNK, draws - start), self.generator)
@@ -190,14 +191,14 @@ class Tube:
     def _cast(self, x: Tensor) -> TubeSample:
         M = self.M
         with torch.no_grad():
-            foot = M.nearest(x, max_steps=_STEPS)
-            v = x - foot.value
+            projection = M.nearest(x, max_steps=_STEPS)
+            v = x - projection.value
             near = v.norm(dim=-1)
-            inside = M.guard(foot.value)
-            failed = ~foot.converged & inside & (near < _NEAR * self.tau)
-            kept = foot.converged & inside & (near < self.tau)
-            p, v = foot.value[kept], v[kept]
-            # nearest points on a boundary are no feet
+            inside = M.in_domain(projection.value)
+            failed = ~projection.converged & inside & (near < _NEAR * self.tau)
+            kept = projection.converged & inside & (near < self.tau)
+            p, v = projection.value[kept], v[kept]
+            # nearest points on a boundary are no projections
             along = (M.tangent_basis(p).mT @ v.unsqueeze(-1)).squeeze(-1)
             normal = along.norm(dim=-1) <= _OBLIQUE * self.tau
             p, v = p[normal], v[normal]
@@ -239,7 +240,7 @@ class Tube:
         )
 
     def sample(self, n: int) -> Float[Tensor, "n D"]:
-        """N independent uniform points of M: feet, kept with probability w / w_max.
+        """N independent uniform points of M: projections, kept with probability w / w_max.
 
         A weight above w_max makes the draw start again.
 

@@ -1,4 +1,4 @@
-"""Uniform laws and volumes without a chain: one front for three independent methods."""
+"""Uniform distributions and volumes without a chain: one front for three independent methods."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def uniform(
     points: Any = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n D"]:
-    """N independent points of the uniform law on M.
+    """N independent points of the uniform distribution on M.
 
     Args:
         M: the set, or an atlas of it.

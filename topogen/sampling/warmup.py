@@ -118,7 +118,7 @@ def warm_up(
     given: bool,
     generator: torch.Generator | None,
 ) -> Warm:
-    r"""Run `iterations` transitions, whose first half anneals from the uniform law to the target.
+    r"""Run `iterations` transitions, whose first half anneals from the uniform distribution to the target.
 
     The exponent beta rises from 0 to 1 in steps that keep 80 % of the rows effectively independent
     under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws are resampled
@@ -134,7 +134,7 @@ def warm_up(
         target: mean acceptance probability.
         reach: of M, or an estimate.
         fixed_reach: False lowers it to what the chains find on their way.
-        uniform: whether the starts are draws of the uniform law of M.
+        uniform: whether the starts are draws of the uniform distribution of M.
         given: whether the user gave them.
         generator: source of randomness.
     """

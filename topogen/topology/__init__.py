@@ -23,7 +23,7 @@ from . import scores as scores
 # parts: how many components, and what is each?
 from .connected_components import ConnectedComponent as ConnectedComponent
 from .connected_components import components as components
-from .connected_components import pieces as pieces
+from .connected_components import connected_components as connected_components
 
 # locally: which dimension, how much noise, where is it no manifold?
 from .local.dimension import DimensionEstimate as DimensionEstimate

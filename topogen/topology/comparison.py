@@ -36,7 +36,7 @@ class Comparison:
             degree 2, in the units of the points.
         wasserstein: same shape, 2-Wasserstein distances.
         p_values: same shape, of the Wasserstein distances under the hypothesis that both clouds
-            are samples of one law; None without permutations.
+            are samples of one distribution; None without permutations.
         p_value: of the same hypothesis, from all fields and degrees together.
         scale: the covering radius that the landmarks of both clouds have, in the units of the
             points.
@@ -78,7 +78,9 @@ class Comparison:
                 line += f"  p {row(self.p_values[p], '.2g')}"
             lines.append(line)
         if self.p_value is not None:
-            lines.append(f"  one law: p {self.p_value:.2g} of {self.permutations} random splits")
+            lines.append(
+                f"  one distribution: p {self.p_value:.2g} of {self.permutations} random splits"
+            )
         return "\n".join(lines + [f"  {score}" for score in self.scores.values()])
 
 
@@ -101,9 +103,9 @@ def compare(
     to :math:`5\epsilon` (10 for curves) or the median distance of landmarks, if that is less. So
     neither the sample sizes nor the scale of the landmarks separates the clouds.
 
-    When both subsamples are drawn from one law, their 2n rows are exchangeable. With T the
-    distance for the given split of the pooled rows into two and :math:`T^*_1, \dots, T^*_B` for
-    random splits, everything computed anew,
+    When both subsamples are drawn from one distribution, their 2n rows are exchangeable. With T
+    the distance for the given split of the pooled rows into two and :math:`T^*_1, \dots, T^*_B`
+    for random splits, everything computed anew,
 
     .. math:: p = \frac{1 + |\{j : T^*_j \ge T\}|}{1 + B}
 

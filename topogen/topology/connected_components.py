@@ -37,7 +37,7 @@ class ConnectedComponent:
     Example:
         >>> t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
         >>> circle = np.stack([np.cos(t), np.sin(t)], axis=1)
-        >>> [(len(p.index), p.dim) for p in pieces(np.concatenate([circle, circle + 5]))]
+        >>> [(len(p.index), p.dim) for p in connected_components(np.concatenate([circle, circle + 5]))]
         [(400, 1), (400, 1)]
     """
 
@@ -51,15 +51,15 @@ class ConnectedComponent:
         return f"{len(self.index)} points: {self.reason}"
 
 
-def pieces(
+def connected_components(
     points: Any, *, fields: Sequence[int] = DEFAULT_FIELDS, alpha: float = 0.01, seed: int = 0
 ) -> tuple[ConnectedComponent, ...]:
     r"""Split a cloud into its connected components and describe each at its own scale.
 
     Two sets of points are apart when the edge between them in the minimum spanning tree of
     farthest-point landmarks is longer than what samples of one piece show at level `alpha`: the
-    law of the longest edge over the covering radius is that of curves, the hardest case. Each part
-    is split again at its own, finer, scale.
+    distribution of the longest edge over the covering radius is that of curves, the hardest case.
+    Each part is split again at its own, finer, scale.
 
     Args:
         points: array-like, shape (n, D).

@@ -43,11 +43,11 @@ def flow():
     return model, result
 
 
-def test_law_on_a_circle(flow):
+def test_distribution_on_a_circle(flow):
     model, result = flow
     assert result.status == "converged"
-    law = model()
-    assert law.likelihood == "exact"
+    distribution = model()
+    assert distribution.likelihood == "exact"
     score = model.score(circle(2000, 1))
     # the entropy of the data; 4 standard errors, a false alarm in 15 000
     assert abs(score.nll - 1.627401459) < 4 * score.nll_error + 0.01
@@ -82,21 +82,21 @@ def test_parametric_densities(density, gap):
     assert abs(score.nll - 1.627401459) < 4 * score.nll_error + gap
 
 
-def test_sampling_a_law_that_is_not_normalised_ends(monkeypatch):
+def test_sampling_a_distribution_that_is_not_normalised_ends(monkeypatch):
     P = tg.Product(tg.Circle(), tg.Interval(-1.0, 1.0))
     model = PublishedFlow(2, 3, P, steps=60, width=16)
     x = P.sample_uniform(1500, generator=seeded())
     with pytest.warns(UserWarning, match="reconstructed worse"):
         assert tg.fit(model, x).status == "max_steps"
     with pytest.warns(UserWarning, match="in the median"):
-        law = model()
-    assert law.likelihood == "estimated"
+        distribution = model()
+    assert distribution.likelihood == "estimated"
     require_share(20, 2_000_000)
     with pytest.raises(UnsupportedError, match="got 19 of 2000000"):
         require_share(19, 2_000_000)
     monkeypatch.setattr(image_manifold, "_TRIES", 50_000)
     with pytest.raises(UnsupportedError, match=r"got 0 of \d+"):
-        law.sample((50,), generator=seeded())
+        distribution.sample((50,), generator=seeded())
 
 
 @pytest.mark.parametrize(
@@ -215,19 +215,19 @@ def test_score_is_a_likelihood_with_its_reconstruction():
         score.warn()
 
 
-def test_splines_law_is_normalised_and_samples_what_it_says(monkeypatch):
+def test_splines_distribution_is_normalised_and_samples_what_it_says(monkeypatch):
     monkeypatch.setattr(base_densities, "_STEPS", 200)
-    law = RankSplineBase(standard("euclidean", 2))
-    law.start(seeded())
+    distribution = RankSplineBase(standard("euclidean", 2))
+    distribution.start(seeded())
     z = torch.randn(2000, 2, generator=seeded(1)).double()
     z[:, 1] = z[:, 1] + z[:, 0].square()
-    for _ in law.fit(z, seeded(2)):
+    for _ in distribution.fit(z, seeded(2)):
         pass
     t, u = torch.linspace(-7, 7, 300).double(), torch.linspace(-10, 25, 300).double()
     grid = torch.stack(torch.meshgrid(t, u, indexing="ij"), -1)
-    total = law.log_prob(grid).exp().sum() * (t[1] - t[0]) * (u[1] - u[0])
+    total = distribution.log_prob(grid).exp().sum() * (t[1] - t[0]) * (u[1] - u[0])
     assert float(total) == pytest.approx(1, abs=2e-3)
-    drawn = law.sample(4000, seeded(3))
+    drawn = distribution.sample(4000, seeded(3))
     # mean of z_2 is 1, of variance 3 / 4000: 5 standard errors, plus the fit's
     assert abs(float(drawn[:, 1].mean()) - 1) < 0.25
 
@@ -338,5 +338,5 @@ def test_klein_bottle_without_an_encoder():
     score = model.score(x)
     assert score.reconstruction_p99 < 0.02 * score.diameter
     assert model.image.homology == tg.KleinBottle().homology
-    # uniform law: NLL is the log of the area
+    # uniform distribution: NLL is the log of the area
     assert score.nll == pytest.approx(math.log(tg.KleinBottle().volume), abs=0.05)

@@ -179,7 +179,7 @@ def test_points_outside_are_rejected_never_moved(make: Any) -> None:
     assert p.converged.tolist() == [True, False, False]
     torch.testing.assert_close(p.value[:2], Sphere().project(x[:2]).value)  # not the boundary
     assert M.contains(p.value).tolist() == [True, False, False]
-    assert M.guard(p.value).tolist() == [True, False, False]
+    assert M.in_domain(p.value).tolist() == [True, False, False]
     assert M.residual(x)[1:].tolist() == [math.inf, math.inf]
     # clamped to the boundary, points of a whole sphere would put a share of .6 on it
     y = M.sample_uniform(5000, seeded())

@@ -1,4 +1,4 @@
-"""Unions, copies and products of sets, and laws on them, against known answers.
+"""Unions, copies and products of sets, and distributions on them, against known answers.
 
 Statistical tests compare at 4 standard errors (false alarms below 1e-4 each; seeds are fixed).
 """
@@ -82,7 +82,7 @@ def test_two_spheres_united(crossing: Union) -> None:
         assert float((u - steps).abs().max()) < 1.95 / math.sqrt(u.numel())  # alpha = 0.001
 
 
-def test_the_uniform_law_of_a_union(crossing: Union) -> None:
+def test_the_uniform_distribution_of_a_union(crossing: Union) -> None:
     q = Uniform(crossing, validate_args=False)
     x = torch.tensor([[1.5, 0.0, 0.0], [-0.5, 0.0, 1.0], [3.0, 0.0, 0.0]], dtype=torch.float64)
     expected = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) / (8 * math.pi)
@@ -271,7 +271,8 @@ def test_products_with_learned_factors(make: Any) -> None:
         both.atlas()
 
 
-# -- copies and laws ------------------------------------------------------------------------------
+# -- copies and distributions
+# ------------------------------------------------------------------------------
 
 
 def test_copies() -> None:
@@ -303,13 +304,15 @@ def _saved(M: Manifold) -> str:
     return path
 
 
-def test_two_circles_with_von_mises_laws() -> None:
+def test_two_circles_with_von_mises_distributions() -> None:
     """The published example: circles around -1.8 and 1.8, mass half and half."""
-    law = VonMises(0.0, 2.0)
-    parts = [Similarity(law.manifold, [s, 0.0]) for s in (1.8, -1.8)]
+    distribution = VonMises(0.0, 2.0)
+    parts = [Similarity(distribution.manifold, [s, 0.0]) for s in (1.8, -1.8)]
     M = Union(*parts)
     assert M.homology == Homology((2, 2))
-    q = Mixture([0.5, 0.5], [Pushforward(law, p) for p in parts], manifold=M, validate_args=False)
+    q = Mixture(
+        [0.5, 0.5], [Pushforward(distribution, p) for p in parts], manifold=M, validate_args=False
+    )
     assert q.likelihood == "exact"
     x = q.sample((20_000,), seeded())
     assert abs(float((x[:, 0] > 0).double().mean()) - 0.5) < 0.015
@@ -329,11 +332,11 @@ def test_mixtures_on_crossing_parts(crossing: Union) -> None:
     torch.testing.assert_close(
         q.log_prob(x).exp() * 4 * math.pi, torch.tensor([0.25, 0.75], dtype=torch.float64)
     )
-    # total mass, by importance sampling with the uniform law of the union
+    # total mass, by importance sampling with the uniform distribution of the union
     y = crossing.sample_uniform(4000, seeded())
     weight = q.log_prob(y).exp() * crossing.volume
     assert abs(float(weight.mean()) - 1) < 4 * 0.5 / math.sqrt(4000)
-    # where parts share a piece of full dimension, both laws count
+    # where parts share a piece of full dimension, both distributions count
     arcs = Union(Circle(), Restriction(Circle(), lambda x: -x[..., 1], volume=math.pi))
     r = Mixture([0.5, 0.5], [Uniform(p) for p in arcs.listed()], manifold=arcs)
     top_and_bottom = torch.tensor([[0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
@@ -394,7 +397,7 @@ def test_bad_points(make: Any, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_walk_on_a_union_crosses_over(make: Any) -> None:
-    """Chains that all start on one sphere spread over both, with the uniform law."""
+    """Chains that all start on one sphere spread over both, with the uniform distribution."""
     from topogen.sampling import mcmc
 
     M = Union(*make.two_spheres())

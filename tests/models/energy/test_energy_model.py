@@ -1,4 +1,4 @@
-"""EnergyModel: laws learned as energies, by four objectives, against known answers."""
+"""EnergyModel: distributions learned as energies, by four objectives, against known answers."""
 
 import math
 
@@ -18,10 +18,10 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def gap(truth, law, n=20_000, seed=99):
+def gap(truth, distribution, n=20_000, seed=99):
     """Mean of log p* - log p on fresh points, in nats."""
     x = truth.sample((n,), seeded(seed))
-    return float((truth.log_prob(x) - law.log_prob(x)).mean())
+    return float((truth.log_prob(x) - distribution.log_prob(x)).mean())
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,13 @@ def learned():
 def test_von_mises_within_a_hundredth_of_a_nat(learned):
     model, result, truth = learned
     assert result.status == "converged"
-    law = model()
-    assert (law.likelihood, law.measure, law.dim) == ("exact", "hausdorff", 1)
-    assert gap(truth, law) < 0.01
+    distribution = model()
+    assert (distribution.likelihood, distribution.measure, distribution.dim) == (
+        "exact",
+        "hausdorff",
+        1,
+    )
+    assert gap(truth, distribution) < 0.01
     assert model.lost == 0
 
 
@@ -54,11 +58,11 @@ def test_obeys_the_laws_of_a_distribution(learned):
     check_distribution(model(), seeded(0), atlas=tg.Circle().atlas())
 
 
-def test_another_temperature_is_another_law_and_has_to_be_named(learned):
+def test_another_temperature_is_another_distribution_and_has_to_be_named(learned):
     model, _, truth = learned
-    law, warm = model(), model(temperature=2.0)
+    distribution, warm = model(), model(temperature=2.0)
     x = truth.sample((2000,), seeded(3))
-    ratio = law.log_prob(x) - 2 * warm.log_prob(x)
+    ratio = distribution.log_prob(x) - 2 * warm.log_prob(x)
     assert float(ratio.std()) < 1e-4  # p proportional to (p at temperature 2)^2
     assert gap(truth, warm) > 0.05
     check_distribution(warm, seeded(0), atlas=tg.Circle().atlas())
@@ -140,8 +144,8 @@ def test_a_learned_set_gets_charts_and_survives_a_file(tmp_path):
     assert gap(truth, model()) < 0.02
     y = truth.sample((200,), seeded(5))
     before = model().log_prob(y)
-    tg.save(model, tmp_path / "law.safetensors")
-    again = tg.load(tmp_path / "law.safetensors")
+    tg.save(model, tmp_path / "distribution.safetensors")
+    again = tg.load(tmp_path / "distribution.safetensors")
     torch.testing.assert_close(again().log_prob(y), before, atol=1e-9, rtol=0)
     assert again.atlas.manifold is again.manifold
 
@@ -152,8 +156,8 @@ def test_gradients_flow_where_they_are_asked_for(learned):
     assert not model().log_prob(x).requires_grad
     model.energy.requires_grad_(True)
     try:
-        law = model()
-        value = law.log_prob(x).mean()
+        distribution = model()
+        value = distribution.log_prob(x).mean()
         value.backward()
         # log Z is part of the gradient: a constant added to E changes nothing
         last = model.energy.W[-1].grad
@@ -197,7 +201,7 @@ def test_data_off_the_set_are_counted():
         tg.fit(EnergyModel(tg.Sphere(), networks=1), x[:1].repeat(100, 1))
 
 
-def test_a_loaded_law_draws_the_same_points(tmp_path):
+def test_a_loaded_distribution_draws_the_same_points(tmp_path):
     torus = tg.Torus(1.0, 0.5)
     x = torus.sample_uniform(2000, seeded(0))
     x = x[x[:, 0] + 0.3 * torch.rand(2000, generator=seeded(1)) > 0.4]
@@ -206,5 +210,5 @@ def test_a_loaded_law_draws_the_same_points(tmp_path):
     serialization.write(tmp_path / "m.safetensors", model)
     loaded = serialization.read(tmp_path / "m.safetensors")[0]
     assert isinstance(loaded, EnergyModel)
-    draws = (law.sample((50,), seeded(2)) for law in (model(), loaded()))
+    draws = (distribution.sample((50,), seeded(2)) for distribution in (model(), loaded()))
     assert torch.equal(*draws)

@@ -34,7 +34,7 @@ def draws(n, seed):
 def test_intervals_hold_the_truth():
     """60 repetitions: the standardised errors have the spread of a standard normal.
 
-    |z| > 2 in more than 9 of 60 has probability .002 under the law stated.
+    |z| > 2 in more than 9 of 60 has probability .002 under the distribution stated.
     """
     volume = 4 * math.pi
     for estimate in (
@@ -80,7 +80,7 @@ def test_thermodynamic_integration():
     assert kink.error > abs(kink.value - 49.9) / 4
 
 
-def test_methods_agree_on_a_learned_law():
+def test_methods_agree_on_a_learned_distribution():
     """Each within 4 of its standard errors of quadrature: false alarms below 2e-4."""
     x = tg.VonMises(0.0, 2.0).sample((500,), seeded(0))
     model = EnergyModel(tg.Circle(), objective="maximum_likelihood", networks=2)
@@ -108,13 +108,15 @@ def test_above_dimension_three_the_interval_decides():
     """Von Mises-Fisher on S^4: estimated, within its own error of the truth; samples by chains."""
     truth = tg.VonMisesFisher([0.0, 0.0, 0.0, 0.0, 1.0], 3.0)
     x = truth.sample((2000,), seeded(0))
-    law = ChainedEnergy(tg.Sphere(4), lambda v: 3 * v[..., 4], x, validate_args=False)
+    distribution = ChainedEnergy(tg.Sphere(4), lambda v: 3 * v[..., 4], x, validate_args=False)
     y = truth.sample((100,), seeded(1))
-    error = (truth.log_prob(y) - law.log_prob(y)).abs().max()
-    assert float(error) < 4 * law.log_z_error
-    assert law.likelihood == ("exact" if law.log_z_error <= 1e-3 else "estimated")
-    check_distribution(law, seeded(0), n=1000)
-    mean = law.sample((2000,), seeded(2))[:, 4].mean()
+    error = (truth.log_prob(y) - distribution.log_prob(y)).abs().max()
+    assert float(error) < 4 * distribution.log_z_error
+    assert distribution.likelihood == (
+        "exact" if distribution.log_z_error <= 1e-3 else "estimated"
+    )
+    check_distribution(distribution, seeded(0), n=1000)
+    mean = distribution.sample((2000,), seeded(2))[:, 4].mean()
     assert float(mean) == pytest.approx(truth.mean_cosine, abs=4.5 * 0.3 / math.sqrt(2000))
 
     model = EnergyModel(tg.Sphere(4))
@@ -130,5 +132,5 @@ def test_bad_values_are_refused():
     u, p = draws(100, 0)
     with pytest.raises(ValueError, match="f_uniform"):
         importance(u * math.nan, 1.0)
-    with pytest.raises(ValueError, match="of another law"):
+    with pytest.raises(ValueError, match="of another distribution"):
         bridge(u, torch.where(p > p.mean(), p, -math.inf), 1.0)

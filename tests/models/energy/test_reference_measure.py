@@ -26,7 +26,7 @@ def known_only_by_its_equation():
 
 
 def draws(n, kappa, seed):
-    """Points of the law exp(kappa x_1) / Z on S^4, by rejection."""
+    """Points of the distribution exp(kappa x_1) / Z on S^4, by rejection."""
     g = seeded(seed)
     x = tg.Sphere(4).sample_uniform(20 * n, g).double()
     kept = torch.rand(x.shape[0], generator=g) < (kappa * (x[:, 0] - 1)).exp()
@@ -41,13 +41,13 @@ def log_z(kappa):
 
 
 def check(model, kappa):
-    law = model()
-    assert law.likelihood == "estimated"
-    assert 0 < law.log_z_error < 0.1
+    distribution = model()
+    assert distribution.likelihood == "estimated"
+    assert 0 < distribution.log_z_error < 0.1
     y = draws(3000, kappa, seed=1)
     truth = kappa * y[:, 0] - log_z(kappa)
-    found = law.log_prob(model.manifold.project(y).value)
-    assert abs(float((found - truth).mean())) < 3 * law.log_z_error + 0.05
+    found = distribution.log_prob(model.manifold.project(y).value)
+    assert abs(float((found - truth).mean())) < 3 * distribution.log_z_error + 0.05
 
 
 @pytest.mark.parametrize("D", [5, pytest.param(6, marks=pytest.mark.slow)])

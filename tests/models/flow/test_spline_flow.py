@@ -1,4 +1,4 @@
-"""SplineFlow: exact laws on base spaces, continuous across every cut and pole."""
+"""SplineFlow: exact distributions on base spaces, continuous across every cut and pole."""
 
 import math
 
@@ -104,13 +104,13 @@ class TestBaseSpace:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_obeys_the_laws_of_a_distribution(name):
-    law = shaken(SPACES[name]())()
-    if law.dim <= 2:
-        check_distribution(law, seeded(0))
+    distribution = shaken(SPACES[name]())()
+    if distribution.dim <= 2:
+        check_distribution(distribution, seeded(0))
         return
-    inverse = (-law.log_prob(law.sample((20_000,), seeded(0)))).exp()
+    inverse = (-distribution.log_prob(distribution.sample((20_000,), seeded(0)))).exp()
     sigma = float(inverse.std()) / len(inverse) ** 0.5
-    assert abs(float(inverse.mean()) - law.manifold.volume) < 5 * sigma  # E[1/p] = H^d(M)
+    assert abs(float(inverse.mean()) - distribution.manifold.volume) < 5 * sigma  # E[1/p] = H^d(M)
 
 
 def midpoints(n):
@@ -130,8 +130,8 @@ def test_mass_by_quadrature():
         "cylinder": torch.cat([0.5 * circle, v.unsqueeze(-1)], -1),
     }
     for name, x in points.items():
-        law = shaken(SPACES[name](), seed=3, size=0.3)()
-        mass = float(law.log_prob(x).exp().mean()) * law.manifold.volume
+        distribution = shaken(SPACES[name](), seed=3, size=0.3)()
+        mass = float(distribution.log_prob(x).exp().mean()) * distribution.manifold.volume
         assert mass == pytest.approx(1, abs=1e-3), name
 
 
@@ -195,13 +195,13 @@ def test_a_vanishing_direction_is_no_jump():
 
 def test_trained_torus_has_no_cut(torus_flow):
     """Across both cuts log p changes by less than 1e-2 (the notes' T10)."""
-    law, M = torus_flow(), tg.FlatTorus(2)
+    distribution, M = torus_flow(), tg.FlatTorus(2)
     y = torch.linspace(-3.14, 3.14, 2001, dtype=torch.float64)
     for axis in (0, 1):
         sides = []
         for cut in (math.pi - 1e-4, -math.pi + 1e-4):
             pair = [torch.full_like(y, cut), y] if axis == 0 else [y, torch.full_like(y, cut)]
-            sides.append(law.log_prob(M.parametrize(torch.stack(pair, -1))))
+            sides.append(distribution.log_prob(M.parametrize(torch.stack(pair, -1))))
         assert float((sides[0] - sides[1]).abs().max()) < 1e-2
 
 
@@ -212,7 +212,7 @@ def test_trained_torus_is_near_the_truth(torus_flow):
 
 
 @pytest.mark.slow
-def test_trained_law_obeys_the_laws(torus_flow):
+def test_trained_distribution_obeys_the_laws(torus_flow):
     check_distribution(torus_flow(), seeded(0))
 
 

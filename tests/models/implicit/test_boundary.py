@@ -52,7 +52,7 @@ def test_an_arc_ends_where_its_data_end():
     assert result.status == "converged"
     assert not M.closed
     whole = arc(20_000, 2 * math.pi, seed=1)
-    inside = M.guard(whole)
+    inside = M.in_domain(whole)
     # the outermost of 800 points are 1/200 from the ends in the mean
     assert math.isclose(2 * math.pi * float(inside.double().mean()), 4.0, abs_tol=0.08)
     assert bool((M.contains(whole) <= inside).all())
@@ -64,7 +64,7 @@ def test_a_circle_with_a_gap_is_closed():
     x = tg.VonMises(0.0, 2.0).sample((1000,), generator=generator())
     M, result = learned(x, 1)
     assert (result.status, M.closed, M.checks.ends) == ("converged", True, 0)
-    assert bool(M.guard(arc(2000, 2 * math.pi)).all())
+    assert bool(M.in_domain(arc(2000, 2 * math.pi)).all())
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -87,12 +87,12 @@ def test_half_a_sphere():
     M, result = learned(x, 2)
     assert result.status == "converged"
     assert not M.closed
-    assert bool(M.guard(M.project(x).value).all())
+    assert bool(M.in_domain(M.project(x).value).all())
     q = tg.Uniform(M)
     # edges are known to the spacing of the data, .035, along a circle of length 6.16
     assert math.isclose(math.exp(q.log_volume), 2 * math.pi * 0.8, abs_tol=0.12)
     y = q.sample((2000,), generator=generator(1))
-    assert bool(M.guard(y).all())
+    assert bool(M.in_domain(y).all())
     assert float(y[:, 2].min()) > 0.1
     with pytest.raises(UnsupportedError, match="closed"):
         tg.fit(tg.EnergyModel(M, objective="score"), x, progress=False)

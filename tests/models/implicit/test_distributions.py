@@ -47,7 +47,7 @@ def test_the_random_walk_is_uniform(torus) -> None:
     start = tg.Torus(R, r).sample_uniform(chains, generator=seeded(1))
     result = mcmc(torus, n=30, step=0.5, chains=chains, start=start, warmup=15, seed=0)
     assert float(torus.residual(result.points).max()) < 1e-8
-    assert bool(torus.guard(result.points).all())
+    assert bool(torus.in_domain(result.points).all())
     value, error = result.mean(cos_phi)
     assert float(error) < 0.012  # .03 is what is wrong without the reverse check
     assert abs(float(value) - r / (2 * R)) < 3 * float(error)

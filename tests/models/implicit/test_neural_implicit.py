@@ -31,7 +31,7 @@ def test_known_answers(torus):
     y = uniform(M, 1000, 1)
     p = N.project(y)
     assert bool(p.converged.all())
-    assert bool(N.guard(y).all())
+    assert bool(N.in_domain(y).all())
     assert float((p.value - y).norm(dim=-1).median()) < 2e-3
     assert float((p.value - y).norm(dim=-1).max()) < 2e-2
     assert bool(N.contains(p.value).all())
@@ -95,7 +95,7 @@ def test_far_points_are_pulled_to_the_data_and_bad_ones_fail(torus):
     x = torch.tensor([[4.0, 1.0, 2.0], [0.0, 0.0, 0.0], [math.nan, 0.0, 0.0]]).double()
     p = N.project(x)
     assert p.converged.tolist() == [True, True, False]
-    assert N.guard(x).tolist() == [False, False, False]
+    assert N.in_domain(x).tolist() == [False, False, False]
     assert not bool(N.contains(x).any())
     assert float(N.residual(x)[0]) > 2.0
 
@@ -186,8 +186,8 @@ def test_bad_arguments():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("constraints", [None, "residual"])
-def test_uniform_law_on_a_learned_torus(constraints):
-    # E cos phi = r / 2R = 1/4 and the area is 4 pi^2 R r, by quadrature on the learned set
+def test_uniform_distribution_on_a_learned_torus(constraints):
+    # E cos phi = r / 2R = 1/4 and the area is 4 pi^2 R r, by quadrature on the learned manifold
     M = tg.Torus(1.0, 0.5)
     x = uniform(M, 4000, 0)
     N = NeuralImplicit(2, 3, constraints)
@@ -244,7 +244,7 @@ def test_the_published_objective_is_seen_to_fail_on_a_klein_bottle():
     """
     settings = {"steps": 3000, "batch": 100}
     N = NeuralImplicit(2, 4, objective="published", width=16, settings=settings)
-    with pytest.warns(UserWarning, match="NeuralImplicit: DF loses rank between feet"):
+    with pytest.warns(UserWarning, match="NeuralImplicit: DF loses rank between projections"):
         result = tg.fit(N, uniform(tg.KleinBottle(), 2500, 0), progress=False)
     assert result.status == "max_steps"
     assert N.checks.problems

@@ -192,7 +192,7 @@ def test_feet_that_went_astray_are_dropped(make):
     assert bool(kept.all())
     p = geometry.p.clone()
     p[:5] += (0.8 * geometry.h[:5, None, None] * geometry.N[:5, :, :1]).squeeze(-1)
-    # noise 1: the data are no feet as they are
+    # noise 1: the data are no projections as they are
     moved = replace(geometry, p=p, noise=1.0)
     found, kept = cleared(moved, generator(1))
     assert not bool(kept[:5].any())
@@ -226,7 +226,7 @@ def test_zeros_away_from_the_feet_are_seen():
     N = tg.NeuralImplicit(1, 2, features=50, width=32)
     tg.fit(N, M.sample_uniform(400, generator=generator(0)).double())
     start = N.region.draw(2000, generator(1))
-    feet = replace(geometry, p=(geometry.p - N.centre) / N.unit)
-    assert len(strays(N, feet, start)) == 0
-    # negative control: they are far from feet that lie elsewhere
-    assert len(strays(N, replace(feet, p=1.2 * feet.p), start)) > 1000
+    projections = replace(geometry, p=(geometry.p - N.centre) / N.unit)
+    assert len(strays(N, projections, start)) == 0
+    # negative control: they are far from projections that lie elsewhere
+    assert len(strays(N, replace(projections, p=1.2 * projections.p), start)) > 1000

@@ -1,4 +1,4 @@
-"""SpectralDistribution: right laws are found, normalised, and sampled."""
+"""SpectralDistribution: right distributions are found, normalised, and sampled."""
 
 import math
 
@@ -15,103 +15,105 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def fitted(law, b, seed=0):
-    for _ in law.fit(b, seeded(seed)):
+def fitted(distribution, b, seed=0):
+    for _ in distribution.fit(b, seeded(seed)):
         pass
-    return law
+    return distribution
 
 
-def known_law(base, bandwidth, size, seed=0):
+def known_distribution(base, bandwidth, size, seed=0):
     """An exponential family with random coefficients of a given length."""
-    law = SpectralDistribution(base, bandwidth)
-    a = torch.randn(law.spectrum.count, generator=seeded(seed), dtype=torch.float64)
-    a = torch.where(law.spectrum.frequency > 0, a, 0.0)
-    law.coefficients = size * a / a.norm()
-    law._normalise()
-    law.fitted = True
-    return law
+    distribution = SpectralDistribution(base, bandwidth)
+    a = torch.randn(distribution.spectrum.count, generator=seeded(seed), dtype=torch.float64)
+    a = torch.where(distribution.spectrum.frequency > 0, a, 0.0)
+    distribution.coefficients = size * a / a.norm()
+    distribution._normalise()
+    distribution.fitted = True
+    return distribution
 
 
-def mass(law, degree=70):
-    b, w = law.base.nodes(degree)
-    return float(law.base.volume * (w @ law.log_prob(b).exp()))
+def mass(distribution, degree=70):
+    b, w = distribution.base.nodes(degree)
+    return float(distribution.base.volume * (w @ distribution.log_prob(b).exp()))
 
 
 BASES = ["circle", "torus", "sphere", "klein", "projective", "cylinder", "mobius"]
 
 
-def gap(true, law, n=4000, seed=9):
+def gap(true, distribution, n=4000, seed=9):
     """Mean of log p* - log q over fresh points, and its standard error."""
     b = true.sample(n, seeded(seed))
-    d = true.log_prob(b) - law.log_prob(b)
+    d = true.log_prob(b) - distribution.log_prob(b)
     return float(d.mean()), float(d.std()) / math.sqrt(n)
 
 
 @pytest.mark.parametrize("name", BASES)
 def test_a_known_family_is_recovered(name):
     base = standard(name)
-    true = known_law(base, 2, 1.0)
+    true = known_distribution(base, 2, 1.0)
     assert mass(true) == pytest.approx(1, abs=1e-10)
     n = 3000
-    law = fitted(SpectralDistribution(base, 4), true.sample(n, seeded(1)))
-    mean, error = gap(true, law)
+    distribution = fitted(SpectralDistribution(base, 4), true.sample(n, seeded(1)))
+    mean, error = gap(true, distribution)
     # the excess of a maximum-likelihood fit of all p functions is p / 2n; 3 standard errors on
     # top of it: a false alarm in 700
-    assert mean <= law.spectrum.count / (2 * n) + 3 * error
+    assert mean <= distribution.spectrum.count / (2 * n) + 3 * error
     assert mean >= -3 * error
-    assert mass(law) == pytest.approx(1, abs=1e-9)
-    assert law.log_z_error < 1e-9
+    assert mass(distribution) == pytest.approx(1, abs=1e-9)
+    assert distribution.log_z_error < 1e-9
 
 
 @pytest.mark.parametrize("name", BASES)
 def test_samples_have_the_moments_of_the_density(name):
-    law = known_law(standard(name), 2, 1.5, seed=3)
-    b, w = law.base.nodes(40)
-    p = law.base.volume * w * law.log_prob(b).exp()
-    phi = law.spectrum
-    x = law.sample(5000, seeded(4))
+    distribution = known_distribution(standard(name), 2, 1.5, seed=3)
+    b, w = distribution.base.nodes(40)
+    p = distribution.base.volume * w * distribution.log_prob(b).exp()
+    phi = distribution.spectrum
+    x = distribution.sample(5000, seeded(4))
     values = phi(x)
     error = (values.mean(0) - p @ phi(b)).abs()
     # at most 13 moments and 7 bases, 4 standard errors each: a false alarm in 170
     assert bool((error <= 4 * values.std(0) / math.sqrt(len(x)) + 1e-9).all())
-    assert torch.equal(law.sample(10, seeded(5)), law.sample(10, seeded(5)))
-    assert law.sample(0, seeded(5)).shape == (0, law.base.width)
+    assert torch.equal(distribution.sample(10, seeded(5)), distribution.sample(10, seeded(5)))
+    assert distribution.sample(0, seeded(5)).shape == (0, distribution.base.width)
 
 
 @pytest.mark.parametrize("name", ["klein", "projective", "mobius"])
-def test_laws_are_functions_on_the_quotient(name):
-    law = known_law(standard(name), 3, 2.0)
-    b = law.base.sample(200, generator=seeded(6))
-    for image in law.base.orbit(b)[1:]:
-        torch.testing.assert_close(law.log_prob(image), law.log_prob(b), atol=1e-11, rtol=0)
+def test_distributions_are_functions_on_the_quotient(name):
+    distribution = known_distribution(standard(name), 3, 2.0)
+    b = distribution.base.sample(200, generator=seeded(6))
+    for image in distribution.base.orbit(b)[1:]:
+        torch.testing.assert_close(
+            distribution.log_prob(image), distribution.log_prob(b), atol=1e-11, rtol=0
+        )
 
 
-def test_peaked_laws_stay_right():
+def test_peaked_distributions_stay_right():
     # von Mises of concentration 20 on the circle
     t = torch.distributions.VonMises(torch.tensor(1.0).double(), torch.tensor(20.0).double())
     torch.manual_seed(0)
     angle, fresh = t.sample((2000,)), t.sample((4000,))
     circle = lambda a: torch.stack([a.cos(), a.sin()], -1)
-    law = fitted(SpectralDistribution(standard("circle")), circle(angle))
-    assert mass(law, 300) == pytest.approx(1, abs=1e-8)
-    d = t.log_prob(fresh) - law.log_prob(circle(fresh))
+    distribution = fitted(SpectralDistribution(standard("circle")), circle(angle))
+    assert mass(distribution, 300) == pytest.approx(1, abs=1e-8)
+    d = t.log_prob(fresh) - distribution.log_prob(circle(fresh))
     # 3 standard errors over the excess of 10 functions: a false alarm in 700
     assert float(d.mean()) < 10 / 4000 + 3 * float(d.std()) / math.sqrt(4000)
-    x = law.sample(4000, seeded(7))
+    x = distribution.sample(4000, seeded(7))
     c = torch.special.i1e(torch.tensor(20.0)) / torch.special.i0e(torch.tensor(20.0))
     # as far from the truth as 2000 points tell, 4 standard errors
     aligned = x @ circle(torch.tensor(1.0).double())
     assert abs(float(aligned.mean() - c)) < 4 * float(aligned.std()) / math.sqrt(1300)
 
 
-def test_peaked_laws_on_the_sphere_stay_right():
+def test_peaked_distributions_on_the_sphere_stay_right():
     import topogen as tg
 
     true = tg.VonMisesFisher(torch.tensor([0.0, 0.6, 0.8]).double(), 20.0)
     x, fresh = true.sample((2000,), seeded(1)), true.sample((4000,), seeded(2))
-    law = fitted(SpectralDistribution(standard("sphere"), 9), x)
-    assert mass(law, 60) == pytest.approx(1, abs=1e-6)
-    d = true.log_prob(fresh) - law.log_prob(fresh)
+    distribution = fitted(SpectralDistribution(standard("sphere"), 9), x)
+    assert mass(distribution, 60) == pytest.approx(1, abs=1e-6)
+    d = true.log_prob(fresh) - distribution.log_prob(fresh)
     # a false alarm in 700
     assert float(d.mean()) < 0.01 + 3 * float(d.std()) / math.sqrt(4000)
 
@@ -152,10 +154,10 @@ def test_uniform_angles_on_a_ring_torus(known):
     b, w = M.base.nodes(30)
     ld = M.log_volume(b)
     torch.testing.assert_close(ld, (0.7 * (2 + 0.7 * b[:, 2])).log(), atol=1e-13, rtol=0)
-    law = SpectralDistribution(M.base, 1)
-    law._normalise()
-    law.fitted = True
-    log_p = ImageDistribution(M, law).log_prob(M.decode(b))
+    distribution = SpectralDistribution(M.base, 1)
+    distribution._normalise()
+    distribution.fitted = True
+    log_p = ImageDistribution(M, distribution).log_prob(M.decode(b))
     assert -float(w @ log_p) == pytest.approx(3.980090344387107, abs=1e-9)
 
 
@@ -163,15 +165,15 @@ def test_uniform_angles_on_a_ring_torus(known):
 def test_uniform_on_m_for_uniform_data_whatever_the_coordinates(known, name):
     base, bandwidth, formula = SETS[name]
     M = image_of(known, base, bandwidth, formula(known))
-    law = SpectralDistribution(M.base, 4, image=M)
+    distribution = SpectralDistribution(M.base, 4, image=M)
     b = M.encode(M.sample_uniform(2500, generator=seeded(8))).b
-    fitted(law, b)
+    fitted(distribution, b)
     x = M.sample_uniform(2000, generator=seeded(9))
-    value = ImageDistribution(M, law).log_prob(x)
+    value = ImageDistribution(M, distribution).log_prob(x)
     # the evidence takes away almost all of the functions
     assert float((value + math.log(M.volume)).abs().max()) < 0.25
     assert abs(float((value + math.log(M.volume)).mean())) < 0.01
-    assert mass(law) == pytest.approx(1, abs=1e-6)
+    assert mass(distribution) == pytest.approx(1, abs=1e-6)
 
 
 def test_uniform_samples_of_m_are_uniform(known):
@@ -189,13 +191,14 @@ def test_uniform_samples_of_m_are_uniform(known):
     M.fitted = True
     volume, _ = M.measure_volume(100)
     x = M.sample_uniform(20_000, generator=seeded(1))
-    # E[1/r] = 2 pi / |M| under the uniform law; 4 standard errors, a false alarm in 15 000
+    # E[1/r] = 2 pi / |M| under the uniform distribution; 4 standard errors, a false alarm in 15
+    # 000
     b = M.encode(x).b
     inverse = (-M.log_volume(b)).exp()
     error = float(inverse.std()) / math.sqrt(len(x))
     assert abs(float(inverse.mean()) - 2 * math.pi / volume) < 4 * error
 
 
-def test_no_spectral_law_on_a_line():
+def test_no_spectral_distribution_on_a_line():
     with pytest.raises(TrainingError, match="expected a base of finite volume"):
         SpectralDistribution(standard("euclidean"))

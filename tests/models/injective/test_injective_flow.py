@@ -37,15 +37,15 @@ def test_an_ellipse_has_its_length(circle_flow):
     assert flow.manifold.homology == tg.Circle().homology
 
 
-def test_law_on_an_ellipse(circle_flow, ellipse):
+def test_distribution_on_an_ellipse(circle_flow, ellipse):
     flow, _ = circle_flow
-    law = flow()
-    assert law.likelihood == "exact"
-    assert law.measure == "hausdorff"
+    distribution = flow()
+    assert distribution.likelihood == "exact"
+    assert distribution.measure == "hausdorff"
     x = ellipse(4000, 1)
     # the angle is uniform: the density is that of 1 / speed; |x / (2, 1)| = 1
     speed = (4 * x[:, 1] ** 2 + x[:, 0] ** 2 / 4).sqrt()
-    d = -math.log(2 * math.pi) - speed.log() - law.log_prob(x)
+    d = -math.log(2 * math.pi) - speed.log() - distribution.log_prob(x)
     # 3 standard errors: a false alarm in 700
     assert float(d.mean()) < 0.01 + 3 * float(d.std()) / math.sqrt(4000)
 
@@ -183,13 +183,13 @@ def test_two_circles_are_refused(ellipse):
 def t8(n, seed):
     """u ~ VM(pi, 1), v ~ VM(0, .5) on the ring torus R = 2, r = .7, and log p w.r.t. area."""
     torch.manual_seed(seed)
-    law = torch.distributions.VonMises(
+    distribution = torch.distributions.VonMises(
         torch.tensor([math.pi, 0.0]).double(), torch.tensor([1.0, 0.5]).double()
     )
-    a = law.sample((n,))
+    a = distribution.sample((n,))
     rho = 2 + 0.7 * a[:, 1].cos()
     x = torch.stack([rho * a[:, 0].cos(), rho * a[:, 0].sin(), 0.7 * a[:, 1].sin()], -1)
-    return x, law.log_prob(a).sum(-1) - (0.7 * rho).log()
+    return x, distribution.log_prob(a).sum(-1) - (0.7 * rho).log()
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def evidence_of(b, base, bandwidth):
 
 
 def wave(n, seed=0):
-    """Points of T^2 whose law, 1 + .9 cos(3 u), depends on one angle."""
+    """Points of T^2 whose distribution, 1 + .9 cos(3 u), depends on one angle."""
     g = seeded(seed)
     t = 2 * math.pi * torch.rand(4 * n, 2, generator=g, dtype=torch.float64)
     u = 1.9 * torch.rand(4 * n, generator=g, dtype=torch.float64)
@@ -67,31 +67,33 @@ def test_gradient_is_that_of_the_value(name):
         assert (up - down) / 2e-3 == pytest.approx(slope, rel=1e-4, abs=1e-3)
 
 
-def test_a_law_of_one_angle_has_scales_of_its_own():
+def test_a_distribution_of_one_angle_has_scales_of_its_own():
     base = standard("torus")
     b = wave(2000)
-    law = SpectralDistribution(base, 8)
-    records = list(law.fit(b, seeded(1)))
+    distribution = SpectralDistribution(base, 8)
+    records = list(distribution.fit(b, seeded(1)))
     assert records[-1]["tried"] < 60
-    rough, smooth = law.log_c
+    rough, smooth = distribution.log_c
     # an anisotropy of e^2 at the least
     assert smooth > rough + 2
     # against one scale for both: fewer functions are left for noise
     fresh = wave(20_000, 5)
     angle = torch.atan2(fresh[:, 1], fresh[:, 0])
     log_p = (1 + 0.9 * (3 * angle).cos()).log() - math.log(4 * math.pi**2)
-    own = float((log_p - law.log_prob(fresh)).mean())
+    own = float((log_p - distribution.log_prob(fresh)).mean())
     found = evidence_of(b, base, 8)
-    values = {c: found(torch.full((2,), c).double(), law.power) for c in (-6.0, -4.0, -2.0, 0.0)}
+    values = {
+        c: found(torch.full((2,), c).double(), distribution.power) for c in (-6.0, -4.0, -2.0, 0.0)
+    }
     best = max(values.values(), key=lambda v: v[0])
     assert best[0] / len(b) < -records[-1]["loss"]
-    law.coefficients[law.spectrum.frequency > 0] = best[3]
-    law._normalise()
-    one = float((log_p - law.log_prob(fresh)).mean())
+    distribution.coefficients[distribution.spectrum.frequency > 0] = best[3]
+    distribution._normalise()
+    one = float((log_p - distribution.log_prob(fresh)).mean())
     assert own < one / 1.5
     # the negative control: exchanged angles exchange the scales
-    list(law.fit(b[:, [2, 3, 0, 1]], seeded(1)))
-    assert law.log_c[0] > law.log_c[1] + 2
+    list(distribution.fit(b[:, [2, 3, 0, 1]], seeded(1)))
+    assert distribution.log_c[0] > distribution.log_c[1] + 2
 
 
 def test_the_mode_has_no_slope():

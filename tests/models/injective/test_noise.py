@@ -24,16 +24,16 @@ def test_noise_is_told_where_neighbourhoods_are_smaller():
     search = Search(1, x[400:], x[:400], [])
     # half of the points are farther than .674 sigma
     assert search.noise == pytest.approx(0.674 * 0.04, rel=0.1)
-    off = (search.feet.norm(dim=-1) - 1).abs()
+    off = (search.projections.norm(dim=-1) - 1).abs()
     assert float(off.square().mean().sqrt()) < 0.015
     # the negative control: neighbourhoods of one size tell the size of a ball
     assert search._local_error[0] < 0.3 * search.noise
 
 
-def test_clean_points_are_their_own_feet():
+def test_clean_points_are_their_own_projections():
     x = tg.Torus().sample_uniform(2000, generator=seeded())
     search = Search(2, x[200:], x[:200], [])
-    assert search.feet is search.train
+    assert search.projections is search.train
     assert search.noise < 1e-2
 
 

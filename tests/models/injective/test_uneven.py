@@ -1,4 +1,4 @@
-"""InjectiveFlow on laws that leave parts of M nearly empty."""
+"""InjectiveFlow on distributions that leave parts of M nearly empty."""
 
 import math
 
@@ -9,23 +9,26 @@ import torch
 import topogen as tg
 from topogen.models.injective.neighbor_graph import neighbour_graph
 
-# entropies of the von Mises laws, in nats
+# entropies of the von Mises distributions, in nats
 ENTROPY = {2.0: 1.2663212919642852, 3.0: 0.993228806353252}
 
 
 @pytest.mark.parametrize("kappa", [pytest.param(2.0, marks=pytest.mark.slow), 3.0])
-def test_von_mises_laws_on_a_circle(kappa):
+def test_von_mises_distributions_on_a_circle(kappa):
     g = torch.Generator().manual_seed(1)
-    law = tg.VonMises(0.0, kappa)
+    distribution = tg.VonMises(0.0, kappa)
     flow = tg.InjectiveFlow(1, 2, "circle")
-    assert tg.fit(flow, law.sample((4000,), generator=g), progress=False).status == "converged"
+    assert (
+        tg.fit(flow, distribution.sample((4000,), generator=g), progress=False).status
+        == "converged"
+    )
     assert flow.certificate.accepted
     assert flow.manifold.volume == pytest.approx(2 * math.pi, rel=1e-5)
-    y = law.sample((20_000,), generator=g)
-    entropy = -float(law.log_prob(y).mean())
+    y = distribution.sample((20_000,), generator=g)
+    entropy = -float(distribution.log_prob(y).mean())
     # the standard error of the entropy is .005
     assert entropy == pytest.approx(ENTROPY[kappa], abs=0.02)
-    assert float((law.log_prob(y) - flow().log_prob(y)).mean()) < 0.01
+    assert float((distribution.log_prob(y) - flow().log_prob(y)).mean()) < 0.01
 
 
 def test_the_graph_of_a_curve_crosses_gaps_beside_dense_points():

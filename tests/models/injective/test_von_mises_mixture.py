@@ -1,4 +1,4 @@
-"""VonMisesMixture: known laws are found, normalised on quotients too, sampled, and kept in files."""
+"""VonMisesMixture: known distributions are found, normalised on quotients too, sampled, and kept in files."""
 
 import math
 
@@ -17,25 +17,25 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def fitted(law, b, seed=0):
-    records = list(law.fit(b, seeded(seed)))
-    assert law.fitted
+def fitted(distribution, b, seed=0):
+    records = list(distribution.fit(b, seeded(seed)))
+    assert distribution.fitted
     assert all(math.isfinite(r["loss"]) for r in records)
-    return law
+    return distribution
 
 
-def known_law(name, size, concentration, seed=0):
-    law = VonMisesMixture(standard(name), (size,))
-    eta = torch.randn(size, law.base.width, generator=seeded(seed), dtype=torch.float64)
+def known_distribution(name, size, concentration, seed=0):
+    distribution = VonMisesMixture(standard(name), (size,))
+    eta = torch.randn(size, distribution.base.width, generator=seeded(seed), dtype=torch.float64)
     weights = torch.arange(1.0, size + 1, dtype=torch.float64)
-    law._keep(concentration * eta, (weights / weights.sum()).log())
-    law.fitted = True
-    return law
+    distribution._keep(concentration * eta, (weights / weights.sum()).log())
+    distribution.fitted = True
+    return distribution
 
 
-def mass(law, degree):
-    b, w = law.base.nodes(degree)
-    return float(law.base.volume * (w @ law.log_prob(b).exp()))
+def mass(distribution, degree):
+    b, w = distribution.base.nodes(degree)
+    return float(distribution.base.volume * (w @ distribution.log_prob(b).exp()))
 
 
 BASES = ["circle", "torus", "sphere", "klein", "projective", "cylinder", "mobius"]
@@ -43,30 +43,30 @@ BASES = ["circle", "torus", "sphere", "klein", "projective", "cylinder", "mobius
 
 @pytest.mark.parametrize("name", BASES)
 def test_mass_moments_and_group(name):
-    law = known_law(name, 3, 2.0)
-    assert mass(law, 40) == pytest.approx(1, abs=1e-10)
-    assert law.log_z_error == 0
-    b, w = law.base.nodes(40)
+    distribution = known_distribution(name, 3, 2.0)
+    assert mass(distribution, 40) == pytest.approx(1, abs=1e-10)
+    assert distribution.log_z_error == 0
+    b, w = distribution.base.nodes(40)
     f = lambda b: torch.cat([b**2, (b**2).roll(1, -1) * b**2], -1)  # functions on the quotients
-    mean = (law.base.volume * w * law.log_prob(b).exp()) @ f(b)
-    x = law.sample(5000, seeded(1))
-    torch.testing.assert_close(law.base.retract(x), x, atol=1e-12, rtol=0)
+    mean = (distribution.base.volume * w * distribution.log_prob(b).exp()) @ f(b)
+    x = distribution.sample(5000, seeded(1))
+    torch.testing.assert_close(distribution.base.retract(x), x, atol=1e-12, rtol=0)
     error = (f(x).mean(0) - mean).abs()
     # 4 standard errors of at most 8 functions on 7 bases: a false alarm in 280
     assert bool((error <= 4 * f(x).std(0) / math.sqrt(5000) + 1e-9).all())
-    for image in law.base.orbit(x[:100]):
-        torch.testing.assert_close(law.log_prob(image), law.log_prob(x[:100]))
-    assert torch.equal(law.sample(5, seeded(2)), law.sample(5, seeded(2)))
-    assert law.sample(0, seeded(2)).shape == (0, law.base.width)
+    for image in distribution.base.orbit(x[:100]):
+        torch.testing.assert_close(distribution.log_prob(image), distribution.log_prob(x[:100]))
+    assert torch.equal(distribution.sample(5, seeded(2)), distribution.sample(5, seeded(2)))
+    assert distribution.sample(0, seeded(2)).shape == (0, distribution.base.width)
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_a_known_law_is_recovered(name):
-    true = known_law(name, 1, 2.0, seed=3)
-    law = fitted(VonMisesMixture(true.base), true.sample(4000, seeded(1)))
-    assert mass(law, 40) == pytest.approx(1, abs=1e-9)
+def test_a_known_distribution_is_recovered(name):
+    true = known_distribution(name, 1, 2.0, seed=3)
+    distribution = fitted(VonMisesMixture(true.base), true.sample(4000, seeded(1)))
+    assert mass(distribution, 40) == pytest.approx(1, abs=1e-9)
     b = true.sample(4000, seeded(2))
-    d = true.log_prob(b) - law.log_prob(b)
+    d = true.log_prob(b) - distribution.log_prob(b)
     error = float(d.std()) / math.sqrt(len(b))
     # at most 4 numbers are fitted: the excess is 4 / 2n; a false alarm in 700
     assert -3 * error <= float(d.mean()) <= 4 / 8000 + 3 * error
@@ -79,51 +79,53 @@ def test_a_known_law_is_recovered(name):
         (tg.VonMisesFisher([0.0, 0.6, 0.8], 10.0), "sphere", 0.535291930131072),
     ],
 )
-def test_entropies(law, name, entropy):
-    model = fitted(VonMisesMixture(standard(name)), law.sample((8000,), seeded(1)))
-    assert float(model.eta.norm()) == pytest.approx(law.concentration, rel=0.06)
-    nll = -model.log_prob(law.sample((4000,), seeded(2)))
+def test_entropies(distribution, name, entropy):
+    model = fitted(VonMisesMixture(standard(name)), distribution.sample((8000,), seeded(1)))
+    assert float(model.eta.norm()) == pytest.approx(distribution.concentration, rel=0.06)
+    nll = -model.log_prob(distribution.sample((4000,), seeded(2)))
     # a false alarm in 370
     assert abs(float(nll.mean()) - entropy) < 3 * float(nll.std()) / math.sqrt(4000) + 0.003
 
 
 @pytest.mark.parametrize("concentration", [0.0, 1e-3, 1.0, 50.0, 1e4])
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_constants_are_those_of_the_known_laws(dim, concentration):
+def test_constants_are_those_of_the_known_distributions(dim, concentration):
     mu = torch.ones(dim + 1, dtype=torch.float64) / math.sqrt(dim + 1)
-    law = VonMisesMixture(standard("sphere", dim))
-    law._keep(concentration * mu.unsqueeze(0), torch.zeros(1).double())
-    x = law.base.sample(20, generator=seeded())
+    distribution = VonMisesMixture(standard("sphere", dim))
+    distribution._keep(concentration * mu.unsqueeze(0), torch.zeros(1).double())
+    x = distribution.base.sample(20, generator=seeded())
     expected = tg.VonMisesFisher(mu, concentration)._log_prob(x)
-    torch.testing.assert_close(law.log_prob(x), expected, atol=1e-9, rtol=1e-12)
+    torch.testing.assert_close(distribution.log_prob(x), expected, atol=1e-9, rtol=1e-12)
 
 
 def test_a_mixture_has_the_size_it_needs():
-    true = known_law("torus", 4, 4.0, seed=5)
-    law = fitted(VonMisesMixture(true.base, SIZES), true.sample(6000, seeded(1)))
-    assert 3 <= len(law.eta) <= 16
+    true = known_distribution("torus", 4, 4.0, seed=5)
+    distribution = fitted(VonMisesMixture(true.base, SIZES), true.sample(6000, seeded(1)))
+    assert 3 <= len(distribution.eta) <= 16
     b = true.sample(4000, seeded(2))
-    d = true.log_prob(b) - law.log_prob(b)
+    d = true.log_prob(b) - distribution.log_prob(b)
     assert float(d.mean()) < 0.02
-    assert mass(law, 60) == pytest.approx(1, abs=1e-6)
+    assert mass(distribution, 60) == pytest.approx(1, abs=1e-6)
 
 
 def test_four_modes_on_the_sphere():
     means = [[1.0, 0.3, 0.2], [-0.7, 0.9, 0.0], [0.1, -1.0, 0.6], [-0.4, 0.0, -1.0]]
     true = tg.Mixture([1.0] * 4, [tg.VonMisesFisher(m, 10.0) for m in means])
-    law = fitted(VonMisesMixture(standard("sphere"), SIZES), true.sample((8000,), seeded(1)))
+    distribution = fitted(
+        VonMisesMixture(standard("sphere"), SIZES), true.sample((8000,), seeded(1))
+    )
     b = true.sample((4000,), seeded(2))
-    d = true.log_prob(b) - law.log_prob(b)
+    d = true.log_prob(b) - distribution.log_prob(b)
     # 15 numbers are fitted: the excess is about 15 / 2n; 3 standard errors, a false alarm in 700
     assert float(d.mean()) < 15 / 16_000 + 0.002 + 3 * float(d.std()) / math.sqrt(4000)
-    assert len(law.eta) == 4
+    assert len(distribution.eta) == 4
 
 
 def test_repeated_points_do_not_collapse_it():
     b = torch.tensor([[1.0, 0.0]]).double().repeat(200, 1)
-    law = fitted(VonMisesMixture(standard("circle"), (1, 2)), b)
-    assert bool(law.log_prob(b).isfinite().all())
-    assert float(law.eta.norm(dim=-1).max()) < 200
+    distribution = fitted(VonMisesMixture(standard("circle"), (1, 2)), b)
+    assert bool(distribution.log_prob(b).isfinite().all())
+    assert float(distribution.eta.norm(dim=-1).max()) < 200
 
 
 def test_flows_with_it(tmp_path):
@@ -132,16 +134,16 @@ def test_flows_with_it(tmp_path):
     for density in ("von_mises", "mixture"):
         flow = InjectiveFlow(1, 2, "circle", density=density)
         assert tg.fit(flow, x).status == "converged"
-        law = flow()
-        assert law.likelihood == "exact"
-        d = true.log_prob(fresh) - law.log_prob(fresh)
+        distribution = flow()
+        assert distribution.likelihood == "exact"
+        d = true.log_prob(fresh) - distribution.log_prob(fresh)
         assert abs(float(d.mean())) < 0.01
         serialization.write(tmp_path / "m.safetensors", flow)
         loaded, _ = serialization.read(tmp_path / "m.safetensors")
-        torch.testing.assert_close(loaded().log_prob(fresh), law.log_prob(fresh))
+        torch.testing.assert_close(loaded().log_prob(fresh), distribution.log_prob(fresh))
         same = [f().sample((9,), generator=seeded(3)) for f in (flow, loaded)]
         torch.testing.assert_close(*same)
-    tg.testing.check_distribution(law)
+    tg.testing.check_distribution(distribution)
 
 
 def test_what_is_refused():

@@ -74,30 +74,36 @@ def test_the_divergence_of_a_constant_on_the_sphere(d):
     torch.testing.assert_close(div, -d * (x @ a), atol=1e-12, rtol=1e-9)
 
 
-def test_a_rotation_keeps_the_uniform_law():
+def test_a_rotation_keeps_the_uniform_distribution():
     A = torch.tensor([[0.0, -1.0, 0.5], [1.0, 0.0, -1.5], [-0.5, 1.5, 0.0]], dtype=torch.float64)
-    law = FlowDistribution(tg.Uniform(tg.Sphere()), lambda x, t: x @ A.mT, tol=1e-7, error=0.0)
+    distribution = FlowDistribution(
+        tg.Uniform(tg.Sphere()), lambda x, t: x @ A.mT, tol=1e-7, error=0.0
+    )
     x = points(tg.Sphere(), 20)
-    value = law.log_prob(x)
+    value = distribution.log_prob(x)
     assert float((value + math.log(4 * math.pi)).abs().max()) < 1e-6
     # and the way back is the rotation by -A
-    back = law.pull_back(x).end
+    back = distribution.pull_back(x).end
     torch.testing.assert_close(back, x @ torch.linalg.matrix_exp(-A).mT, atol=1e-6, rtol=0.0)
 
 
 def test_the_flow_of_a_linear_function_on_the_sphere():
     """Heights follow z' = c (1 - z^2): p = (1 - z_0^2) / (1 - z^2) / 4 pi, artanh z_0 = .. - c."""
     c = 1.3
-    law = FlowDistribution(tg.Uniform(tg.Sphere()), push_along(c), tol=1e-7, error=0.0)
+    distribution = FlowDistribution(tg.Uniform(tg.Sphere()), push_along(c), tol=1e-7, error=0.0)
     x = points(tg.Sphere(), 100)
     z = x[:, 2]
     z0 = torch.tanh(torch.atanh(z) - c)
     expected = ((1 - z0**2) / (1 - z**2)).log() - math.log(4 * math.pi)
-    assert float((law.log_prob(x) - expected).abs().max()) < 1e-5
+    assert float((distribution.log_prob(x) - expected).abs().max()) < 1e-5
     # at the default tolerance, what is claimed holds
-    law = FlowDistribution(tg.Uniform(tg.Sphere()), push_along(c))
-    assert float((law.log_prob(x) - expected).abs().max()) < 10 * law.log_z_error < 1e-3
-    drawn = law.sample((4000,), seeded())
+    distribution = FlowDistribution(tg.Uniform(tg.Sphere()), push_along(c))
+    assert (
+        float((distribution.log_prob(x) - expected).abs().max())
+        < 10 * distribution.log_z_error
+        < 1e-3
+    )
+    drawn = distribution.sample((4000,), seeded())
     coth = 1 / math.tanh(2 * c)
     # E z over the push-forward of uniform z_0
     s = torch.linspace(-1, 1, 200_001, dtype=torch.float64)[1:-1]
@@ -123,20 +129,20 @@ def test_order_five_and_rows_alone():
 
 
 @pytest.mark.slow
-def test_the_law_obeys_the_laws():
+def test_the_distribution_obeys_the_laws():
     tg.testing.check_distribution(
         FlowDistribution(tg.Uniform(tg.Sphere()), push_along(1.0), validate_args=False), seeded()
     )
 
 
-def test_another_base_law():
-    """A rotation by 90 degrees about z moves the mean of a von Mises-Fisher law."""
+def test_another_base_distribution():
+    """A rotation by 90 degrees about z moves the mean of a von Mises-Fisher distribution."""
     spin = lambda x, t: math.pi / 2 * torch.stack([-x[:, 1], x[:, 0], 0 * x[:, 2]], -1)
     base = tg.VonMisesFisher([1.0, 0.0, 0.0], 5.0, validate_args=False)
-    law = FlowDistribution(base, spin, tol=1e-7, error=0.0)
+    distribution = FlowDistribution(base, spin, tol=1e-7, error=0.0)
     x = points(tg.Sphere(), 30)
     moved = tg.VonMisesFisher([0.0, 1.0, 0.0], 5.0, validate_args=False)
-    torch.testing.assert_close(law.log_prob(x), moved.log_prob(x), atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(distribution.log_prob(x), moved.log_prob(x), atol=1e-6, rtol=0.0)
 
 
 def test_failures_have_a_status_and_are_never_a_number():
@@ -144,17 +150,19 @@ def test_failures_have_a_status_and_are_never_a_number():
         """Infinite on the upper half of the sphere."""
         return torch.where(x[:, 2:] > 0, math.inf, 0.1).expand(x.shape)
 
-    law = FlowDistribution(tg.Uniform(tg.Sphere()), broken, error=0.0, validate_args=False)
+    distribution = FlowDistribution(
+        tg.Uniform(tg.Sphere()), broken, error=0.0, validate_args=False
+    )
     x = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.6, -0.8], [0.0, 0.0, 2.0]], dtype=torch.float64)
-    value = law.log_prob(x)
+    value = distribution.log_prob(x)
     assert bool(value[0].isnan())
     assert bool(value[1].isfinite())
     assert value[2] == -math.inf
-    back = law.pull_back(x[:2])
+    back = distribution.pull_back(x[:2])
     assert back.converged.tolist() == [False, True]
     assert bool(back.end[0].isnan().all())
     with pytest.raises(SamplingError, match="lost in it"):
-        law.sample((50,), seeded())
+        distribution.sample((50,), seeded())
     measured = FlowDistribution(tg.Uniform(tg.Sphere()), broken)
     assert measured.likelihood == "estimated"
     assert measured.log_z_error == math.inf

@@ -1,4 +1,4 @@
-"""FlowMatching: laws that are learned."""
+"""FlowMatching: distributions that are learned."""
 
 import math
 
@@ -35,18 +35,18 @@ def learned():
 
 def test_close_to_the_truth_and_normalised(learned):
     model, result, _ = learned
-    law = model()
+    distribution = model()
     assert result.status == "converged"
-    assert law.likelihood == "exact"
-    assert law.log_z_error < 1e-3
+    assert distribution.likelihood == "exact"
+    assert distribution.log_z_error < 1e-3
     fresh = vmf().sample((500,), seeded(1))
-    value = law.log_prob(fresh)
+    value = distribution.log_prob(fresh)
     gap = float((vmf().log_prob(fresh) - value).mean())
     assert gap < 0.06
     assert float(value.mean()) + math.log(4 * math.pi) > 0.5
     q = tg.Sphere().atlas().quadrature(30)
     assert float(q.weights.sum()) == pytest.approx(4 * math.pi, abs=1e-3)
-    assert float(q.weights @ law.log_prob(q.points).exp()) == pytest.approx(1, abs=1e-3)
+    assert float(q.weights @ distribution.log_prob(q.points).exp()) == pytest.approx(1, abs=1e-3)
     assert -model.score == pytest.approx(float(-value.mean()), abs=0.2)
     assert (model.lost, model.lost_pairs) == (0, 0)
 
@@ -87,11 +87,11 @@ def test_what_is_refused():
         tg.FlowMatching(tg.Sphere(), width=0)
     with pytest.raises(ValueError, match="expected tol > 0"):
         tg.FlowMatching(tg.Sphere(), tol=0.0)
-    with pytest.raises(ValueError, match="base law on this manifold"):
+    with pytest.raises(ValueError, match="base distribution on this manifold"):
         tg.FlowMatching(tg.Sphere(), base=tg.Uniform(tg.Sphere()))
     with pytest.raises(ValueError, match="atlas with a manifold"):
         tg.FlowMatching(tg.Sphere(), tg.Atlas(list(tg.Sphere().atlas().charts)))
-    with pytest.raises(TypeError, match="a fitted law, got InjectiveFlow; fit it first"):
+    with pytest.raises(TypeError, match="a fitted distribution, got InjectiveFlow; fit it first"):
         tg.FlowMatching(tg.InjectiveFlow(1, 2, "circle"))
     with pytest.raises(NotFittedError):
         tg.FlowMatching(tg.Sphere())()
@@ -100,7 +100,7 @@ def test_what_is_refused():
         tg.fit(tg.FlowMatching(tg.Sphere(), **SMALL), few)
 
 
-def test_atlases_and_fitted_laws_stand_for_their_sets(learned):
+def test_atlases_and_fitted_distributions_stand_for_their_sets(learned):
     atlas = tg.Sphere().atlas()
     model = tg.FlowMatching(atlas)
     assert model.manifold is atlas.manifold
@@ -141,15 +141,15 @@ def test_on_the_image_of_an_injective_flow():
     tg.fit(flow, x)
     model = tg.FlowMatching(flow.manifold, steps=500, width=64)
     assert tg.fit(model, x).status == "converged"
-    law = model()
+    distribution = model()
     fresh = model.manifold.project(truth.sample((500,), seeded(1))).value
-    gap = truth.log_prob(tg.Torus().project(fresh).value) - law.log_prob(fresh)
+    gap = truth.log_prob(tg.Torus().project(fresh).value) - distribution.log_prob(fresh)
     assert bool(gap.isfinite().all())
     assert float(gap.mean()) < 0.05
     # the mass, by quadrature on the base
     image = flow.manifold
     b, w = image.base.nodes(10)
-    density = (law._log_prob(image.decode(b)) + image.log_volume(b)).exp()
+    density = (distribution._log_prob(image.decode(b)) + image.log_volume(b)).exp()
     assert float(image.base.volume * (w @ density)) == pytest.approx(1, abs=1e-3)
 
 
@@ -167,17 +167,17 @@ def test_a_base_of_ones_own_is_used_and_cannot_be_saved(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [tg.Torus, tg.KleinBottle, tg.ProjectivePlane])
 def test_every_surface(make):
-    """A tilted law on each: close to it, and normalised."""
+    """A tilted distribution on each: close to it, and normalised."""
     M = make()
     truth = tg.EnergyDistribution(M.atlas(), lambda x: 2 * x[..., 0] + 3 * x[..., 1] * x[..., 2])
     x = truth.sample((3000,), seeded())
     model = tg.FlowMatching(M, steps=1500)
     tg.fit(model, x)
-    law = model()
+    distribution = model()
     fresh = truth.sample((2000,), seeded(1))
-    assert law.likelihood == "exact"
-    assert float((truth.log_prob(fresh) - law.log_prob(fresh)).mean()) < 0.05
-    total = M.atlas().integrate(lambda x: law.log_prob(x).exp(), 5e-4)
+    assert distribution.likelihood == "exact"
+    assert float((truth.log_prob(fresh) - distribution.log_prob(fresh)).mean()) < 0.05
+    total = M.atlas().integrate(lambda x: distribution.log_prob(x).exp(), 5e-4)
     assert float(total.value) == pytest.approx(1, abs=1e-3)
     assert model.lost_pairs < 0.01
 
@@ -188,8 +188,8 @@ def test_on_a_learned_torus():
     x = truth.sample((3000,), seeded())
     model = tg.FlowMatching(tg.NeuralImplicit(2, 3), steps=600)
     tg.fit(model, x)
-    law = model()
+    distribution = model()
     fresh = model.manifold.project(truth.sample((300,), seeded(1))).value
-    gap = truth.log_prob(tg.Torus().project(fresh).value) - law.log_prob(fresh)
+    gap = truth.log_prob(tg.Torus().project(fresh).value) - distribution.log_prob(fresh)
     assert float(gap[gap.isfinite()].mean()) < 0.08
     assert float(gap.isfinite().double().mean()) > 0.98

@@ -1,4 +1,4 @@
-"""Kernel laws on spheres, the weights of laws, and flows that are mixed with kernels."""
+"""Kernel distributions on spheres, the weights of distributions, and flows that are mixed with kernels."""
 
 import math
 
@@ -30,7 +30,7 @@ def only(k):
 
 
 @pytest.mark.parametrize("make", [lambda: tg.Circle(2.0), tg.Sphere, lambda: tg.Sphere(3, 0.5)])
-def test_one_centre_is_a_von_mises_fisher_law(make):
+def test_one_centre_is_a_von_mises_fisher_distribution(make):
     M = make()
     y, x = M.sample_uniform(1, seeded(1)), M.sample_uniform(50, seeded(2))
     for k in (0, 2, 5):
@@ -64,8 +64,8 @@ def test_obeys_the_laws_of_a_distribution(make):
     w = torch.zeros(len(CONCENTRATIONS), dtype=torch.float64)
     w[:4] = torch.tensor([0.2, 0.3, 0.4, 0.1]).double()
     y = M.sample_uniform(5, seeded(3))
-    law = KernelMixture(M, y, w, validate_args=False)
-    tg.testing.check_distribution(law, seeded(), n=2000)
+    distribution = KernelMixture(M, y, w, validate_args=False)
+    tg.testing.check_distribution(distribution, seeded(), n=2000)
 
 
 def test_a_kernel_about_the_point_itself_does_not_count():
@@ -79,23 +79,23 @@ def test_a_kernel_about_the_point_itself_does_not_count():
             torch.testing.assert_close(logs[i, k], alone[0], atol=1e-9, rtol=1e-9)
 
 
-def test_weights_find_the_law_the_rows_are_from():
-    """Rows of 0.7 p + 0.3 q; a third law that is nowhere gets its prior and no more."""
+def test_weights_find_the_distribution_the_rows_are_from():
+    """Rows of 0.7 p + 0.3 q; a third distribution that is nowhere gets its prior and no more."""
     M = tg.Sphere()
-    laws = [
+    distributions = [
         tg.VonMisesFisher([0.0, 0.0, 1.0], 30.0, validate_args=False),
         tg.Uniform(M),
         tg.VonMisesFisher([0.0, 0.0, -1.0], 1e4, validate_args=False),
     ]
-    mixture = tg.Mixture([0.7, 0.3], [laws[0], tg.VonMisesFisher([0.0, 0.0, 1.0], 0.0)])
+    mixture = tg.Mixture([0.7, 0.3], [distributions[0], tg.VonMisesFisher([0.0, 0.0, 1.0], 0.0)])
     x = mixture.sample((4000,), seeded())
-    logs = torch.stack([law.log_prob(x) for law in laws], -1)
+    logs = torch.stack([distribution.log_prob(x) for distribution in distributions], -1)
     w = stacked(logs)
     assert float(w.sum()) == pytest.approx(1)
     # the standard error is .008
     assert float(w[0]) == pytest.approx(0.7, abs=0.03)
     assert 0 < float(w[2]) < 1e-3
-    # the share of the first law has no prior; a strong one fixes the shape of the rest
+    # the share of the first distribution has no prior; a strong one fixes the shape of the rest
     v = joined(logs[:, 0], logs[:, 1:], torch.tensor([1e6, 1e6]).double())
     assert float(v[1]) == pytest.approx(float(v[2]), rel=1e-2)
     v = joined(logs[:, 0], logs[:, 1:], torch.tensor([1.0, 1.0]).double())
@@ -103,27 +103,27 @@ def test_weights_find_the_law_the_rows_are_from():
 
 
 def test_kernels_see_what_a_small_flow_cannot(tmp_path):
-    """A law on 40 spots: the mixture is much better than its flow, stays so on a file."""
+    """A distribution on 40 spots: the mixture is much better than its flow, stays so on a file."""
     spots = tg.Sphere().sample_uniform(40, seeded(1))
-    laws = [tg.VonMisesFisher(c, 3000.0, validate_args=False) for c in spots]
-    truth = tg.Mixture([1.0] * 40, laws, validate_args=False)
+    distributions = [tg.VonMisesFisher(c, 3000.0, validate_args=False) for c in spots]
+    truth = tg.Mixture([1.0] * 40, distributions, validate_args=False)
     x, fresh = truth.sample((2000,), seeded(2)), truth.sample((500,), seeded(3))
     model = tg.FlowMatching(tg.Sphere(), kernels=True, **SMALL)
     tg.fit(model, x, seed=0)
-    law = model()
-    assert isinstance(law, tg.Mixture)
-    flow, kernels = (float(c.log_prob(fresh).mean()) for c in law.components)
-    value = law.log_prob(fresh)
+    distribution = model()
+    assert isinstance(distribution, tg.Mixture)
+    flow, kernels = (float(c.log_prob(fresh).mean()) for c in distribution.components)
+    value = distribution.log_prob(fresh)
     assert float(value.mean()) > max(flow + 1, kernels - 0.01)
     assert float((truth.log_prob(fresh) - value).mean()) < 0.3
     assert model.weights.shape == (1 + len(CONCENTRATIONS),)
     assert float(model.weights.sum()) == pytest.approx(1)
-    assert float(law.weights[0]) == pytest.approx(float(model.weights[0]))
+    assert float(distribution.weights[0]) == pytest.approx(float(model.weights[0]))
     tg.save(model, tmp_path / "flow.safetensors")
     assert torch.equal(tg.load(tmp_path / "flow.safetensors")().log_prob(fresh), value)
 
 
-def test_on_a_smooth_law_the_flow_has_the_weight():
+def test_on_a_smooth_distribution_the_flow_has_the_weight():
     truth = tg.VonMisesFisher([0.0, 0.6, 0.8], 6.0, validate_args=False)
     model = tg.FlowMatching(tg.Sphere(), kernels=True, **SMALL)
     tg.fit(model, truth.sample((2000,), seeded()), seed=0)

@@ -14,7 +14,7 @@ from topogen.topology.inference.evidence import Count, Evidence, check_consisten
 SPHERE, TORUS, CIRCLE = Homology((1, 0, 1)), Homology((1, 2, 1)), Homology((1, 1))
 KLEIN, PLANE = Homology({2: (1, 2, 1), 3: (1, 1, 0)}), Homology({2: (1, 1, 1), 3: (1, 0, 0)})
 SURFACES = {"sphere": SPHERE, "torus": TORUS, "klein": KLEIN, "plane": PLANE}
-law = settings(max_examples=60, deadline=None, derandomize=True)
+distribution = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def evidence_of(betti):
@@ -46,7 +46,7 @@ def test_closed_manifolds_are_consistent(a, b):
         assert not evidence.reasons
 
 
-@law
+@distribution
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=3), st.integers(0, 2))
 def test_the_euler_characteristic_is_one_number(two, degree):
     three = list(two)
@@ -59,7 +59,7 @@ def test_the_euler_characteristic_is_one_number(two, degree):
         assert evidence.betti[p] == [None if k == degree else b for k, b in enumerate(numbers)]
 
 
-@law
+@distribution
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=4))
 def test_duality_over_two_elements(two):
     dim = len(two) - 1

@@ -41,9 +41,10 @@ def test_bars_without_a_ratio_are_no_evidence(bars):
     assert universal_p_values(diagram).tolist() == [1.0] * len(bars)
 
 
-def test_on_uniform_squares_the_universal_law_is_conservative_in_degree_one():
-    # the family-wise error at 5 % was 0 in 40 squares of 120 points: the law's tail is heavier
-    # than that of the noise; with a true rate of 5 % fewer than 3 alarms would have P = 0.68
+def test_on_uniform_squares_the_universal_distribution_is_conservative_in_degree_one():
+    # the family-wise error at 5 % was 0 in 40 squares of 120 points: the distribution's tail is
+    # heavier than that of the noise; with a true rate of 5 % fewer than 3 alarms would have P =
+    # 0.68
     alarms, smallest = 0, []
     for seed in range(40):
         D = distances(np.random.default_rng(seed).random((120, 2)))

@@ -1,4 +1,4 @@
-"""Where clouds are manifolds: laws on known spaces, never the opposite answer.
+"""Where clouds are manifolds: distributions on known spaces, never the opposite answer.
 
 Over 30 seeds per curve and 6 per surface no reference space was called singular and no singular
 space a manifold; a failure here has probability below a few per cent over all seeds.

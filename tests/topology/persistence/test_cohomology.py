@@ -1,4 +1,4 @@
-"""Cochain laws, bars against gudhi, lifts to the integers, and the lattice reduction."""
+"""Cochain distributions, bars against gudhi, lifts to the integers, and the lattice reduction."""
 
 from __future__ import annotations
 

@@ -17,15 +17,15 @@ from topogen.topology.persistence.null_distributions import (
     p_value,
 )
 
-law = settings(max_examples=60, deadline=None, derandomize=True)
+distribution = settings(max_examples=60, deadline=None, derandomize=True)
 medians = st.floats(1.02, 3.0)
 rises = st.floats(1.01, 1.6)
 LEVELS = (0.1, 0.05, 0.01, 1e-3, 1e-5)
 
 
-@law
+@distribution
 @given(medians, rises)
-def test_the_law_goes_through_both_quantiles(median, rise):
+def test_the_distribution_goes_through_both_quantiles(median, rise):
     high = median * rise
     assert gumbel_p_value(median, median, high) == pytest.approx(0.5)
     assert gumbel_p_value(high, median, high) == pytest.approx(0.01)
@@ -33,7 +33,7 @@ def test_the_law_goes_through_both_quantiles(median, rise):
     assert gumbel_cut_off(0.01, median, high) == pytest.approx(high)
 
 
-@law
+@distribution
 @given(medians, rises, st.floats(2e-6, 0.9))
 def test_p_value_and_cut_off_invert_each_other(median, rise, level):
     ratio = gumbel_cut_off(level, median, median * rise)
@@ -41,7 +41,7 @@ def test_p_value_and_cut_off_invert_each_other(median, rise, level):
         assert gumbel_p_value(ratio, median, median * rise) == pytest.approx(level, rel=1e-6)
 
 
-@law
+@distribution
 @given(medians, rises)
 def test_the_quantile_is_the_cut_off_of_what_is_not_a_ratio(median, rise):
     high = median * rise
@@ -52,7 +52,7 @@ def test_the_quantile_is_the_cut_off_of_what_is_not_a_ratio(median, rise):
     )
 
 
-@law
+@distribution
 @given(medians, rises, st.lists(st.floats(0.5, 1e6), min_size=2, max_size=6))
 def test_p_values_are_probabilities_that_fall(median, rise, ratios):
     p = [gumbel_p_value(r, median, median * rise) for r in sorted(ratios)]
@@ -60,7 +60,7 @@ def test_p_values_are_probabilities_that_fall(median, rise, ratios):
     assert all(1e-6 <= v <= 1 for v in p)
 
 
-@law
+@distribution
 @given(st.floats(0.1, 1.0))
 def test_a_ratio_below_one_counts_as_one(ratio):
     for (dim, degree), _ in RIPS_NULL.items():

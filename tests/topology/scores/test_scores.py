@@ -1,4 +1,4 @@
-"""Scores of generated samples: known answers, the laws they claim, and what they refuse."""
+"""Scores of generated samples: known answers, the distributions they claim, and what they refuse."""
 
 from __future__ import annotations
 
@@ -201,11 +201,12 @@ def test_outliers_do_not_count(cloud):
     assert inside.mean() < 0.2
 
 
-# ---------------------------------------------------------------------- laws of all scores
+# ---------------------------------------------------------------------- distributions of all
+# scores
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_equal_laws_score_the_floor(name, cloud):
+def test_equal_distributions_score_the_floor(name, cloud):
     s = _quick(name, cloud("torus", 400, 0), cloud("torus", 400, 1), repeats=4)
     assert abs(s.value - s.floor) <= 4 * (s.spread + s.floor_spread) + 1e-9
     assert s.lower_is_better is not name.startswith("support")

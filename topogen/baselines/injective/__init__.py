@@ -1,4 +1,4 @@
-"""Injective flows as published: small, runnable baselines with exact laws."""
+"""Injective flows as published: small, runnable baselines with exact distributions."""
 
 from .checks import HeldOutScore as HeldOutScore
 from .checks import check_weight as check_weight

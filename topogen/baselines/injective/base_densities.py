@@ -1,4 +1,4 @@
-"""Laws on R^d for the base of an injective flow, and a small family for joint training."""
+"""Distributions on R^d for the base of an injective flow, and a small family for joint training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...errors import UnsupportedError
 from ...models.injective.base_distributions import BaseDistribution
 from ...models.injective.bases import Base, Spectrum
-from ...models.injective.bases.harmonic_factors import Line
+from ...models.injective.bases.harmonic_factors import RealLine
 from ...models.nn.coupling import Perceptron
 from ...models.nn.splines import Spline
 
@@ -30,7 +30,7 @@ def require_lines(base: Base, density: str) -> None:
     Raises:
         UnsupportedError: it is not.
     """
-    if any(f != Line() for f in base.factors):
+    if any(f != RealLine() for f in base.factors):
         raise UnsupportedError(
             f"expected the base R^d for density={density!r}, got {base.name}; pass "
             "density='spectral' or 'uniform'"
@@ -45,8 +45,8 @@ class GaussianBase(BaseDistribution):
 
     Example:
         >>> from topogen.models.injective.bases import standard
-        >>> law = GaussianBase(standard("euclidean", 2))
-        >>> round(float(law.log_prob(torch.zeros(2).double())), 4)
+        >>> distribution = GaussianBase(standard("euclidean", 2))
+        >>> round(float(distribution.log_prob(torch.zeros(2).double())), 4)
         -1.8379
     """
 
@@ -86,7 +86,7 @@ class GaussianBase(BaseDistribution):
 
 
 class RankSplineBase(BaseDistribution):
-    r"""A law on R^d by splines of Gaussian ranks, coordinate by coordinate.
+    r"""A distribution on R^d by splines of Gaussian ranks, coordinate by coordinate.
 
     .. math:: p(z) = \prod_i S_i'(u_i)\, \frac{\phi(t_i)}{c_i}, \qquad t_i = \frac{z_i - m_i}{c_i},
               \quad u_i = \Phi(t_i)
@@ -102,8 +102,8 @@ class RankSplineBase(BaseDistribution):
 
     Example:
         >>> from topogen.models.injective.bases import standard
-        >>> law = RankSplineBase(standard("euclidean", 1))
-        >>> round(float(law.log_prob(torch.zeros(1).double())), 4)
+        >>> distribution = RankSplineBase(standard("euclidean", 1))
+        >>> round(float(distribution.log_prob(torch.zeros(1).double())), 4)
         -0.9189
     """
 
@@ -121,7 +121,7 @@ class RankSplineBase(BaseDistribution):
         self.requires_grad_(False)
 
     def start(self, generator: torch.Generator) -> None:
-        """Draw the first weights: the law is N(0, I)."""
+        """Draw the first weights: the distribution is N(0, I)."""
         for net in self.conditioners:
             cast("Perceptron", net).start(generator)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What has no meaning, and what a likelihood on a learned set is worth."""
+"""What has no meaning, and what a likelihood on a learned manifold is worth."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ...errors import TrainingError, UnsupportedError
 from ...models.injective.bases import Base
-from ...models.injective.bases.harmonic_factors import Line
+from ...models.injective.bases.harmonic_factors import RealLine
 
 if TYPE_CHECKING:
     from .published_flow import PublishedFlow
 
-# reconstruction error over the diameter: a law warns where the median is larger, and a fit has not
-# converged where the 99 % quantile is
+# reconstruction error over the diameter: a distribution warns where the median is larger, and a
+# fit has not converged where the 99 % quantile is
 _WORST = 0.02
 
 
@@ -155,8 +155,8 @@ def check_meaning(flow: PublishedFlow, B: Base) -> None:
         UnsupportedError: it has none there, or not with this network.
         ValueError: it needs noise.
     """
-    name, flat = flow.objective, all(f == Line() for f in B.factors)
-    if not flat and any(f == Line() for f in B.factors):
+    name, flat = flow.objective, all(f == RealLine() for f in B.factors)
+    if not flat and any(f == RealLine() for f in B.factors):
         raise UnsupportedError(
             f"expected a base of finite volume, or R^d, got {B.name}; take an interval instead of "
             "the line (tg.Interval(-1, 1))"

@@ -158,14 +158,14 @@ def _joint_density(
     flow: PublishedFlow, generator: torch.Generator
 ) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """What is trained of the density along with the set, and its logarithm."""
-    if isinstance(flow.law, RankSplineBase):
-        flow.law.start(generator)
-        flow.law.to(torch.float32)
-        return flow.law, flow.law.log_prob
+    if isinstance(flow.distribution, RankSplineBase):
+        flow.distribution.start(generator)
+        flow.distribution.to(torch.float32)
+        return flow.distribution, flow.distribution.log_prob
     if flow.density_kind in ("spectral", "von_mises", "mixture"):
         family = JointFamily(flow.space)
         return family, family
-    return nn.Module(), flow.law.log_prob
+    return nn.Module(), flow.distribution.log_prob
 
 
 def descend_on_anchors(

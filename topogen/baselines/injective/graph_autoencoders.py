@@ -9,7 +9,7 @@ from torch import Tensor
 from ... import calculus
 from ...errors import UnsupportedError
 from ...models.injective.bases import Base
-from ...models.injective.bases.harmonic_factors import Line, UnitSphere
+from ...models.injective.bases.harmonic_factors import RealLine, UnitSphere
 from ...models.nn.coupling import Perceptron
 from .autoencoder import Autoencoder
 
@@ -97,7 +97,7 @@ class GraphAutoencoder(Autoencoder):
 
     def __init__(self, base: Base, ambient_dim: int, *, width: int, depth: int) -> None:
         super().__init__()
-        if any(f != Line() for f in base.factors) or base.dim >= ambient_dim:
+        if any(f != RealLine() for f in base.factors) or base.dim >= ambient_dim:
             raise UnsupportedError(
                 f"expected a base R^d with d < {ambient_dim} for network='graph', got "
                 f"{base.name}; pass base='euclidean'"

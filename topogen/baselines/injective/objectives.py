@@ -220,8 +220,8 @@ def relaxed(s: ObjectiveContext, x: Rows) -> Loss:
 def denoising(s: ObjectiveContext, x: Rows) -> Loss:
     r""":math:`-\log q(x + e) + \beta |x - h(u, 0)|^2` for a flow h of R^D.
 
-    :math:`q` is the law of h(u, v), u from p_B and v from N(0, sigma^2), and e has standard
-    deviation sigma. With beta = 0 it is inflation-deflation.
+    :math:`q` is the distribution of h(u, v), u from p_B and v from N(0, sigma^2), and e has
+    standard deviation sigma. With beta = 0 it is inflation-deflation.
 
     C. Horvat, J.-P. Pfister, Denoising normalizing flow (2021), https://openreview.net/forum?id=
     E8tBDmqfcI; Density estimation on low-dimensional manifolds (2021),

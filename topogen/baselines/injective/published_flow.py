@@ -1,4 +1,4 @@
-"""Injective flows as published: one class for every objective, with exact laws on their images."""
+"""Injective flows as published: one class for every objective, with exact distributions on their images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class PublishedFlow(LearnedDistribution):
 
     g: B -> R^D and f: R^D -> B are trained on the objective that the name stands for; the density
     p_B is then fitted by maximum likelihood to the base points of the training points, found from
-    f by Gauss-Newton. Whatever the objective, the law is the exact one of the set M = g(B),
+    f by Gauss-Newton. Whatever the objective, the distribution is the exact one of the manifold M
+    = g(B),
 
     .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J, \qquad x = g(b).
 
@@ -67,8 +68,8 @@ class PublishedFlow(LearnedDistribution):
     Args:
         dim: d.
         ambient_dim: D.
-        base: B, by name (see :func:`topogen.models.injective.bases.standard`), a reference space, or a
-            base; one that is no single standard base cannot be saved.
+        base: B, by name (see :func:`topogen.models.injective.bases.standard`), a reference space,
+            or a base; one that is no single standard base cannot be saved.
         objective: one of the above.
         network: of g and f. "free" perceptrons; "coupling" and "splines", a flow of R^D after
             padding, by affine or spline layers; "conformal"; "trumpet"; "star", a hypersurface
@@ -101,7 +102,7 @@ class PublishedFlow(LearnedDistribution):
 
     Attributes:
         image: M.
-        law: p_B.
+        distribution: p_B.
         numbers: the :class:`HeldOutScore` of points that were held out, as plain numbers.
         used_weight: beta as used.
         residual_variance: sigma^2 as measured.
@@ -175,7 +176,7 @@ class PublishedFlow(LearnedDistribution):
         check_meaning(self, space)
         self.image = ImageManifold(self._network(space))
         self.density_kind = self._density_kind(space)
-        self.law = self._law(space)
+        self.distribution = self._distribution(space)
         self.numbers: dict[str, float] = {}
         self.used_weight = self.residual_variance = math.nan
         self.attempts: list[str] = []
@@ -221,7 +222,7 @@ class PublishedFlow(LearnedDistribution):
             return "spectral" if math.isfinite(B.volume) else "splines"
         return self.density
 
-    def _law(self, B: Base) -> BaseDistribution:
+    def _distribution(self, B: Base) -> BaseDistribution:
         kind = self.density_kind
         if kind in ("spectral", "uniform"):
             return SpectralDistribution(B)
@@ -232,7 +233,7 @@ class PublishedFlow(LearnedDistribution):
         return RankSplineBase(B)
 
     def forward(self) -> ImageDistribution:
-        """The law; warns where M is too far from the data for its likelihood to mean anything.
+        """The distribution; warns where M is too far from the data for its likelihood to mean anything.
 
         Raises:
             NotFittedError: before `fit`.
@@ -240,7 +241,7 @@ class PublishedFlow(LearnedDistribution):
         self.require_fitted()
         if self.numbers:
             HeldOutScore(**self.numbers).warn()
-        return ImageDistribution(self.image, self.law, validate_args=False)
+        return ImageDistribution(self.image, self.distribution, validate_args=False)
 
     def score(self, points: Any) -> HeldOutScore:
         """Likelihood and reconstruction of points, together.
@@ -300,16 +301,18 @@ class PublishedFlow(LearnedDistribution):
             finite, b = True, (yield from descend_on_anchors(self, *start.require(), generator))
         else:
             finite = yield from descend(self, y, start.pairs, generator)
-            b = self._feet(y, self.pair.encode(y))
+            b = self._projections(y, self.pair.encode(y))
         lost = start.lost(self.pair)
         said = {None: "loops not checked", "": "no loops are lost"}.get(lost, lost)
         self.attempts.append(f"{start.words}; {said}")
         return finite, b, lost
 
-    def _feet(self, y: Tensor, b: Tensor) -> Tensor:
+    def _projections(self, y: Tensor, b: Tensor) -> Tensor:
         parts = zip(y.split(2048), b.split(2048), strict=True)
-        feet = [foot_points(self.pair, p, q, tol=_FEET, max_steps=_POLISH).b for p, q in parts]
-        return torch.cat(feet)
+        projections = [
+            foot_points(self.pair, p, q, tol=_FEET, max_steps=_POLISH).b for p, q in parts
+        ]
+        return torch.cat(projections)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
@@ -318,8 +321,8 @@ class PublishedFlow(LearnedDistribution):
         kept = self.density_kind == "gaussian" and self.objective != "two_phase"
         ended = True
         if self.density_kind != "uniform" and not kept:
-            ended = yield from self.law.fit(self.image.encode(train).b, generator)
-        self.law.fitted = True
+            ended = yield from self.distribution.fit(self.image.encode(train).b, generator)
+        self.distribution.fitted = True
         score = self._score(held if len(held) > 1 else train)
         self.numbers = score.to_dict()
         self.fitted = True
@@ -329,9 +332,9 @@ class PublishedFlow(LearnedDistribution):
     def _score(self, x: Float[Tensor, "n D"]) -> HeldOutScore:
         with torch.no_grad():
             image = self.image
-            feet = image.encode(x)
-            near = feet.value * image.unit + image.centre
-            nll = -ImageDistribution(image, self.law).log_prob_at(feet.b)
+            projections = image.encode(x)
+            near = projections.value * image.unit + image.centre
+            nll = -ImageDistribution(image, self.distribution).log_prob_at(projections.b)
             if len(self.space.group) > 1:
                 off = (x - near).norm(dim=-1)
             else:

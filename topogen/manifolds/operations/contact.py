@@ -72,5 +72,5 @@ def find_contact(
 
 def _share(x: Tensor, M: Manifold, atol: float) -> float:
     with torch.no_grad():
-        held = (M.residual(x) <= atol) & M.guard(x)
+        held = (M.residual(x) <= atol) & M.in_domain(x)
     return float(held.double().mean()) if held.numel() else 0.0

@@ -37,7 +37,7 @@ class Curves:
 
 
 def trace(M: Manifold, points: Float[Tensor, "n D"]) -> Curves | None:
-    """The closed curves of a set M of dimension 1 that hold the given points of it.
+    """The closed curves of a manifold M of dimension 1 that hold the given points of it.
 
     Each point is joined to the nearest one ahead and behind, as the tangent goes; where there is
     none, steps along the tangent look for it. None where a curve does not close: it has an end,

@@ -53,9 +53,10 @@ class Intersection(Manifold):
     `project` is the shortest s with :math:`N_i^\top s = -a_i`, :math:`a_i` the steps of the parts
     in their normal coordinates.
 
-    Laws: on an intersection energies add; :math:`\log p_A + \log p_B` is the unnormalised log
-    density of the product of experts w.r.t. :math:`H^{D-k}`. Conditioning one law on the other
-    set is another law: it has the factor :math:`1/\sqrt{\det N^\top N}`.
+    Distributions: on an intersection energies add; :math:`\log p_A + \log p_B` is the unnormalised
+        log
+    density of the product of experts w.r.t. :math:`H^{D-k}`. Conditioning one distribution on the
+    other set is another distribution: it has the factor :math:`1/\sqrt{\det N^\top N}`.
 
     Args:
         parts: two or more sets in one R^D.
@@ -224,7 +225,7 @@ class Intersection(Manifold):
         s = (Q @ c).squeeze(-1)
         length = s.norm(dim=-1)
         apart = torch.stack([M.residual(x) for M in self.listed()], -1).amax(-1)
-        usable = length.isfinite() & torch.stack([M.guard(x) for M in self.listed()]).all(0)
+        usable = length.isfinite() & torch.stack([M.in_domain(x) for M in self.listed()]).all(0)
         moved = x - s * (self.scale / length.clamp_min(self.scale)).unsqueeze(-1)
         if not bool(usable.all()):
             # the equations say nothing here: from part to part
@@ -245,21 +246,21 @@ class Intersection(Manifold):
     ) -> Projection:
         """Gauss-Newton steps on the stacked equations; arguments as in :meth:`Manifold.project`.
 
-        Outside the guard of a part, a step projects onto one part after the other.
+        Outside the domain of validity of a part, a step projects onto one part after the other.
         """
         self.check_points(x)
         if tol is None:
             floor = next((p.dtype for p in self.parameters()), torch.float64)
             tol = projection_tolerance(floor, self.scale) / self.transversality
         p = iterate(self._evaluate, x.to(torch.float64), tol=tol, max_steps=max_steps)
-        p = Projection(p.value, p.residual, p.converged & self.guard(p.value), p.steps)
+        p = Projection(p.value, p.residual, p.converged & self.in_domain(p.value), p.steps)
         p = p.require(tol) if throw else p
         return Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The length of a step: the distance to the intersection up to second order.
 
-        Outside the guard of a part, the largest residual of the parts, which is less.
+        Outside the domain of validity of a part, the largest residual of the parts, which is less.
         """
         self.check_points(x)
         y = x.reshape(-1, self.ambient_dim).to(torch.float64)
@@ -284,15 +285,15 @@ class Intersection(Manifold):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is within `atol` of the intersection, and inside the guards of all parts."""
-        return super().contains(x, atol) & self.guard(x)
+        """Whether x is within `atol` of the intersection, and inside the domains of validity of all parts."""
+        return super().contains(x, atol) & self.in_domain(x)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies inside the guards of all parts."""
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies inside the domains of validity of all parts."""
         self.check_points(x)
-        return torch.stack([M.guard(x) for M in self.listed()]).all(0)
+        return torch.stack([M.in_domain(x) for M in self.listed()]).all(0)
 
-    def scatter(
+    def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points that were found, and projections of points near these."""

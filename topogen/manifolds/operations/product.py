@@ -210,7 +210,7 @@ class Product(ReferenceSpace):
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol`; each half within the default of its factor, if None."""
         if atol is not None:
-            return super().contains(x, atol) & self.guard(x)
+            return super().contains(x, atol) & self.in_domain(x)
         a, b = self._split(x)
         return self.first.contains(a) & self.second.contains(b)
 
@@ -227,10 +227,10 @@ class Product(ReferenceSpace):
         (E, J), (F, K) = self.first.linearize(a), self.second.linearize(b)
         return torch.cat([E, F], -1), _blocks(J, K)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether both parts lie where their factor is stated."""
         a, b = self._split(x)
-        return self.first.guard(a) & self.second.guard(b)
+        return self.first.in_domain(a) & self.second.in_domain(b)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The bases of both factors, as diagonal blocks."""
@@ -261,11 +261,11 @@ class Product(ReferenceSpace):
         samplers = [sampler_of(M) for M in (self.first, self.second)]
         return torch.cat([draw(n, generator) for draw in samplers], -1)
 
-    def scatter(
+    def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """Pairs of points all over the factors; None if one does not know where it is."""
-        a, b = (M.scatter(n, generator) for M in (self.first, self.second))
+        a, b = (M.rough_points(n, generator) for M in (self.first, self.second))
         if a is None or b is None or not (len(a) and len(b)):
             return None
         i, j = (torch.randint(len(x), (n,), generator=generator) for x in (a, b))

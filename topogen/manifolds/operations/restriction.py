@@ -21,15 +21,15 @@ _SCATTERINGS = 20
 
 
 class Restriction(Manifold):
-    r"""The part :math:`\{x \in M : g(x) \le 0\}` of a set M, of the same dimension.
+    r"""The part :math:`\{x \in M : g(x) \le 0\}` of a manifold M, of the same dimension.
 
     Points that violate an inequality are rejected, never moved to the boundary: `project` is that
-    of M and has not converged there, `residual` is infinite, `guard` and `contains` are False. A
-    uniform law by rejection is exact; moving points to the boundary would give it mass, and a
-    slack variable, :math:`g(x) + s^2 = 0`, changes the measure.
+    of M and has not converged there, `residual` is infinite, `in_domain` and `contains` are False.
+    A uniform distribution by rejection is exact; moving points to the boundary would give it mass,
+    and a slack variable, :math:`g(x) + s^2 = 0`, changes the measure.
 
     Args:
-        manifold: the set M.
+        manifold: the manifold M.
         inequalities: row-wise functions, (..., D) to (...) or (..., m); all numbers <= 0 inside.
         homology: Betti numbers of the part, where known.
         volume: :math:`H^d` of the part, where known; :meth:`measure` estimates it,
@@ -84,20 +84,20 @@ class Restriction(Manifold):
             columns.append(y)
         return torch.cat(columns, -1)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the guard of M and all inequalities hold; NaN never does."""
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the domain of validity of M and all inequalities hold; NaN never does."""
         self.check_points(x)
-        return self.manifold.guard(x) & (self.g(x) <= 0).all(-1)
+        return self.manifold.in_domain(x) & (self.g(x) <= 0).all(-1)
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and all inequalities hold."""
-        inside = self.guard(x)
+        inside = self.in_domain(x)
         return self.manifold.contains(x, atol) & inside
 
     def _kept(self, p: Projection, tol: float | None, throw: bool) -> Projection:
-        inside = self.guard(p.value)
+        inside = self.in_domain(p.value)
         residual = torch.where(inside, p.residual, math.inf)
         p = Projection(p.value, residual, p.converged & inside, p.steps)
         return self.settled(p, tol, throw)
@@ -128,7 +128,7 @@ class Restriction(Manifold):
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M where the inequalities hold, else infinite."""
-        return torch.where(self.guard(x), self.manifold.residual(x), math.inf)
+        return torch.where(self.in_domain(x), self.manifold.residual(x), math.inf)
 
     def step(
         self, x: Float[Tensor, "*batch D"]
@@ -174,7 +174,7 @@ class Restriction(Manifold):
             # grows with what the part turns out to be
             count = max(64, min(int(1.2 * (n - found) * (tried + 1) / (found + 1)), 100_000))
             x = draw(count, generator)
-            x = x[self.guard(x)]
+            x = x[self.in_domain(x)]
             kept.append(x)
             found, tried = found + x.shape[0], tried + count
             if tried > _MAX_PROPOSALS * (found + 10):
@@ -184,16 +184,16 @@ class Restriction(Manifold):
                 )
         return torch.cat(kept)[:n]
 
-    def scatter(
+    def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points of M that violate no inequality; fewer than n where few do not."""
         kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         while sum(len(x) for x in kept) < n and len(kept) <= _SCATTERINGS:
-            x = self.manifold.scatter(n, generator)
+            x = self.manifold.rough_points(n, generator)
             if x is None:
                 return None
-            kept.append(x[self.guard(x)])
+            kept.append(x[self.in_domain(x)])
         return torch.cat(kept)
 
     def measure(self, n: int = 100_000, generator: torch.Generator | None = None) -> Integral:
@@ -209,7 +209,7 @@ class Restriction(Manifold):
                 f"expected a set of known volume, got {type(self.manifold).__name__}; "
                 "estimate it with topogen.sampling"
             )
-        share = self.guard(x).to(torch.float64).mean()
+        share = self.in_domain(x).to(torch.float64).mean()
         spread = (share * (1 - share) / n).sqrt()
         error = self.manifold.volume_error or 0.0
         return Integral(V * share, V * spread + error * share)

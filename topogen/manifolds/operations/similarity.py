@@ -15,12 +15,12 @@ from ..locate import sampler_of
 
 
 class Similarity(Manifold):
-    r"""The copy cRM + b of a set M: turned by R, c times as large, moved by b.
+    r"""The copy cRM + b of a manifold M: turned by R, c times as large, moved by b.
 
     Volumes are those of M times :math:`c^d`; homology and orientability are those of M.
 
     Args:
-        manifold: the set M.
+        manifold: the manifold M.
         shift: b, D numbers.
         factor: c > 0.
         rotation: R, an orthogonal D x D matrix; None is the identity.
@@ -139,9 +139,9 @@ class Similarity(Manifold):
         r, y = self.manifold.step(self._inside(x))
         return (self.factor * r).to(x.dtype), self.forth(y).to(x.dtype)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the copy of the region in which M is stated."""
-        return self.manifold.guard(self.back(x))
+        return self.manifold.in_domain(self.back(x))
 
     @property
     def defining(self) -> RowMap | None:
@@ -171,18 +171,18 @@ class Similarity(Manifold):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        """Points of the uniform law of M, copied.
+        """Points of the uniform distribution of M, copied.
 
         Raises:
             UnsupportedError: M has no sampler.
         """
         return self.forth(sampler_of(self.manifold)(n, generator))
 
-    def scatter(
+    def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """Points all over M, copied."""
-        x = self.manifold.scatter(n, generator)
+        x = self.manifold.rough_points(n, generator)
         return None if x is None else self.forth(x)
 
     # properties: M may still be learned

@@ -35,8 +35,9 @@ class Union(Manifold):
 
     .. math:: H^d(A \cup B \cup \dots) = \sum_i \int_{A_i} \frac{1}{m(x)}\, dH^d(x),
 
-    and the uniform law is that of the parts, weighted by volume, with points kept with probability
-    1/m. Only parts that share a set of full dimension feel it. Two tangent planes meet where parts
+    and the uniform distribution is that of the parts, weighted by volume, with points kept with
+    probability 1/m. Only parts that share a set of full dimension feel it. Two tangent planes meet
+    where parts
     cross: `tangent_basis` is NaN there.
 
     `homology` is the sum where all parts are found apart; that of two crossing parts where
@@ -80,7 +81,7 @@ class Union(Manifold):
         if len(set(dims)) > 1:
             raise ValueError(
                 f"expected parts of one dimension, got dimensions {dims}; a set of mixed "
-                "dimension has no one volume: keep its parts in a list, with a law on each"
+                "dimension has no one volume: keep its parts in a list, with a distribution on each"
             )
         self.dim = dims[0]
         self.parts = nn.ModuleList(parts)
@@ -94,10 +95,10 @@ class Union(Manifold):
     # -- the parts at a point ---------------------------------------------------------------------
 
     def _residuals(self, x: Tensor) -> Tensor:
-        """The residual of every part, infinite outside its guard unless x is outside all."""
+        """The residual of every part, infinite outside its domain of validity unless x is outside all."""
         self.check_points(x)
         r = torch.stack([M.residual(x) for M in self.listed()], -1)
-        inside = torch.stack([M.guard(x) for M in self.listed()], -1)
+        inside = torch.stack([M.in_domain(x) for M in self.listed()], -1)
         return torch.where(inside | ~inside.any(-1, keepdim=True), r, math.inf)
 
     def part(self, x: Float[Tensor, "*batch D"]) -> Int[Tensor, "*batch"]:
@@ -182,14 +183,14 @@ class Union(Manifold):
         residuals, moved = zip(*(M.step(x) for M in self.listed()), strict=True)
         return of_part(list(residuals), k), of_part(list(moved), k)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the guard of some part."""
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+        """Whether x lies in the domain of validity of some part."""
         self.check_points(x)
-        return torch.stack([M.guard(x) for M in self.listed()]).any(0)
+        return torch.stack([M.in_domain(x) for M in self.listed()]).any(0)
 
-    def scatter(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
+    def rough_points(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Points all over each part; None if a part does not know where it is."""
-        parts = [M.scatter(n, generator) for M in self.listed()]
+        parts = [M.rough_points(n, generator) for M in self.listed()]
         return None if any(x is None for x in parts) else torch.cat(cast("list[Tensor]", parts))
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
@@ -299,7 +300,8 @@ class Union(Manifold):
         pairs = [c for pair, c in self.contacts.items() if set(pair) <= self._outer]
         return all(c.kind == "apart" for c in pairs)
 
-    # -- volume and uniform law -------------------------------------------------------------------
+    # -- volume and uniform distribution
+    # -------------------------------------------------------------------
 
     @property
     def _volumes(self) -> list[float] | None:

@@ -45,7 +45,7 @@ class ReferenceSpace(Manifold):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        """Draw n independent points of law H^d / H^d(M), float64 on the CPU."""
+        """Draw n independent points of distribution H^d / H^d(M), float64 on the CPU."""
 
     @abstractmethod
     def atlas(self) -> Atlas:
@@ -157,7 +157,7 @@ def rejection(
     bound: float,
     generator: torch.Generator | None,
 ) -> Float[Tensor, "n d"]:
-    """Draws of the law with a given unnormalised density w.r.t. the law of the proposals.
+    """Draws of the distribution with a given unnormalised density w.r.t. the distribution of the proposals.
 
     Args:
         n: how many.

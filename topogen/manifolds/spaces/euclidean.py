@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Euclidean(ReferenceSpace):
-    r"""The space R^d in itself: contractible, not compact, without a uniform law.
+    r"""The space R^d in itself: contractible, not compact, without a uniform distribution.
 
     Example:
         >>> M = Euclidean(3)
@@ -61,7 +61,7 @@ class Euclidean(ReferenceSpace):
             UnsupportedError: always.
         """
         raise UnsupportedError(
-            f"expected a set of finite volume for a uniform law, got R^{self.dim}; "
+            f"expected a set of finite volume for a uniform distribution, got R^{self.dim}; "
             "use a product of intervals, or torch.distributions"
         )
 
@@ -140,7 +140,7 @@ class Interval(ReferenceSpace):
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         return closed_form(x.clamp(self.lo, self.hi))
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether lo <= x <= hi."""
         return self.contains(x)
 

@@ -240,7 +240,7 @@ class MobiusBand(ParametrizedSpace):
         """(u, s) ~ (u + 2 pi, -s)."""
         return twisted(t, centre)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether |s| <= width/2: `equations` hold on the band without end."""
         s = self.coordinates(x)[..., 1]
         return x.isfinite().all(-1) & (s.abs() <= self._half + self.atol(x.dtype))

@@ -1,4 +1,4 @@
-"""Laws learned as energies, and their normalisers."""
+"""Distributions learned as energies, and their normalisers."""
 
 from .energy_model import EnergyModel as EnergyModel
 from .mcmc_energy import ChainedEnergy as ChainedEnergy

@@ -1,4 +1,4 @@
-"""Contrastive divergence with chains that keep the law of the model."""
+"""Contrastive divergence with chains that keep the distribution of the model."""
 
 from __future__ import annotations
 

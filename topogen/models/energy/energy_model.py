@@ -1,4 +1,4 @@
-"""A law on a set, learned as an energy."""
+"""A distribution on a set, learned as an energy."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from .partition_function import Draws, Method, estimate
 from .reference_measure import Measure, find_measure
 
 _MAX_QUADRATURE_DIM = 3
-# where the quadrature stops, in nats, and in nodes: on a learned set a node takes a Newton solve
+# where the quadrature stops, in nats, and in nodes: on a learned manifold a node takes a Newton
+# solve
 _TOL = 1e-3
 _MAX_NODES = {1: 20_000, 2: 50_000, 3: 50_000}
-# draws that stand for the uniform law where there is no quadrature
+# draws that stand for the uniform distribution where there is no quadrature
 _DRAWS = 20_000
 # points that tell the components apart
 _ANCHORS = 2000
@@ -45,11 +46,11 @@ _KINDS: tuple[Kind, ...] = ("nce", "maximum_likelihood", "score", "contrastive_d
 
 
 class EnergyModel(LearnedDistribution):
-    r"""The law :math:`p = e^{-E} / Z` on M, with E a learned function of the ambient coordinates.
+    r"""The distribution :math:`p = e^{-E} / Z` on M, with E a learned function of the ambient coordinates.
 
     E is the mean of a few small networks. Each is trained with another fold of the data held out,
-    and keeps the weights that do best there; the geometric mean of their laws is better than the
-    average of them. Objectives:
+    and keeps the weights that do best there; the geometric mean of their distributions is better
+    than the average of them. Objectives:
 
     - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
     - ``"maximum_likelihood"``: with the expectation under p by quadrature, or by uniform draws.
@@ -59,19 +60,20 @@ class EnergyModel(LearnedDistribution):
     The last two do not see the masses of the components of M: these are set to their shares of
     the data, by a constant on each.
 
-    With charts (d <= 3) the law is an :class:`~topogen.distributions.energy.EnergyDistribution`: log Z by
-    quadrature, exact rejection sampling, density 0 where no chart is. Above, log Z is an
-    estimate, and samples come from chains; see
-    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A set that does not know its volume is
-    measured by random lines or by the tube about it, whose draws stand for its uniform law and
-    whose error `log_z_error` holds; where neither applies, a warning says why, and the law is
-    "unnormalized".
+    With charts (d <= 3) the distribution is an
+    :class:`~topogen.distributions.energy.EnergyDistribution`: log Z by quadrature, exact rejection
+    sampling, density 0 where no chart is. Above, log Z is an estimate, and samples come from
+    chains; see
+    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A set that does not know its volume
+    is measured by random lines or by the tube about it, whose draws stand for its uniform
+    distribution and whose error `log_z_error` holds; where neither applies, a warning says why,
+    and the distribution is "unnormalized".
 
     The weights are frozen but during the fit; ``model.requires_grad_()`` lets gradients of log p
     flow into them, those of log Z included.
 
     Args:
-        manifold: the set M; fitted first if it has not been.
+        manifold: the manifold M; fitted first if it has not been.
         atlas: its charts; None takes those of a reference space, else puts a
             :class:`ProjectedAtlas` on M where d <= 3.
         objective: see above.
@@ -88,16 +90,16 @@ class EnergyModel(LearnedDistribution):
         constant_error: the largest distance of one of them to -log Z by quadrature.
         lost: share of the data that did not project onto M.
         off: share that did, but from farther than the tolerance of M: they are read as their
-            projections in the fit, and the law gives them density 0.
-        remark: why the law is "unnormalized"; empty where it is not.
+            projections in the fit, and the distribution gives them density 0.
+        remark: why the distribution is "unnormalized"; empty where it is not.
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
         >>> model = EnergyModel(tg.Circle())
         >>> tg.fit(model, x).status
         'converged'
-        >>> law = model()
-        >>> law.likelihood, law.sample((100,)).shape
+        >>> distribution = model()
+        >>> distribution.likelihood, distribution.sample((100,)).shape
         ('exact', torch.Size([100, 2]))
     """
 
@@ -153,11 +155,11 @@ class EnergyModel(LearnedDistribution):
         self._per_axis: int | None = None
 
     def forward(self, *, temperature: float = 1.0) -> EnergyDistribution | ChainedEnergy:
-        r"""The law at the current energy; points off M get -inf, not an error.
+        r"""The distribution at the current energy; points off M get -inf, not an error.
 
         Args:
-            temperature: T; the law is :math:`\propto e^{-E / T}`. Any other than 1 is not the
-                law that was learned.
+            temperature: T; the distribution is :math:`\propto e^{-E / T}`. Any other than 1 is not
+                the distribution that was learned.
         """
         self.require_fitted()
         if not temperature > 0:
@@ -172,10 +174,10 @@ class EnergyModel(LearnedDistribution):
             return ChainedEnergy(M, log_density, self.starts, measure=measure, validate_args=False)
         levels = self._levels
         if levels is None:
-            # a loaded law has the nodes of the saved one, and so the same sampler: 3/2 c, rounded
-            # up, nodes per axis follow c
+            # a loaded distribution has the nodes of the saved one, and so the same sampler: 3/2 c,
+            # rounded up, nodes per axis follow c
             levels = Levels.of(charts, None if self._per_axis is None else self._per_axis * 2 // 3)
-        law = EnergyDistribution(
+        distribution = EnergyDistribution(
             charts,
             log_density,
             tol=_TOL,
@@ -184,8 +186,8 @@ class EnergyModel(LearnedDistribution):
             validate_args=False,
         )
         if temperature == 1:
-            self._levels = law.levels
-        return law
+            self._levels = distribution.levels
+        return distribution
 
     def log_z(
         self, method: Literal["quadrature"] | Method = "quadrature", *, seed: int = 0
@@ -198,17 +200,17 @@ class EnergyModel(LearnedDistribution):
             UnsupportedError: quadrature without charts.
             SamplingError: chains raise an alarm.
         """
-        law = self.forward()
-        if not isinstance(law, EnergyDistribution):
+        distribution = self.forward()
+        if not isinstance(distribution, EnergyDistribution):
             if method != "quadrature":
-                M, f, measure = self.manifold, law.log_density, self._measure()
+                M, f, measure = self.manifold, distribution.log_density, self._measure()
                 return estimate_log_z(M, f, self.starts, method=method, seed=seed, measure=measure)
             raise UnsupportedError(
                 f"expected dimension <= 3 for quadrature, got {self.manifold.dim}; take 'bridge'"
             )
         if method == "quadrature":
-            return law.log_z
-        f, levels = law.log_density, law.levels
+            return distribution.log_z
+        f, levels = distribution.log_density, distribution.levels
         generator = torch.Generator().manual_seed(seed)
 
         def sampler(t: float, n: int) -> Draws:
@@ -268,7 +270,7 @@ class EnergyModel(LearnedDistribution):
         M = self.manifold
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(x)
-        kept = moved.converged & M.guard(moved.value)
+        kept = moved.converged & M.in_domain(moved.value)
         off = kept & ((moved.value - x).norm(dim=-1) > M.atol(x.dtype))
         x, self.lost = moved.value[kept], float((~kept).double().mean())
         self.off = float(off.double().mean())
@@ -342,7 +344,7 @@ class EnergyModel(LearnedDistribution):
         return MaximumLikelihood(E, x, reference)
 
     def _reference(self, noise: Measure | None, generator: torch.Generator) -> Reference:
-        """What stands for the uniform law of M: quadrature nodes, or draws."""
+        """What stands for the uniform distribution of M: quadrature nodes, or draws."""
         if self._levels is not None:
             q = self._levels.fine
             total = q.weights.sum()

@@ -1,4 +1,4 @@
-"""The law of an energy on a set without quadrature: log Z from samples, points from chains."""
+"""The distribution of an energy on a set without quadrature: log Z from samples, points from chains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GOOD = 0.05
 
 
 class ChainedEnergy(ManifoldDistribution):
-    r"""The law :math:`p = e^f / Z` on a set of any dimension, drawn by the tangent random walk.
+    r"""The distribution :math:`p = e^f / Z` on a set of any dimension, drawn by the tangent random walk.
 
     log Z is an estimate from samples, and `log_z_error` its standard error, widened by
     the error of the volume. The volume is that of M where it is known, else that of `measure`;
@@ -46,12 +46,12 @@ class ChainedEnergy(ManifoldDistribution):
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
-        SamplingError: the chains raise an alarm: the law cannot be trusted.
+        SamplingError: the chains raise an alarm: the distribution cannot be trusted.
 
     Example:
         >>> start = tg.Sphere(4).sample_uniform(100, torch.Generator().manual_seed(0))
-        >>> law = ChainedEnergy(tg.Sphere(4), lambda x: x[..., 0], start, method="importance")
-        >>> law.likelihood, bool(abs(float(law.log_z) - 3.3674) < 4 * law.log_z_error)
+        >>> distribution = ChainedEnergy(tg.Sphere(4), lambda x: x[..., 0], start, method="importance")
+        >>> distribution.likelihood, bool(abs(float(distribution.log_z) - 3.3674) < 4 * distribution.log_z_error)
         ('estimated', True)
     """
 
@@ -102,8 +102,9 @@ def estimate_log_z(
         M: the set.
         log_density: f, points (n, D) to values (n,).
         start: points near M from which chains start.
-        method: "importance" (uniform draws alone), "bridge" (these and draws of the law), or
-            "thermodynamic" (draws of the laws in between); None as in :class:`ChainedEnergy`.
+        method: "importance" (uniform draws alone), "bridge" (these and draws of the distribution),
+            or "thermodynamic" (draws of the distributions in between); None as in
+            :class:`ChainedEnergy`.
         seed: of the draws.
         measure: the volume and uniform draws of a set that does not know its volume.
 
@@ -131,7 +132,7 @@ def chains(
     generator: torch.Generator,
     measure: Measure | None = None,
 ) -> Sampler:
-    """Draws of :math:`e^{t f}` on M by chains, and of the uniform law by its sampler if any."""
+    """Draws of :math:`e^{t f}` on M by chains, and of the uniform distribution by its sampler if any."""
     exact = working_sampler(M)
 
     def draw(t: float, n: int) -> Draws:
@@ -141,8 +142,8 @@ def chains(
         if t == 0 and exact is not None:
             with torch.no_grad():
                 return Draws(evaluate(log_density, exact(n, generator)), float(n))
-        law = None if t == 0 else lambda x: t * log_density(x)
-        walk = _walk(M, law, start, _CHAINS, -(-n // _CHAINS), generator)
+        distribution = None if t == 0 else lambda x: t * log_density(x)
+        walk = _walk(M, distribution, start, _CHAINS, -(-n // _CHAINS), generator)
         with torch.no_grad():
             f = evaluate(log_density, walk.points)
         per_chain = f.reshape(*walk.samples.shape[:2], 1)

@@ -15,7 +15,7 @@ class Energies(nn.Module):
     r"""K networks :math:`E_k: R^D \to R` of one shape, and their mean E.
 
     Each is a perceptron with SiLU units on :math:`(x - m) / s`, a similarity fixed by the data.
-    The last layer starts at 0, so every :math:`e^{-E_k}` starts as the uniform law.
+    The last layer starts at 0, so every :math:`e^{-E_k}` starts as the uniform distribution.
 
     Args:
         count: K.

@@ -1,8 +1,8 @@
 r"""Objectives that fit energies to points of M.
 
-Every objective holds the data and what stands for the uniform law of M, and gives one number for
-each of K networks. Row i of the data counts :math:`w_{ki}` for network k, so the same code is a
-training loss and a score on held-out rows.
+Every objective holds the data and what stands for the uniform distribution of M, and gives one
+number for each of K networks. Row i of the data counts :math:`w_{ki}` for network k, so the same
+code is a training loss and a score on held-out rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .network import Energies
 
 @dataclass(frozen=True)
 class Reference:
-    r"""Points u_j of M with shares :math:`v_j`, :math:`\sum_j v_j = 1`: the uniform law of M.
+    r"""Points u_j of M with shares :math:`v_j`, :math:`\sum_j v_j = 1`: the uniform distribution of M.
 
     Attributes:
         points: u_j, shape (N, D); quadrature nodes, or draws.
@@ -84,7 +84,7 @@ class _Compared(Objective):
 class MaximumLikelihood(_Compared):
     r""":math:`\sum_i w_i E(x_i) + \log \sum_j v_j e^{-E(u_j)}`.
 
-    The mean negative log likelihood w.r.t. the uniform law, and its exact gradient
+    The mean negative log likelihood w.r.t. the uniform distribution, and its exact gradient
     :math:`\mathrm{E}_w[\partial E] - \mathrm{E}_p[\partial E]` up to the quadrature.
     """
 
@@ -118,7 +118,7 @@ class NoiseContrast(_Compared):
     ) -> None:
         super().__init__(E, x, reference)
         self.ratio, self.log_volume = ratio, reference.log_volume
-        # c + log H^d(M): 0 for the uniform law, whatever the units
+        # c + log H^d(M): 0 for the uniform distribution, whatever the units
         self.shift = nn.Parameter(torch.zeros(E.W[0].shape[0]))
 
     @property

@@ -1,4 +1,4 @@
-r"""Estimates of log Z for a log density f on M, from uniform draws of M and draws of the law.
+r"""Estimates of log Z for a log density f on M, from uniform draws of M and draws of the distribution.
 
 Each takes the values of f at the draws, and :math:`V = H^d(M)`; quadrature is
 :class:`~topogen.distributions.energy.EnergyDistribution`.
@@ -31,7 +31,7 @@ _KRONROD = (
 )
 _GAUSS = (8 / 9, 0.0, 5 / 9, 0.0)
 _LEAST = 10
-# draws of each law; of each law on the way for thermodynamic integration
+# draws of each distribution; of each distribution on the way for thermodynamic integration
 _COUNT = 10_000
 _FEWER = 6000
 
@@ -39,20 +39,20 @@ Method = Literal["bridge", "importance", "thermodynamic"]
 
 
 class Draws(NamedTuple):
-    """Values of f at draws of a law, and how many independent draws they are worth."""
+    """Values of f at draws of a distribution, and how many independent draws they are worth."""
 
     f: Float[Tensor, " n"]
     effective: float
 
 
-# t and a number of draws, to f at draws of the law of density e^(t f), up to a factor
+# t and a number of draws, to f at draws of the distribution of density e^(t f), up to a factor
 Sampler = Callable[[float, int], Draws]
 
 
 def estimate(
     sampler: Sampler, volume: float, method: Method = "bridge", *, volume_error: float = 0.0
 ) -> LogZ:
-    """Log Z from a sampler of all laws between the uniform one (t = 0) and p (t = 1).
+    """Log Z from a sampler of all distributions between the uniform one (t = 0) and p (t = 1).
 
     Args:
         sampler: t in [0, 1] and a number of draws, to f at them.
@@ -115,16 +115,16 @@ def importance(
 
 def bridge(
     f_uniform: Float[Tensor, " n"],
-    f_law: Float[Tensor, " m"],
+    f_distribution: Float[Tensor, " m"],
     volume: float,
     *,
     volume_error: float = 0.0,
     effective: tuple[float, float] | None = None,
 ) -> LogZ:
-    r"""Bridge sampling between the uniform law and the law :math:`p = e^f / Z`.
+    r"""Bridge sampling between the uniform distribution and the distribution :math:`p = e^f / Z`.
 
-    With n draws u of the uniform law, m draws x of p, :math:`\ell = f + \log V - \log Z` and a =
-    log(m / n), Z solves
+    With n draws u of the uniform distribution, m draws x of p, :math:`\ell = f + \log V - \log Z`
+    and a = log(m / n), Z solves
 
     .. math:: \sum_j \sigma(\ell(u_j) + a) = \sum_i \sigma(-\ell(x_i) - a),
 
@@ -138,7 +138,7 @@ def bridge(
 
     Args:
         f_uniform: f at uniform draws.
-        f_law: f at draws of p.
+        f_distribution: f at draws of p.
         volume: V.
         volume_error: its error.
         effective: how many independent draws either are worth; None means all.
@@ -151,10 +151,10 @@ def bridge(
         >>> abs(float(z) - 5.22839) < 4 * z.error < 0.1
         True
     """
-    u, p = _finite(f_uniform, "f_uniform"), _finite(f_law, "f_law")
+    u, p = _finite(f_uniform, "f_uniform"), _finite(f_distribution, "f_distribution")
     if not bool(p.isfinite().all()):
         raise ValueError(
-            "expected f > -inf at draws of the law, got -inf; they are of another law"
+            "expected f > -inf at draws of the distribution, got -inf; they are of another distribution"
         )
     n, m = (float(u.numel()), float(p.numel())) if effective is None else effective
     a = math.log(m / n)

@@ -1,4 +1,4 @@
-r"""The uniform law of a set without charts: H^d(M) with an error, and draws.
+r"""The uniform distribution of a set without charts: H^d(M) with an error, and draws.
 
 Random lines (codimension 1, one equation) or the tube about M give both at once; see
 :mod:`topogen.sampling.random_lines` and :mod:`topogen.sampling.tube`.

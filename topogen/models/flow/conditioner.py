@@ -39,8 +39,8 @@ class ConditionedCoordinates(NamedTuple):
 class Conditioner(nn.Module):
     r"""K perceptrons that give the map of one coordinate from the coordinates before it.
 
-    On an interval, or for a polar angle, the map is a :class:`~topogen.models.nn.splines.Spline`. On
-    a circle it is a rotation, a Moebius map and a spline: the network gives a vector v, whose
+    On an interval, or for a polar angle, the map is a :class:`~topogen.models.nn.splines.Spline`.
+    On a circle it is a rotation, a Moebius map and a spline: the network gives a vector v, whose
     direction is turned to angle 0, and the Moebius map spreads the neighbourhood of that angle,
 
     .. math:: \tan\tfrac{t'}{2} = \frac{1 + \rho}{1 - \rho} \tan\tfrac t2, \qquad

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..energy.descent import folds, some
-from .conditioner import Located
+from .conditioner import ConditionedCoordinates
 from .triangular_maps import Flows
 
 _MAX_STEPS = 1000
@@ -38,7 +38,9 @@ def descend(
     K, n = flows.count, x.shape[0]
     held = folds(n, K, generator)
     seen = 1 - held
-    located = [Located(*(part.to(torch.float32) for part in at)) for at in flows.locate(x)]
+    located = [
+        ConditionedCoordinates(*(part.to(torch.float32) for part in at)) for at in flows.locate(x)
+    ]
     rows = held.argsort(dim=-1, descending=True, stable=True)[:, : int(held.sum(-1).min())]
     test = [_rows(at, rows) for at in located]
     flows.precision(torch.float32)
@@ -64,7 +66,7 @@ def descend(
         weight = seen[:, i]
         optimiser.zero_grad()
         log_slopes = flows.each(
-            [Located(p.u[:, i], p.context[:, i], p.gate[:, i]) for p in located]
+            [ConditionedCoordinates(p.u[:, i], p.context[:, i], p.gate[:, i]) for p in located]
         )
         (-(log_slopes * weight).sum(-1) / weight.sum(-1)).sum().backward()
         optimiser.step()
@@ -80,7 +82,7 @@ def descend(
 
 @torch.no_grad()
 def _score(
-    flows: Flows, parameters: list[Tensor], mean: list[Tensor], test: list[Located]
+    flows: Flows, parameters: list[Tensor], mean: list[Tensor], test: list[ConditionedCoordinates]
 ) -> Float[Tensor, " K"]:
     """Negative mean log density of the held-out rows, at the mean weights."""
     current = [p.clone() for p in parameters]
@@ -92,7 +94,9 @@ def _score(
     return score
 
 
-def _rows(at: Located, i: Tensor) -> Located:
+def _rows(at: ConditionedCoordinates, i: Tensor) -> ConditionedCoordinates:
     """Rows i, others for each map."""
     wide = i.unsqueeze(-1).expand(-1, -1, at.context.shape[-1])
-    return Located(at.u.gather(1, i), at.context.gather(1, wide), at.gate.gather(1, i))
+    return ConditionedCoordinates(
+        at.u.gather(1, i), at.context.gather(1, wide), at.gate.gather(1, i)
+    )

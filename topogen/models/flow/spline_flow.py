@@ -1,4 +1,4 @@
-"""A law on a base space, learned as spline flows."""
+"""A distribution on a base space, learned as spline flows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST = 20
 
 
 class SplineDistribution(ManifoldDistribution):
-    r"""The mean of the laws that K maps T_k: M -> M take to the uniform law of M.
+    r"""The mean of the distributions that K maps T_k: M -> M take to the uniform distribution of M.
 
     .. math:: p(x) = \frac{1}{K\, H^d(M)} \sum_k |\det DT_k(x)|
 
@@ -37,8 +37,8 @@ class SplineDistribution(ManifoldDistribution):
     Example:
         >>> from topogen.manifolds.factors import factors_of
         >>> M = tg.Circle(radius=2.0)  # T_k is the identity before a fit
-        >>> law = SplineDistribution(M, Flows(factors_of(M), 3, bins=4, width=8, depth=1))
-        >>> round(law.log_prob(torch.tensor([[2.0, 0.0]])).exp().item() * M.volume, 4)
+        >>> distribution = SplineDistribution(M, Flows(factors_of(M), 3, bins=4, width=8, depth=1))
+        >>> round(distribution.log_prob(torch.tensor([[2.0, 0.0]])).exp().item() * M.volume, 4)
         1.0
     """
 
@@ -74,7 +74,7 @@ class SplineFlow(LearnedDistribution):
 
     M is a :class:`~topogen.Circle`, a :class:`~topogen.FlatTorus`, an
     :class:`~topogen.Interval`, a :class:`~topogen.Sphere`, or a :class:`~topogen.Product` of
-    these: boxes, cylinders, S^1 x S^2. The law is the mean of K laws
+    these: boxes, cylinders, S^1 x S^2. The distribution is the mean of K distributions
 
     .. math:: p_k(x) = \frac{1}{H^d(M)} \prod_{i=1}^d
               \frac{\partial S_{k,i}}{\partial u_i}(u_i; x_{<i}),
@@ -88,8 +88,8 @@ class SplineFlow(LearnedDistribution):
 
     The K networks are trained side by side, each with another fold of the data held out, and
     keep the weights that do best there; the poles of a sphere lie elsewhere for each. The mean of
-    their laws is better than the average of them. The weights are frozen but during the fit;
-    ``model.requires_grad_()`` lets gradients of log p flow into them.
+    their distributions is better than the average of them. The weights are frozen but during the
+    fit; ``model.requires_grad_()`` lets gradients of log p flow into them.
 
     Args:
         manifold: M.
@@ -115,8 +115,8 @@ class SplineFlow(LearnedDistribution):
         >>> model = SplineFlow(M, networks=2)
         >>> tg.fit(model, x).status
         'converged'
-        >>> law = model()
-        >>> law.sample((100,)).shape, law.likelihood
+        >>> distribution = model()
+        >>> distribution.sample((100,)).shape, distribution.likelihood
         (torch.Size([100, 3]), 'exact')
     """
 
@@ -142,7 +142,7 @@ class SplineFlow(LearnedDistribution):
         self.lost = 0.0
 
     def forward(self) -> SplineDistribution:
-        """The law at the current weights; points off M get -inf, not an error."""
+        """The distribution at the current weights; points off M get -inf, not an error."""
         self.require_fitted()
         return SplineDistribution(self.manifold, self.flows, validate_args=False)
 

@@ -18,7 +18,7 @@ _SOME = 2000
 
 
 class Flows(nn.Module):
-    r"""K maps T_k: M -> M that take their laws to the uniform one, and the mean of these laws.
+    r"""K maps T_k: M -> M that take their distributions to the uniform one, and the mean of these distributions.
 
     T acts on the coordinates u of M one after the other, :math:`v_i = S_i(u_i; x_{<i})`, with
     :math:`x_{<i}` the embedded coordinates before it. The coordinates preserve volume, so
@@ -99,7 +99,7 @@ class Flows(nn.Module):
         return torch.stack(slopes).sum(0)
 
     def forward(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        """The log density at points of M, w.r.t. the uniform law of M."""
+        """The log density at points of M, w.r.t. the uniform distribution of M."""
         return self.each(self.locate(x.to(torch.float64))).logsumexp(0) - math.log(self.count)
 
     @torch.no_grad()

@@ -32,7 +32,7 @@ from .zero_set_checks import ZeroSetChecks, end_before_strays, inspect_set, meas
 
 # the singular values of DF on M are 1 and 0, up to what was learned
 _GAP = 0.4
-# of F outside its leading directions, on M, in units of the guard
+# of F outside its leading directions, on M, in units of the domain of validity
 _REST = 0.25
 _WIDTH, _PUBLISHED_WIDTH = 128, 8
 # the narrower the tube, the higher the frequencies of the random features
@@ -51,7 +51,8 @@ class NeuralImplicit(Manifold, Learned):
     - *regular*: :math:`F: R^D \to R^{D-d}`, which measures the distance along a smooth
       oriented normal frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are
       close to 1 and |F| is close to the distance to M.
-    - *residual*: :math:`F(x) = x - r(x)`, r the foot of x on M, over-determined, DF of rank D - d:
+    - *residual*: :math:`F(x) = x - r(x)`, r the projection of x on M, over-determined, DF of rank
+      D - d:
 
       .. math:: M = \{x : \Pi(x) F(x) = 0\},\quad \Pi = U_k U_k^\top,\ k = D - d,
 
@@ -62,11 +63,11 @@ class NeuralImplicit(Manifold, Learned):
     projective plane is none, whatever the network. The form is chosen by the orientability of the
     normal spaces of the data, and by whether these have a smooth frame.
 
-    M is stated inside the guarded region: near the data, and (residual form) where the spectrum
-    has its gap, :math:`s_k > 0.4 > s_{k+1}`, and F is in its leading directions,
+    M is stated inside the domain of validity: near the data, and (residual form) where the
+    spectrum has its gap, :math:`s_k > 0.4 > s_{k+1}`, and F is in its leading directions,
     :math:`F \approx \Pi F`; other points are first pulled to the nearest landmark. It ends before
-    zeros of F that are far from M, where it can. The feet, normals and tube radii that F learns
-    from are those of :class:`LocalPolynomials`, so noisy data are denoised first.
+    zeros of F that are far from M, where it can. The projections, normals and tube radii that F
+    learns from are those of :class:`LocalPolynomials`, so noisy data are denoised first.
 
     After Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
     estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances from Sutanto et al., 2020
@@ -90,7 +91,7 @@ class NeuralImplicit(Manifold, Learned):
         checks: what was measured after the fit, see :class:`ZeroSetChecks`.
         tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
             what M may be off in gaps of the data, a thousandth of the rms radius of the data; at
-            most what the guard allows.
+            most what the domain of validity allows.
         closed: whether M ends nowhere; edges of the data are found after the fit, and M is stated
             up to them.
         noise: root mean square distance of the data to M.
@@ -205,7 +206,7 @@ class NeuralImplicit(Manifold, Learned):
             self.net.draw(generator)
         else:
             self.net.draw(generator, min(max(bent, 1.0), _MOST_SPREAD))
-        yield {"loss": geometry.noise, "feet": float(geometry.p.shape[0])}
+        yield {"loss": geometry.noise, "projections": float(geometry.p.shape[0])}
         return True
 
     def _finish(
@@ -261,13 +262,13 @@ class NeuralImplicit(Manifold, Learned):
     # -- the set ----------------------------------------------------------------------------------
 
     @property
-    def guard_in_step(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether steps arrive only inside the guard: at edges it is narrower than the region."""
+    def step_stays_in_domain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether steps arrive only inside the domain of validity: at edges it is narrower than the region."""
         return self.closed
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether M stays in its guard: it ends at no edge of the data."""
+        """Whether M stays in its domain of validity: it ends at no edge of the data."""
         return len(self.edges) == 0
 
     @property
@@ -323,21 +324,23 @@ class NeuralImplicit(Manifold, Learned):
         return (r * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        r"""The length of :math:`DF^+ F` in the guarded region, else the distance to a landmark."""
+        r"""The length of :math:`DF^+ F` in the domain of validity, else the distance to a landmark."""
         return self.step(x)[0]
 
     def contains(self, x: Tensor, atol: float | None = None) -> Bool[Tensor, "*batch"]:
-        """Whether x is finite, within `atol` of M, and in its guard."""
-        return super().contains(x, atol) & (self.guard(x) if self.closed else True)
+        """Whether x is finite, within `atol` of M, and in its domain of validity."""
+        return super().contains(x, atol) & (self.in_domain(x) if self.closed else True)
 
-    def guard(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
+    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x lies in the region where M is stated: near data, and with a spectral gap."""
         self.require_fitted()
         z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
         return self._inside(z).reshape(x.shape[:-1])
 
-    def scatter(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "m D"]:
-        """Projections of landmarks, and of points of the guarded region."""
+    def rough_points(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "m D"]:
+        """Projections of landmarks, and of points of the domain of validity."""
         self.require_fitted()
         z = torch.cat([self.region.c, self.region.draw(n, generator)])
         return arrived(self, z @ self.V.mT * self.unit + self.centre)
@@ -384,7 +387,7 @@ class NeuralImplicit(Manifold, Learned):
         return leading_step(F, J, self._k, gap=_GAP, rest=_REST * float(self.region.nu.min()))
 
     def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
-        """The residual at z and where a step goes; outside the guard, towards a landmark."""
+        """The residual at z and where a step goes; outside the domain of validity, towards a landmark."""
         residuals, moves = [], []
         for part in z.split(_ROWS):
             near = self.region.near(part)
@@ -392,7 +395,9 @@ class NeuralImplicit(Manifold, Learned):
             ok = near.inside & gap
             moved = part - step * (_MAX_STEP / r.clamp_min(_MAX_STEP)).unsqueeze(-1)
             residuals.append(torch.where(ok, r, near.distance))
-            moves.append(torch.where(ok.unsqueeze(-1), moved, self.region.foot(part, near.j)))
+            moves.append(
+                torch.where(ok.unsqueeze(-1), moved, self.region.projection(part, near.j))
+            )
         return torch.cat(residuals), torch.cat(moves)
 
     def extra_repr(self) -> str:

@@ -21,7 +21,7 @@ _STILL = 1e-3
 
 @dataclass(frozen=True)
 class Framing:
-    """Frames A = N Q(x), Q in SO(k), of all feet, and how far they are from losing rank.
+    """Frames A = N Q(x), Q in SO(k), of all projections, and how far they are from losing rank.
 
     Attributes:
         A: frames, shape (n, m, k).

@@ -31,10 +31,10 @@ _INCONSISTENT = 2e-3
 
 @dataclass(frozen=True)
 class NormalOrientation:
-    """Signs that orient the normal spaces at some feet.
+    """Signs that orient the normal spaces at some projections.
 
     Attributes:
-        rows: which feet.
+        rows: which projections.
         signs: +1 or -1 for the basis N of each.
         piece: the connected piece that each belongs to.
         inconsistent: share of strong edges that contradict the signs.
@@ -58,7 +58,7 @@ def orient(geometry: TubularNeighborhood, generator: torch.Generator) -> NormalO
     the normal bundle is orientable, iff M is.
 
     Raises:
-        InvalidPoints: too few feet, so that they have no neighbours to compare signs with.
+        InvalidPoints: too few projections, so that they have no neighbours to compare signs with.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import (
@@ -94,7 +94,7 @@ def orient(geometry: TubularNeighborhood, generator: torch.Generator) -> NormalO
 
 
 def _edges(geometry: TubularNeighborhood, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Neighbours i, j among some feet, and :math:`\det N_i^\top N_j`."""
+    r"""Neighbours i, j among some projections, and :math:`\det N_i^\top N_j`."""
     from scipy.spatial import KDTree
 
     p, N = geometry.p[rows], geometry.N[rows]
@@ -115,7 +115,7 @@ def _edges(geometry: TubularNeighborhood, rows: Tensor) -> tuple[Tensor, Tensor,
 def turned(
     geometry: TubularNeighborhood, J: Float[Tensor, "n k m"], generator: torch.Generator
 ) -> float:
-    r"""Share of strong edges i, j along which :math:`\det J N` changes its sign, J at the feet.
+    r"""Share of strong edges i, j along which :math:`\det J N` changes its sign, J at the projections.
 
     Somewhere between them J loses rank on the normal space. It must where the data are not
     orientable, whatever F, however short the stretch in which it does.
@@ -131,7 +131,7 @@ def turned(
 def landmarks(
     geometry: TubularNeighborhood, most: int, generator: torch.Generator
 ) -> Int[Tensor, " l"]:
-    """Evenly spread feet, at most so many: a random choice would leave gaps in a curve."""
+    """Evenly spread projections, at most so many: a random choice would leave gaps in a curve."""
     apart = 0.5 * geometry.h
     while True:
         rows = cover(geometry.p, apart, generator)
@@ -164,7 +164,7 @@ def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
 def oriented_normals(
     geometry: TubularNeighborhood, orientation: NormalOrientation
 ) -> Float[Tensor, "n m k"]:
-    """The normal bases of all feet, one column flipped where the nearest oriented one says so."""
+    """The normal bases of all projections, one column flipped where the nearest oriented one says so."""
     from scipy.spatial import KDTree
 
     rows = orientation.rows

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..base import Learned
 from .tubular_neighborhood import TubularNeighborhood, cover
 
-# Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of feet
-# that are sparser than that).
+# Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of
+# projections that are sparser than that).
 _APART, _APART_SPACING = 0.3, 0.5
 _RADIUS, _RADIUS_SPACING = 0.7, 1.0
 # a ball that is wider than the tube is flatter than wide
@@ -57,7 +57,7 @@ class ValidityRegion(Learned):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
     def place(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
-        """Choose landmarks among the feet."""
+        """Choose landmarks among the projections."""
         tau, spacing = geometry.tau, geometry.spacing
         apart = torch.maximum(_APART * tau, _APART_SPACING * spacing)
         rows = cover(geometry.p, apart, generator)
@@ -81,7 +81,7 @@ class ValidityRegion(Learned):
         inside = (depth < 1) & (normal < self.nu[j])
         return Near(j, depth, chord.flatten(-2).norm(dim=-1), normal, inside)
 
-    def foot(self, z: Float[Tensor, "n m"], j: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
+    def projection(self, z: Float[Tensor, "n m"], j: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
         """The point below z in the tangent plane of landmark j, at most half its radius away."""
         s = (self.T[j].mT @ (z - self.c[j]).unsqueeze(-1)).squeeze(-1)
         limit = 0.5 * self.rho[j].unsqueeze(-1)

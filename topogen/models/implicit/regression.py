@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from ..nn.sine import SineNetwork
 from .normal_frames import SolidAngle
-from .tubular_neighborhood import TubularNeighborhood, box, cleared, nearest_feet
+from .tubular_neighborhood import TubularNeighborhood, box, cleared, nearest_projections
 
 _BOX_POINTS = 20_000
 # rows of the least squares, and their weights: each group counts by its mean
 _TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
 _TUBE, _ON, _BETWEEN, _SLOPE = 0.5, 3000.0, 30.0, 3.0
-# of the box: the foot of x jumps at the medial axis, a distance has a kink there only
+# of the box: the projection of x jumps at the medial axis, a distance has a kink there only
 _FAR, _FAR_RESIDUAL = 0.1, 0.002
 _RIDGE = 1e-12
 # Refinements of slopes and gaps, until M is as close as that to all data. They cost little on
@@ -32,7 +32,7 @@ class Targets:
 
     A(p) has the columns that F should measure along: the oriented normal frame of p for k
     equations (then F is a signed distance, and all singular values of DF on M are 1), the identity
-    for the residual form (then F = x - r(x), r the foot of x).
+    for the residual form (then F = x - r(x), r the projection of x).
     """
 
     geometry: TubularNeighborhood
@@ -50,11 +50,11 @@ class Targets:
     ) -> Targets:
         """Targets, with the points of the box drawn once."""
         far = box(geometry, _BOX_POINTS if angle is None else _BOX_POINTS // 4, generator)
-        j, foot, _ = nearest_feet(geometry, far)
-        value = (A[j].mT @ (far - foot).unsqueeze(-1)).squeeze(-1)
+        j, projection, _ = nearest_projections(geometry, far)
+        value = (A[j].mT @ (far - projection).unsqueeze(-1)).squeeze(-1)
         if angle is not None:
             phase = angle(far).unsqueeze(-1)
-            value = (far - foot).norm(dim=-1, keepdim=True) * torch.cat(
+            value = (far - projection).norm(dim=-1, keepdim=True) * torch.cat(
                 [phase.cos(), phase.sin()], -1
             )
         return Targets(
@@ -96,12 +96,12 @@ def solved(
 
 
 def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
-    r"""The same targets with the tangents that F has, and with feet on its zero set.
+    r"""The same targets with the tangents that F has, and with projections on its zero set.
 
     Feet of data without noise stay where they are. Where data are sparse, what the fits around
     them say of slopes and of the gaps is worse than what a smooth F through the data says itself;
-    where they are noisy, feet and tangents of single fits are rough, and the tube that such feet
-    leave room for is too narrow.
+    where they are noisy, projections and tangents of single fits are rough, and the tube that such
+    projections leave room for is too narrow.
     """
     g = targets.geometry
     k = g.N.shape[-1]
@@ -123,14 +123,15 @@ def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> T
 
 
 def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> float:
-    r"""The best C for the features as they are, by ridge regression; the rms of F on the feet.
+    r"""The best C for the features as they are, by ridge regression; the rms of F on the projections.
 
-    The rows are F on the feet, F in the tube, DF on the feet and F in the box. The first weigh
+    The rows are F on the projections, F in the tube, DF on the projections and F in the box. The
+    first weigh
     most: they say where M is.
     """
     g = targets.geometry
     x, y = targets.tube(_TUBE_ROWS, generator)
-    foot, v, slope = targets.slopes(_SLOPE_ROWS, generator)
+    projection, v, slope = targets.slopes(_SLOPE_ROWS, generator)
     off = torch.randperm(targets.far.shape[0], generator=generator)[:_BOX_ROWS]
     zero = g.p.new_zeros(g.p.shape[0], net.outputs)
     n = g.data
@@ -139,7 +140,7 @@ def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> fl
         (_TUBE, (x,), net.phi, y),
         (_ON, (g.p[:n],), net.phi, zero[:n]),
         (_BETWEEN, (g.p[n:],), net.phi, zero[n:]),
-        (_SLOPE, (foot, v), net.phi_along, slope),
+        (_SLOPE, (projection, v), net.phi_along, slope),
         (targets.far_weight, (far,), net.phi, targets.far_value[off]),
     )
     p = net.C.shape[1]

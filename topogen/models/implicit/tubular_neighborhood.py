@@ -21,13 +21,13 @@ _FLAT = 3e-4
 TUBE = 0.6
 _REACH_SAMPLE = 1500
 _NEIGHBOURS = {1: 12, 2: 24}
-# feet of data, and feet between them; fewer where each costs more
+# projections of data, and projections between them; fewer where each costs more
 _MANY = 8
 _FEET = {1: (8000, 2000), 2: (8000, 4000)}
 _LEAST_FEET = 10
 _BOX_MARGIN = 0.15
 _ROWS = 2048
-# feet farther from the median of their neighbours, in units of the spacing, are dropped
+# projections farther from the median of their neighbours, in units of the spacing, are dropped
 _ASTRAY = 0.3
 # rms distance of so many of the data to their local fits up to which all are taken as they are
 _CLOSEST, _NOISELESS = 0.95, 2e-3
@@ -70,13 +70,13 @@ class TubularNeighborhood:
     """Points of M near the data, in inner coordinates, with what a tube around them needs.
 
     Attributes:
-        p: feet on M.
+        p: projections on M.
         T: tangent bases.
         N: normal bases.
         tau: radii of the tube, a share of the reach near p.
         h: how far apart the data lie near p.
-        data: so many rows, the first ones, are feet of data; the others fill the gaps.
-        noise: rms distance of the data to their feet, but for the farthest twentieth.
+        data: so many rows, the first ones, are projections of data; the others fill the gaps.
+        noise: rms distance of the data to their projections, but for the farthest twentieth.
     """
 
     p: Float[Tensor, "n m"]
@@ -89,12 +89,12 @@ class TubularNeighborhood:
 
     @property
     def spacing(self) -> Float[Tensor, " n"]:
-        """How far apart the feet lie near p: less than the data, whose gaps they fill."""
+        """How far apart the projections lie near p: less than the data, whose gaps they fill."""
         return (self.p - self.p[_nearest(self.p, self.T.shape[-1])[:, -1]]).norm(dim=-1)
 
     @property
     def noiseless(self) -> bool:
-        """Whether the data are so close to their local fits that they are feet as they are."""
+        """Whether the data are so close to their local fits that they are projections as they are."""
         return self.noise < _NOISELESS
 
     def extrapolation(self) -> float:
@@ -112,10 +112,10 @@ def local_geometry(
     """Feet of the data and of points between them on a set that was fitted to them.
 
     The points between are drawn next to data in proportion to the free space around these, so that
-    uneven data get an even set of feet.
+    uneven data get an even set of projections.
 
     Raises:
-        InvalidPoints: hardly a point has a foot.
+        InvalidPoints: hardly a point has a projection.
     """
     from scipy.spatial import KDTree
 
@@ -127,7 +127,7 @@ def local_geometry(
     rows = torch.randperm(n, generator=generator)[:most]
     z, h = z[rows], h[rows]
     base = local.project(z)
-    good = base.converged & local.guard(base.value)
+    good = base.converged & local.in_domain(base.value)
     # in gaps of the data local fits are off, whatever the noise
     offset = (base.value - z)[good].norm(dim=-1).sort().values
     noise = float(offset[: math.ceil(_CLOSEST * len(offset))].square().mean().sqrt())
@@ -147,7 +147,7 @@ def local_geometry(
     s = torch.randn(between, d, 1, generator=generator, dtype=z.dtype)
     s = 0.6 * s * (h[i] / math.sqrt(d))[:, None, None]
     filled = local.project(p[i] + (T[i] @ s).squeeze(-1))
-    kept = filled.converged & local.guard(filled.value)
+    kept = filled.converged & local.in_domain(filled.value)
     more = filled.value[kept]
     p, h = torch.cat([on, more]), torch.cat([h, h[i][kept]])
     T = torch.cat([T, local.tangent_basis(more)])
@@ -159,10 +159,10 @@ def local_geometry(
 def cleared(
     geometry: TubularNeighborhood, generator: torch.Generator
 ) -> tuple[TubularNeighborhood, Bool[Tensor, " n"]]:
-    """Without the feet that their neighbours contradict, tubes measured; and which are kept.
+    """Without the projections that their neighbours contradict, tubes measured; and which are kept.
 
-    The tube is a share of the least reach over the neighbours of a foot: it must not touch itself
-    next door either.
+    The tube is a share of the least reach over the neighbours of a projection: it must not touch
+    itself next door either.
     """
     g, d = geometry, geometry.T.shape[-1]
     near = _nearest(g.p, d)
@@ -186,7 +186,7 @@ def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
 def _agreeing(geometry: TubularNeighborhood, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
     r"""Feet p with :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j.
 
-    A projection that went astray leaves a foot far beside the sheet of all others.
+    A projection that went astray leaves a projection far beside the sheet of all others.
     """
     p, N = geometry.p, geometry.N
     offset = []
@@ -227,18 +227,18 @@ def box(geometry: TubularNeighborhood, n: int, generator: torch.Generator) -> Te
     return low - margin + (high - low + 2 * margin) * u
 
 
-def nearest_feet(
+def nearest_projections(
     geometry: TubularNeighborhood, x: Tensor
 ) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
-    """Index of the nearest foot, the point below x in its tangent plane, and its distance."""
+    """Index of the nearest projection, the point below x in its tangent plane, and its distance."""
     from scipy.spatial import KDTree
 
     distance, found = KDTree(geometry.p.numpy()).query(x.numpy())
     j = torch.from_numpy(np.asarray(found))
     s = (geometry.T[j].mT @ (x - geometry.p[j]).unsqueeze(-1)).squeeze(-1)
     s = s * (geometry.h[j] / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)
-    foot = geometry.p[j] + (geometry.T[j] @ s.unsqueeze(-1)).squeeze(-1)
-    return j, foot, torch.from_numpy(np.asarray(distance))
+    projection = geometry.p[j] + (geometry.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+    return j, projection, torch.from_numpy(np.asarray(distance))
 
 
 def cover(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .normal_orientation import turned
-from .tubular_neighborhood import TUBE, TubularNeighborhood, box, nearest_feet
+from .tubular_neighborhood import TUBE, TubularNeighborhood, box, nearest_projections
 
 if TYPE_CHECKING:
     from .neural_implicit import NeuralImplicit
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STARTS = 4000
 _STEPS = 30
 _CONVERGED = 1e-9
-# a zero farther from the feet than this share of the tube is none of theirs
+# a zero farther from the projections than this share of the tube is none of theirs
 _AWAY = 0.25
 _MIN_SINGULAR = 0.25
 _MAX_GAP = 0.4
@@ -34,24 +34,25 @@ _OFF = 1e-3
 
 @dataclass(frozen=True)
 class ZeroSetChecks:
-    r"""Numbers of a learned set; lengths are in units of the rms radius of the data.
+    r"""Numbers of a learned manifold; lengths are in units of the rms radius of the data.
 
     Attributes:
-        smallest: least singular value of DF of rank k over the feet, at its 0.1 % quantile.
-        largest: largest singular value over the feet, at its 99.9 % quantile.
+        smallest: least singular value of DF of rank k over the projections, at its 0.1 % quantile.
+        largest: largest singular value over the projections, at its 99.9 % quantile.
         next: s_{k+1}, at its 99.9 % quantile (residual form; else 0).
-        median: of the distance of the feet to M.
+        median: of the distance of the projections to M.
         p99: its 99 % quantile.
         worst: its maximum.
         far: share of uniform points of the bounding box (and 15 %) that converge, inside the
-            box but outside the guard.
-        near: share that converge inside the guard, away from the feet.
-        tube: share of random points of the guard that do so.
+            box but outside the domain of validity.
+        near: share that converge inside the domain of validity, away from the projections.
+        tube: share of random points of the domain of validity that do so.
         off: share of the data that M does not hold: farther than its tolerance, or unguarded.
-        turned: share of neighbouring feet between which DF loses rank (regular form; else 0): it
-            turns the normal space over.
-        ends: how many places were found at which M leaves its guard, at edges of the data.
-        components: connected pieces of M in the guard.
+        turned: share of neighbouring projections between which DF loses rank (regular form; else
+            0): it turns the normal space over.
+        ends: how many places were found at which M leaves its domain of validity, at edges of the
+            data.
+        components: connected pieces of M in the domain of validity.
         expected: connected pieces of the data.
         problems: what is wrong, a sentence each.
     """
@@ -95,7 +96,7 @@ def measure(
     """
     moved = M.project(x)
     distance = (moved.value - x).norm(dim=-1)
-    found = moved.converged & M.guard(moved.value)
+    found = moved.converged & M.in_domain(moved.value)
     near = distance[found] if bool(found.any()) else distance.new_zeros(1)
     least = M.scale * max(geometry.extrapolation(), _MIN_TOLERANCE)
     most = M.scale * float(M.region.nu.median())
@@ -107,7 +108,7 @@ def measure(
 def inspect_set(
     M: NeuralImplicit, geometry: TubularNeighborhood, off: float, generator: torch.Generator
 ) -> ZeroSetChecks:
-    """Measure a learned set against the feet it was fitted to."""
+    """Measure a learned manifold against the projections it was fitted to."""
     p, k = geometry.p, M._k
     J = torch.cat([M.net.linearize(z)[1] for z in p.split(4096)])
     spectrum = torch.linalg.svdvals(J)
@@ -135,7 +136,7 @@ def inspect_set(
         )
     if turn > _TURNED:
         problems.append(
-            f"DF loses rank between feet ({100 * turn:.2f} % of neighbours see the normal space "
+            f"DF loses rank between projections ({100 * turn:.2f} % of neighbours see the normal space "
             "turned over), as it must where the data are not orientable; take "
             "constraints='residual'"
         )
@@ -146,8 +147,8 @@ def inspect_set(
         )
     if max(near, tube) > _SPURIOUS:
         problems.append(
-            f"spurious zeros inside the guard ({100 * near:.2f} % of the box, "
-            f"{100 * tube:.2f} % of the guard converge there)"
+            f"spurious zeros inside the domain of validity ({100 * near:.2f} % of the box, "
+            f"{100 * tube:.2f} % of the domain of validity converge there)"
         )
     if off > _OFF:
         problems.append(
@@ -155,7 +156,9 @@ def inspect_set(
             "is not stated; give more points, or look for outliers"
         )
     if pieces != expected:
-        problems.append(f"M has {pieces} pieces inside the guard, the data have {expected}")
+        problems.append(
+            f"M has {pieces} pieces inside the domain of validity, the data have {expected}"
+        )
     median, p99, worst = quantiles
     return ZeroSetChecks(
         smallest=least,
@@ -179,9 +182,9 @@ def inspect_set(
 def strays(
     M: NeuralImplicit, geometry: TubularNeighborhood, start: Float[Tensor, "n m"]
 ) -> Float[Tensor, "s m"]:
-    r"""Zeros that steps from the start points end in, inside the guard but away from the feet.
+    r"""Zeros that steps from the start points end in, inside the domain of validity but away from the projections.
 
-    Away: farther from the tangent plane at the nearest foot than a quarter of the tube and
+    Away: farther from the tangent plane at the nearest projection than a quarter of the tube and
     :math:`a^2 / (2 r)`, which bounds how far points of M at a distance a bend away, r the reach.
     """
     return _away(M, geometry, _found(M, start))
@@ -206,13 +209,13 @@ def _found(M: NeuralImplicit, start: Tensor) -> Tensor:
 def _away(M: NeuralImplicit, geometry: TubularNeighborhood, z: Tensor) -> Tensor:
     """Those of the zeros z that are strays, see :func:`strays`."""
     z = z[M._inside(z)]
-    j, foot, a = nearest_feet(geometry, z)
+    j, projection, a = nearest_projections(geometry, z)
     tau = geometry.tau[j]
-    return z[(z - foot).norm(dim=-1) > _AWAY * tau + TUBE * a.square() / (2 * tau)]
+    return z[(z - projection).norm(dim=-1) > _AWAY * tau + TUBE * a.square() / (2 * tau)]
 
 
 def zeros(M: NeuralImplicit, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Where plain Gauss-Newton steps end, without a guard, and whether they arrive."""
+    """Where plain Gauss-Newton steps end, without a domain of validity, and whether they arrive."""
     z = z.clone()
     going = torch.arange(z.shape[0])
     found = torch.zeros(z.shape[0], dtype=torch.bool)

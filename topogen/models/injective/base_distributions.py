@@ -1,4 +1,4 @@
-r"""Laws on bases as exponential families, and their images on M."""
+r"""Distributions on bases as exponential families, and their images on M."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .marginal_likelihood import MarginalLikelihood
 
 # the largest bandwidth with at most so many functions, by dimension
 FUNCTIONS = {1: 49, 2: 330, 3: 150}
-_RESOLVED = 0.05  # nats of log Z; with more the law is finer than its nodes
+_RESOLVED = 0.05  # nats of log Z; with more the distribution is finer than its nodes
 
 
 class BaseDistribution(Learned, ABC):
-    """A law on a base B, with a density w.r.t. the volume of B, told on points of its cover.
+    """A distribution on a base B, with a density w.r.t. the volume of B, told on points of its cover.
 
     To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
     """
@@ -57,8 +57,8 @@ class SpectralDistribution(BaseDistribution):
     The log likelihood less :math:`\tfrac n2 \sum_k \lambda_k a_k^2`, :math:`\lambda_k =
     (\sum_f c_f \mu_{kf})^s` with the eigenvalues mu of the Laplacian of each factor of B, is
     concave; Newton finds its maximum. The scales c_f, by which p may be rougher along one factor
-    than along another, and s are those of the largest :class:`MarginalLikelihood`: no point has to be held
-    out. Z is an integral by quadrature.
+    than along another, and s are those of the largest :class:`MarginalLikelihood`: no point has to
+    be held out. Z is an integral by quadrature.
 
     Args:
         base: B, without lines.
@@ -78,11 +78,11 @@ class SpectralDistribution(BaseDistribution):
         self, base: Base, bandwidth: int | None = None, image: ImageManifold | None = None
     ) -> None:
         super().__init__()
-        # not a submodule: M is kept by the flow that has this law
+        # not a submodule: M is kept by the flow that has this distribution
         self._image = (image,)
         if not math.isfinite(base.volume):
             raise TrainingError(
-                f"expected a base of finite volume for a spectral law, got {base.name}; "
+                f"expected a base of finite volume for a spectral distribution, got {base.name}; "
                 "pass density='splines'"
             )
         self.base = base
@@ -159,7 +159,7 @@ class SpectralDistribution(BaseDistribution):
         return choice.converged and self.log_z_error < _RESOLVED
 
     def spread(self) -> None:
-        """The uniform law, a = 0."""
+        """The uniform distribution, a = 0."""
         self.coefficients = torch.zeros_like(self.coefficients)
         self._normalise()
         self.fitted = True
@@ -210,33 +210,37 @@ def _widest(base: Base) -> Spectrum:
 
 
 class ImageDistribution(ManifoldDistribution):
-    r"""The image under g of a law on the base, w.r.t. the area of M.
+    r"""The image under g of a distribution on the base, w.r.t. the area of M.
 
     .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J - d \log u, \qquad x = c + u\,
               g(b).
 
     Args:
         image: M.
-        law: p_B.
+        distribution: p_B.
     """
 
     def __init__(
-        self, image: ImageManifold, law: BaseDistribution, *, validate_args: bool | None = None
+        self,
+        image: ImageManifold,
+        distribution: BaseDistribution,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
-        self.image, self.law = image, law
+        self.image, self.distribution = image, distribution
         super().__init__(
             image,
-            likelihood=likelihood_of(law.log_z_error),
-            log_z_error=law.log_z_error,
+            likelihood=likelihood_of(distribution.log_z_error),
+            log_z_error=distribution.log_z_error,
             validate_args=validate_args,
         )
 
     def log_prob_at(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """Log p at the points of M with these base points."""
-        return self.law.log_prob(b) - self.image.log_volume(b)
+        return self.distribution.log_prob(b) - self.image.log_volume(b)
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         return self.log_prob_at(self.image.encode(x).b).reshape(x.shape[:-1])
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        return self.image.decode(self.law.sample(n, generator))
+        return self.image.decode(self.distribution.sample(n, generator))

@@ -50,7 +50,7 @@ class EmbeddingCertificate:
         gap: largest distance from uniform points of g(B) to the data.
         excess: how much farther uniform points of g(B) are from the data than held-out points,
             at 99 %, in units of the distance from the nearest point to its eighth neighbour: where
-            the law is thin, so are the data.
+            the distribution is thin, so are the data.
         winding: how often the loops of B, in columns, wind round the classes of the data; None
             where B has no integral class or the data's are not clear.
         onto: per field Z/p, whether g is one to one on H_1; None where the data's classes are not

@@ -1,4 +1,4 @@
-r"""Laws on a base from a law on its cover."""
+r"""Distributions on a base from a distribution on its cover."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CoverFlow(BaseDistribution):
         return torch.logsumexp(rows.reshape(orbit.shape[:-1]), 0)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
-        """Points of the law on the cover."""
+        """Points of the distribution on the cover."""
         return self.flow()._sample(n, generator)
 
     def fit(

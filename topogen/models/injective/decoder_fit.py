@@ -82,8 +82,8 @@ def reseeded(
 ) -> Generator[Mapping[str, float], None, Recovered]:
     """The same from seeds of uniform points of the image that was found.
 
-    Where the law is thin the seeds of the data are crowded, and g stretches; uniform points of a
-    first image have no thin parts.
+    Where the distribution is thin the seeds of the data are crowded, and g stretches; uniform
+    points of a first image have no thin parts.
 
     Args:
         found: the first image.
@@ -152,9 +152,9 @@ def _in_turn(
     bounded = any(f == UnitInterval() for f in base.factors)
     for _ in range(ROUNDS):
         decoder.regress(b, x, ridge)
-        feet = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)
-        b = stretch(base, feet.b) if bounded else feet.b
-        error = float((feet.value - x).square().sum(-1).mean().sqrt())
+        projections = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)
+        b = stretch(base, projections.b) if bounded else projections.b
+        error = float((projections.value - x).square().sum(-1).mean().sqrt())
         yield {"loss": error, "bandwidth": decoder.bandwidth}
         if error > gain * before:
             break
@@ -176,5 +176,7 @@ def _at_even_speed(decoder: SpectralDecoder, b: Tensor) -> Tensor:
 
 def distances(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
     """Distances of points x to the image of g, found from known base points b."""
-    feet = foot_points(decoder, x, b[nearest_row(decoder(b), x)], tol=TOLERANCE, max_steps=12)
-    return (feet.value - x).norm(dim=-1)
+    projections = foot_points(
+        decoder, x, b[nearest_row(decoder(b), x)], tol=TOLERANCE, max_steps=12
+    )
+    return (projections.value - x).norm(dim=-1)

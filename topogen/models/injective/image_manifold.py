@@ -93,7 +93,7 @@ class ImageManifold(Manifold, Learned):
             return FootPoints(y.new_zeros(0, self.base.width), y, none, none > 0, empty)
         finite = y.isfinite().all(-1, keepdim=True)
         start = torch.where(finite, y, 0.0)
-        feet = foot_points(
+        projections = foot_points(
             self.decoder,
             start,
             self.anchors[nearest_row(self.places, start)],
@@ -102,11 +102,11 @@ class ImageManifold(Manifold, Learned):
         )
         known = finite.squeeze(-1)
         return FootPoints(
-            feet.b,
-            torch.where(finite, feet.value, math.nan),
-            torch.where(known, feet.residual, math.inf),
-            feet.converged & known,
-            feet.steps,
+            projections.b,
+            torch.where(finite, projections.value, math.nan),
+            torch.where(known, projections.residual, math.inf),
+            projections.converged & known,
+            projections.steps,
         )
 
     def decode(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
@@ -137,13 +137,13 @@ class ImageManifold(Manifold, Learned):
             ProjectionError: `throw` is set and some point did not converge.
         """
         self.check_points(x)
-        feet = self.encode(x, tol=tol, max_steps=max_steps)
+        projections = self.encode(x, tol=tol, max_steps=max_steps)
         shape = x.shape[:-1]
         p = Projection(
-            (feet.value * self.unit + self.centre).reshape(x.shape).to(x.dtype),
-            (feet.residual * self.unit).reshape(shape).to(x.dtype),
-            feet.converged.reshape(shape),
-            feet.steps.reshape(shape),
+            (projections.value * self.unit + self.centre).reshape(x.shape).to(x.dtype),
+            (projections.residual * self.unit).reshape(shape).to(x.dtype),
+            projections.converged.reshape(shape),
+            projections.steps.reshape(shape),
         )
         return p.require(self.solver_tolerance(tol, x.dtype)) if throw else p
 
@@ -167,8 +167,8 @@ class ImageManifold(Manifold, Learned):
             offset = (y if k == _POLISH else target) - value.detach()
             direction, _ = newton_direction(self.decoder, b, J.detach(), offset)
             b = self.base.move(b, direction)
-        foot = (self.decoder(b) * self.unit + self.centre).reshape(x.shape).to(x.dtype)
-        return (x - foot).norm(dim=-1), foot
+        projection = (self.decoder(b) * self.unit + self.centre).reshape(x.shape).to(x.dtype)
+        return (x - projection).norm(dim=-1), projection
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the range of J at the base point of x."""
@@ -233,7 +233,7 @@ def require_share(kept: int, tried: int) -> None:
     """
     if tried >= _TRIES and kept < _LEAST_SHARE * tried:
         raise UnsupportedError(
-            f"expected a law that keeps a share of at least {_LEAST_SHARE:.0e} of uniform base "
+            f"expected a distribution that keeps a share of at least {_LEAST_SHARE:.0e} of uniform base "
             f"points, got {kept} of {tried}: it is too concentrated, or its decoder folds; fit "
             "with more steps or points, or another base or density"
         )

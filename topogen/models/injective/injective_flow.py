@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...baselines.injective import PublishedFlow, Score
+from ...baselines.injective import HeldOutScore, PublishedFlow
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
@@ -39,7 +39,7 @@ _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
 class InjectiveFlow(LearnedDistribution):
-    r"""A law on the image of an injective map g of a base B of the right topology.
+    r"""A distribution on the image of an injective map g of a base B of the right topology.
 
     .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J, \qquad x = g(b),
 
@@ -58,12 +58,14 @@ class InjectiveFlow(LearnedDistribution):
         dim: d.
         ambient_dim: D.
         base: "auto" (by the homology of the data), a name of
-            :func:`topogen.models.injective.bases.standard`, or a reference space that B is a copy of.
+            :func:`topogen.models.injective.bases.standard`, or a reference space that B is a copy
+            of.
         objective: "two_phase" (the above), or the name of a published objective, with networks
             of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
-            cover of B: slower, for sharp laws), "uniform" (on M), "von_mises" (a product of von
-            Mises and von Mises-Fisher laws, see :class:`VonMisesMixture`) or "mixture" (of these).
+            cover of B: slower, for sharp distributions), "uniform" (on M), "von_mises" (a product
+            of von Mises and von Mises-Fisher distributions, see :class:`VonMisesMixture`) or
+            "mixture" (of these).
         decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
@@ -138,13 +140,13 @@ class InjectiveFlow(LearnedDistribution):
                 "two phases use topogen.baselines.injective.PublishedFlow"
             )
         self.image: ImageManifold | None = None
-        self.law: BaseDistribution | None = None
+        self.distribution: BaseDistribution | None = None
         self.certificate: EmbeddingCertificate | None = None
         self.attempts: list[str] = []
 
     @property
     def manifold(self) -> Manifold:
-        """The learned set M.
+        """The learned manifold M.
 
         Raises:
             NotFittedError: before `fit`.
@@ -171,7 +173,7 @@ class InjectiveFlow(LearnedDistribution):
         return image.decoder.bandwidth
 
     def forward(self) -> ManifoldDistribution:
-        """The law at the current parameters.
+        """The distribution at the current parameters.
 
         Raises:
             NotFittedError: before `fit`.
@@ -186,7 +188,7 @@ class InjectiveFlow(LearnedDistribution):
         numbers: dict[str, float | str] = {}
         M, certificate, published = self.image, self.certificate, self.published
         if published is not None and published.numbers:
-            M, score = published.image, Score(**published.numbers)
+            M, score = published.image, HeldOutScore(**published.numbers)
             numbers |= {"base": M.base.name, "objective": self.objective, "NLL": score.nll}
             for name in ("reconstruction", "reconstruction_p99"):
                 share = getattr(score, name) / score.diameter
@@ -200,15 +202,15 @@ class InjectiveFlow(LearnedDistribution):
         return numbers
 
     def _parts(self) -> tuple[ImageManifold, BaseDistribution]:
-        """M and the law on its base, once M is known."""
-        if self.image is None or self.law is None:
+        """M and the distribution on its base, once M is known."""
+        if self.image is None or self.distribution is None:
             raise NotFittedError(
                 "this InjectiveFlow has no base yet; call topogen.fit(injectiveflow, points) first"
             )
-        return self.image, self.law
+        return self.image, self.distribution
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
-        """One for M, one for the law on it."""
+        """One for M, one for the distribution on it."""
         if self.fitted:
             return
         if self.published is not None:
@@ -271,25 +273,29 @@ class InjectiveFlow(LearnedDistribution):
     def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
         self.image, base = ImageManifold(decoder), decoder.base
         if self.density == "splines":
-            self.law = CoverFlow(base)
+            self.distribution = CoverFlow(base)
         elif self.density in ("von_mises", "mixture"):
-            self.law = VonMisesMixture(base, (1,) if self.density == "von_mises" else SIZES)
+            self.distribution = VonMisesMixture(
+                base, (1,) if self.density == "von_mises" else SIZES
+            )
         else:
-            self.law = SpectralDistribution(base, image=self.image)
+            self.distribution = SpectralDistribution(base, image=self.image)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        image, law = self._parts()
-        feet = image.encode(x)
-        near = (image.decode(feet.b) - x).norm(dim=-1) <= max(
+        image, distribution = self._parts()
+        projections = image.encode(x)
+        near = (image.decode(projections.b) - x).norm(dim=-1) <= max(
             image.atol(torch.float64), 0.1 * image.scale
         )
-        if self.density == "uniform" and isinstance(law, SpectralDistribution):
-            law.spread()
+        if self.density == "uniform" and isinstance(distribution, SpectralDistribution):
+            distribution.spread()
             ended = True
         else:
-            ended = yield from law.fit(feet.b[near & feet.converged], generator)
+            ended = yield from distribution.fit(
+                projections.b[near & projections.converged], generator
+            )
         self.fitted = True
         return ended
 

@@ -33,7 +33,8 @@ class Penalty:
         tried: how many penalties were tried.
         losses: the least negative evidence after each of them.
         converged: whether the search, and Newton's at its end, ended by themselves, at no lower
-            bound of c: there the evidence grows without a penalty, and p is no smooth law.
+            bound of c: there the evidence grows without a penalty, and p is no smooth
+            distribution.
     """
 
     a: Tensor

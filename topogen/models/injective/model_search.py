@@ -29,7 +29,7 @@ _GOOD_NOISE = 5.0  # ... or so many times the noise
 # finer functions
 _NOISY, _FAR = 0.01, 1e-4
 # so are points whose neighbourhoods are off local fits by more than this share of their radius;
-# feet are believed where they are not farther than so many times the noise
+# projections are believed where they are not farther than so many times the noise
 _BALL, _OFF, _FAR_OFF = 0.1, 5.0, 10.0
 # what a finer decoder may mend; it does not mend a base that is wrong
 _MENDABLE = {"reconstruction", "excess"}
@@ -83,13 +83,14 @@ class Search:
     def noise(self) -> float:
         """The median distance of points from local quadratic graphs fitted without them.
 
-        At least that of points from their feet, where the neighbourhoods may be balls of noise.
+        At least that of points from their projections, where the neighbourhoods may be balls of
+        noise.
         """
         error, _ = self._local_error
-        return max(error, float((self.feet - self.train).norm(dim=-1).median()))
+        return max(error, float((self.projections - self.train).norm(dim=-1).median()))
 
     @cached_property
-    def feet(self) -> Tensor:
+    def projections(self) -> Tensor:
         """The points, or where they are noisy their projections onto :class:`LocalPolynomials`."""
         error, r = self._local_error
         if error < min(_NOISY, _BALL * r):
@@ -103,15 +104,15 @@ class Search:
             return self.train
         found = local.project(self.train)
         off = (found.value - self.train).norm(dim=-1)
-        kept = found.converged & (off < _OFF * local.noise) & local.guard(found.value)
+        kept = found.converged & (off < _OFF * local.noise) & local.in_domain(found.value)
         if not bool(kept.any()):
             return self.train
-        # others stand in the tangent plane of the nearest foot, outliers where they are
+        # others stand in the tangent plane of the nearest projection, outliers where they are
         rest = self.train[~kept]
         j = nearest_row(found.value[kept], rest)
-        foot = found.value[kept][j]
-        T = local.tangent_basis(foot)
-        beside = foot + (T @ (T.mT @ (rest - foot).unsqueeze(-1))).squeeze(-1)
+        projection = found.value[kept][j]
+        T = local.tangent_basis(projection)
+        beside = projection + (T @ (T.mT @ (rest - projection).unsqueeze(-1))).squeeze(-1)
         near = (beside - rest).norm(dim=-1, keepdim=True) < _FAR_OFF * local.noise
         return found.value.index_put((~kept,), torch.where(near, beside, rest))
 
@@ -125,8 +126,8 @@ class Search:
 
     @cached_property
     def graph(self) -> Graph:
-        """The neighbours of the points, as their feet are."""
-        return neighbour_graph(self.feet.numpy(), self.dim, noisy=self.noise > _NOISY)
+        """The neighbours of the points, as their projections are."""
+        return neighbour_graph(self.projections.numpy(), self.dim, noisy=self.noise > _NOISY)
 
     def best(
         self, bases: list[Base], decoder: str, generator: torch.Generator

@@ -1,4 +1,4 @@
-r"""Mixtures of von Mises-Fisher laws on bases."""
+r"""Mixtures of von Mises-Fisher distributions on bases."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ _EVERY = 10
 
 
 class VonMisesMixture(BaseDistribution):
-    r"""A mixture of products of von Mises-Fisher laws of the factors of the cover, on B.
+    r"""A mixture of products of von Mises-Fisher distributions of the factors of the cover, on B.
 
     .. math:: p(b) = \sum_{\gamma \in \Gamma} \sum_{k=1}^K \pi_k \prod_f
               \frac{e^{\eta_{kf} \cdot (\gamma b)_f}}{c_f(|\eta_{kf}|)}, \qquad
               c_f(\kappa) = |X_f| \; {}_0F_1(; \tfrac D2; \tfrac{\kappa^2}4)
 
     w.r.t. the volume of :math:`B = \tilde B / \Gamma`, :math:`\eta = \kappa \mu`. On circles
-    (D = 2) the factors are von Mises laws, on spheres S^(D-1) von Mises-Fisher laws; on intervals
-    they are :math:`e^{\eta h} / c`, the law of a coordinate of the latter on S^2 (D = 3). The sum
-    over the group makes p a function on B. It is exact, and so are the samples.
+    (D = 2) the factors are von Mises distributions, on spheres S^(D-1) von Mises-Fisher
+    distributions; on intervals they are :math:`e^{\eta h} / c`, the distribution of a coordinate
+    of the latter on S^2 (D = 3). The sum over the group makes p a function on B. It is exact, and
+    so are the samples.
 
     EM with one uniform pseudo-point per component, which keeps concentrations finite; the best of
     several starts. Of the sizes K the one with the largest likelihood of held-out points is fitted
@@ -55,10 +56,10 @@ class VonMisesMixture(BaseDistribution):
 
     Example:
         >>> from topogen.models.injective.bases import standard
-        >>> law = VonMisesMixture(standard("circle"))
+        >>> distribution = VonMisesMixture(standard("circle"))
         >>> x = tg.VonMises(0.0, 3.0).sample((4000,), torch.Generator().manual_seed(0))
-        >>> records = list(law.fit(x, torch.Generator().manual_seed(0)))
-        >>> bool((law.eta - torch.tensor([3.0, 0.0])).abs().max() < 0.2)
+        >>> records = list(distribution.fit(x, torch.Generator().manual_seed(0)))
+        >>> bool((distribution.eta - torch.tensor([3.0, 0.0])).abs().max() < 0.2)
         True
     """
 
@@ -70,7 +71,7 @@ class VonMisesMixture(BaseDistribution):
         super().__init__()
         if any(f == RealLine() for f in base.factors):
             raise UnsupportedError(
-                f"expected a base without lines for von Mises laws, got {base.name}; "
+                f"expected a base without lines for von Mises distributions, got {base.name}; "
                 "pass density='splines'"
             )
         self.base, self.sizes = base, tuple(sizes)
@@ -93,7 +94,7 @@ class VonMisesMixture(BaseDistribution):
             parts = zip(self.base.factors, self.base.split(self.eta[i]), strict=True)
             drawn = []
             for f, eta in parts:
-                # the last coordinate on S^2 has the law of the interval
+                # the last coordinate on S^2 has the distribution of the interval
                 flat = f == UnitInterval()
                 mu = torch.cat([torch.zeros(2).to(eta), eta]) if flat else eta
                 kappa = float(eta.norm())
@@ -197,7 +198,7 @@ def _log_mean_exp(kappa: Float[Tensor, " K"], D: int) -> Float[Tensor, " K"]:
 
 
 def _natural(mean: Float[Tensor, "K w"], D: int) -> Float[Tensor, "K w"]:
-    r"""The eta of the law with this mean: :math:`I_{D/2} / I_{D/2-1}(\kappa) = |m|`, by Newton."""
+    r"""The eta of the distribution with this mean: :math:`I_{D/2} / I_{D/2-1}(\kappa) = |m|`, by Newton."""
     R = mean.norm(dim=-1, keepdim=True).clamp(1e-12, 1 - 1e-12)
     kappa = (R * (D - R * R) / (1 - R * R)).clamp(max=_MOST)
     for _ in range(5):

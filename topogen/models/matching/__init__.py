@@ -1,4 +1,4 @@
-"""Laws learned as flows on M, by flow matching."""
+"""Distributions learned as flows on M, by flow matching."""
 
 from .flow_distribution import FlowDistribution as FlowDistribution
 from .flow_matching import FlowMatching as FlowMatching

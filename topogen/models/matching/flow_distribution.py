@@ -1,4 +1,4 @@
-"""The law that a flow makes of another law on M."""
+"""The distribution that a flow makes of another distribution on M."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHECKED = 64
 
 
 class FlowDistribution(ManifoldDistribution):
-    r"""The push-forward of a law p_0 on M by the flow of a tangent field, :math:`t \in [0, 1]`.
+    r"""The push-forward of a distribution p_0 on M by the flow of a tangent field, :math:`t \in [0, 1]`.
 
     With :math:`\dot x_t = v_t(x_t)`, v = P f tangent to M, and :math:`x_1 = x`,
 
@@ -30,8 +30,9 @@ class FlowDistribution(ManifoldDistribution):
     `log_prob` is NaN: not known, never a wrong number; see :meth:`pull_back` for the status.
 
     The flow of a smooth field on a closed M is a bijection, so p is normalised as p_0 is.
-    `log_z_error` is the largest change of log p, on points of the law, between the tolerance and
-    1/32 of it, plus the error of p_0; the likelihood is "exact" where this is at most 1e-3 nats.
+    `log_z_error` is the largest change of log p, on points of the distribution, between the
+    tolerance and 1/32 of it, plus the error of p_0; the likelihood is "exact" where this is at
+    most 1e-3 nats.
 
     F. Mathieu and M. Nickel, Riemannian continuous normalizing flows (2020),
     https://arxiv.org/abs/2006.10605.
@@ -46,9 +47,9 @@ class FlowDistribution(ManifoldDistribution):
 
     Example:
         >>> spin = lambda x, t: torch.stack([-x[:, 1], x[:, 0], 0 * x[:, 2]], -1)
-        >>> law = FlowDistribution(tg.Uniform(tg.Sphere()), spin)
+        >>> distribution = FlowDistribution(tg.Uniform(tg.Sphere()), spin)
         >>> x = torch.tensor([[0.6, 0.0, 0.8]], dtype=torch.float64)
-        >>> law.likelihood, round(float(law.log_prob(x)), 6)
+        >>> distribution.likelihood, round(float(distribution.log_prob(x)), 6)
         ('exact', -2.531024)
     """
 

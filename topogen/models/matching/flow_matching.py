@@ -1,4 +1,4 @@
-"""A law on a set, learned as a flow by flow matching."""
+"""A distribution on a set, learned as a flow by flow matching."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PRIOR = 30.0
 
 
 class FlowMatching(LearnedDistribution):
-    r"""A law on M as the flow of a learned tangent field, from the uniform law.
+    r"""A distribution on M as the flow of a learned tangent field, from the uniform distribution.
 
     :math:`v_t(x) = P(x) f_\theta(x, t)`, P the tangent projector of M and f a network on the
     ambient coordinates, minimises
@@ -52,13 +52,13 @@ class FlowMatching(LearnedDistribution):
 
     over paths :math:`x_t` on M: geodesics of spheres, flat tori, SO(3) and the projective plane;
     elsewhere retracted chords, or routes over landmarks where a chord meets the medial axis.
-    Nothing is simulated in training. The law is a :class:`FlowDistribution`: its density follows from the
-    continuity equation with exact divergences.
+    Nothing is simulated in training. The distribution is a :class:`FlowDistribution`: its density
+    follows from the continuity equation with exact divergences.
 
-    With `kernels` the law is the mixture of that flow and of von Mises-Fisher kernels about the
-    points, of 10 concentrations from 4 to 1e6: a flow cannot learn details that are much finer
-    than the rest. The weights are those that do best on the points that were held out from the
-    flow, where a kernel about the point itself does not count.
+    With `kernels` the distribution is the mixture of that flow and of von Mises-Fisher kernels
+    about the points, of 10 concentrations from 4 to 1e6: a flow cannot learn details that are much
+    finer than the rest. The weights are those that do best on the points that were held out from
+    the flow, where a kernel about the point itself does not count.
 
     A tenth of the points is held out; the averaged weights with the best likelihood on it are
     kept. The fit has converged where the last quarter of the steps gained less than .02 nats.
@@ -68,10 +68,12 @@ class FlowMatching(LearnedDistribution):
 
     Args:
         manifold: a connected closed set M; fitted first if it has not been. An atlas, or a fitted
-            law, stands for its set.
-        atlas: its charts, for the uniform law; None takes what M knows of itself, else puts a
+            distribution, stands for its set.
+        atlas: its charts, for the uniform distribution; None takes what M knows of itself, else
+            puts a
             :class:`ProjectedAtlas` on M where d <= 3.
-        base: p_0; None takes the uniform law. A model with a base of its own cannot be saved.
+        base: p_0; None takes the uniform distribution. A model with a base of its own cannot be
+            saved.
         kernels: mix the flow with kernels; on spheres and circles only.
         width: units of a hidden layer of f.
         depth: its hidden layers.
@@ -92,8 +94,8 @@ class FlowMatching(LearnedDistribution):
 
     Attributes:
         score: mean log density of the held-out points under the flow, in nats w.r.t. H^d.
-        weights: of the flow, of the uniform law and of the kernels from wide to narrow; (1,)
-            without kernels.
+        weights: of the flow, of the uniform distribution and of the kernels from wide to narrow;
+            (1,) without kernels.
         lost: share of the data that did not project onto M.
         lost_pairs: share of the pairs between which no path was found.
         integration_error: see :class:`FlowDistribution`; on drawn and on training points.
@@ -103,8 +105,8 @@ class FlowMatching(LearnedDistribution):
         >>> model = FlowMatching(tg.Circle(), width=32, depth=2, steps=300)
         >>> tg.fit(model, x).status
         'converged'
-        >>> law = model()
-        >>> law.likelihood, law.sample((100,)).shape
+        >>> distribution = model()
+        >>> distribution.likelihood, distribution.sample((100,)).shape
         ('exact', torch.Size([100, 2]))
     """
 
@@ -155,7 +157,7 @@ class FlowMatching(LearnedDistribution):
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         require_flows(manifold)
         if base is not None and base.manifold is not manifold:
-            raise ValueError("expected a base law on this manifold, got one on another")
+            raise ValueError("expected a base distribution on this manifold, got one on another")
         own = callable(getattr(manifold, "sample_uniform", None))
         if atlas is None and base is None and not own and manifold.dim <= _MAX_CHARTED_DIM:
             atlas = ProjectedAtlas(manifold)
@@ -181,7 +183,7 @@ class FlowMatching(LearnedDistribution):
         self._start: ManifoldDistribution | None = base
 
     def forward(self) -> FlowDistribution | Mixture:
-        """The law at the current field; points off M get -inf, not an error.
+        """The distribution at the current field; points off M get -inf, not an error.
 
         With kernels it is a mixture, the flow its first component.
         """
@@ -224,10 +226,10 @@ class FlowMatching(LearnedDistribution):
         self, points: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         M = self.manifold
-        require_flows(M)  # a learned set knows its edges only now
+        require_flows(M)  # a learned manifold knows its edges only now
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(x)
-        kept = moved.converged & M.guard(moved.value)
+        kept = moved.converged & M.in_domain(moved.value)
         x, self.lost = moved.value[kept], float((~kept).double().mean())
         if distinct(x).shape[0] < _LEAST:
             raise InvalidPoints(
@@ -263,11 +265,11 @@ class FlowMatching(LearnedDistribution):
         self.lost_pairs = pool.lost / max(pool.tried, 1)
         if self.kernels:
             self._weigh(x, held.shape[0])
-        law = FlowDistribution(base, field, tol=self.tol, error=0.0, validate_args=False)
+        distribution = FlowDistribution(base, field, tol=self.tol, error=0.0, validate_args=False)
         count = _COMPARED if geometry.fast else _COMPARED_SLOW
-        drawn = law.push(base.sample((count,), generator).to(torch.float64))
+        drawn = distribution.push(base.sample((count,), generator).to(torch.float64))
         compared = torch.cat([drawn.end[drawn.converged], x[:count]])
-        self.integration_error = law.integration_error(compared)
+        self.integration_error = distribution.integration_error(compared)
         carried = float(drawn.converged.double().mean())
         self.fitted = True
         yield {
@@ -280,10 +282,10 @@ class FlowMatching(LearnedDistribution):
     def _weigh(self, x: Tensor, held: int) -> None:
         """Weights of the flow and of kernels about x, of which the first rows are held out."""
         logs = logs_left_out(cast("Sphere | Circle", self.manifold), x)
-        law = FlowDistribution(
+        distribution = FlowDistribution(
             self._base(), self.field, tol=_COARSE, error=0.0, validate_args=False
         )
-        flowed = law._log_prob(x[:held])
+        flowed = distribution._log_prob(x[:held])
         known = ~flowed.isnan()
         prior = _PRIOR * stacked(logs)
         self.weights = joined(flowed[known], logs[:held][known], prior)
@@ -295,8 +297,10 @@ class FlowMatching(LearnedDistribution):
         some = held[: _SCORED if Geometry(self.manifold).fast else _SCORED_SLOW]
 
         def score() -> float:
-            law = FlowDistribution(base, self.field, tol=_COARSE, error=0.0, validate_args=False)
-            value = law._log_prob(some)
+            distribution = FlowDistribution(
+                base, self.field, tol=_COARSE, error=0.0, validate_args=False
+            )
+            value = distribution._log_prob(some)
             # unknown for a few steep rows does not undo the others
             return (
                 float(value[~value.isnan()].mean()) if bool((~value.isnan()).any()) else -math.inf
@@ -306,7 +310,7 @@ class FlowMatching(LearnedDistribution):
 
 
 def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | None]:
-    """M and its atlas, of an atlas or a law too."""
+    """M and its atlas, of an atlas or a distribution too."""
     if isinstance(manifold, Manifold):
         return manifold, atlas
     if isinstance(manifold, Atlas):
@@ -316,13 +320,13 @@ def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | No
     if isinstance(manifold, LearnedDistribution) and manifold.fitted:
         return manifold().manifold, atlas
     raise TypeError(
-        f"expected a manifold, an atlas or a fitted law, got {type(manifold).__name__}; "
+        f"expected a manifold, an atlas or a fitted distribution, got {type(manifold).__name__}; "
         "fit it first and pass its .manifold, or pass tg.NeuralImplicit(dim, ambient_dim)"
     )
 
 
 def require_flows(manifold: Manifold) -> None:
-    """Raise unless flows of tangent fields carry a law to every other on M, as far as is known.
+    """Raise unless flows of tangent fields carry a distribution to every other on M, as far as is known.
 
     Raises:
         UnsupportedError: M has a boundary, or several components, or infinite volume.

@@ -48,7 +48,7 @@ class Geometry:
             x = self.parametrized.parametrize(self.parametrized.coordinates(y))
             return x, x.isfinite().all(-1)
         p = self.manifold.project(y)
-        return p.value, p.converged & self.manifold.guard(p.value)
+        return p.value, p.converged & self.manifold.in_domain(p.value)
 
     def basis(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
         """Orthonormal tangent bases Q at points of M."""

@@ -1,4 +1,4 @@
-"""Kernel laws on spheres: the same kernels about all points, at several concentrations."""
+"""Kernel distributions on spheres: the same kernels about all points, at several concentrations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...distributions.base import ManifoldDistribution
 from ...distributions.von_mises import VonMisesFisher
 from ...manifolds.spaces.spheres import Circle, Sphere
 
-# the concentrations that are tried: 0, the uniform law, and powers of 4 below 1e6, of which a
-# kernel on the earth is 6 km wide; one of 1e4 is 64 km wide
+# the concentrations that are tried: 0, the uniform distribution, and powers of 4 below 1e6, of
+# which a kernel on the earth is 6 km wide; one of 1e4 is 64 km wide
 CONCENTRATIONS = (0.0, *(1e6 / 4.0**k for k in range(9, -1, -1)))
 _ROUNDS = 500
 _ROWS = 1024
@@ -26,7 +26,7 @@ class KernelMixture(ManifoldDistribution):
     .. math:: p(x) = \sum_j w_j\, p_j(x), \qquad
               p_j(x) = \frac1n \sum_i C(\kappa_j)\, e^{\kappa_j y_i \cdot x}
 
-    in units of the radius. The first concentration is 0, the uniform law.
+    in units of the radius. The first concentration is 0, the uniform distribution.
 
     Args:
         manifold: the sphere, or a circle.
@@ -37,8 +37,8 @@ class KernelMixture(ManifoldDistribution):
     Example:
         >>> M = tg.Sphere()
         >>> y = tg.VonMisesFisher([0.0, 0.0, 1.0], 20.0).sample((500,), torch.Generator())
-        >>> law = KernelMixture(M, y, stacked(logs_left_out(M, y)))
-        >>> law.sample((5,)).shape, law.weights.shape
+        >>> distribution = KernelMixture(M, y, stacked(logs_left_out(M, y)))
+        >>> distribution.sample((5,)).shape, distribution.weights.shape
         (torch.Size([5, 3]), torch.Size([11]))
     """
 
@@ -82,13 +82,13 @@ def logs_left_out(manifold: Sphere | Circle, y: Float[Tensor, "n D"]) -> Float[T
 
 
 def stacked(logs: Float[Tensor, "n J"]) -> Float[Tensor, " J"]:
-    r"""Weights of laws that do best on rows that none of them has seen.
+    r"""Weights of distributions that do best on rows that none of them has seen.
 
     They maximise :math:`\sum_i \log \sum_j w_j e^{l_{ij}} + \tfrac1J \sum_j \log w_j` by rounds of
     expectation and maximisation; so none is 0.
 
     Args:
-        logs: l, log densities of J laws at n rows.
+        logs: l, log densities of J distributions at n rows.
 
     Example:
         >>> logs = torch.tensor([[0.0, -3.0], [0.0, -3.0], [-3.0, 0.0]]).double()
@@ -112,8 +112,8 @@ def joined(
 
     Args:
         flow: log densities of the flow at n rows.
-        logs: those of J kernel laws.
-        prior: a, counts of the kernel laws.
+        logs: those of J kernel distributions.
+        prior: a, counts of the kernel distributions.
 
     Example:
         >>> flow, logs = torch.zeros(100).double(), torch.full((100, 2), -1.0).double()

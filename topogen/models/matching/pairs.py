@@ -39,15 +39,15 @@ class Pool:
 
     Blocks of both are paired by optimal transport,
     :math:`\min_\sigma \sum_i c(x_0^i, x_1^{\sigma(i)})` with c the squared distance: any pairing
-    keeps both laws, this one makes paths short and straight. Pairs without a path are dropped, and
-    counted in `lost`.
+    keeps both distributions, this one makes paths short and straight. Pairs without a path are
+    dropped, and counted in `lost`.
 
     A. Tong et al., Improving and generalizing flow-based generative models with minibatch optimal
     transport (2023), https://arxiv.org/abs/2302.00482.
 
     Args:
         geometry: of M.
-        draw: n points of the base law.
+        draw: n points of the base distribution.
         data: points of M.
         pairing: "transport", or "independent".
         block: points that are paired at once.

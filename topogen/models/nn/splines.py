@@ -25,9 +25,9 @@ class Spline:
     .. math:: S(x) = y_k + h\, \frac{s \xi^2 + d_k\, \xi (1 - \xi)}
               {s + (d_k + d_{k+1} - 2s)\, \xi (1 - \xi)} .
 
-    S is once continuously differentiable and S' > 0, so the law on [0, 1] that S takes to the
-    uniform one has the continuous density S'. Where the two end slopes agree, S is a map of the
-    circle R / Z with the same properties.
+    S is once continuously differentiable and S' > 0, so the distribution on [0, 1] that S takes to
+    the uniform one has the continuous density S'. Where the two end slopes agree, S is a map of
+    the circle R / Z with the same properties.
 
     Leading axes are rows of splines, and broadcast against those of the arguments.
 

@@ -2,8 +2,8 @@ r"""From persistence diagrams to Betti numbers that are said only when the evide
 
 The largest ratio death/birth that noise alone gives in a Rips diagram of farthest-point landmarks
 hardly depends on the space or the sample (weak universality: Bobrowski and Skraba, 2023,
-https://arxiv.org/abs/2207.03926). Its law is simulated (`benchmarks/topology_null.py`) and kept
-in :mod:`topogen.topology.persistence.null_distributions`.
+https://arxiv.org/abs/2207.03926). Its distribution is simulated (`benchmarks/topology_null.py`)
+and kept in :mod:`topogen.topology.persistence.null_distributions`.
 """
 
 from __future__ import annotations

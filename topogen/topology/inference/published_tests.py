@@ -15,7 +15,7 @@ SUBSAMPLES = 40
 
 
 def universal_p_values(diagram: np.ndarray, *, A: float = 1.0) -> np.ndarray:
-    r"""P-value of each bar of one degree, by the conjectured universal law of noise.
+    r"""P-value of each bar of one degree, by the conjectured universal distribution of noise.
 
     With :math:`\pi = \mathrm{death}/\mathrm{birth}`, :math:`\lambda` Euler's constant and the mean
     over the diagram,
@@ -23,8 +23,8 @@ def universal_p_values(diagram: np.ndarray, *, A: float = 1.0) -> np.ndarray:
     .. math:: \ell = A \ln\ln\pi + B, \quad B = -\lambda - A\,\overline{\ln\ln\pi}, \quad
         p = \exp(-e^{\ell}).
 
-    Bobrowski and Skraba, 2023, https://doi.org/10.1038/s41598-023-37842-2. The law is for random
-    samples; landmarks are more regular, so these are no calibrated error rates.
+    Bobrowski and Skraba, 2023, https://doi.org/10.1038/s41598-023-37842-2. The distribution is for
+    random samples; landmarks are more regular, so these are no calibrated error rates.
 
     Args:
         diagram: (birth, death), shape (b, 2), of a degree k >= 1; births of 0 get p = 1.

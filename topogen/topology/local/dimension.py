@@ -160,8 +160,8 @@ def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
     Levina and Bickel, 2004 (averaged as MacKay and Ghahramani, 2005,
     http://www.inference.org.uk/mackay/dimension):
     :math:`1/\hat d = \mathrm{mean}_{i, j < k} \ln(r_k(x_i)/r_j(x_i))`; TwoNN (Facco et al., 2017,
-    https://doi.org/10.1038/s41598-017-11873-y): a line through the law of :math:`r_2/r_1`. Both
-    see noise as dimension, so they are evidence, not the judge.
+    https://doi.org/10.1038/s41598-017-11873-y): a line through the distribution of
+    :math:`r_2/r_1`. Both see noise as dimension, so they are evidence, not the judge.
 
     Args:
         points: array-like, shape (n, D).
@@ -254,7 +254,7 @@ def _levina_bickel(r: np.ndarray) -> float:
 
 
 def _two_nn(r: np.ndarray) -> float:
-    """From sorted distances, shape (c, >= 2): a line through the law of their ratio."""
+    """From sorted distances, shape (c, >= 2): a line through the distribution of their ratio."""
     mu = np.sort(np.log(r[:, 1] / r[:, 0]))
     keep = mu[: int(0.9 * len(mu))]
     weights = -np.log1p(-np.arange(1, len(mu) + 1) / (len(mu) + 1))[: len(keep)]

@@ -30,7 +30,8 @@ MOST_LINK = {1: (40, 64), 2: (64, 96), 3: (60, 80)}  # more directions are thinn
 MOST_SPECTRA = 20_000
 # median and 99 % quantile of the largest persistence that is noise in the link of a regular point
 # (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
-# graded patches with noise of a tenth of the radius, tests/topology/local/test_manifold_test.py simulates them
+# graded patches with noise of a tenth of the radius, tests/topology/local/test_manifold_test.py
+# simulates them
 NULL = {
     (1, 0): ((0.19, 0.56), (0.19, 0.55)),
     (2, 0): ((0.58, 0.95), (0.48, 0.81)),
@@ -350,8 +351,11 @@ class _Links:
                 bars = np.minimum(np.asarray(diagrams[j]).reshape(-1, 2), top)
                 length = np.sort(bars[:, 1] - bars[:, 0])[::-1][int(j == 0) :]
                 length = np.append(length, (0.0, 0.0))
-                law = NULL[d, j][resolution]
-                noise, cut = gumbel_quantile(0.05, *law), gumbel_quantile(level, *law)
+                distribution = NULL[d, j][resolution]
+                noise, cut = (
+                    gumbel_quantile(0.05, *distribution),
+                    gumbel_quantile(level, *distribution),
+                )
                 if j == d - 1:
                     strong[i], weak[i] = length[0] > cut, length[0] <= noise
                     length = length[1:]

@@ -183,7 +183,7 @@ def delaunay(x: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "c k"] | None:
 
 
 def predicted_simplices(x: Float[np.ndarray, "n D"]) -> int:
-    """Simplices of the Delaunay triangulation, by a power law through two random subsamples.
+    """Simplices of the Delaunay triangulation, by a power distribution through two random subsamples.
 
     Space-filling points and surfaces in R^3 are close to linear in n, curves in R^3 quadratic.
     """

@@ -1,4 +1,4 @@
-r"""The law of the largest noise ratio death/birth: Gumbel in its logarithm, through two quantiles.
+r"""The distribution of the largest noise ratio death/birth: Gumbel in its logarithm, through two quantiles.
 
 .. math:: P(\max \ln r > t) = 1 - \exp(-e^{-(t - \mu)/b}),
 
@@ -31,19 +31,19 @@ _LN2, _LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 
 
 def check_alpha(alpha: float) -> None:
-    """ValueError where a level is out of the range in which the simulated laws are trusted."""
+    """ValueError where a level is out of the range in which the simulated distributions are trusted."""
     if not 0 < alpha <= 0.1:
         raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
 
 
 def _location_scale(median: float, high: float) -> tuple[float, float]:
-    """Mu and b of the Gumbel law with this median and 99 % quantile."""
+    """Mu and b of the Gumbel distribution with this median and 99 % quantile."""
     b = (high - median) / (_LN99 - _LN2)
     return median - b * _LN2, b
 
 
 def gumbel_quantile(level: float, median: float, high: float) -> float:
-    """What a Gumbel law with this median and 99 % quantile exceeds with probability `level`."""
+    """What a Gumbel distribution with this median and 99 % quantile exceeds with probability `level`."""
     mu, b = _location_scale(median, high)
     return mu - b * math.log(-math.log1p(-level))
 

@@ -168,9 +168,9 @@ def rtd(
 
     :func:`representation_divergence` needs pairs. Here each point of a subsample of a is matched
     to one of b so that the sum of the distances is least (an optimal transport plan, our
-    addition; where pairs are given, as for an encoder, use that function). Symmetric in law,
-    invariant under isometries and scalings of both clouds together. The matching adds much noise:
-    at 200 points a piece torn out of a torus does not show.
+    addition; where pairs are given, as for an encoder, use that function). Symmetric in
+    distribution, invariant under isometries and scalings of both clouds together. The matching
+    adds much noise: at 200 points a piece torn out of a torus does not show.
 
     Args:
         a: the data, array-like of shape (n, D).

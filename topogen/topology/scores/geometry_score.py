@@ -89,9 +89,9 @@ def geometry_score(
 ) -> Score:
     r"""Geometry Score, :math:`\sum_i (\mathrm{MRLT}_a(i) - \mathrm{MRLT}_b(i))^2`.
 
-    MRLT are the mean :func:`relative_living_times`. Symmetric in law, at least 0 and at most 2,
-    invariant under isometries and scalings of each cloud alone; a and b may lie in different
-    spaces. It sees loops only, no cavities.
+    MRLT are the mean :func:`relative_living_times`. Symmetric in distribution, at least 0 and at
+    most 2, invariant under isometries and scalings of each cloud alone; a and b may lie in
+    different spaces. It sees loops only, no cavities.
 
     Follows Khrulkov and Oseledets, 2018 (https://arxiv.org/abs/1802.02664).
 

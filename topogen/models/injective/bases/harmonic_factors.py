@@ -22,7 +22,8 @@ class HarmonicFactor(ABC):
     """A space of dimension `dim`, its points given by `width` numbers.
 
     To implement one, write the geometry (`frame`, `move`, `log`, `retract`), the orthonormal
-    functions (`table`, `degrees`, `laplacian`, `bound`), and the uniform law (`nodes`, `sample`).
+    functions (`table`, `degrees`, `laplacian`, `bound`), and the uniform distribution (`nodes`,
+    `sample`).
     """
 
     @property
@@ -82,7 +83,7 @@ class HarmonicFactor(ABC):
 
     @abstractmethod
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
-        """Polynomials up to a degree, orthonormal under the uniform law."""
+        """Polynomials up to a degree, orthonormal under the uniform distribution."""
 
     @abstractmethod
     def degrees(self, degree: int) -> tuple[int, ...]:
@@ -102,11 +103,11 @@ class HarmonicFactor(ABC):
 
     @abstractmethod
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
-        """A quadrature of the uniform law, exact for products of two polynomials of a degree."""
+        """A quadrature of the uniform distribution, exact for products of two polynomials of a degree."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
-        """Independent points of the uniform law."""
+        """Independent points of the uniform distribution."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ class UnitInterval(Flat):
 
 @dataclass(frozen=True)
 class RealLine(Flat):
-    """The real line under N(0, 1), which takes the place of the uniform law."""
+    """The real line under N(0, 1), which takes the place of the uniform distribution."""
 
     @property
     def volume(self) -> float:

@@ -20,7 +20,7 @@ class Spectrum:
     Products :math:`\prod_f \varphi_{i_f}(b_f)` of the factors' functions with
     :math:`\sum_f l_f^2 \le K^2`, l the degrees; of a quotient the span of those that are
     invariant, :math:`\varphi(\gamma b) = \varphi(b)`, which are the functions on B. They are
-    orthonormal under the uniform law of the cover.
+    orthonormal under the uniform distribution of the cover.
 
     Args:
         base: B.
