@@ -30,6 +30,10 @@ class Stage:
     steps: int | None = None
 
 
+class Options:
+    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""
+
+
 @runtime_checkable
 class Learnable(Protocol):
     """Anything that :func:`topogen.fit` accepts."""
