@@ -34,7 +34,7 @@ from torch import Tensor
 import topogen as tg
 from topogen.datasets import alanine
 from topogen.models.implicit import NeuralImplicit
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 Objective = Literal["distance", "published"]
 # where the authors' settings are not those of their first experiment, the default ones

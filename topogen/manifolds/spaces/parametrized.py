@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ... import calculus
+from ...point_cloud.tensors import nearest_row
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
-from .base import ReferenceSpace, nearest_row
+from .base import ReferenceSpace
 
 if TYPE_CHECKING:
     from ..atlas import Atlas
