@@ -1,8 +1,8 @@
 """Every space, manifold, chart, atlas and distribution of the library by name, made once.
 
-The suite of laws (tests/laws) runs over all of them. A new class is one line here: `of(Class, ...)`
-where its arguments say all, `made(Class, maker)` where it has to be fitted or taken from another
-object. tests/laws/test_laws.py fails where a public class of these kinds is missing.
+The suite of laws (tests/laws) runs over all of them. A new class is one line here:
+`of(Class, ...)` where its arguments say all, `made(Class, maker)` where it has to be fitted or
+taken from another object. tests/laws/test_laws.py fails where a public class is missing.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ SPACES: Catalogue[ReferenceSpace] = Catalogue(
 )
 
 
-# -- models that are fitted once, for the laws and for their own tests -----------------------------
+# -- models that are fitted once, for the laws and for their own tests ----------------------------
 
 
 @dataclass(frozen=True)
@@ -283,14 +283,10 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
                 tg.Similarity(tg.Intersection(*two_spheres()), [0.0, 0.0, 3.0]),
             ),
         ),
-        "local_ellipse": made(
-            tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold
-        ),
+        "local_ellipse": made(tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold),
         "local_torus": made(tg.LocalPolynomials, lambda: local_torus().model.atlas.manifold),
         "neural_torus": made(tg.NeuralImplicit, lambda: neural_torus().model),
-        "neural_torus_residual": made(
-            tg.NeuralImplicit, lambda: neural_torus("residual").model
-        ),
+        "neural_torus_residual": made(tg.NeuralImplicit, lambda: neural_torus("residual").model),
         "image": made(ImageManifold, lambda: injective_ellipse().model.manifold),
     }
 )

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import topogen as tg
-from tests.catalogue import ATLASES, CHARTS, DISTRIBUTIONS, MANIFOLDS, SPACES, Catalogue, seeded
+from tests.catalogue import ATLASES, CHARTS, DISTRIBUTIONS, MANIFOLDS, Catalogue
 from topogen.errors import UnsupportedError
 from topogen.testing import check_atlas, check_chart, check_distribution, check_manifold
 
