@@ -70,7 +70,8 @@ def main(path, picture=None):
             f"{distance[on].max():.1e}; {area / (4 * np.pi):.1%} of its area; "
             f"NLL {-value[on].mean():.3f} +- {value[on].std() / on.sum() ** 0.5:.3f} nats, "
             f"{int((~on).sum())} places without a density; {start:.0f} s CPU; "
-            f"{distribution.log_z.method} log Z +- {distribution.log_z_error:.0e}: {distribution.likelihood}"
+            f"{distribution.log_z.method} log Z +- {distribution.log_z_error:.0e}: "
+            f"{distribution.likelihood}"
         )
     print(f"uniform distribution: NLL {np.log(4 * np.pi):.3f} nats")
     if picture is not None:

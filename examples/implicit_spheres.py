@@ -45,7 +45,8 @@ for side in (0.5, -0.5):
     print(
         f"sphere at {side:+.1f}: distance of the data median {distance.median():.5f}, largest "
         f"{distance.max():.5f}, {start:.0f} s CPU; "
-        f"likelihood {distributions[-1].likelihood}, log Z error {distributions[-1].log_z_error:.0e}"
+        f"likelihood {distributions[-1].likelihood}, "
+        f"log Z error {distributions[-1].log_z_error:.0e}"
     )
 
 # %%

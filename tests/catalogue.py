@@ -127,6 +127,7 @@ SPACES: Catalogue[ReferenceSpace] = Catalogue(
         "circle_x_sphere": made(
             tg.Product, lambda: tg.Product(tg.Circle(), tg.Sphere()), slow=True
         ),
+        "torus_x_circle": made(tg.Product, lambda: tg.Product(tg.Torus(), tg.Circle()), slow=True),
         "klein_circle": made(
             tg.Product, lambda: tg.Product(tg.KleinBottle(), tg.Circle()), slow=True
         ),

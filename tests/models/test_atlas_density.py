@@ -70,7 +70,7 @@ def test_obeys_the_laws_of_a_distribution(torus_distribution):
 
 
 def test_a_density_with_modes_and_its_negative_control():
-    """Von Mises(2) on the circle: the gap to the truth is small, the uniform distribution's is not."""
+    """Von Mises(2) on the circle: the gap to the truth is small, that of the uniform one is not."""
     truth = tg.VonMises(1.0, 2.0)
     points = truth.sample((3000,), generator=torch.Generator().manual_seed(0))
     model, _ = learn_distribution(points, 1)
@@ -99,7 +99,7 @@ def test_off_the_manifold_minus_infinity_nan_stays_nan(torus_distribution):
 
 
 def test_bumps_on_an_exact_atlas():
-    """The distribution needs no learning: one bump in one chart of the exact sphere is normalised."""
+    """No learning is needed: one bump in one chart of the exact sphere is normalised."""
     M = tg.Sphere()
     atlas = M.atlas()
     L = torch.eye(2, dtype=torch.float64)[None] * 2

@@ -271,8 +271,7 @@ def test_products_with_learned_factors(make: Any) -> None:
         both.atlas()
 
 
-# -- copies and distributions
-# ------------------------------------------------------------------------------
+# -- copies and distributions ---------------------------------------------------------------------
 
 
 def test_copies() -> None:

@@ -1,4 +1,4 @@
-"""VonMisesMixture: known distributions are found, normalised on quotients too, sampled, and kept in files."""
+"""VonMisesMixture: finds known distributions, is normalised on quotients too, sampled and saved."""
 
 import math
 
