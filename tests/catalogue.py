@@ -36,11 +36,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """An object to be made: its class, and how; `slow` ones are left to the slow suite."""
+    """An object to be made: its class, and how.
+
+    Attributes:
+        slow: left to the slow suite.
+        group: tests of one group run on one worker of xdist, so that a model is fitted once.
+    """
 
     kind: type[T]
     make: Callable[[], T]
     slow: bool = False
+    group: str = ""
 
 
 def of(kind: type[T], *args: Any, slow: bool = False, **options: Any) -> Entry[T]:
@@ -48,9 +54,9 @@ def of(kind: type[T], *args: Any, slow: bool = False, **options: Any) -> Entry[T
     return Entry(kind, lambda: kind(*args, **options), slow)
 
 
-def made(kind: type[T], make: Callable[[], T], *, slow: bool = False) -> Entry[T]:
+def made(kind: type[T], make: Callable[[], T], *, slow: bool = False, group: str = "") -> Entry[T]:
     """The object that `make` returns, of this class."""
-    return Entry(kind, make, slow)
+    return Entry(kind, make, slow, group)
 
 
 class Catalogue(Mapping[str, T]):
@@ -84,6 +90,9 @@ class Catalogue(Mapping[str, T]):
         chosen = [n for n in self.entries if n not in without]
         late = {n for n in chosen if self.entries[n].slow} if slow is None else set(slow)
         marks = {n: [pytest.mark.slow] if n in late else [] for n in chosen}
+        for n in chosen:
+            if self.entries[n].group:
+                marks[n].append(pytest.mark.xdist_group(self.entries[n].group))
         return pytest.mark.parametrize("name", [pytest.param(n, marks=marks[n]) for n in chosen])
 
 
@@ -284,14 +293,26 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
                 tg.Similarity(tg.Intersection(*two_spheres()), [0.0, 0.0, 3.0]),
             ),
         ),
-        "local_ellipse": made(tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold),
-        "local_torus": made(tg.LocalPolynomials, lambda: local_torus().model.atlas.manifold),
-        "neural_torus": made(tg.NeuralImplicit, lambda: neural_torus().model),
-        "neural_torus_residual": made(tg.NeuralImplicit, lambda: neural_torus("residual").model),
-        "image": made(ImageManifold, lambda: injective_ellipse().model.manifold),
+        "local_ellipse": made(
+            tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold, group="ellipse"
+        ),
+        "local_torus": made(
+            tg.LocalPolynomials, lambda: local_torus().model.atlas.manifold, group="torus"
+        ),
+        "neural_torus": made(
+            tg.NeuralImplicit, lambda: neural_torus().model, group="neural torus"
+        ),
+        "neural_torus_residual": made(
+            tg.NeuralImplicit, lambda: neural_torus("residual").model, group="neural torus"
+        ),
+        "image": made(ImageManifold, lambda: injective_ellipse().model.manifold, group="image"),
     }
 )
-OPERATIONS = tuple(MANIFOLDS)[len(SPACES) + 2 :][:9]  # made of other manifolds
+OPERATIONS = tuple(  # made of other manifolds
+    name
+    for name, entry in MANIFOLDS.entries.items()
+    if entry.kind in (tg.Similarity, tg.Union, tg.Intersection, tg.Restriction)
+)
 
 
 # -- charts and atlases ---------------------------------------------------------------------------
@@ -311,11 +332,15 @@ ATLASES: Catalogue[tg.Atlas] = Catalogue(
             for name, entry in SPACES.entries.items()
         },
         "copies": made(
-            tg.Atlas, lambda: charts_of(tg.Union(*(q.manifold for q in moved_circles())))
+            tg.Atlas,
+            lambda: charts_of(tg.Union(*(q.manifold for q in moved_circles()))),
+            slow=True,
         ),
-        "similar_torus": made(tg.Atlas, lambda: charts_of(MANIFOLDS["similar_torus"])),
-        "projected_sphere": made(tg.ProjectedAtlas, lambda: fitted_atlas(tg.Sphere())),
-        "projected_ellipse": made(tg.ProjectedAtlas, lambda: local_ellipse().model.atlas),
+        "similar_torus": made(tg.Atlas, lambda: charts_of(MANIFOLDS["similar_torus"]), slow=True),
+        "projected_sphere": made(tg.ProjectedAtlas, lambda: fitted_atlas(tg.Sphere()), slow=True),
+        "projected_ellipse": made(
+            tg.ProjectedAtlas, lambda: local_ellipse().model.atlas, group="ellipse"
+        ),
     }
 )
 
@@ -338,9 +363,9 @@ CHARTS: Catalogue[tg.Chart] = Catalogue(
     {
         "half_circle": made(tg.FunctionChart, half_circle),
         "graph": made(GraphChart, first("genus2"), slow=True),
-        "monge": made(MongeChart, first("projected_sphere")),
+        "monge": made(MongeChart, first("projected_ellipse"), group="ellipse"),
         "product": made(ProductChart, first("cylinder")),
-        "part": made(PartChart, first("copies")),
+        "part": made(PartChart, first("copies"), slow=True),
     }
 )
 
@@ -420,9 +445,9 @@ DISTRIBUTIONS: Catalogue[tg.ManifoldDistribution] = Catalogue(
         "normal_noise": made(
             tg.NormalNoise, lambda: tg.NormalNoise(tg.VonMises(0.3, 2.0), 0.1, **LOOSE)
         ),
-        "bumps": made(BumpMixture, lambda: local_ellipse().model()),
-        "bumps_torus": made(BumpMixture, lambda: local_torus().model()),
-        "image": made(ImageDistribution, lambda: injective_ellipse().model()),
+        "bumps": made(BumpMixture, lambda: local_ellipse().model(), group="ellipse"),
+        "bumps_torus": made(BumpMixture, lambda: local_torus().model(), group="torus"),
+        "image": made(ImageDistribution, lambda: injective_ellipse().model(), group="image"),
         "splines": made(SplineDistribution, lambda: spline_circle().model()),
         "flow": made(FlowDistribution, lambda: flowed(tg.Circle())),
         "flow_sphere": made(FlowDistribution, lambda: flowed(tg.Sphere()), slow=True),

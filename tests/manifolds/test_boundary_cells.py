@@ -1,4 +1,4 @@
-"""Charts that reach beyond M: volumes, distributions and samples stay in the domain of validity."""
+"""Charts that reach beyond M: volumes, distributions and samples stay in its domain."""
 
 import math
 
