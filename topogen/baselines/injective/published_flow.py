@@ -120,6 +120,8 @@ class PublishedFlow(LearnedDistribution):
         ('exact', True)
     """
 
+    _numbers = ("numbers", "used_weight", "residual_variance", "attempts", "lost")
+
     def __init__(
         self,
         dim: int,
@@ -349,24 +351,6 @@ class PublishedFlow(LearnedDistribution):
                 distance=float((x - near).norm(dim=-1).mean()),
                 diameter=float(image.scale),
             )
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain numbers of the fit."""
-        return {
-            **super().get_extra_state(),
-            "numbers": self.numbers,
-            "used_weight": self.used_weight,
-            "residual_variance": self.residual_variance,
-            "attempts": self.attempts,
-            "lost": self.lost,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        for name in ("numbers", "used_weight", "residual_variance", "attempts"):
-            setattr(self, name, state[name])
-        self.lost = state.get("lost")
 
 
 def _space(base: str | Manifold | Base, dim: int) -> Base:
