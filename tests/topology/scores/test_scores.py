@@ -1,4 +1,4 @@
-"""Scores of generated samples: known answers, the distributions they claim, and what they refuse."""
+"""Scores of generated samples: known answers, their laws, and what they refuse."""
 
 from __future__ import annotations
 
