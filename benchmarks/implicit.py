@@ -255,7 +255,7 @@ def table(rows: str) -> str:
         far, near = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
         lines.append(
             f"| {name} | {forms} | {seconds:.0f} | {worst(4)} | {worst(5)} | {least:.2f} | "
-            f"{far:.3f} | {guard:.4f} | {done} of {len(seeds)} | {right} of {len(seeds)} |"
+            f"{far:.3f} | {near:.4f} | {done} of {len(seeds)} | {right} of {len(seeds)} |"
         )
     return "\n".join(lines)
 
