@@ -42,7 +42,7 @@ from topogen.baselines import (
     PublishedFlow,
     VolumeOptions,
 )
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 _TRAIN, _TEST = 8000, 4000
 _OFF = 0.02

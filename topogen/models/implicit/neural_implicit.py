@@ -17,7 +17,7 @@ from ...errors import InvalidPoints
 from ...manifolds.base import Manifold, Projection, iterate
 from ...manifolds.locate import arrived
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Learned, Stage
+from ..base import Fittable, Stage
 from ..boundary import Boundary
 from ..local_polynomials import LocalPolynomials
 from ..nn.mlp import MLP
@@ -39,7 +39,7 @@ _ROWS = 2048
 _LEAST_POINTS = 20
 
 
-class LearnedZeroSet(Manifold, Learned):
+class LearnedZeroSet(Manifold, Fittable):
     r"""The zero set M of a network F that is fitted to points, stated near them; abstract.
 
     M is :math:`\{x : F(x) = 0\}` (regular form) or :math:`\{x : \Pi(x) F(x) = 0\}` (residual
