@@ -146,7 +146,7 @@ class AtlasDensity(LearnedDistribution):
         if bumps.chart.numel() == 0:
             raise InvalidPoints(
                 f"expected charts with room for bumps, got none in {len(list(self.atlas))}: the "
-                f"points fill no part of a set of dimension {M.dim}; give more different points, "
+                f"points fill no part of a manifold of dimension {M.dim}; give more different points, "
                 "or another dimension"
             )
         on_M = bumps.shares(self.atlas, generator)

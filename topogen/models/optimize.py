@@ -35,6 +35,7 @@ class Adam:
         fused: one kernel for the whole step, faster for many small tensors.
 
     Attributes:
+        rate: of the last step, but for the warm-up.
         taken: how many steps have been taken.
         mean: m; the parameters themselves where no mean is kept.
 
@@ -67,11 +68,12 @@ class Adam:
 
     def step(self, loss: Float[Tensor, ""]) -> float:
         """Take one down the gradient of a loss, and return the loss."""
-        t = self.taken
-        rate = self.rate * min(1.0, (t + 1) / self.warm_up)
-        if self.period is not None:
-            rate *= 0.5 * (1 + math.cos(math.pi * t / self.period))
-        self.optimiser.param_groups[0]["lr"] = rate
+        t, T = self.taken, self.period
+        if t and T is not None:
+            # one rate from the one before, as torch's schedule does it
+            last = 1 + math.cos(math.pi * (t - 1) / T)
+            self.rate *= (1 + math.cos(math.pi * t / T)) / last
+        self.optimiser.param_groups[0]["lr"] = self.rate * min(1.0, (t + 1) / self.warm_up)
         self.optimiser.zero_grad()
         loss.backward()
         if self.clip is not None:
@@ -163,7 +165,7 @@ def descend_held_out(
     steps: int,
     every: int,
     networks: int | None = None,
-    patience: float = math.inf,
+    patience: int | None = None,
     gain: float = 0.0,
     late: float = 0.0,
 ) -> Generator[Mapping[str, float], None, bool]:
@@ -176,7 +178,7 @@ def descend_held_out(
         steps: how many at most.
         every: so many steps are between two looks at the score.
         networks: trained side by side; every one keeps its own best weights.
-        patience: steps without a gain after which it ends.
+        patience: steps without a gain after which it ends; None never ends it early.
         gain: that counts.
         late: a mean gain in the last quarter of all steps that is less also counts as an end.
 
@@ -190,7 +192,7 @@ def descend_held_out(
                 now = score().detach()
             best.look(step, steps, now, adam.mean)
             yield {"loss": float(now.mean()), "best": float(best.score.mean())}
-            if step - best.at >= patience:
+            if patience is not None and step - best.at >= patience:
                 break
         with torch.enable_grad():
             adam.step(loss())

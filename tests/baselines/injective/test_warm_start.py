@@ -26,7 +26,7 @@ def circle(n, seed=0):
 
 def test_a_double_cover_loses_loops(known):
     start = Start.of(standard("circle"), circle(400))
-    assert start.words == "from a seed"
+    assert start.words == "from initial base points"
     once = known.decoder("circle", 2, known.curve(torch.cos, torch.sin))
     assert start.lost(once) == ""
     assert Start.of(standard("circle"), circle(50)).lost(once) is None
@@ -52,18 +52,18 @@ def test_no_seed_is_said():
     two = torch.cat([circle(300), circle(300, 1) + 5])
     start = Start.of(standard("circle"), two)
     assert start.pairs is None
-    assert "no seed" in start.words
-    with pytest.raises(TrainingError, match="no seed"):
+    assert "no initial base points" in start.words
+    with pytest.raises(TrainingError, match="no initial base points"):
         start.require()
 
 
 def test_a_flow_starts_from_the_seed_and_says_so():
     flow = published(1, 2, "circle", steps=200, width=32)
     tg.fit(flow, circle(500), progress=False)
-    assert flow.attempts == ["from a seed; no loops are lost"]
+    assert flow.attempts == ["from initial base points; no loops are lost"]
     named = published(1, 2, "circle", objective="free_form", steps=100, width=96)
     tg.fit(named, circle(500), progress=False)
-    assert named.attempts == ["from a seed; no loops are lost"]
+    assert named.attempts == ["from initial base points; no loops are lost"]
     flat = published(1, 2, "euclidean", steps=20, width=32)
     fit(flat, circle(500))
     assert flat.attempts == ["from random weights; loops not checked"]
@@ -83,8 +83,8 @@ def test_lost_loops_start_it_again_once(monkeypatch):
     flow = published(1, 2, "circle", steps=200, width=32)
     assert fit(flow, circle(500)) == ("converged", "")
     assert flow.attempts == [
-        "from a seed; loops are lost over Z/3",
-        "from a seed; no loops are lost",
+        "from initial base points; loops are lost over Z/3",
+        "from initial base points; no loops are lost",
     ]
 
 

@@ -16,8 +16,6 @@ from ...models.injective.decoder import Decoder
 from ...models.nn.coupling import CouplingFlow, Kind
 from ...models.nn.mlp import MLP
 
-_FLOOR, _CEILING = 0.3, 1.0
-
 
 class Autoencoder(Decoder):
     r"""A decoder g: B -> R^D with an encoder f: R^D -> B.
@@ -48,9 +46,9 @@ class Autoencoder(Decoder):
         for f, c in zip(self.base.factors, self.base.split(raw), strict=True):
             if f.width > f.dim:
                 length = (c.square().sum(-1) + 1e-12).sqrt()
-                total = total + (_FLOOR - length).clamp_min(0).square()
+                total = total + (0.3 - length).clamp_min(0).square()
             elif f.volume < float("inf"):
-                total = total + (c.abs() - _CEILING).clamp_min(0).square().sum(-1)
+                total = total + (c.abs() - 1.0).clamp_min(0).square().sum(-1)
         return total
 
     def log_volume(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:

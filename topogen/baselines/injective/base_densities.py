@@ -19,7 +19,6 @@ from ...models.nn.splines import Spline
 from ...models.optimize import Adam, descend_held_out
 
 _BINS = 12
-_JOINT_BANDWIDTH = 3
 
 
 def require_lines(base: Base, density: str) -> None:
@@ -151,7 +150,7 @@ class RankSplineBase(BaseDistribution):
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator, *, steps: int = 600
     ) -> Generator[Mapping[str, float], None, bool]:
-        """Adam; the weights that did best on a tenth held out are kept.
+        """Adam, with the weights that did best on a tenth that is held out.
 
         Converged if the last quarter of the steps gained less than .02 nats.
         """
@@ -183,15 +182,16 @@ class JointFamily(nn.Module):
 
     Args:
         base: B.
+        bandwidth: of its functions phi.
     """
 
     log_w: Tensor
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, *, bandwidth: int = 3) -> None:
         super().__init__()
-        self.spectrum = Spectrum(base, _JOINT_BANDWIDTH)
+        self.spectrum = Spectrum(base, bandwidth)
         self.log_cover = math.log(base.volume)
-        nodes, w = base.nodes(2 * _JOINT_BANDWIDTH)
+        nodes, w = base.nodes(2 * bandwidth)
         self.a = nn.Parameter(torch.zeros(self.spectrum.count, dtype=torch.float32))
         self.register_buffer("phi", self.spectrum(nodes).float())
         self.register_buffer("log_w", w.log().float())

@@ -20,7 +20,7 @@ class HeldOutScore:
     r"""A likelihood, with what it is a likelihood of; lengths are in the units of the points.
 
     The density at x is that at the nearest point of M, so points far from M cost no likelihood: a
-    set of the wrong shape can have the better NLL.
+    manifold of the wrong shape can have the better NLL.
 
     Attributes:
         nll: mean of -log p at the nearest points of M, in nats w.r.t. the area of M.
@@ -72,7 +72,7 @@ class HeldOutScore:
             warnings.warn(
                 f"expected points reconstructed to {100 * _WORST:.0f} % of the diameter, got "
                 f"{share:.1f} % in the median: the NLL of {self.nll:.2f} is that of their "
-                "projections onto another set; take a base of the right topology, "
+                "projections onto another manifold; take a base of the right topology, "
                 "objective='two_phase', or more steps",
                 UserWarning,
                 stacklevel=3,
@@ -105,8 +105,8 @@ def check_weight(weight: float, variance: float) -> None:
     message = (
         f"expected a reconstruction weight of at least 1 / (2 sigma^2) = {bound:.3g} for "
         f"residuals of standard deviation {math.sqrt(variance):.2g} (data scaled to mean square "
-        f"1), got {weight:.3g}: the likelihood then prefers a wrong set of smaller volume; pass "
-        "weight=None, or objective='two_phase'"
+        f"1), got {weight:.3g}: the likelihood then prefers a wrong manifold of smaller volume; "
+        "pass weight=None, or objective='two_phase'"
     )
     if weight < bound / 10:
         raise TrainingError(message)
@@ -114,7 +114,7 @@ def check_weight(weight: float, variance: float) -> None:
 
 
 def warn_of_fit(score: HeldOutScore, lost: str | None) -> bool:
-    """Warn where the set that was learned is not that of the data.
+    """Warn where the manifold that was learned is not that of the data.
 
     Args:
         score: of points that were held out.
@@ -133,8 +133,8 @@ def warn_of_fit(score: HeldOutScore, lost: str | None) -> bool:
         )
     if said:
         warnings.warn(
-            f"expected points reconstructed to {100 * _WORST:.0f} % of the diameter and all loops "
-            f"kept, got: {'; '.join(said)}; take a base of the right topology, more steps or "
+            f"expected points reconstructed to {100 * _WORST:.0f} % of the diameter and no loops "
+            f"lost, got: {'; '.join(said)}; take a base of the right topology, more steps or "
             "points, or, where the data are as noisy as that, leave it",
             UserWarning,
             stacklevel=2,

@@ -18,8 +18,6 @@ from .base_densities import JointFamily, RankSplineBase
 from .checks import check_weight, least_weight
 from .objectives import ObjectiveContext, PublishedObjective
 
-_MOVE_EVERY = 25  # steps between two of the base points that no encoder gives
-
 
 @dataclass
 class Trainer:
@@ -72,6 +70,7 @@ class Trainer:
         pair.to(torch.float32)
         if along is not None:
             along.start(generator)
+        if isinstance(along, RankSplineBase):
             along.to(torch.float32)
         noise = objective.noise if self.given_noise is None else self.given_noise
         learns_spread = objective.learns_spread
@@ -110,7 +109,7 @@ class Trainer:
         finite = yield from descend(adam, loss, steps)
         self.used_weight = s.weight
         pair.requires_grad_(False).to(torch.float64)
-        if along is not None:
+        if isinstance(along, RankSplineBase):
             along.requires_grad_(False).to(torch.float64)
         return finite
 
@@ -145,7 +144,7 @@ class Trainer:
 
         def loss(step: int) -> Tensor:
             nonlocal b
-            if step and step % _MOVE_EVERY == 0:
+            if step and step % 25 == 0:
                 pair.to(torch.float64).requires_grad_(False)
                 b = foot_points(pair, y, b, tol=1e-9, max_steps=1).b
             pair.to(torch.float32).requires_grad_(True)

@@ -17,9 +17,6 @@ from ...models.injective.integral_classes import Landmarks, landmarks
 from ...models.injective.neighbor_graph import Graph, neighbour_graph
 from ...point_cloud.tensors import distinct
 
-_LANDMARKS = 150
-_LEAST, _MOST = 100, 12_000
-
 
 @dataclass(frozen=True, eq=False)
 class Start:
@@ -28,7 +25,7 @@ class Start:
     Attributes:
         words: whether there are base points, and why not.
         points: of the data.
-        base_points: of these, from :func:`~..seeds.seed`; None where there is no seed.
+        base_points: of these, initial ones; None where there are none.
         graph: of the points.
         marks: its landmarks.
     """
@@ -41,19 +38,21 @@ class Start:
 
     @staticmethod
     def of(base: Base, y: Tensor) -> Start:
-        """The seed of a base for points of mean square 1, if there is one."""
-        x = distinct(y)[:_MOST]
+        """The initial base points of points of mean square 1, if there are any."""
+        x = distinct(y)[:12_000]
         if not math.isfinite(base.volume):
             return Start("from random weights", x)
-        if len(x) < _LEAST:
-            return Start(f"from random weights, as there are fewer than {_LEAST} points", x)
+        if len(x) < 100:
+            return Start("from random weights, as there are fewer than 100 points", x)
         try:
             graph = neighbour_graph(x.numpy(), base.dim)
-            found = seed(base, graph, count=_LANDMARKS, remap=True)
-            marks = landmarks(graph, _LANDMARKS)
+            found = seed(base, graph, count=150, remap=True)
+            marks = landmarks(graph, 150)
         except TrainingError as error:
-            return Start(f"from random weights, as there is no seed: {error}", x)
-        return Start("from a seed", x, torch.from_numpy(found.points).to(y), graph, marks)
+            return Start(f"from random weights, as there are no initial base points: {error}", x)
+        return Start(
+            "from initial base points", x, torch.from_numpy(found.points).to(y), graph, marks
+        )
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor] | None:
@@ -67,7 +66,7 @@ class Start:
             TrainingError: there are none.
         """
         if self.base_points is None:
-            raise TrainingError(f"expected data with a seed, got none: {self.words}")
+            raise TrainingError(f"expected data with initial base points, got none: {self.words}")
         return self.points, self.base_points
 
     def lost(self, decoder: Decoder) -> str | None:

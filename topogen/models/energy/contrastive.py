@@ -1,4 +1,4 @@
-"""Contrastive divergence with chains that keep the distribution of the model."""
+"""Contrastive divergence with chains that leave the distribution of the model invariant."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from ...sampling.mcmc import random_walk
 from ..optimize import Adam
 from .network import Energies
 
-_STEPS = 300
-_CHAINS = 200
-# the step of the chains is adapted again every so often
-_ADAPT = 50
-
 
 def contrast(
-    E: Energies, x: Float[Tensor, "n D"], M: Manifold, generator: torch.Generator
+    E: Energies,
+    x: Float[Tensor, "n D"],
+    M: Manifold,
+    generator: torch.Generator,
+    *,
+    steps: int = 300,
+    chains: int = 200,
+    every: int = 50,
 ) -> Generator[Mapping[str, float], None, bool]:
     r"""Adam on :math:`\mathrm{E}_x[E] - \mathrm{E}_y[E]`, y from chains on M that go on.
 
@@ -31,33 +33,42 @@ def contrast(
     Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
     gradient", 2008, https://doi.org/10.1145/1390156.1390290.
 
+    Args:
+        E: one network or several.
+        x: data, on M.
+        M: the manifold.
+        generator: source of randomness.
+        steps: of the descent.
+        chains: how many; four transitions of each make a step.
+        every: so many steps the size of the transitions is adapted again, in as many more.
+
     Returns:
         True: the number of steps is fixed.
     """
-    half = _STEPS // 2
+    half = steps // 2
     adam = Adam(
         E.parameters(),
         0.01,
-        period=2 * _STEPS,
+        period=2 * steps,
         decay=(0.9, 0.99),
         average=lambda t: 1 / max(t - half + 1, 1),  # over the second half
     )
-    y = x[torch.randint(x.shape[0], (_CHAINS,), generator=generator)]
+    y = x[torch.randint(x.shape[0], (chains,), generator=generator)]
     step: float | None = None
     reach: float | None = None
 
     def log_density(z: Tensor) -> Tensor:
         return -E(z)
 
-    for t in range(_STEPS):
+    for t in range(steps):
         walk = random_walk(
             M,
             log_density,
             1,
-            chains=_CHAINS,
+            chains=chains,
             start=y,
-            step=None if t % _ADAPT == 0 else step,
-            warmup=_ADAPT if t % _ADAPT == 0 else 0,
+            step=None if t % every == 0 else step,
+            warmup=every if t % every == 0 else 0,
             thin=4,
             reach=reach,
             generator=generator,

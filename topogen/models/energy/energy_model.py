@@ -1,11 +1,11 @@
-"""A distribution on a set, learned as an energy."""
+"""A distribution on a manifold, learned as an energy."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -26,35 +26,24 @@ from .objectives import (
     Objective,
     Reference,
     ScoreMatching,
-    fit,
+    minimise,
 )
 from .partition_function import Draws, Method, estimate
 from .reference_measure import Measure, find_measure
 
 _MAX_QUADRATURE_DIM = 3
-# where the quadrature stops, in nats, and in nodes: on a learned manifold a node takes a Newton
-# solve
-_TOL = 1e-3
+# the quadrature stops here: on a learned manifold a node takes a Newton solve
 _MAX_NODES = {1: 20_000, 2: 50_000, 3: 50_000}
-# draws that stand for the uniform distribution where there is no quadrature
-_DRAWS = 20_000
-# points that tell the components apart
-_ANCHORS = 2000
-# of a tube's draws there are fewer; chains then give the noise
-_NOISE = 10_000
-# starts of chains that are kept with the model
-_STARTS = 500
 _LEAST = 20
 
 Kind = Literal["nce", "maximum_likelihood", "score", "contrastive_divergence"]
-_KINDS: tuple[Kind, ...] = ("nce", "maximum_likelihood", "score", "contrastive_divergence")
 
 
 class EnergyModel(LearnedDistribution):
-    r"""The distribution :math:`p = e^{-E} / Z` on M, with E a learned function of the ambient coordinates.
+    r"""The distribution :math:`p = e^{-E} / Z` on M, E a learned function of x in R^D.
 
     E is the mean of a few small networks. Each is trained with another fold of the data held out,
-    and keeps the weights that do best there; the geometric mean of their distributions is better
+    and takes the weights that do best there; the geometric mean of their distributions is better
     than the average of them. Objectives:
 
     - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
@@ -69,9 +58,9 @@ class EnergyModel(LearnedDistribution):
     :class:`~topogen.distributions.energy.EnergyDistribution`: log Z by quadrature, exact rejection
     sampling, density 0 where no chart is. Above, log Z is an estimate, and samples come from
     chains; see
-    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A set that does not know its volume
+    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A manifold of unknown volume
     is measured by random lines or by the tube about it, whose draws stand for its uniform
-    distribution and whose error `log_z_error` holds; where neither applies, a warning says why,
+    distribution and whose error `log_z_error` includes; where neither applies, a warning says why,
     and the distribution is "unnormalized".
 
     The weights are frozen but during the fit; ``model.requires_grad_()`` lets gradients of log p
@@ -127,8 +116,8 @@ class EnergyModel(LearnedDistribution):
         noise_ratio: float = 5.0,
     ) -> None:
         super().__init__()
-        if objective not in _KINDS:
-            raise ValueError(f"expected objective in {_KINDS}, got {objective!r}")
+        if objective not in get_args(Kind):
+            raise ValueError(f"expected objective in {get_args(Kind)}, got {objective!r}")
         if min(width, depth, networks) < 1 or not noise_ratio > 0:
             raise ValueError(
                 f"expected width, depth, networks >= 1 and noise_ratio > 0, got {width}, {depth}, "
@@ -186,7 +175,7 @@ class EnergyModel(LearnedDistribution):
         distribution = EnergyDistribution(
             charts,
             log_density,
-            tol=_TOL,
+            tol=1e-3,
             max_nodes=_MAX_NODES[charts.dim],
             levels=levels,
             validate_args=False,
@@ -267,16 +256,16 @@ class EnergyModel(LearnedDistribution):
         M = self.manifold
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(x)
-        kept = moved.converged & M.in_domain(moved.value)
-        off = kept & ((moved.value - x).norm(dim=-1) > M.atol(x.dtype))
-        x, self.lost = moved.value[kept], float((~kept).double().mean())
+        valid = moved.converged & M.in_domain(moved.value)
+        off = valid & ((moved.value - x).norm(dim=-1) > M.atol(x.dtype))
+        x, self.lost = moved.value[valid], float((~valid).double().mean())
         self.off = float(off.double().mean())
         if distinct(x).shape[0] < _LEAST:
             raise InvalidPoints(
                 f"expected at least {_LEAST} different points on the manifold, got "
                 f"{distinct(x).shape[0]} that project onto it; give more points"
             )
-        self.starts = x[torch.randperm(x.shape[0], generator=generator)[:_STARTS]]
+        self.starts = x[torch.randperm(x.shape[0], generator=generator)[:500]]
         charts = self._charts()
         self._levels = None if charts is None else Levels.of(charts)
         yield {"points": x.shape[0], "lost": self.lost, "off": self.off}
@@ -291,7 +280,7 @@ class EnergyModel(LearnedDistribution):
         else:
             E.precision(torch.float32)
             objective = self._objective(x, noise, generator)
-            done = yield from fit(E, objective, generator)
+            done = yield from minimise(E, objective, generator)
             E.precision(torch.float64)
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)
@@ -317,11 +306,12 @@ class EnergyModel(LearnedDistribution):
         try:
             found = find_measure(self.manifold, x, generator)
         except UnsupportedError as error:
-            self.remark = f"the volume of the set could not be estimated: {error}"
+            self.remark = f"the volume of M could not be estimated: {error}"
             warnings.warn(f"EnergyModel is unnormalized; {self.remark}", UserWarning, stacklevel=2)
             return None
-        noise, kept = found.halves() if found.effective >= _NOISE else (None, found)
-        self.draws, self._volume = kept.points, (kept.volume, kept.error, kept.effective)
+        # of a tube's draws there are fewer; chains then give the noise
+        noise, rest = found.halves() if found.effective >= 10_000 else (None, found)
+        self.draws, self._volume = rest.points, (rest.volume, rest.error, rest.effective)
         return noise
 
     def _objective(
@@ -331,8 +321,8 @@ class EnergyModel(LearnedDistribution):
         if self.objective == "score":
             if not M.closed:
                 raise UnsupportedError(
-                    "expected a closed set for score matching, got one with a boundary, at which "
-                    "its identity fails; take objective='nce'"
+                    "expected a closed manifold for score matching, got one with a boundary, "
+                    "where its identity fails; take objective='nce'"
                 )
             return ScoreMatching(E, x, M)
         reference = self._reference(noise, generator)
@@ -350,7 +340,7 @@ class EnergyModel(LearnedDistribution):
         if noise is not None:
             u, volume = noise.points, noise.volume
         else:
-            u = uniform_draws(M, _DRAWS, self.starts, generator)
+            u = uniform_draws(M, 20_000, self.starts, generator)
             volume = M.volume or (1.0 if self._volume is None else self._volume[0])
         share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
         return Reference(u, share, math.log(volume))
@@ -367,7 +357,7 @@ class EnergyModel(LearnedDistribution):
     @torch.no_grad()
     def _balance(self, x: Tensor, generator: torch.Generator) -> None:
         """Give each component of M its share of the data, by a constant in E."""
-        x = x[torch.randperm(x.shape[0], generator=generator)[:_ANCHORS]]
+        x = x[torch.randperm(x.shape[0], generator=generator)[:2000]]
         part = self.manifold.components(x)
         # components are numbered by size; a handful of points is none of its own
         small = part.bincount()[part] < _LEAST
@@ -378,8 +368,8 @@ class EnergyModel(LearnedDistribution):
         measure = self._measure()
         if self._levels is None and measure is None:
             raise UnsupportedError(
-                f"expected a connected set for objective={self.objective!r} above dimension 3, "
-                f"got {shares.numel()} components, whose masses it does not see; take 'nce'"
+                f"expected a connected manifold for objective={self.objective!r} above dimension "
+                f"3, got {shares.numel()} components, whose masses it does not see; take 'nce'"
             )
         q = self._reference(measure, generator)
         of_node = part[nearest_row(x, q.points)]

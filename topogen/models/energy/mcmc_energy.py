@@ -1,4 +1,4 @@
-"""The distribution of an energy on a set without quadrature: log Z from samples, points from chains."""
+"""The distribution of an energy without quadrature: log Z from samples, points from chains."""
 
 from __future__ import annotations
 
@@ -20,14 +20,10 @@ from .partition_function import Draws, Method, Sampler, estimate
 from .reference_measure import Measure
 
 _CHAINS = 200
-# transitions between two draws of a chain
-_THIN = 10
-# error of log Z from uniform draws alone, in nats, below which there is no need of chains
-_GOOD = 0.05
 
 
 class ChainedEnergy(ManifoldDistribution):
-    r"""The distribution :math:`p = e^f / Z` on a set of any dimension, drawn by the tangent random walk.
+    r"""The distribution :math:`p = e^f / Z` on M of any dimension, drawn by a tangent random walk.
 
     log Z is an estimate from samples, and `log_z_error` its standard error, widened by
     the error of the volume. The volume is that of M where it is known, else that of `measure`;
@@ -42,16 +38,17 @@ class ChainedEnergy(ManifoldDistribution):
         method: how log Z is estimated; None takes the draws of `measure` alone where they give it
             to .05 nats, else "bridge".
         seed: of the draws that log Z is estimated from.
-        measure: the volume and uniform draws of a set that does not know its volume.
+        measure: the volume and uniform draws where M does not know its volume.
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
         SamplingError: the chains raise an alarm: the distribution cannot be trusted.
 
     Example:
-        >>> start = tg.Sphere(4).sample_uniform(100, torch.Generator().manual_seed(0))
-        >>> distribution = ChainedEnergy(tg.Sphere(4), lambda x: x[..., 0], start, method="importance")
-        >>> distribution.likelihood, bool(abs(float(distribution.log_z) - 3.3674) < 4 * distribution.log_z_error)
+        >>> M = tg.Sphere(4)
+        >>> start = M.sample_uniform(100, torch.Generator().manual_seed(0))
+        >>> p = ChainedEnergy(M, lambda x: x[..., 0], start, method="importance")
+        >>> p.likelihood, bool(abs(float(p.log_z) - 3.3674) < 4 * p.log_z_error)
         ('estimated', True)
     """
 
@@ -99,14 +96,14 @@ def estimate_log_z(
     """Log Z of a log density on M from chains; V = 1 where no volume is known.
 
     Args:
-        M: the set.
+        M: the manifold.
         log_density: f, points (n, D) to values (n,).
         start: points near M from which chains start.
         method: "importance" (uniform draws alone), "bridge" (these and draws of the distribution),
             or "thermodynamic" (draws of the distributions in between); None as in
             :class:`ChainedEnergy`.
         seed: of the draws.
-        measure: the volume and uniform draws of a set that does not know its volume.
+        measure: the volume and uniform draws where M does not know its volume.
 
     Raises:
         SamplingError: the chains raise an alarm.
@@ -116,11 +113,11 @@ def estimate_log_z(
     if M.volume is not None:
         volume, error, measure = M.volume, M.volume_error or 0.0, None
     if not 0 < volume < math.inf:
-        raise UnsupportedError(f"expected a set of finite volume, got volume {volume}")
+        raise UnsupportedError(f"expected a manifold of finite volume, got volume {volume}")
     sampler = chains(M, log_density, start, torch.Generator().manual_seed(seed), measure)
     if method is None and measure is not None:
         log_z = estimate(sampler, volume, "importance", volume_error=error)
-        if log_z.error <= math.hypot(_GOOD, error / volume):
+        if log_z.error <= math.hypot(0.05, error / volume):  # there is no need of chains
             return log_z
     return estimate(sampler, volume, method or "bridge", volume_error=error)
 
@@ -132,7 +129,7 @@ def chains(
     generator: torch.Generator,
     measure: Measure | None = None,
 ) -> Sampler:
-    """Draws of :math:`e^{t f}` on M by chains, and of the uniform distribution by its sampler if any."""
+    """Draws of :math:`e^{t f}` on M by chains, and uniform ones by the sampler of M if any."""
     exact = working_sampler(M)
 
     def draw(t: float, n: int) -> Draws:
@@ -184,7 +181,7 @@ def _walk(
         draws,
         chains=count,
         start=None if known else start[index],
-        thin=_THIN,
+        thin=10,
         throw=True,
         generator=generator,
     )

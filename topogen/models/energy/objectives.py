@@ -1,6 +1,6 @@
 r"""Objectives that fit energies to points of M.
 
-Every objective holds the data and what stands for the uniform distribution of M, and gives one
+Every objective has the data and what stands for the uniform distribution of M, and gives one
 number for each of K networks. Row i of the data counts :math:`w_{ki}` for network k, so the same
 code is a training loss and a score on held-out rows.
 """
@@ -24,7 +24,7 @@ from .network import Energies
 
 @dataclass(frozen=True)
 class Reference:
-    r"""Points u_j of M with shares :math:`v_j`, :math:`\sum_j v_j = 1`: the uniform distribution of M.
+    r"""Points u_j of M, shares :math:`v_j`, :math:`\sum_j v_j = 1`, for the uniform distribution.
 
     Attributes:
         points: u_j, shape (N, D); quadrature nodes, or draws.
@@ -191,10 +191,10 @@ def laplace(
     return along, total
 
 
-def fit(
+def minimise(
     E: Energies, objective: Objective, generator: torch.Generator
 ) -> Generator[Mapping[str, float], None, bool]:
-    """Adam on all networks at once; each keeps the weights that did best on its held-out fold.
+    """Adam on all networks at once; each ends with those that did best on its held-out fold.
 
     Returns:
         Whether all of them stopped getting better before the steps were used up.

@@ -1,4 +1,4 @@
-r"""Estimates of log Z for a log density f on M, from uniform draws of M and draws of the distribution.
+r"""Estimates of log Z for a log density f on M, from uniform draws and draws of e^f / Z.
 
 Each takes the values of f at the draws, and :math:`V = H^d(M)`; quadrature is
 :class:`~topogen.distributions.energy.EnergyDistribution`.
@@ -30,10 +30,6 @@ _KRONROD = (
     0.104656226026467265193823857192073,
 )
 _GAUSS = (8 / 9, 0.0, 5 / 9, 0.0)
-_LEAST = 10
-# draws of each distribution; of each distribution on the way for thermodynamic integration
-_COUNT = 10_000
-_FEWER = 6000
 
 Method = Literal["bridge", "importance", "thermodynamic"]
 
@@ -63,18 +59,18 @@ def estimate(
     if method == "thermodynamic":
 
         def mean_f(t: float) -> tuple[float, float]:
-            f, effective = sampler(t, _FEWER)
+            f, effective = sampler(t, 6000)
             return float(f.mean()), float(f.std()) / math.sqrt(effective)
 
         return thermodynamic(mean_f, volume, volume_error=volume_error)
-    u = sampler(0.0, _COUNT)
+    u = sampler(0.0, 10_000)
     if method == "importance":
         return importance(u.f, volume, volume_error=volume_error, effective=u.effective)
     if method != "bridge":
         raise ValueError(
             f"expected method 'bridge', 'importance' or 'thermodynamic', got {method!r}"
         )
-    p = sampler(1.0, _COUNT)
+    p = sampler(1.0, 10_000)
     worth = (u.effective, p.effective)
     return bridge(u.f, p.f, volume, volume_error=volume_error, effective=worth)
 
@@ -107,7 +103,7 @@ def importance(
     mean = float(w.mean())
     n = float(f.numel()) if effective is None else effective
     error = float(w.std()) / (mean * math.sqrt(n))
-    if float(w.sum() ** 2 / w.square().sum()) * n / f.numel() < _LEAST:
+    if float(w.sum() ** 2 / w.square().sum()) * n / f.numel() < 10:
         error = math.inf
     value = math.log(volume) + float(f.max()) + math.log(mean)
     return LogZ(value, math.hypot(error, volume_error / volume), "importance")
@@ -154,7 +150,7 @@ def bridge(
     u, p = _finite(f_uniform, "f_uniform"), _finite(f_distribution, "f_distribution")
     if not bool(p.isfinite().all()):
         raise ValueError(
-            "expected f > -inf at draws of the distribution, got -inf; they are of another distribution"
+            "expected f > -inf at draws of the distribution, got -inf; they are of another one"
         )
     n, m = (float(u.numel()), float(p.numel())) if effective is None else effective
     a = math.log(m / n)

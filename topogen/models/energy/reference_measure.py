@@ -1,4 +1,4 @@
-r"""The uniform distribution of a set without charts: H^d(M) with an error, and draws.
+r"""The uniform distribution of a manifold without charts: H^d(M) with an error, and draws.
 
 Random lines (codimension 1, one equation) or the tube about M give both at once; see
 :mod:`topogen.sampling.random_lines` and :mod:`topogen.sampling.tube`.
@@ -18,13 +18,6 @@ from ...sampling.estimate import VolumeEstimate
 from ...sampling.random_lines import Rays
 from ...sampling.tube import Tube
 
-# random lines, or ambient points near M: the nearest point of each takes a solve
-_LINES = 20_000
-_DRAWS = 10_000
-_LEAST = 500
-# above this codimension hardly a point of the region lies in the tube
-_MAX_CODIM = 6
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -43,7 +36,7 @@ class Measure:
     error: float
 
     def halves(self) -> tuple[Measure, Measure]:
-        """Two sets of draws, independent of each other but for one line at the most."""
+        """Two halves of the draws, independent of each other but for one line at most."""
         n = self.points.shape[0] // 2
         half = self.effective / 2
         return (
@@ -56,7 +49,7 @@ def find_measure(M: Manifold, points: Float[Tensor, "n D"], generator: torch.Gen
     """The volume of M and uniform draws of it, by lines where they apply, else by the tube.
 
     Args:
-        M: the set.
+        M: the manifold.
         points: points near M, all over it.
         generator: source of randomness.
 
@@ -67,7 +60,7 @@ def find_measure(M: Manifold, points: Float[Tensor, "n D"], generator: torch.Gen
         rays = Rays(M, points, generator=generator)
     except (UnsupportedError, InvalidPoints) as error:
         return _by_tube(M, points, generator, f"lines: {error}")
-    found = rays.cast(_LINES)
+    found = rays.cast(20_000)
     order = found.line.argsort(stable=True)
     effective = float((found.hits > 0).sum())
     return _checked(found.points[order], effective, rays.measured(found))
@@ -75,25 +68,25 @@ def find_measure(M: Manifold, points: Float[Tensor, "n D"], generator: torch.Gen
 
 def _by_tube(M: Manifold, points: Tensor, generator: torch.Generator, before: str) -> Measure:
     codim = M.ambient_dim - M.dim
-    if codim > _MAX_CODIM:
+    if codim > 6:  # hardly a point of the region lies in the tube
         raise UnsupportedError(
-            f"expected codimension <= {_MAX_CODIM} for the tube about M, got {codim}; {before}"
+            f"expected codimension <= 6 for the tube about M, got {codim}; {before}"
         )
     try:
         tube = Tube(M, points=points, generator=generator)
-        found = tube.cast(_DRAWS)
+        found = tube.cast(10_000)
         volume = tube.measured(found)
     except (UnsupportedError, InvalidPoints) as error:
         raise UnsupportedError(f"{before}; tube: {error}") from None
     w = found.weights
-    kept = torch.rand(w.shape, generator=generator, dtype=w.dtype) * w.max() < w
-    return _checked(found.points[kept], float(kept.sum()), volume)
+    accepted = torch.rand(w.shape, generator=generator, dtype=w.dtype) * w.max() < w
+    return _checked(found.points[accepted], float(accepted.sum()), volume)
 
 
 def _checked(points: Tensor, effective: float, volume: VolumeEstimate) -> Measure:
-    if not (effective >= _LEAST and 0 < volume.error < volume.value):
+    if not (effective >= 500 and 0 < volume.error < volume.value):
         raise UnsupportedError(
-            f"expected a volume with an error below it and {_LEAST} draws, got {volume} and "
+            f"expected a volume with an error below it and 500 draws, got {volume} and "
             f"{effective:.0f}"
         )
     return Measure(points, effective, volume.value, volume.error)

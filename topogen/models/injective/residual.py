@@ -16,10 +16,6 @@ from .decoder import Decoder, SpectralDecoder, normal_equations
 
 # the network sees the functions of B up to this bandwidth: they tell its points apart
 _LOW = 2
-_WIDTH, _FEATURES = 64, 200
-# frequencies of the first layer and of the fastest random features, in units of the bandwidth:
-# what is left is as fast as what the functions of B could still say, and faster
-_FIRST, _FASTEST = 0.07, 1.0
 
 
 class ResidualDecoder(Decoder):
@@ -42,7 +38,7 @@ class ResidualDecoder(Decoder):
         count = Spectrum(base, _LOW).count
         self.low = SpectralDecoder(base, _LOW, count)
         self.low.coefficients = torch.eye(count, dtype=torch.float64)
-        self.net = SineNetwork(count, ambient_dim, width=_WIDTH, features=_FEATURES)
+        self.net = SineNetwork(count, ambient_dim, width=64, features=200)
         self.net.requires_grad_(False)
 
     @staticmethod
@@ -50,9 +46,11 @@ class ResidualDecoder(Decoder):
         """The same map, A = 0, with random features."""
         result = ResidualDecoder(decoder.base, decoder.bandwidth, decoder.ambient_dim)
         result.spectral.coefficients = decoder.coefficients.clone()
-        result.net.draw(generator, _FASTEST * decoder.bandwidth)
+        # what is left is as fast as what the functions of B could still say, and faster: the
+        # first layer has .07 of the bandwidth, the fastest random features have all of it
+        result.net.draw(generator, 1.0 * decoder.bandwidth)
         with torch.no_grad():
-            result.net.W1.mul_(_FIRST * decoder.bandwidth)
+            result.net.W1.mul_(0.07 * decoder.bandwidth)
             result.net.C.zero_()
         return result
 

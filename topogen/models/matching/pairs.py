@@ -44,7 +44,7 @@ class Pool:
 
     Blocks of both are paired by optimal transport,
     :math:`\min_\sigma \sum_i c(x_0^i, x_1^{\sigma(i)})` with c the squared distance: any pairing
-    keeps both distributions, this one makes paths short and straight. Pairs without a path are
+    preserves both distributions, this one makes paths short and straight. Pairs without a path are
     dropped, and counted in `lost`.
 
     A. Tong et al., Improving and generalizing flow-based generative models with minibatch optimal

@@ -65,7 +65,7 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
-        r"""Normal weights: :math:`1.4 / \sqrt n` for n inputs; `last` instead of 1.4 at the end."""
+        r"""Normal weights: :math:`1.4 / \sqrt n` for n inputs; at last `last` instead of 1.4."""
         W, b = self._weights()
         for i, weight in enumerate(W):
             gain = (1.4 if i < len(W) - 1 else self.last) / max(weight.shape[0], 1) ** 0.5

@@ -9,9 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# frequency of the first layer, in units of 1 / (rms radius of the data)
-_FREQUENCY = 2.0
-
 
 class SineNetwork(nn.Module):
     r"""F(z) = C phi(z) with features phi = (h_1, h_2, sin(R z + c), z, 1).
@@ -50,7 +47,8 @@ class SineNetwork(nn.Module):
 
     def draw(self, generator: torch.Generator, spread: float = 1.0) -> None:
         """Random weights; the random features reach up to `spread` times the base frequency."""
-        h, m, frequency = self.width, self.inputs, _FREQUENCY
+        # in units of 1 / (rms radius of the data)
+        h, m, frequency = self.width, self.inputs, 2.0
 
         def uniform(*shape: int) -> Tensor:
             return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1

@@ -137,7 +137,7 @@ class Spline:
     def _bin(
         self, at: Tensor, knots: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Start and size of the bin that holds `at`, in x and in y, and its two slopes."""
+        """Start and size of the bin that contains `at`, in x and in y, and its two slopes."""
         k = (at.detach().unsqueeze(-1) >= knots.detach()[..., 1:-1]).sum(-1, keepdim=True)
 
         def ends(values: Tensor) -> tuple[Tensor, Tensor]:
