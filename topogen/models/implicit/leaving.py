@@ -34,7 +34,7 @@ def find_edges(
             break
         region.extend(at[hole], T[hole], j[hole])
         at, T, j = leaving(M, generator)
-    M.edges.keep(at, T, region.rho[j], p)
+    M.boundary.place(at, T, region.rho[j], p)
 
 
 def leaving(M: NeuralImplicit, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -145,7 +145,7 @@ class NeuralImplicit(Manifold, Fittable):
         self.noise = math.nan
         self.checks: ZeroSetChecks | None = None
         self.net = self._network(ambient_dim, self.codim)
-        self.region, self.edges = ValidityRegion(), Boundary()
+        self.region, self.boundary = ValidityRegion(), Boundary()
         for name in ("centre", "unit", "V", "W"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
@@ -269,7 +269,7 @@ class NeuralImplicit(Manifold, Fittable):
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether M stays in its domain of validity: it ends at no edge of the data."""
-        return len(self.edges) == 0
+        return len(self.boundary) == 0
 
     @property
     def defining(self) -> calculus.RowMap | None:
@@ -374,7 +374,7 @@ class NeuralImplicit(Manifold, Fittable):
 
     def _inside(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
         parts = [
-            self.region.near(part).inside & self._solve(part)[2] & ~self.edges.beyond(part)
+            self.region.near(part).inside & self._solve(part)[2] & ~self.boundary.outside(part)
             for part in z.split(_ROWS)
         ]
         return torch.cat(parts) if parts else z.new_zeros(0, dtype=torch.bool)

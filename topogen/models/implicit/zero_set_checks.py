@@ -172,7 +172,7 @@ def inspect_set(
         tube=tube,
         off=off,
         turned=turn,
-        ends=len(M.edges),
+        ends=len(M.boundary),
         components=pieces,
         expected=expected,
         problems=tuple(problems),
