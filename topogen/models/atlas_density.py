@@ -17,8 +17,8 @@ from ..distributions.bumps import BumpMixture, bump_densities, draw_bumps
 from ..errors import AtlasError, InvalidPoints
 from ..manifolds.atlas import Atlas
 from ..manifolds.charts import Chart
+from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor
-from ..topology.cloud import farthest_points
 from .base import LearnedDistribution, Stage, part_stages
 
 if TYPE_CHECKING:

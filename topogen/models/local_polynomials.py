@@ -15,7 +15,8 @@ from ..errors import InvalidPoints
 from ..manifolds.base import Manifold, Projection, iterate
 from ..manifolds.locate import arrived
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
-from ..point_cloud.tensors import as_array, distinct
+from ..point_cloud.arrays import as_array
+from ..point_cloud.tensors import distinct
 from .base import Fittable, Stage
 from .boundary import Boundary, boundary_points, directions, in_holes
 from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping

@@ -22,7 +22,8 @@ from ...models.injective.bases import Base, base_of, standard
 from ...models.injective.image_manifold import ImageManifold
 from ...models.injective.nearest_points import foot_points
 from ...models.injective.von_mises_mixture import SIZES, VonMisesMixture
-from ...point_cloud.tensors import as_tensor, diameter, distinct
+from ...point_cloud.arrays import diameter
+from ...point_cloud.tensors import as_tensor, distinct
 from .autoencoder import Autoencoder, CouplingAutoencoder, FreeAutoencoder
 from .base_densities import GaussianBase, RankSplineBase
 from .checks import HeldOutScore, check_meaning, warn_of_fit

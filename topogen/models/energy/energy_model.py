@@ -14,8 +14,7 @@ from ...distributions.energy import EnergyDistribution, Levels, LogZ
 from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
-from ...manifolds.spaces.base import nearest_row
-from ...point_cloud.tensors import as_tensor, distinct
+from ...point_cloud.tensors import as_tensor, distinct, nearest_row
 from ..base import LearnedDistribution, Stage, part_stages
 from ..projected_atlas import ProjectedAtlas
 from .contrastive import contrast

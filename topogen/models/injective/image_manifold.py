@@ -12,7 +12,7 @@ from ... import calculus
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ...manifolds.base import Manifold, Projection
-from ...manifolds.spaces.base import nearest_row
+from ...point_cloud.tensors import nearest_row
 from ..base import Fittable
 from .bases import Base
 from .decoder import Decoder
