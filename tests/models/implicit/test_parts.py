@@ -17,7 +17,7 @@ from topogen.models.implicit.tubular_neighborhood import (
     principal_frame,
 )
 from topogen.models.implicit.zero_set_checks import strays
-from topogen.models.nn.mlp import Perceptron
+from topogen.models.nn.mlp import MLP
 from topogen.models.nn.sine import SineNetwork
 
 
@@ -54,8 +54,8 @@ def test_derivatives_of_the_network(network):
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_derivatives_of_the_perceptron(depth):
-    net = Perceptron(4, 3, width=6, depth=depth).requires_grad_(False)
-    net.draw(generator(0))
+    net = MLP(4, 3, width=6, depth=depth).requires_grad_(False)
+    net.start_uniform(generator(0))
     z = torch.randn(7, 4, generator=generator(1), dtype=torch.float64)
     F, J, H = net.second(z)
     assert torch.allclose(F, net(z), atol=1e-14)

@@ -12,7 +12,7 @@ from .tubular_neighborhood import TubularNeighborhood
 from .zero_set_checks import zeros
 
 if TYPE_CHECKING:
-    from .neural_implicit import NeuralImplicit
+    from .neural_implicit import LearnedZeroSet
 
 # how far tangent directions are followed from every landmark, in radii of its ball
 _BEYOND = 1.1
@@ -23,7 +23,7 @@ _ROWS = 2048
 
 
 def find_edges(
-    M: NeuralImplicit, geometry: TubularNeighborhood, generator: torch.Generator
+    M: LearnedZeroSet, geometry: TubularNeighborhood, generator: torch.Generator
 ) -> None:
     """Find where M leaves its region, close the holes among these places, keep the edges."""
     region, p = M.region, geometry.p[: geometry.data]
@@ -37,7 +37,7 @@ def find_edges(
     M.boundary.place(at, T, region.rho[j], p)
 
 
-def leaving(M: NeuralImplicit, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def leaving(M: LearnedZeroSet, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Points of M next to its region but outside, tangent bases there, and the landmarks left."""
     region = M.region
     u = directions(region.c.shape[0], M.dim, generator, region.c.dtype)

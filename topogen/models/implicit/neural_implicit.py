@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Literal, cast
 
@@ -12,7 +13,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ... import calculus
-from ...baselines.implicit_ebm import Published
 from ...errors import InvalidPoints
 from ...manifolds.base import Manifold, Projection, iterate
 from ...manifolds.locate import arrived
@@ -20,7 +20,7 @@ from ...point_cloud.tensors import as_tensor, distinct
 from ..base import Fittable, Stage
 from ..boundary import Boundary
 from ..local_polynomials import LocalPolynomials
-from ..nn.mlp import Perceptron
+from ..nn.mlp import MLP
 from ..nn.sine import SineNetwork
 from .constant_rank import full_step, leading_step, linearize_leading, project_leading
 from .leaving import find_edges
@@ -34,144 +34,84 @@ from .zero_set_checks import ZeroSetChecks, end_before_strays, inspect_set, meas
 _GAP = 0.4
 # of F outside its leading directions, on M, in units of the domain of validity
 _REST = 0.25
-_WIDTH, _PUBLISHED_WIDTH = 128, 8
-# the narrower the tube, the higher the frequencies of the random features
-_SPREAD, _MOST_SPREAD = 0.8, 6.0
 _MAX_STEP = 0.3
 _ROWS = 2048
 _LEAST_POINTS = 20
 
 
-class NeuralImplicit(Manifold, Fittable):
-    r"""A d-dimensional set learned as :math:`M = \{x : F(x) = 0\}` near its data.
+class LearnedZeroSet(Manifold, Fittable):
+    r"""The zero set M of a network F that is fitted to points, stated near them; abstract.
 
-    F is a network of sines, :math:`F(z) = C\,\varphi(z)`, see :class:`SineNetwork`: its inner
-    layers are drawn at random, its last one is solved for by least squares. Two forms:
+    M is :math:`\{x : F(x) = 0\}` (regular form) or :math:`\{x : \Pi(x) F(x) = 0\}` (residual
+    form, see :class:`NeuralImplicit`), inside the domain of validity.
 
-    - *regular*: :math:`F: R^D \to R^{D-d}`, which measures the distance along a smooth
-      oriented normal frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are
-      close to 1 and |F| is close to the distance to M.
-    - *residual*: :math:`F(x) = x - r(x)`, r the projection of x on M, over-determined, DF of rank
-      D - d:
-
-      .. math:: M = \{x : \Pi(x) F(x) = 0\},\quad \Pi = U_k U_k^\top,\ k = D - d,
-
-      where U_k are the k leading left singular vectors of DF(x). Equations, tangents and
-      curvature are those of :math:`\Pi F`, with the derivative of :math:`\Pi`.
-
-    A regular zero set has a trivial normal bundle and is therefore orientable: a Klein bottle or a
-    projective plane is none, whatever the network. The form is chosen by the orientability of the
-    normal spaces of the data, and by whether these have a smooth frame.
-
-    M is stated inside the domain of validity: near the data, and (residual form) where the
-    spectrum has its gap, :math:`s_k > 0.4 > s_{k+1}`, and F is in its leading directions,
-    :math:`F \approx \Pi F`; other points are first pulled to the nearest landmark. It ends before
-    zeros of F that are far from M, where it can. The projections, normals and tube radii that F
-    learns from are those of :class:`LocalPolynomials`, so noisy data are denoised first.
-
-    After Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
-    estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances from Sutanto et al., 2020
-    (https://arxiv.org/abs/2009.11852).
+    To implement one, write ``_network(inputs, outputs)``, a network without gradients;
+    ``_frames(geometry, generator)``, the form and the frames of the normal spaces;
+    ``_draw(geometry, generator)``, the first weights; ``_descent(work)``, a stage that trains
+    them, or None; and ``_last_layer(targets, generator)``, which may fit the last one to targets.
 
     Args:
         dim: dimension d of the set.
         ambient_dim: dimension D of the space.
-        constraints: None chooses the form; D - d asks for the regular one, or "residual".
-        width: units of each layer; None takes 128, and 8 for the published objective.
-        features: random sines beside them.
-        objective: "distance" as above; "published" is the energy-based objective of Ross et al.,
-            for comparison: regular form, a perceptron with SiLU, no frames, no least squares, no
-            denoising of F, all layers trained.
-        settings: of the published objective where they differ from its defaults, such as
-            {"steps": 2000, "mu": 1.0}; see :class:`~topogen.models.implicit.Published`.
 
-    Attributes:
-        form: "regular" or "residual", after fitting.
-        reason: why, in one sentence.
-        checks: what was measured after the fit, see :class:`ZeroSetChecks`.
-        tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
-            what M may be off in gaps of the data, a thousandth of the rms radius of the data; at
-            most what the domain of validity allows.
-        closed: whether M ends nowhere; edges of the data are found after the fit, and M is stated
-            up to them.
-        noise: root mean square distance of the data to M.
-
-    Example:
-        >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
-        >>> circle = NeuralImplicit(1, 2, features=100, width=32)
-        >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
-        >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
-        >>> circle.form, bool((x.norm() - 1).abs() < 1e-4)
-        ('regular', True)
+    Raises:
+        ValueError: not 1 <= d < D.
     """
 
+    net: SineNetwork | MLP
     centre: Tensor
     unit: Tensor
     V: Tensor
     W: Tensor
 
-    def __init__(
-        self,
-        dim: int,
-        ambient_dim: int,
-        constraints: int | Literal["residual"] | None = None,
-        *,
-        width: int | None = None,
-        features: int = 600,
-        objective: Literal["distance", "published"] = "distance",
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, dim: int, ambient_dim: int) -> None:
         if not 1 <= dim < ambient_dim:
             raise ValueError(
                 f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
             )
-        if constraints not in (None, "residual", ambient_dim - dim):
-            raise ValueError(
-                f"expected constraints None, 'residual' or D - d = {ambient_dim - dim}, got "
-                f"{constraints!r}; another number of equations has zero sets of another dimension"
-            )
-        if width is None:
-            width = _PUBLISHED_WIDTH if objective == "published" else _WIDTH
-        if width < 1 or features < 0:
-            raise ValueError(f"expected width >= 1 and features >= 0, got {width}, {features}")
-        published = Published.of(settings, objective, constraints)
         super().__init__()
-        self.dim, self.ambient_dim, self.constraints = dim, ambient_dim, constraints
-        self.width, self.features, self.objective = width, features, objective
-        self.settings, self.published = settings, published
-        self.codim = ambient_dim - dim
+        self.dim, self.ambient_dim, self.codim = dim, ambient_dim, ambient_dim - dim
         self.form: Form = "regular"
         self.reason = "not fitted yet"
         self.noise = math.nan
         self.checks: ZeroSetChecks | None = None
-        self.net = self._network(ambient_dim, self.codim)
         self.region, self.boundary = ValidityRegion(), Boundary()
         for name in ("centre", "unit", "V", "W"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
 
-    def _network(self, inputs: int, outputs: int) -> SineNetwork | Perceptron:
-        """The network that the objective asks for, without gradients."""
-        if self.objective == "published":
-            net = Perceptron(inputs, outputs, width=self.width, depth=self.published.depth)
-        else:
-            net = SineNetwork(inputs, outputs, width=self.width, features=self.features)
-        return net.requires_grad_(False)
+    @abstractmethod
+    def _network(self, inputs: int, outputs: int) -> SineNetwork | MLP:
+        """A network for F, without gradients."""
+
+    @abstractmethod
+    def _frames(self, geometry: TubularNeighborhood, generator: torch.Generator) -> Frames:
+        """The form, and frames of the normal spaces."""
+
+    @abstractmethod
+    def _draw(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
+        """Draw the first weights of the network."""
+
+    @abstractmethod
+    def _descent(self, work: dict[str, Any]) -> Stage | None:
+        """What trains the whole network; None where only its last layer is fitted."""
+
+    @abstractmethod
+    def _last_layer(
+        self, targets: Targets, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, Targets]:
+        """Fit the last layer, if it is to be; returns the targets that are left."""
 
     # -- learning ---------------------------------------------------------------------------------
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
-        """Local geometry and frames; least squares, or descent on |F|; checks."""
+        """Local geometry and frames; a descent, where there is one; the last layer; checks."""
         if self.fitted:
             return
         work: dict[str, Any] = {}
         yield Stage("local geometry", lambda generator: self._prepare(points, work, generator))
-        if self.objective == "published":
-            descend, steps = self.published.descend, self.published.steps
-            yield Stage(
-                "network",
-                lambda g: descend(cast("Any", self.net), work["z"], work["frame"].unit, g),
-                steps,
-            )
+        descent = self._descent(work)
+        if descent is not None:
+            yield descent
         yield Stage("last layer", lambda generator: self._finish(work, generator))
         yield Stage("checks", lambda generator: self._check(work, generator))
 
@@ -190,10 +130,7 @@ class NeuralImplicit(Manifold, Fittable):
             yield from stage.run(generator)
         with torch.no_grad():
             geometry = local_geometry(local, z, generator)
-            if self.objective == "published":
-                frames = Frames("regular", "the only one published", None, geometry.N)
-            else:
-                frames = choose_frames(geometry, self.constraints, generator)
+            frames = self._frames(geometry, generator)
             self.form, self.reason = frames.form, frames.reason
             self.orientable, A = frames.orientable, frames.A
             work.update(
@@ -201,23 +138,17 @@ class NeuralImplicit(Manifold, Fittable):
                 targets=Targets.of(geometry, A, frames.angle, generator),
             )  # fmt: skip
         self.net = self._network(z.shape[1], A.shape[-1])
-        bent = _SPREAD / float(geometry.tau.median())
-        if isinstance(self.net, Perceptron):
-            self.net.draw(generator)
-        else:
-            self.net.draw(generator, min(max(bent, 1.0), _MOST_SPREAD))
+        self._draw(geometry, generator)
         yield {"loss": geometry.noise, "projections": float(geometry.p.shape[0])}
         return True
 
     def _finish(
         self, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        geometry: TubularNeighborhood = work["geometry"]
         frame: Frame = work["frame"]
         with torch.no_grad():
-            if isinstance(self.net, SineNetwork):
-                targets = yield from solved(self.net, work["targets"], generator)
-                geometry = work["geometry"] = targets.geometry
+            targets = yield from self._last_layer(work["targets"], generator)
+            geometry = work["geometry"] = targets.geometry
             self.centre, self.V, self.W = frame.centre, frame.V, frame.W
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
             self.region.place(geometry, generator)
@@ -235,7 +166,7 @@ class NeuralImplicit(Manifold, Fittable):
             self.checks = inspect_set(self, work["geometry"], work["off"], generator)
         yield {k: v for k, v in self.checks.numbers().items() if math.isfinite(v)}
         for problem in self.checks.problems:
-            warnings.warn(f"NeuralImplicit: {problem}", UserWarning, stacklevel=2)
+            warnings.warn(f"{type(self).__name__}: {problem}", UserWarning, stacklevel=2)
         return not self.checks.problems
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -403,3 +334,108 @@ class NeuralImplicit(Manifold, Fittable):
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"dim={self.dim}, ambient_dim={self.ambient_dim}, form={self.form!r}"
+
+
+class NeuralImplicit(LearnedZeroSet):
+    r"""A d-dimensional set learned as :math:`M = \{x : F(x) = 0\}` near its data.
+
+    F is a network of sines, :math:`F(z) = C\,\varphi(z)`, see :class:`SineNetwork`: its inner
+    layers are drawn at random, its last one is solved for by least squares. Two forms:
+
+    - *regular*: :math:`F: R^D \to R^{D-d}`, which measures the distance along a smooth
+      oriented normal frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are
+      close to 1 and |F| is close to the distance to M.
+    - *residual*: :math:`F(x) = x - r(x)`, r the projection of x on M, over-determined, DF of rank
+      D - d:
+
+      .. math:: M = \{x : \Pi(x) F(x) = 0\},\quad \Pi = U_k U_k^\top,\ k = D - d,
+
+      where U_k are the k leading left singular vectors of DF(x). Equations, tangents and
+      curvature are those of :math:`\Pi F`, with the derivative of :math:`\Pi`.
+
+    A regular zero set has a trivial normal bundle and is therefore orientable: a Klein bottle or a
+    projective plane is none, whatever the network. The form is chosen by the orientability of the
+    normal spaces of the data, and by whether these have a smooth frame.
+
+    M is stated inside the domain of validity: near the data, and (residual form) where the
+    spectrum has its gap, :math:`s_k > 0.4 > s_{k+1}`, and F is in its leading directions,
+    :math:`F \approx \Pi F`; other points are first pulled to the nearest landmark. It ends before
+    zeros of F that are far from M, where it can. The projections, normals and tube radii that F
+    learns from are those of :class:`LocalPolynomials`, so noisy data are denoised first.
+
+    After Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
+    estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances from Sutanto et al., 2020
+    (https://arxiv.org/abs/2009.11852).
+
+    Args:
+        dim: dimension d of the set.
+        ambient_dim: dimension D of the space.
+        constraints: None chooses the form; D - d asks for the regular one, or "residual".
+        width: units of each layer.
+        features: random sines beside them.
+
+    Raises:
+        ValueError: not 1 <= d < D, another number of constraints, or sizes that make no sense.
+
+    Attributes:
+        form: "regular" or "residual", after fitting.
+        reason: why, in one sentence.
+        checks: what was measured after the fit, see :class:`ZeroSetChecks`.
+        tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
+            what M may be off in gaps of the data, a thousandth of the rms radius of the data; at
+            most what the domain of validity allows.
+        closed: whether M ends nowhere; edges of the data are found after the fit, and M is stated
+            up to them.
+        noise: root mean square distance of the data to M.
+
+    Example:
+        >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
+        >>> circle = NeuralImplicit(1, 2, features=100, width=32)
+        >>> result = tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
+        >>> x = circle.project(torch.tensor([[0.0, 1.01]], dtype=torch.float64)).value
+        >>> circle.form, bool((x.norm() - 1).abs() < 1e-4)
+        ('regular', True)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        ambient_dim: int,
+        constraints: int | Literal["residual"] | None = None,
+        *,
+        width: int = 128,
+        features: int = 600,
+    ) -> None:
+        super().__init__(dim, ambient_dim)
+        if constraints not in (None, "residual", self.codim):
+            raise ValueError(
+                f"expected constraints None, 'residual' or D - d = {self.codim}, got "
+                f"{constraints!r}; another number of equations has zero sets of another dimension"
+            )
+        if width < 1 or features < 0:
+            raise ValueError(f"expected width >= 1 and features >= 0, got {width}, {features}")
+        self.constraints, self.width, self.features = constraints, width, features
+        self.net = self._network(ambient_dim, self.codim)
+
+    def _network(self, inputs: int, outputs: int) -> SineNetwork:
+        """Sines, without gradients."""
+        net = SineNetwork(inputs, outputs, width=self.width, features=self.features)
+        return net.requires_grad_(False)
+
+    def _frames(self, geometry: TubularNeighborhood, generator: torch.Generator) -> Frames:
+        """Smooth ones, where there are any."""
+        return choose_frames(geometry, self.constraints, generator)
+
+    def _draw(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
+        """Random features: the narrower the tube, the higher their frequencies."""
+        bent = 0.8 / float(geometry.tau.median())
+        cast("SineNetwork", self.net).draw(generator, min(max(bent, 1.0), 6.0))
+
+    def _descent(self, work: dict[str, Any]) -> None:
+        """None."""
+
+    def _last_layer(
+        self, targets: Targets, generator: torch.Generator
+    ) -> Generator[Mapping[str, float], None, Targets]:
+        """Least squares."""
+        return solved(cast("SineNetwork", self.net), targets, generator)

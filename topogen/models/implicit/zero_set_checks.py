@@ -14,7 +14,7 @@ from .normal_orientation import turned
 from .tubular_neighborhood import TUBE, TubularNeighborhood, box, nearest_projections
 
 if TYPE_CHECKING:
-    from .neural_implicit import NeuralImplicit
+    from .neural_implicit import LearnedZeroSet
 
 _STARTS = 4000
 _STEPS = 30
@@ -88,7 +88,7 @@ class ZeroSetChecks:
 
 
 def measure(
-    M: NeuralImplicit, x: Tensor, geometry: TubularNeighborhood
+    M: LearnedZeroSet, x: Tensor, geometry: TubularNeighborhood
 ) -> tuple[float, float, float]:
     """Rms distance of the data to M, the tolerance that they want, and how many exceed it.
 
@@ -106,7 +106,7 @@ def measure(
 
 
 def inspect_set(
-    M: NeuralImplicit, geometry: TubularNeighborhood, off: float, generator: torch.Generator
+    M: LearnedZeroSet, geometry: TubularNeighborhood, off: float, generator: torch.Generator
 ) -> ZeroSetChecks:
     """Measure a learned manifold against the projections it was fitted to."""
     p, k = geometry.p, M._k
@@ -180,7 +180,7 @@ def inspect_set(
 
 
 def strays(
-    M: NeuralImplicit, geometry: TubularNeighborhood, start: Float[Tensor, "n m"]
+    M: LearnedZeroSet, geometry: TubularNeighborhood, start: Float[Tensor, "n m"]
 ) -> Float[Tensor, "s m"]:
     r"""Zeros that steps from the start points end in, inside the domain of validity but away from the projections.
 
@@ -191,7 +191,7 @@ def strays(
 
 
 def end_before_strays(
-    M: NeuralImplicit, geometry: TubularNeighborhood, generator: torch.Generator
+    M: LearnedZeroSet, geometry: TubularNeighborhood, generator: torch.Generator
 ) -> None:
     """Narrow the region until random points of it lead to no strays, a few times at most."""
     for _ in range(_NARROWINGS):
@@ -201,12 +201,12 @@ def end_before_strays(
         M.region.narrow(wrong)
 
 
-def _found(M: NeuralImplicit, start: Tensor) -> Tensor:
+def _found(M: LearnedZeroSet, start: Tensor) -> Tensor:
     z, arrived = zeros(M, start)
     return z[arrived]
 
 
-def _away(M: NeuralImplicit, geometry: TubularNeighborhood, z: Tensor) -> Tensor:
+def _away(M: LearnedZeroSet, geometry: TubularNeighborhood, z: Tensor) -> Tensor:
     """Those of the zeros z that are strays, see :func:`strays`."""
     z = z[M._inside(z)]
     j, projection, a = nearest_projections(geometry, z)
@@ -214,7 +214,7 @@ def _away(M: NeuralImplicit, geometry: TubularNeighborhood, z: Tensor) -> Tensor
     return z[(z - projection).norm(dim=-1) > _AWAY * tau + TUBE * a.square() / (2 * tau)]
 
 
-def zeros(M: NeuralImplicit, z: Tensor) -> tuple[Tensor, Tensor]:
+def zeros(M: LearnedZeroSet, z: Tensor) -> tuple[Tensor, Tensor]:
     """Where plain Gauss-Newton steps end, without a domain of validity, and whether they arrive."""
     z = z.clone()
     going = torch.arange(z.shape[0])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...baselines.injective import HeldOutScore, PublishedFlow
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
@@ -60,8 +58,6 @@ class InjectiveFlow(LearnedDistribution):
         base: "auto" (by the homology of the data), a name of
             :func:`topogen.models.injective.bases.standard`, or a reference space that B is a copy
             of.
-        objective: "two_phase" (the above), or the name of a published objective, with networks
-            of its own: see :class:`PublishedFlow`. The base "euclidean" has only these.
         density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
             cover of B: slower, for sharp distributions), "uniform" (on M), "von_mises" (a product
             of von Mises and von Mises-Fisher distributions, see :class:`VonMisesMixture`) or
@@ -69,17 +65,15 @@ class InjectiveFlow(LearnedDistribution):
         decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
-        settings: of a published objective, where they differ from the defaults of
-            :class:`PublishedFlow`, by the names of its arguments: `{"steps": 6000, "noise": 0.1}`.
 
     Attributes:
         certificate: what was checked of g; None before the fit.
         attempts: one line for every base and choice that was tried.
 
     Raises:
-        ValueError: no such base, a base of another dimension, a density or decoder for one of
-            the published objectives, or settings without one.
-        UnsupportedError: a base with lines and other factors, or an objective that has no meaning.
+        ValueError: no such base, a base of another dimension, no such density or decoder.
+        UnsupportedError: a base of infinite volume: flows on R^d are
+            :class:`topogen.baselines.PublishedFlow`.
 
     Example:
         >>> t = torch.rand(600, generator=torch.Generator().manual_seed(0)) * 6.2832
@@ -95,10 +89,8 @@ class InjectiveFlow(LearnedDistribution):
         dim: int,
         ambient_dim: int,
         base: str | Manifold = "auto",
-        objective: str = "two_phase",
         density: str = "spectral",
         decoder: str = "auto",
-        settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= dim < ambient_dim:
@@ -110,9 +102,7 @@ class InjectiveFlow(LearnedDistribution):
             raise ValueError(f"expected a density among {DENSITIES}, got {density!r}")
         if decoder not in DECODERS:
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
-        self.base, self.objective, self.density, self.decoder = base, objective, density, decoder
-        self.settings = None if settings is None else dict(settings)
-        self.published: PublishedFlow | None = None
+        self.base, self.density, self.decoder = base, density, decoder
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
@@ -120,24 +110,10 @@ class InjectiveFlow(LearnedDistribution):
                 f"{wanted.dim}; change dim, or the base"
             )
         self._wanted = wanted
-        if objective != "two_phase" or (wanted is not None and not math.isfinite(wanted.volume)):
-            if base == "auto":
-                raise ValueError(
-                    f"expected a named base for the objective {objective!r}, got 'auto'; pass "
-                    "base='torus', say, or objective='two_phase'"
-                )
-            if (density, decoder) != ("spectral", "auto"):
-                raise ValueError(
-                    f"expected no density and no decoder for the objective {objective!r} on "
-                    f"{base!r}, whose networks are those of PublishedFlow, got {density!r} and "
-                    f"{decoder!r}; name its own in settings={{'density': ..., 'network': ...}}"
-                )
-            self.published = _published(dim, ambient_dim, base, objective, settings or {})
-        elif settings:
-            raise ValueError(
-                "expected settings with a published objective only, got "
-                f"{dict(settings)!r} for the fit of spectral decoders; for networks trained in "
-                "two phases use topogen.baselines.injective.PublishedFlow"
+        if wanted is not None and not math.isfinite(wanted.volume):
+            raise UnsupportedError(
+                f"expected a base of finite volume, got {wanted.name}; take an interval instead "
+                "of a line, or topogen.baselines.PublishedFlow, which has flows on R^d"
             )
         self.image: ImageManifold | None = None
         self.distribution: BaseDistribution | None = None
@@ -168,7 +144,8 @@ class InjectiveFlow(LearnedDistribution):
         image = self.image
         if image is None or not isinstance(image.decoder, SpectralDecoder | ResidualDecoder):
             raise UnsupportedError(
-                f"expected a spectral decoder, which has a bandwidth, got that of {self.objective}"
+                "expected a spectral decoder, which has a bandwidth, got "
+                f"{type(image and image.decoder).__name__}"
             )
         return image.decoder.bandwidth
 
@@ -179,20 +156,12 @@ class InjectiveFlow(LearnedDistribution):
             NotFittedError: before `fit`.
         """
         self.require_fitted()
-        if self.published is not None:
-            return self.published()
         return ImageDistribution(*self._parts())
 
     def numbers(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
         numbers: dict[str, float | str] = {}
-        M, certificate, published = self.image, self.certificate, self.published
-        if published is not None and published.numbers:
-            M, score = published.image, HeldOutScore(**published.numbers)
-            numbers |= {"base": M.base.name, "objective": self.objective, "NLL": score.nll}
-            for name in ("reconstruction", "reconstruction_p99"):
-                share = getattr(score, name) / score.diameter
-                numbers[f"{name.replace('_p99', ', 99 %')} / diameter"] = share
+        M, certificate = self.image, self.certificate
         if M is not None and M.volume is not None and M.volume_error is not None:
             numbers |= {"volume of M": M.volume, "volume of M, error": M.volume_error}
         if certificate is not None:
@@ -212,11 +181,6 @@ class InjectiveFlow(LearnedDistribution):
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """One for M, one for the distribution on it."""
         if self.fitted:
-            return
-        if self.published is not None:
-            yield from self.published.stages(points)
-            self.attempts = list(self.published.attempts)
-            self.fitted = True
             return
         x = as_tensor(points, ambient_dim=self.ambient_dim).to(torch.float64)
         if self.image is None:
@@ -320,19 +284,6 @@ class InjectiveFlow(LearnedDistribution):
             base = from_parts([(name, dim) for name, dim in state["base"]])
             kind = ResidualDecoder if state["residual"] else SpectralDecoder
             self._build(kind(base, int(state["bandwidth"]), self.ambient_dim))
-
-
-def _published(
-    dim: int, ambient_dim: int, base: str | Manifold, objective: str, settings: Mapping[str, Any]
-) -> PublishedFlow:
-    known = [
-        name for name, p in signature(PublishedFlow).parameters.items() if p.kind is p.KEYWORD_ONLY
-    ]
-    known.remove("objective")
-    unknown = [name for name in settings if name not in known]
-    if unknown:
-        raise ValueError(f"expected settings among {', '.join(known)}, got {unknown}")
-    return PublishedFlow(dim, ambient_dim, base, objective=objective, **settings)
 
 
 def _base(base: str | Manifold, dim: int) -> Base:
