@@ -130,9 +130,8 @@ class FreeAutoencoder(Autoencoder):
         self.base, self.ambient_dim = base, ambient_dim
         self.width, self.depth = width, depth
         self.spectrum = Spectrum(base, 1 if len(base.group) == 1 else 2)
-        sizes = {"width": width, "depth": depth}
-        self.decoder = MLP(self.spectrum.count, ambient_dim, **sizes)
-        self.encoder = MLP(ambient_dim, base.width, **sizes)
+        self.decoder = MLP(self.spectrum.count, ambient_dim, width=width, depth=depth)
+        self.encoder = MLP(ambient_dim, base.width, width=width, depth=depth)
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights."""
