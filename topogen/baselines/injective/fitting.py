@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from ...models.injective.nearest_points import foot_points
+from ...models.injective.nearest_points import nearest_points
 from .base_densities import JointFamily, RankSplineBase
 from .checks import check_weight, least_weight
 from .objectives import OBJECTIVES, ObjectiveContext
@@ -186,7 +186,7 @@ def descend_on_anchors(
     for step in range(flow.steps):
         if step and step % _MOVE_EVERY == 0:
             pair.to(torch.float64).requires_grad_(False)
-            b = foot_points(pair, y, b, tol=1e-9, max_steps=1).b
+            b = nearest_points(pair, y, b, tol=1e-9, max_steps=1).b
         pair.to(torch.float32).requires_grad_(True)
         rows = torch.randint(len(y), (flow.batch,), generator=generator)
         with torch.enable_grad():
@@ -197,4 +197,4 @@ def descend_on_anchors(
         schedule.step()
         yield {"loss": cast("float", loss.item())}
     pair.requires_grad_(False).to(torch.float64)
-    return foot_points(pair, y, b, tol=1e-9, max_steps=20).b
+    return nearest_points(pair, y, b, tol=1e-9, max_steps=20).b

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -16,13 +16,14 @@ from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
+from ...topology.inference.check import check_topology
 from ..base import LearnedDistribution, Stage
 from .base_distributions import BaseDistribution, ImageDistribution, SpectralDistribution
-from .base_selection import propose, seed_of
+from .base_selection import bases_with
 from .bases import FIXED, Base, base_of, from_parts, standard
 from .certificate import EmbeddingCertificate, with_proof
 from .cover_flow import CoverFlow
-from .decoder import SpectralDecoder
+from .decoder import Decoder, SpectralDecoder
 from .image_manifold import ImageManifold
 from .model_search import Search
 from .residual import ResidualDecoder
@@ -33,7 +34,6 @@ DECODERS = ("auto", "spectral", "residual")
 
 _MOST_POINTS = 12_000
 _LEAST_POINTS = 100
-_HELD_OUT = 10  # one point of so many
 _BETWEEN = 1e-4  # the tolerance of M in the largest gap of the data
 _MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
@@ -72,6 +72,10 @@ class InjectiveFlow(LearnedDistribution):
         settings: of a published objective, where they differ from the defaults of
             :class:`PublishedFlow`, by the names of its arguments: `{"steps": 6000, "noise": 0.1}`.
 
+        betti: Betti numbers {p: (b_0, b_1, ...)} of the data over Z/p, None per degree where
+            undetermined, such as those of :func:`topogen.inspect`: for the base "auto", which
+            finds them where they are not given.
+
     Attributes:
         certificate: what was checked of g; None before the fit.
         attempts: one line for every base and choice that was tried.
@@ -99,8 +103,10 @@ class InjectiveFlow(LearnedDistribution):
         density: str = "spectral",
         decoder: str = "auto",
         settings: Mapping[str, Any] | None = None,
+        betti: Mapping[int, Sequence[int | None]] | None = None,
     ) -> None:
         super().__init__()
+        self.betti = None if betti is None else {int(p): tuple(b) for p, b in betti.items()}
         if not 1 <= dim < ambient_dim:
             raise ValueError(
                 f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
@@ -165,12 +171,11 @@ class InjectiveFlow(LearnedDistribution):
         return self._bandwidth()
 
     def _bandwidth(self) -> int:
-        image = self.image
-        if image is None or not isinstance(image.decoder, SpectralDecoder | ResidualDecoder):
+        if self.image is None or self.image.decoder.bandwidth is None:
             raise UnsupportedError(
                 f"expected a spectral decoder, which has a bandwidth, got that of {self.objective}"
             )
-        return image.decoder.bandwidth
+        return self.image.decoder.bandwidth
 
     def forward(self) -> ManifoldDistribution:
         """The distribution at the current parameters.
@@ -235,12 +240,9 @@ class InjectiveFlow(LearnedDistribution):
         centre = x.mean(0)
         unit = (x - centre).square().sum(-1).mean().sqrt()
         y = (x - centre) / unit
-        held, train = y[: len(y) // _HELD_OUT], y[len(y) // _HELD_OUT :]
-        if self._wanted is None:
-            bases, _ = propose(x, self.dim, seed_of(generator))
-        else:
-            bases = [self._wanted]
-        search = Search(self.dim, train, held, self.attempts)
+        held_out, train = y.tensor_split([len(y) // 10])
+        bases = self._candidates(x, generator) if self._wanted is None else [self._wanted]
+        search = Search(self.dim, train, held_out, self.attempts)
         found, certificate = yield from search.best(bases, self.decoder, generator)
         if self._wanted is None and not certificate.accepted:
             raise TrainingError(
@@ -254,7 +256,7 @@ class InjectiveFlow(LearnedDistribution):
         image.centre, image.unit = centre, unit
         image.anchor(found.b)
         image.scale = float(unit)
-        # held-out points tell how far M is from the truth, the spacing of points how far a
+        # held-out points show how far M is from the truth, the spacing of points how far a
         # boundary is, the largest gap where there are none
         far = max(_MARGIN * float(found.held_out.max()), _BETWEEN * certificate.gap) + 1e-12
         if not found.decoder.base.closed:
@@ -270,7 +272,14 @@ class InjectiveFlow(LearnedDistribution):
             )
         return certificate.accepted
 
-    def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
+    def _candidates(self, x: Tensor, generator: torch.Generator) -> list[Base]:
+        """The bases with the homology of the points."""
+        # drawn where the homology is known, too: the rest of the fit does not depend on that
+        seed = int(torch.randint(2**31, (), generator=generator))
+        betti = self.betti if self.betti is not None else check_topology(x, seed=seed).betti
+        return bases_with(betti, self.dim)
+
+    def _build(self, decoder: Decoder) -> None:
         self.image, base = ImageManifold(decoder), decoder.base
         if self.density == "splines":
             self.distribution = CoverFlow(base)
@@ -279,7 +288,7 @@ class InjectiveFlow(LearnedDistribution):
                 base, (1,) if self.density == "von_mises" else SIZES
             )
         else:
-            self.distribution = SpectralDistribution(base, image=self.image)
+            self.distribution = SpectralDistribution(base, log_r=self.image.log_volume)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
@@ -289,8 +298,8 @@ class InjectiveFlow(LearnedDistribution):
         near = (image.decode(projections.b) - x).norm(dim=-1) <= max(
             image.atol(torch.float64), 0.1 * image.scale
         )
-        if self.density == "uniform" and isinstance(distribution, SpectralDistribution):
-            distribution.spread()
+        if self.density == "uniform":
+            distribution.set_uniform()
             ended = True
         else:
             ended = yield from distribution.fit(
