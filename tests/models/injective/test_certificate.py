@@ -14,7 +14,7 @@ from topogen.models.injective.decoder import SpectralDecoder
 from topogen.models.injective.decoder_fit import fit_decoder
 from topogen.models.injective.homology_checks import image_homology, spare_loops
 from topogen.models.injective.neighbor_graph import neighbour_graph
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 
 def seeded(seed=0):

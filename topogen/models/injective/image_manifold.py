@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,8 +13,8 @@ from ... import calculus
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ...manifolds.base import Manifold, Projection
-from ...manifolds.spaces.base import nearest_row
-from ..base import Learned
+from ...point_cloud.tensors import nearest_row
+from ..base import Fittable
 from .bases import Base
 from .decoder import Decoder
 from .nearest_points import NearestPoints, nearest_points, newton_direction
@@ -24,7 +23,7 @@ from .nearest_points import NearestPoints, nearest_points, newton_direction
 _TRIES, _LEAST_SHARE = 2_000_000, 1e-5
 
 
-class ImageManifold(Manifold, Learned):
+class ImageManifold(Manifold, Fittable):
     r"""M = {c + u g(b) : b in B}, the image of a decoder g of a base B.
 
     The base point of x in R^D is that of the nearest of M: from the nearest of many known points
@@ -37,6 +36,7 @@ class ImageManifold(Manifold, Learned):
         tolerance: how far from M points of the true manifold were found.
     """
 
+    _numbers = ("tolerance", "scale", "volume", "volume_error")
     centre: Tensor
     unit: Tensor
     anchors: Tensor
@@ -204,22 +204,6 @@ class ImageManifold(Manifold, Learned):
             m = max(m, min(2 * m, 65_536))
             require_share(count, tried)
         return self.decode(torch.cat(accepted)[:n])
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Plain data kept beside the buffers."""
-        return {
-            "fitted": self.fitted,
-            "tolerance": self.tolerance,
-            "scale": self.scale,
-            "volume": self.volume,
-            "volume_error": self.volume_error,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        for name in ("tolerance", "scale", "volume", "volume_error"):
-            setattr(self, name, state[name])
 
 
 def require_share(accepted: int, tried: int) -> None:
