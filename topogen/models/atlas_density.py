@@ -56,7 +56,7 @@ _FLOOR = 1e-3
 class AtlasDensity(LearnedDistribution):
     r"""An exact density on the manifold of an atlas, learned from points.
 
-    ``distribution="bumps"`` is a :class:`~topogen.distributions.bumps.BumpMixture`: many small
+    It is a :class:`~topogen.distributions.bumps.BumpMixture`: many small
     bumps, round in the metric of M, each inside one chart. Their weights are tied by wider kernels
     :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density
     may be smoother than a chart is large. Only v is learned, by EM from the uniform distribution;
@@ -71,10 +71,6 @@ class AtlasDensity(LearnedDistribution):
 
     Args:
         atlas: the charts; fitted first if it has not been.
-        distribution: the family of densities; "bumps".
-
-    Raises:
-        ValueError: an unknown distribution.
 
     Attributes:
         held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t.
@@ -90,11 +86,9 @@ class AtlasDensity(LearnedDistribution):
     floor = _FLOOR
     _numbers = ("held_out", "mass", "log_z_error")
 
-    def __init__(self, atlas: Atlas, distribution: str = "bumps") -> None:
+    def __init__(self, atlas: Atlas) -> None:
         super().__init__()
-        if distribution != "bumps":
-            raise ValueError(f"expected distribution='bumps', got {distribution!r}")
-        self.atlas, self.distribution = atlas, distribution
+        self.atlas = atlas
         self.held_out = math.nan
         self.mass, self.log_z_error = 1.0, 0.0
         for name in ("z", "L", "weights"):
