@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
 from .. import calculus
 from ..errors import UnsupportedError
+from ..storable import Storable
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
 from .geodesics import Geodesic
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..homology import Homology
 
 
-class Manifold(nn.Module, ABC):
+class Manifold(Storable, ABC):
     r"""A manifold M of dimension `dim` in R^`ambient_dim`.
 
     To implement one, set `dim` and `ambient_dim` (and whatever else is known) and write

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..distributions.base import ManifoldDistribution
 from ..errors import NotFittedError
+from ..storable import Storable
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Learnable(Protocol):
         ...
 
 
-class Learned(nn.Module):
+class Learned(Storable):
     """State of a learned module: its buffers get their shapes when it is fitted, or loaded.
 
     Attributes:
@@ -103,3 +104,7 @@ class LearnedDistribution(Learned, ABC):
     @abstractmethod
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """What is to be fitted, parts first."""
+
+    def measurements(self) -> dict[str, float | str]:
+        """What the fit measured of the model, by name, for tables."""
+        return {}

@@ -97,12 +97,12 @@ def test_its_manifold_is_saved_alone(circle_flow, ellipse, tmp_path):
 def test_published_objectives_tell_likelihood_and_reconstruction(ellipse):
     settings = {"steps": 100, "noise": 0.1}
     flow = InjectiveFlow(1, 2, "circle", "free_form", settings=settings)
-    assert flow.numbers() == {}
+    assert flow.measurements() == {}
     assert (flow.published.steps, flow.published.noise) == (100, 0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tg.fit(flow, ellipse(500))
-    numbers = flow.numbers()
+    numbers = flow.measurements()
     assert {"NLL", "reconstruction / diameter", "volume of M"} < set(numbers)
     assert numbers["reconstruction / diameter"] < numbers["reconstruction, 99 % / diameter"]
 

@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import calculus
 from ...errors import TrainingError
+from ...storable import Storable
 from .bases import Base, Spectrum
 from .bases.harmonic_factors import UnitSphere
 
 ROWS = 2048  # in one block of functions
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(Storable, ABC):
     r"""A map g from a base B to R^D, given on points b of its cover.
 
     To implement one, set `base` and `ambient_dim` and write a row-wise, differentiable

@@ -183,7 +183,7 @@ class InjectiveFlow(LearnedDistribution):
             return self.published()
         return ImageDistribution(*self._parts())
 
-    def numbers(self) -> dict[str, float | str]:
+    def measurements(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
         numbers: dict[str, float | str] = {}
         M, certificate, published = self.image, self.certificate, self.published
