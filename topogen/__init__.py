@@ -31,6 +31,7 @@ from .manifolds.spaces import SpecialOrthogonal as SpecialOrthogonal
 from .manifolds.spaces import Sphere as Sphere
 from .manifolds.spaces import Torus as Torus
 from .manifolds.spaces import TorusKnot as TorusKnot
+from .manifolds.spaces import surface as surface
 
 # charts: coordinates on M
 from .manifolds.atlas import Atlas as Atlas

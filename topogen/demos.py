@@ -17,7 +17,7 @@ from .homology import Homology
 from .manifolds import spaces
 from .manifolds.spaces.base import ReferenceSpace
 from .pipeline import learn
-from .point_cloud.tensors import diameter
+from .point_cloud.arrays import diameter
 from .results import LearnResult
 
 _FRESH = 4000

@@ -9,7 +9,7 @@ from torch import Tensor
 from .distributions.base import ManifoldDistribution
 from .manifolds.atlas import Atlas
 from .models.base import LearnedDistribution
-from .point_cloud.tensors import diameter
+from .point_cloud.arrays import diameter
 
 
 def measure(

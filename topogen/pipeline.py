@@ -21,7 +21,7 @@ from .models.implicit import NeuralImplicit
 from .models.injective import InjectiveFlow
 from .models.local_polynomials import LocalPolynomials
 from .models.projected_atlas import ProjectedAtlas
-from .point_cloud.tensors import as_array
+from .point_cloud.arrays import as_array
 from .results import LearnResult
 from .topology.inference.check import check_topology
 from .training import FitResult, fit, one_thread

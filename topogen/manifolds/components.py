@@ -7,14 +7,11 @@ not trusted: it may have landed on another sheet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .base import Manifold
+from .types import ManifoldLike
 
 # A walk takes steps of this share of the whole way, and at most so many.
 _PIECES = 8
@@ -25,7 +22,7 @@ _EDGES = 4
 
 
 def components(
-    M: Manifold, points: Float[Tensor, "n D"], neighbors: int | None
+    M: ManifoldLike, points: Float[Tensor, "n D"], neighbors: int | None
 ) -> Int[Tensor, " n"]:
     """The number of the component of each point; see :meth:`Manifold.components`."""
     with torch.no_grad():
@@ -77,7 +74,7 @@ def _parts(edges: Int[Tensor, "m 2"], n: int) -> Int[Tensor, " n"]:
     return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
 
 
-def _walk(M: Manifold, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool[Tensor, " m"]:
+def _walk(M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool[Tensor, " m"]:
     """Whether tangential steps on M lead from x to y."""
     q = x.clone()
     whole = (y - x).norm(dim=-1)

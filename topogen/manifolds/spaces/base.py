@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from ..atlas import Atlas
 from ..base import Manifold, Projection, projection_tolerance
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 # value on M, length of what is left of the defining equations of the nearest point, steps taken
 Nearest = tuple[Tensor, Tensor, Tensor]
@@ -195,12 +192,3 @@ def positive(**lengths: float) -> None:
     for name, value in lengths.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"expected a finite {name} > 0, got {name}={value}")
-
-
-def nearest_row(
-    points: Float[Tensor, "m D"], x: Float[Tensor, "n D"], chunk_size: int = 2048
-) -> Int[Tensor, " n"]:
-    """The index of the row of `points` nearest to each row of x."""
-    if x.shape[0] == 0:
-        return torch.zeros(0, dtype=torch.int64, device=x.device)
-    return torch.cat([torch.cdist(part, points).argmin(-1) for part in x.split(chunk_size)])

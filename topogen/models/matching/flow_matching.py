@@ -17,7 +17,7 @@ from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
 from ...manifolds.spaces.spheres import Circle, Sphere
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Learnable, LearnedDistribution, Stage
+from ..base import LearnedDistribution, Stage, part_stages
 from ..projected_atlas import ProjectedAtlas
 from .descent import descend
 from .field import Field
@@ -204,9 +204,7 @@ class FlowMatching(LearnedDistribution):
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, of its charts, then the flow."""
-        for part in (self.manifold, self.atlas):
-            if isinstance(part, Learnable):
-                yield from part.stages(points)
+        yield from part_stages(points, self.manifold, self.atlas)
         if not self.fitted:
             yield Stage("flow", lambda generator: self._fit(points, generator), self.steps)
 
