@@ -10,14 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models.base import Options, Stage
+from ..models.base import Stage
 from ..models.implicit.neural_implicit import LearnedZeroSet
-from ..models.implicit.normal_orientation import Frames
+from ..models.implicit.normal_orientation import NormalFrames
 from ..models.implicit.penalties import random_direction_penalty
 from ..models.implicit.regression import Targets
 from ..models.implicit.tubular_neighborhood import TubularNeighborhood
 from ..models.nn.mlp import MLP
 from ..models.optimize import Adam, descend
+from ..storable import Options
 from .langevin import uncorrected_langevin
 from .options import DescentOptions
 
@@ -106,8 +107,8 @@ class EnergyImplicit(LearnedZeroSet):
         net = MLP(inputs, outputs, width=self.width, depth=self.depth)
         return net.requires_grad_(False)
 
-    def _frames(self, geometry: TubularNeighborhood, generator: torch.Generator) -> Frames:
-        return Frames("regular", "the only one published", None, geometry.N)
+    def _frames(self, geometry: TubularNeighborhood, generator: torch.Generator) -> NormalFrames:
+        return NormalFrames("regular", "the only one published", None, geometry.N)
 
     def _draw(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
         cast("MLP", self.net).start_uniform(generator)

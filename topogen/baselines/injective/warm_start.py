@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ...errors import TrainingError
-from ...models.injective.base_points import seed
+from ...models.injective.base_points import initial_base_points
 from ...models.injective.bases import Base
-from ...models.injective.certificate import on_loops
 from ...models.injective.decoder import Decoder
-from ...models.injective.integral_classes import Landmarks, landmarks
-from ...models.injective.neighbor_graph import Graph, neighbour_graph
+from ...models.injective.homology_checks import on_loops
+from ...models.injective.neighbor_graph import Landmarks, neighbour_graph
 from ...point_cloud.tensors import distinct
 
 
@@ -25,15 +24,13 @@ class Start:
     Attributes:
         words: whether there are base points, and why not.
         points: of the data.
-        base_points: of these, initial ones; None where there are none.
-        graph: of the points.
-        marks: its landmarks.
+        base_points: of these; None where no initial ones are known.
+        marks: landmarks of the neighbour graph of the points.
     """
 
     words: str
     points: Tensor
     base_points: Tensor | None = None
-    graph: Graph | None = None
     marks: Landmarks | None = None
 
     @staticmethod
@@ -46,13 +43,11 @@ class Start:
             return Start("from random weights, as there are fewer than 100 points", x)
         try:
             graph = neighbour_graph(x.numpy(), base.dim)
-            found = seed(base, graph, count=150, remap=True)
-            marks = landmarks(graph, 150)
+            b = initial_base_points(base, graph, count=150)
+            marks = graph.landmarks(150)
         except TrainingError as error:
             return Start(f"from random weights, as there are no initial base points: {error}", x)
-        return Start(
-            "from initial base points", x, torch.from_numpy(found.points).to(y), graph, marks
-        )
+        return Start("from initial base points", x, torch.from_numpy(b).to(y), marks)
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor] | None:
@@ -73,9 +68,9 @@ class Start:
         """Over which fields g is not one to one on H_1; empty where it is, None if not known."""
         from scipy.spatial import KDTree
 
-        if self.graph is None or self.marks is None:
+        if self.marks is None:
             return None
-        _, onto = on_loops(decoder, self.graph, self.marks, KDTree(self.points.numpy()))
+        _, onto = on_loops(decoder, self.marks, KDTree(self.points.numpy()))
         fields = [f"Z/{p}" for p, fine in onto.items() if fine is False]
         if fields:
             return f"loops are lost over {' and '.join(fields)}"
