@@ -86,6 +86,11 @@ class Pool:
         self.ends: tuple[Tensor, Tensor] | None = None
         self.knots: Tensor | None = None
 
+    @property
+    def slow(self) -> bool:
+        """Whether every path takes a solver."""
+        return self.routes is not None and not self.geometry.fast
+
     def pair(self, count: int, generator: torch.Generator) -> None:
         """Make `count` new pairs, up to whole blocks, and their paths."""
         blocks = max(1, count // self.block)
@@ -126,7 +131,7 @@ class Pool:
         Raises:
             TrainingError: too few pairs have a path between them.
         """
-        slow = self.routes is not None and not self.geometry.fast
+        slow = self.slow
         # pairs that are made at once; fewer where a solver is behind every path
         count = min(2**13 if slow else 2**15, max(batch * steps // _ROUNDS, batch))
         count = max(count, -(-batch // self.block) * self.block)  # a batch in whole blocks
