@@ -102,7 +102,7 @@ def _scored(
 
 def _stream(pool: Pool, batch: int, steps: int, generator: torch.Generator) -> Iterator[Examples]:
     """Batches of examples, from pairs that are renewed now and then."""
-    slow = pool.routes is not None and not pool.geometry.fast
+    slow = pool.slow
     count = min(_PAIRS_SLOW if slow else _PAIRS, max(batch * steps // _ROUNDS, batch))
     count = max(count, -(-batch // pool.block) * pool.block)  # a batch in whole blocks
     taken = 0
