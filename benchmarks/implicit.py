@@ -34,7 +34,7 @@ from torch import Tensor
 import topogen as tg
 from topogen.datasets import alanine
 from topogen.models.implicit import NeuralImplicit
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 Objective = Literal["distance", "published"]
 # where the authors' settings are not those of their first experiment, the default ones
@@ -252,10 +252,10 @@ def table(rows: str) -> str:
         right = sum(seed[-1] == "agrees" for seed in seeds)
         done = sum(seed[3] == "converged" for seed in seeds)
         least = min(float(seed[7]) for seed in seeds)
-        far, in_domain = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
+        far, near = (max(float(seed[c]) for seed in seeds) for c in (9, 10))
         lines.append(
             f"| {name} | {forms} | {seconds:.0f} | {worst(4)} | {worst(5)} | {least:.2f} | "
-            f"{far:.3f} | {guard:.4f} | {done} of {len(seeds)} | {right} of {len(seeds)} |"
+            f"{far:.3f} | {near:.4f} | {done} of {len(seeds)} | {right} of {len(seeds)} |"
         )
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ from torch import Tensor
 import topogen as tg
 from topogen import calculus
 from topogen.baselines.injective import OBJECTIVES, PublishedFlow
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 _TRAIN, _TEST = 8000, 4000
 _OFF = 0.02

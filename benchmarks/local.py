@@ -28,7 +28,7 @@ from torch import Tensor
 
 import topogen as tg
 from topogen.manifolds.spaces.base import ReferenceSpace
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 CLOSED: dict[str, tuple[Callable[[], ReferenceSpace], int]] = {
     "circle": (tg.Circle, 1000),

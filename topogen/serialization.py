@@ -24,7 +24,7 @@ from .homology import Homology
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
 from .manifolds.charts import Chart, Domain
-from .models.base import Learned
+from .models.base import Fittable
 from .models.injective import Decoder
 from .models.injective.bases import Base, from_parts
 
@@ -36,7 +36,7 @@ _PLAIN = (bool, int, float, str, type(None))
 def _registry() -> dict[str, type[nn.Module]]:
     """The classes a file may name: the concrete ones of this package, and no other."""
     found: dict[str, type[nn.Module]] = {}
-    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Learned, Decoder]
+    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Fittable, Decoder]
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()

@@ -17,9 +17,9 @@ from ..distributions.bumps import BumpMixture, bump_densities, draw_bumps
 from ..errors import AtlasError, InvalidPoints
 from ..manifolds.atlas import Atlas
 from ..manifolds.charts import Chart
+from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor
-from ..topology.cloud import farthest_points
-from .base import Learnable, LearnedDistribution, Stage
+from .base import LearnedDistribution, Stage, part_stages
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -117,8 +117,7 @@ class AtlasDensity(LearnedDistribution):
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted atlas, then the density."""
-        if isinstance(self.atlas, Learnable):
-            yield from self.atlas.stages(points)
+        yield from part_stages(points, self.atlas)
         if not self.fitted:
             yield Stage("density", lambda generator: self._fit(points, generator))
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .base import Learned
+from .base import Fittable
 
 # a ball around a place where M leaves holds what lies beyond an edge there, in its radii
 _NEAR = 2.0
@@ -24,7 +24,7 @@ _DIRECTIONS = {1: 2, 2: 8}
 _DIRECTIONS_ABOVE = 16
 
 
-class Boundary(Learned):
+class Boundary(Fittable):
     r"""The places near which M ends, and which points lie beyond them.
 
     At an edge the K nearest data are on one side. For tangent chords :math:`t_i` from them to z,

@@ -15,8 +15,9 @@ from ..errors import InvalidPoints
 from ..manifolds.base import Manifold, Projection, iterate
 from ..manifolds.locate import arrived
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
-from ..point_cloud.tensors import as_array, distinct
-from .base import Learned, Stage
+from ..point_cloud.arrays import as_array
+from ..point_cloud.tensors import distinct
+from .base import Fittable, Stage
 from .boundary import Boundary
 from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
 from .rims import find_edges
@@ -37,7 +38,7 @@ _TANGENT_TOLERANCE = 1e-6
 _ENTRIES, _MAX_ROWS = 32_768, 4096
 
 
-class LocalPolynomials(Manifold, Learned):
+class LocalPolynomials(Manifold, Fittable):
     r"""A d-dimensional set learned as a blend of local polynomial graphs.
 
     Around landmarks :math:`c_k` with tangent frames :math:`T_k` and radii :math:`r_k` the data are

@@ -4,11 +4,15 @@ import pytest
 import torch
 
 import topogen as tg
+from tests import catalogue
 from topogen import calculus
 from topogen.errors import InvalidPoints, NotFittedError, UnsupportedError
 from topogen.models.implicit import NeuralImplicit
 
 SMALL = dict(features=150, width=48)
+
+
+pytestmark = pytest.mark.xdist_group("neural torus")  # the fits of tests/catalogue.py
 
 
 def uniform(M, n, seed):
@@ -18,9 +22,8 @@ def uniform(M, n, seed):
 @pytest.fixture(scope="module", params=[None, "residual"])
 def torus(request):
     """A ring torus learned in the regular and in the residual form, and the truth."""
-    M = tg.Torus(1.0, 0.5)
-    N = NeuralImplicit(2, 3, request.param, **SMALL)
-    return N, M, tg.fit(N, uniform(M, 1500, 0))
+    fitted = catalogue.neural_torus(request.param)
+    return fitted.model, fitted.space, fitted.result
 
 
 def test_known_answers(torus):
@@ -37,10 +40,6 @@ def test_known_answers(torus):
     assert bool(N.contains(p.value).all())
     assert N.checks.problems == ()
     assert N.checks.components == N.checks.expected == 1
-
-
-def test_laws(torus):
-    tg.testing.check_manifold(torus[0])
 
 
 def test_tangents_are_those_of_the_set(torus):

@@ -15,7 +15,7 @@ from topogen.models.injective.decoder_fit import recover
 from topogen.models.injective.homology_checks import image_homology, spare_loops
 from topogen.models.injective.integral_classes import landmarks
 from topogen.models.injective.neighbor_graph import neighbour_graph
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 
 def seeded(seed=0):

@@ -1,4 +1,4 @@
-"""VonMisesMixture: known distributions are found, normalised on quotients too, sampled, and kept in files."""
+"""VonMisesMixture: finds known distributions, normalised on quotients, sampled and saved."""
 
 import math
 
@@ -73,7 +73,7 @@ def test_a_known_distribution_is_recovered(name):
 
 
 @pytest.mark.parametrize(
-    ("law", "name", "entropy"),
+    ("distribution", "name", "entropy"),
     [
         (tg.VonMises(0.3, 3.0), "circle", 0.993228806353252),
         (tg.VonMisesFisher([0.0, 0.6, 0.8], 10.0), "sphere", 0.535291930131072),

@@ -22,7 +22,8 @@ from ...models.injective.bases import Base, base_of, standard
 from ...models.injective.image_manifold import ImageManifold
 from ...models.injective.nearest_points import foot_points
 from ...models.injective.von_mises_mixture import SIZES, VonMisesMixture
-from ...point_cloud.tensors import as_tensor, diameter, distinct
+from ...point_cloud.arrays import diameter
+from ...point_cloud.tensors import as_tensor, distinct
 from .autoencoder import Autoencoder, CouplingAutoencoder, FreeAutoencoder
 from .base_densities import GaussianBase, RankSplineBase
 from .checks import HeldOutScore, check_meaning, warn_of_fit
@@ -119,6 +120,8 @@ class PublishedFlow(LearnedDistribution):
         >>> flow().likelihood, flow.score(x).reconstruction < 0.05
         ('exact', True)
     """
+
+    _numbers = ("numbers", "used_weight", "residual_variance", "attempts", "lost")
 
     def __init__(
         self,
@@ -349,24 +352,6 @@ class PublishedFlow(LearnedDistribution):
                 distance=float((x - near).norm(dim=-1).mean()),
                 diameter=float(image.scale),
             )
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain numbers of the fit."""
-        return {
-            **super().get_extra_state(),
-            "numbers": self.numbers,
-            "used_weight": self.used_weight,
-            "residual_variance": self.residual_variance,
-            "attempts": self.attempts,
-            "lost": self.lost,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        for name in ("numbers", "used_weight", "residual_variance", "attempts"):
-            setattr(self, name, state[name])
-        self.lost = state.get("lost")
 
 
 def _space(base: str | Manifold | Base, dim: int) -> Base:

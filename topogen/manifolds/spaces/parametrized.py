@@ -12,11 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ... import calculus
+from ...point_cloud.tensors import nearest_row
 from ..atlas import Atlas
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
 from ..factors import TAU
-from .base import ReferenceSpace, nearest_row
+from .base import ReferenceSpace
 
 # Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120
 # degrees; at 100 degrees every angle lies at depth >= 0.64 in some arc.

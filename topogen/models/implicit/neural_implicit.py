@@ -17,7 +17,7 @@ from ...errors import InvalidPoints
 from ...manifolds.base import Manifold, Projection, iterate
 from ...manifolds.locate import arrived
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Learned, Stage
+from ..base import Fittable, Stage
 from ..boundary import Boundary
 from ..local_polynomials import LocalPolynomials
 from ..nn.mlp import Perceptron
@@ -42,7 +42,7 @@ _ROWS = 2048
 _LEAST_POINTS = 20
 
 
-class NeuralImplicit(Manifold, Learned):
+class NeuralImplicit(Manifold, Fittable):
     r"""A d-dimensional set learned as :math:`M = \{x : F(x) = 0\}` near its data.
 
     F is a network of sines, :math:`F(z) = C\,\varphi(z)`, see :class:`SineNetwork`: its inner

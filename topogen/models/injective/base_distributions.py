@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...errors import InvalidPoints, TrainingError
-from ..base import Learned
+from ..base import Fittable
 from .bases import Base, Spectrum
 from .image_manifold import ImageManifold, require_share
 from .marginal_likelihood import MarginalLikelihood
@@ -23,7 +22,7 @@ FUNCTIONS = {1: 49, 2: 330, 3: 150}
 _RESOLVED = 0.05  # nats of log Z; with more the distribution is finer than its nodes
 
 
-class BaseDistribution(Learned, ABC):
+class BaseDistribution(Fittable, ABC):
     """A distribution on a base B, with a density w.r.t. the volume of B, told on points of its cover.
 
     To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
@@ -70,6 +69,7 @@ class SpectralDistribution(BaseDistribution):
         power: s, as fitted.
     """
 
+    _numbers = ("log_z_error", "log_c", "power")
     coefficients: Tensor
     log_z: Tensor
     top: Tensor
@@ -185,17 +185,6 @@ class SpectralDistribution(BaseDistribution):
 
     def _exponent(self, b: Tensor) -> Tensor:
         return self.energy(b) + self._log_r(b)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Plain data kept beside the buffers."""
-        names = ("fitted", "log_z_error", "log_c", "power")
-        return {name: getattr(self, name) for name in names}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        self.log_z_error = state["log_z_error"]
-        self.log_c, self.power = tuple(state.get("log_c", ())), state.get("power", math.nan)
 
 
 def _widest(base: Base) -> Spectrum:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...calculus import log_gram
 from ...errors import TrainingError
-from ...manifolds.spaces.base import nearest_row
+from ...point_cloud.tensors import nearest_row
 from .base_points import seed
 from .bases import Base
 from .bases.harmonic_factors import UnitInterval, UnitSphere

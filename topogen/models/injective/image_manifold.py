@@ -3,7 +3,6 @@ r"""The set that an injective flow learns: the image of its decoder."""
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,8 +12,8 @@ from ... import calculus
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ...manifolds.base import Manifold, Projection
-from ...manifolds.spaces.base import nearest_row
-from ..base import Learned
+from ...point_cloud.tensors import nearest_row
+from ..base import Fittable
 from .bases import Base
 from .decoder import Decoder
 from .nearest_points import FootPoints, foot_points, newton_direction
@@ -26,7 +25,7 @@ _TRIES, _LEAST_SHARE = 2_000_000, 1e-5
 _BATCH = 65_536
 
 
-class ImageManifold(Manifold, Learned):
+class ImageManifold(Manifold, Fittable):
     r"""M = {c + u g(b) : b in B}, the image of a decoder g of a base B.
 
     The base point of x in R^D is that of the nearest of M: from the nearest of many known points
@@ -39,6 +38,7 @@ class ImageManifold(Manifold, Learned):
         tolerance: how far from M points of the true set were found.
     """
 
+    _numbers = ("tolerance", "scale", "volume", "volume_error")
     centre: Tensor
     unit: Tensor
     anchors: Tensor
@@ -207,22 +207,6 @@ class ImageManifold(Manifold, Learned):
             count, tried, m = sum(len(k) for k in kept), tried + m, max(m, min(2 * m, _BATCH))
             require_share(count, tried)
         return self.decode(torch.cat(kept)[:n])
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Plain data kept beside the buffers."""
-        return {
-            "fitted": self.fitted,
-            "tolerance": self.tolerance,
-            "scale": self.scale,
-            "volume": self.volume,
-            "volume_error": self.volume_error,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        for name in ("tolerance", "scale", "volume", "volume_error"):
-            setattr(self, name, state[name])
 
 
 def require_share(kept: int, tried: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InvalidPoints, TrainingError
-from ...manifolds.spaces.base import nearest_row
+from ...point_cloud.tensors import nearest_row
 from ..local_polynomials import LocalPolynomials
 from ..local_regression import graph_error
 from .bases import Base

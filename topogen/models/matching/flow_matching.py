@@ -16,7 +16,7 @@ from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Learnable, LearnedDistribution, Stage
+from ..base import LearnedDistribution, Stage, part_stages
 from ..projected_atlas import ProjectedAtlas
 from .descent import descend
 from .field import Field
@@ -203,9 +203,7 @@ class FlowMatching(LearnedDistribution):
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, of its charts, then the flow."""
-        for part in (self.manifold, self.atlas):
-            if isinstance(part, Learnable):
-                yield from part.stages(points)
+        yield from part_stages(points, self.manifold, self.atlas)
         if not self.fitted:
             yield Stage("flow", lambda generator: self._fit(points, generator), self.steps)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import UnsupportedError
 from ...manifolds.base import Manifold
-from ...manifolds.spaces.base import nearest_row
+from ...point_cloud.tensors import nearest_row
 
 # points of a path, and edges of a landmark
 _KNOTS = 12
