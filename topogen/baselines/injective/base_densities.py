@@ -196,11 +196,6 @@ class JointFamily(nn.Module):
         self.register_buffer("phi", self.spectrum(nodes).float())
         self.register_buffer("log_w", w.log().float())
 
-    @torch.no_grad()
-    def start(self, generator: torch.Generator) -> None:
-        """The uniform distribution: nothing is drawn."""
-        self.a.zero_()
-
     def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """Log density w.r.t. the volume of B."""
         log_z = torch.logsumexp(cast("Tensor", self.phi) @ self.a + self.log_w, 0)

@@ -26,7 +26,8 @@ class Trainer:
     Attributes:
         pair: g and f.
         distribution: p_B.
-        along: what is trained of it, or stands in for it, with the pair; None takes p_B as it is.
+        stand_in: whether a small family is trained with the pair in its place. Splines are trained
+            along themselves, other densities stay as they are.
         objective: what is minimised.
         volume: how it finds the log volume.
         descent: steps, batch and rate.
@@ -38,7 +39,7 @@ class Trainer:
 
     pair: Autoencoder
     distribution: BaseDistribution
-    along: RankSplineBase | JointFamily | None
+    stand_in: bool
     objective: PublishedObjective
     volume: VolumeOptions
     descent: DescentOptions
@@ -64,13 +65,13 @@ class Trainer:
         Raises:
             TrainingError: the reconstruction weight is too small by an order of magnitude.
         """
-        pair, along, objective = self.pair, self.along, self.objective
-        options = self.descent
+        pair, objective, options = self.pair, self.objective, self.descent
         pair.start(generator)
         pair.to(torch.float32)
-        if along is not None:
+        along = JointFamily(pair.base) if self.stand_in else None
+        if isinstance(self.distribution, RankSplineBase):
+            along = self.distribution
             along.start(generator)
-        if isinstance(along, RankSplineBase):
             along.to(torch.float32)
         noise = objective.noise if self.given_noise is None else self.given_noise
         learns_spread = objective.learns_spread

@@ -26,7 +26,7 @@ from ...point_cloud.arrays import diameter
 from ...point_cloud.tensors import as_tensor, distinct
 from ..options import DescentOptions, NetworkOptions, VolumeOptions
 from .autoencoder import Autoencoder, CouplingAutoencoder, FreeAutoencoder
-from .base_densities import GaussianBase, JointFamily, RankSplineBase
+from .base_densities import GaussianBase, RankSplineBase
 from .checks import HeldOutScore, check_meaning, warn_of_fit
 from .conformal import ConformalAutoencoder
 from .fitting import Trainer
@@ -262,15 +262,10 @@ class PublishedFlow(LearnedDistribution):
         return finite
 
     def _trainer(self) -> Trainer:
-        along: RankSplineBase | JointFamily | None = None
-        if isinstance(self.distribution, RankSplineBase):
-            along = self.distribution
-        elif self.density_kind in ("spectral", "von_mises", "mixture"):
-            along = JointFamily(self.space)
         return Trainer(
             self.pair,
             self.distribution,
-            along,
+            self.density_kind in ("spectral", "von_mises", "mixture"),
             OBJECTIVES[self.objective],
             self.volume,
             self.descent,
