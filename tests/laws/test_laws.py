@@ -20,7 +20,7 @@ from topogen.errors import UnsupportedError
 from topogen.manifolds.base import Manifold, Projection
 from topogen.manifolds.charts import Chart
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
@@ -57,7 +57,7 @@ SPACES: dict[str, Callable[[], ReferenceSpace]] = {
     "interval": lambda: Interval(-1.0, 3.0),
     "cylinder": lambda: Product(Circle(), Interval(0.0, 1.0)),
     "circle_x_sphere": lambda: Product(Circle(), Sphere()),
-    "two_circles": lambda: DisjointUnion(Circle(1.0), Circle(2.0)),
+    "two_circles": lambda: disjoint_union(Circle(1.0), Circle(2.0)),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[ReferenceSpace, float, bool | None]] = {
     "genus2": (GenusSurface(2), 0.15, None),
     "interval": (Interval(-1.0, 3.0), 0.9, True),
     "cylinder": (Product(Circle(), Interval(0.0, 1.0)), 0.6, True),
-    "two_circles": (DisjointUnion(Circle(), Circle(2.0)), 0.6, True),
+    "two_circles": (disjoint_union(Circle(), Circle(2.0)), 0.6, True),
 }
 ALL = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if "genus" in n else n for n in CASES]

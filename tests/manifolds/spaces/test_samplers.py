@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from topogen import calculus
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
@@ -61,7 +61,7 @@ def draw(M: ReferenceSpace, n: int = N) -> Tensor:
         (GenusSurface(2), lambda x: x[:, 1] * x[:, 2], 0.0),
         (Interval(0.0, 1.0), lambda x: x[:, 0] ** 2, 1 / 3),
         (Product(Torus(), Circle()), lambda x: (x[:, :2].norm(dim=-1) - 1) / 0.4, 0.2),
-        (DisjointUnion(Circle(1.0), Circle(2.0)), lambda x: x.norm(dim=-1), 5 / 3),
+        (disjoint_union(Circle(1.0), Circle(2.0)), lambda x: x.norm(dim=-1), 5 / 3),
     ],
 )
 def test_moments(

@@ -10,7 +10,7 @@ import torch
 from topogen import calculus
 from topogen.errors import ProjectionError, UnsupportedError
 from topogen.homology import Homology
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,
@@ -47,8 +47,8 @@ SPACES: dict[str, ReferenceSpace] = {
     "interval": Interval(-1.0, 3.0),
     "cylinder": Product(Circle(), Interval(0.0, 1.0)),
     "klein_circle": Product(KleinBottle(), Circle()),
-    "two_tori": DisjointUnion(Torus(), Torus(5.0, 0.4)),
-    "two_knots": DisjointUnion(TorusKnot(), TorusKnot(2, 3, 5.0, 0.5)),
+    "two_tori": disjoint_union(Torus(), Torus(5.0, 0.4)),
+    "two_knots": disjoint_union(TorusKnot(), TorusKnot(2, 3, 5.0, 0.5)),
 }
 # dim, ambient_dim, closed, orientable, homology, volume
 TABLE = {
@@ -251,9 +251,9 @@ def test_bad_parameters() -> None:
         (lambda: MobiusBand(2.0), "width < 2"),
         (lambda: GenusSurface(0), "genus >= 1"),
         (lambda: Interval(1.0, 1.0), "lo < hi"),
-        (lambda: DisjointUnion(Circle(), Sphere()), "one dimension in one"),
-        (lambda: DisjointUnion(Torus(), Torus(1.5, 0.4)), "do not meet"),
-        (lambda: DisjointUnion(Circle(), Circle()), "do not meet"),
+        (lambda: disjoint_union(Circle(), Sphere()), "one dimension in one"),
+        (lambda: disjoint_union(Torus(), Torus(1.5, 0.4)), "do not meet"),
+        (lambda: disjoint_union(Circle(), Circle()), "do not meet"),
     ]
     for build, message in cases:
         with pytest.raises(ValueError, match=message):
