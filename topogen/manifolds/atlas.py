@@ -24,7 +24,7 @@ from .orientation import Orientation
 
 
 class Atlas(nn.Module):
-    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one set M.
+    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one manifold M.
 
     The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =
     \exp(-3/\delta_k)`, :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the
@@ -77,7 +77,7 @@ class Atlas(nn.Module):
             raise AtlasError(
                 "expected charts (and manifold) of one dimension in one ambient space, got "
                 f"(dim, ambient_dim) in {sorted(shapes)}; "
-                "a union of sets of different dimension has no atlas"
+                "a union of manifolds of different dimension has no atlas"
             )
         self.charts = nn.ModuleList(listed)
         self.manifold = manifold
@@ -96,7 +96,7 @@ class Atlas(nn.Module):
         return charts[k]
 
     @property
-    def in_domain(self) -> integration.Guard | None:
+    def in_domain(self) -> integration.DomainTest | None:
         """That of M, where charts may reach beyond it; None where they do not, or without M."""
         M = self.manifold
         return M.in_domain if M is not None and M.needs_domain else None
@@ -134,7 +134,7 @@ class Atlas(nn.Module):
         return torch.where(covered, torch.where(covered, log_b, 0.0).softmax(-1), math.nan)
 
     def multiplicity(self, x: Float[Tensor, "*batch D"]) -> Int[Tensor, "*batch"]:
-        """How many charts hold x."""
+        """How many charts contain x."""
         self._check(x)
         return torch.stack([c.contains(x) for c in self._listed()], dim=-1).sum(-1)
 
@@ -158,8 +158,8 @@ class Atlas(nn.Module):
         r"""How far the cocycle :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
 
         The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the
-        triples of charts that hold x, over the diameter of chart k; NaN where no triple holds x,
-        inf where a transition fails although all three charts hold x.
+        triples of charts that contain x, over the diameter of chart k; NaN where no triple does,
+        inf where a transition fails although all three charts contain x.
         """
         self._check(x)
         charts = self._listed()
@@ -221,7 +221,7 @@ class Atlas(nn.Module):
         two voxels is not seen), for dimension 1 to 3.
 
         Args:
-            x: points of M, shape (n, D), that tell which charts meet, beside a grid of every
+            x: points of M, shape (n, D), that show which charts meet, beside a grid of every
                 chart: they find intersections that are smaller than its cells.
         """
         if x is not None:
@@ -231,8 +231,8 @@ class Atlas(nn.Module):
     def quadrature(self, per_axis: int) -> Quadrature:
         """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
 
-        M is what lies in its domain of validity: charts may reach beyond. Cells at the edge are
-        divided.
+        M is what lies in its domain of validity: charts may reach beyond. Cells at its boundary
+        are divided.
 
         A distribution whose density is needed at many parameters keeps the nodes, and pays for the
         charts once. No gradient flows into the charts.
@@ -272,11 +272,11 @@ class Atlas(nn.Module):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        r"""N independent points of distribution H^d / H^d(M), float64 on the CPU, without gradients.
+        r"""Draw n independent points of H^d / H^d(M), float64 on the CPU, without gradients.
 
         Exact rejection, under bounds on :math:`\rho_k \sqrt{\det G_k}` in the cells of a grid of
         every chart; a bound that turns out too small is raised and the draw starts again. For many
-        draws take :class:`~topogen.Uniform` of the atlas, which keeps the grids.
+        draws take :class:`~topogen.Uniform` of the atlas, which retains the grids.
 
         Raises:
             UnsupportedError: the area element is not bounded.

@@ -31,8 +31,8 @@ class Manifold(nn.Module, ABC):
     - ``project(x, *, tol=None, max_steps=50, throw=False) -> Projection``: a retraction onto M;
     - ``residual(x)``: shape (...); 0 on M and close to the distance near it.
 
-    A class that has them writes ``sample_uniform`` and ``atlas`` too; `has_sampler` and `has_atlas`
-    then say so. Check it with :func:`topogen.testing.check_manifold`.
+    A class that has them writes ``sample_uniform`` and ``atlas`` too; `has_sampler` and
+    `has_atlas` then say so. Check it with :func:`topogen.testing.check_manifold`.
 
     Attributes:
         dim: dimension d of M.
@@ -99,7 +99,7 @@ class Manifold(nn.Module, ABC):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is finite and within `atol` of M, and of a learned M not beyond its edges."""
+        """Whether x is within `atol` of M, and of a learned M in its domain of validity."""
         on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
@@ -175,7 +175,7 @@ class Manifold(nn.Module, ABC):
 
     @property
     def has_sampler(self) -> bool:
-        """Whether M has a `sample_uniform` of its own that draws; a manifold made of others asks them."""
+        """Whether M has a `sample_uniform` that draws; a manifold made of others asks them."""
         return type(self).sample_uniform is not Manifold.sample_uniform and self.volume != math.inf
 
     def atlas(self) -> Any:
@@ -400,10 +400,14 @@ class OnManifold(constraints.Constraint):
         self._atol = atol
         super().__init__()
 
+    def tolerance(self, dtype: torch.dtype) -> float:
+        """How far from M a point of this dtype may be, in the units of the points."""
+        return self.manifold.atol(dtype) if self._atol is None else self._atol
+
     @property
     def atol(self) -> float:
-        """The tolerance in the units of the points, for float64 where it is the default."""
-        return self.manifold.atol(torch.float64) if self._atol is None else self._atol
+        """The tolerance for points in float64."""
+        return self.tolerance(torch.float64)
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each point is on M, shape (...)."""

@@ -14,9 +14,6 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.nerve import chart_points
 from .laws import Laws, gap, seeded, uniform_points
 
-_COUNT = 256
-_MAX_QUADRATURE_DIM = 3
-
 
 def check_atlas(
     atlas: Atlas,
@@ -49,13 +46,13 @@ def check_atlas(
     """
     laws, generator = Laws(atlas), seeded(generator)
     if points is None and atlas.manifold is not None:
-        points = uniform_points(atlas.manifold, _COUNT, generator)
+        points = uniform_points(atlas.manifold, 256, generator)
     if points is None:
-        points = uniform_points(atlas, _COUNT, generator)
+        points = uniform_points(atlas, 256, generator)
     x = (chart_points(list(atlas)) if points is None else points).to(torch.float64)
     size = float((x.amax(0) - x.amin(0)).norm())
     _cover(atlas, x, laws)
-    _rims(atlas, laws)
+    _boundaries(atlas, laws)
     _overlaps(atlas, x, size, tol, laws)
     _known(atlas, laws)
     y = uniform_points(atlas, 64, generator)
@@ -75,8 +72,8 @@ def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
     laws.equal("dtype kept", atlas.weights(x.float()).dtype, torch.float32, "weights of float32")
 
 
-def _rims(atlas: Atlas, laws: Laws) -> None:
-    """At the rim of its chart a weight has vanished: the partition is continuous there."""
+def _boundaries(atlas: Atlas, laws: Laws) -> None:
+    """At the boundary of its chart a weight has vanished: the partition is continuous there."""
     closed = atlas.manifold is None or atlas.manifold.closed
     for k in range(len(atlas)):
         chart = atlas[k]
@@ -94,10 +91,12 @@ def _rims(atlas: Atlas, laws: Laws) -> None:
         x = x[~x.isnan().any(-1)]
         shared = atlas.multiplicity(x) > 1
         if closed:
-            laws.holds("rims", shared, f"the rim of chart {k} lies inside other charts")
+            laws.holds("chart boundaries", shared, f"that of chart {k} lies inside other charts")
         depth = chart.domain.depth(chart.encode(x))
         thin = shared & (depth < 2e-2)
-        laws.at_most("weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its rim")
+        laws.at_most(
+            "weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its boundary"
+        )
 
 
 def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
@@ -127,7 +126,7 @@ def _known(atlas: Atlas, laws: Laws) -> None:
     M = atlas.manifold
     if M is None:
         return
-    if M.volume is not None and math.isfinite(M.volume) and atlas.dim <= _MAX_QUADRATURE_DIM:
+    if M.volume is not None and math.isfinite(M.volume) and atlas.dim <= 3:
         found = atlas.volume()
         error = abs(float(found) - M.volume) / M.volume
         allowed = 1e-3 + (float(found.error) + (M.volume_error or 0.0)) / M.volume
@@ -136,7 +135,7 @@ def _known(atlas: Atlas, laws: Laws) -> None:
     verdict = atlas.orientation().orientable
     if M.orientable is not None and verdict is not None:
         laws.equal("orientable", verdict, M.orientable, "orientation of the charts and of M")
-    if M.homology is not None and atlas.dim <= _MAX_QUADRATURE_DIM:
+    if M.homology is not None and atlas.dim <= 3:
         nerve = atlas.nerve()
         if nerve.good_cover:
             found = nerve.homology(M.homology.fields)

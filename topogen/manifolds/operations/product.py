@@ -1,4 +1,4 @@
-"""Products of sets."""
+"""Products of manifolds."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _volume(M: Manifold) -> tuple[float, float | None] | None:
 class Product(Composite):
     r"""A x B in R^{D_A + D_B}: homology by Kuenneth, volume |A||B|, everything else side by side.
 
-    The factors may be any sets, learned ones too. `project` is then a product of retractions
+    The factors may be any manifolds, learned ones too. `project` is then a product of retractions
     instead of a nearest point, and `sample_uniform` and `atlas` need factors that have them.
 
     Example:
@@ -153,7 +153,7 @@ class Product(Composite):
         return math.hypot(*lengths)
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
-        """Those of the factors, each to half the square of `tol`; NaN in one half is NaN in both."""
+        """Side by side, each to half the square of `tol`; NaN in one half is NaN in both."""
         half = None if tol is None else tol / math.sqrt(2)
         a, b = self._split(x)
         p, q = onto(self.first, a, half), onto(self.second, b, half)
@@ -194,7 +194,7 @@ class Product(Composite):
         return torch.cat([E, F], -1), _blocks(J, K)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether both parts lie where their factor is stated."""
+        """Whether both parts lie in the domain of validity of their factor."""
         a, b = self._split(x)
         return self.first.in_domain(a) & self.second.in_domain(b)
 
@@ -229,7 +229,7 @@ class Product(Composite):
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
-        """Pairs of points all over the factors; None if one does not know where it is."""
+        """Pairs of points all over the factors; None if one knows none."""
         a, b = (M.rough_points(n, generator) for M in self.listed())
         if a is None or b is None or not (len(a) and len(b)):
             return None
@@ -240,7 +240,7 @@ class Product(Composite):
         """All products of charts; a good cover where both factors have one.
 
         Raises:
-            UnsupportedError: a factor has no charts, and knows no points to put them on.
+            UnsupportedError: a factor has no charts, and no points to put them on.
         """
         charts = [list(charts_of(M)) for M in self.listed()]
         return Atlas([ProductChart(a, b) for a, b in itertools.product(*charts)], self)

@@ -1,4 +1,4 @@
-"""The part of a set where inequalities hold."""
+"""The part of a manifold where inequalities hold."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from ...homology import Homology
 from ..base import Manifold, Projection
 from ..integration import Integral
 from .composite import Composite, Onto
-
-_MAX_PROPOSALS = 1000
-_SCATTERINGS = 20
 
 
 class Restriction(Composite):
@@ -85,7 +82,7 @@ class Restriction(Composite):
         return torch.cat(columns, -1)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the domain of validity of M and all inequalities hold; NaN never does."""
+        """Whether x lies in the domain of validity of M and all inequalities hold."""
         self.check_points(x)
         return self.manifold.in_domain(x) & (self.g(x) <= 0).all(-1)
 
@@ -152,36 +149,36 @@ class Restriction(Composite):
         """Uniform points of M, those that violate an inequality rejected.
 
         Raises:
-            UnsupportedError: M has no sampler, or less than a thousandth of its points is kept.
+            UnsupportedError: M has no sampler, or accepts less than a thousandth of its points.
         """
         draw = self.manifold.sample_uniform
-        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        parts = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         found = tried = 0
         while found < n:
             # grows with what the part turns out to be
             count = max(64, min(int(1.2 * (n - found) * (tried + 1) / (found + 1)), 100_000))
             x = draw(count, generator)
             x = x[self.in_domain(x)]
-            kept.append(x)
+            parts.append(x)
             found, tried = found + x.shape[0], tried + count
-            if tried > _MAX_PROPOSALS * (found + 10):
+            if tried > 1000 * (found + 10):
                 raise UnsupportedError(
-                    f"expected a part that holds a thousandth of its set, got {found} of {tried} "
+                    f"expected a part of at least a thousandth of M, got {found} of {tried} "
                     "uniform points inside; start chains of topogen.sampling at points of the part"
                 )
-        return torch.cat(kept)[:n]
+        return torch.cat(parts)[:n]
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points of M that violate no inequality; fewer than n where few do not."""
-        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
-        while sum(len(x) for x in kept) < n and len(kept) <= _SCATTERINGS:
+        parts = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        while sum(len(x) for x in parts) < n and len(parts) <= 20:
             x = self.manifold.rough_points(n, generator)
             if x is None:
                 return None
-            kept.append(x[self.in_domain(x)])
-        return torch.cat(kept)
+            parts.append(x[self.in_domain(x)])
+        return torch.cat(parts)
 
     def measure(self, n: int = 100_000, generator: torch.Generator | None = None) -> Integral:
         """The volume of the part from n uniform points of M, and its standard error.
@@ -193,7 +190,7 @@ class Restriction(Composite):
         x = self.manifold.sample_uniform(n, generator)
         if V is None:
             raise UnsupportedError(
-                f"expected a set of known volume, got {type(self.manifold).__name__}; "
+                f"expected a manifold of known volume, got {type(self.manifold).__name__}; "
                 "estimate it with topogen.sampling"
             )
         share = self.in_domain(x).to(torch.float64).mean()

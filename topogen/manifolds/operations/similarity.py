@@ -1,4 +1,4 @@
-"""Similar copies of a set: moved, turned, and made larger or smaller."""
+"""Similar copies of a manifold: moved, rotated, scaled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .composite import Composite, Onto
 
 
 class Similarity(Composite):
-    r"""The copy cRM + b of a manifold M: turned by R, c times as large, moved by b.
+    r"""The copy cRM + b of a manifold M: rotated by R, c times as large, moved by b.
 
     Volumes are those of M times :math:`c^d`; homology and orientability are those of M.
 
@@ -76,13 +76,13 @@ class Similarity(Composite):
         self.check_points(x)
         return self.back(x.to(torch.float64))
 
-    def _turn(self, v: Tensor) -> Tensor:
+    def _rotated(self, v: Tensor) -> Tensor:
         """R v, v a row."""
         return v if self.rotation is None else v @ self.rotation.mT.to(v)
 
     def forth(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The copy of y: cRy + b."""
-        return self.factor * self._turn(y) + self.shift.to(y)
+        return self.factor * self._rotated(y) + self.shift.to(y)
 
     def listed(self) -> list[Manifold]:
         """M alone."""
@@ -117,12 +117,12 @@ class Similarity(Composite):
         return (self.factor * r).to(x.dtype), self.forth(y).to(x.dtype)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the copy of the region in which M is stated."""
+        """Whether x lies in the copy of the domain of validity of M."""
         return self.manifold.in_domain(self.back(x))
 
     @property
     def defining(self) -> RowMap | None:
-        """Of M, times c, where there is one: unit speed stays unit speed."""
+        """That of M, times c, where there is one."""
         F = self.manifold.defining
         return None if F is None else lambda x: self.factor * F(self.back(x))
 
@@ -135,15 +135,15 @@ class Similarity(Composite):
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """Those of M: c E and DE R^T."""
         E, J = self.manifold.linearize(self.back(x))
-        return self.factor * E, self._turn(J)
+        return self.factor * E, self._rotated(J)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """That of M, turned."""
-        return self._turn(self.manifold.tangent_basis(self.back(x)).mT).mT
+        """That of M, rotated."""
+        return self._rotated(self.manifold.tangent_basis(self.back(x)).mT).mT
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
-        """That of M, turned."""
-        return self._turn(self.manifold.normal_basis(self.back(x)).mT).mT
+        """That of M, rotated."""
+        return self._rotated(self.manifold.normal_basis(self.back(x)).mT).mT
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
@@ -191,5 +191,5 @@ class Similarity(Composite):
 
     def extra_repr(self) -> str:
         """Shown by repr."""
-        turned = "" if self.rotation is None else ", rotation=..."
-        return f"shift={self.shift.tolist()}, factor={self.factor:g}{turned}"
+        rotated = "" if self.rotation is None else ", rotation=..."
+        return f"shift={self.shift.tolist()}, factor={self.factor:g}{rotated}"

@@ -23,35 +23,30 @@ from .composite import Composite, Onto, reasons
 from .contact import Contact, find_contact
 from .mayer_vietoris import mayer_vietoris
 
-# points of each part, to find what parts share
-_COUNT = 4096
-_FINE_COUNT = 65_536
-
 
 class Union(Composite):
     r"""A u B u ..., kept as its parts: a point belongs to the part of least residual.
 
-    A product of defining functions is not used: :math:`D(F_A F_B) = F_B\, DF_A + F_A\, DF_B`
-    vanishes where the parts meet, and no Newton step is left there. A point of several parts
-    counts once: with m(x) the number of parts that hold x,
+    A product of defining functions is used only for parts that are apart: where they meet,
+    :math:`D(F_A F_B) = F_B\, DF_A + F_A\, DF_B` vanishes, and with it the Newton step. A point of
+    several parts counts once: with m(x) the number of parts that contain x,
 
     .. math:: H^d(A \cup B \cup \dots) = \sum_i \int_{A_i} \frac{1}{m(x)}\, dH^d(x),
 
-    and the uniform distribution is that of the parts, weighted by volume, with points kept with
-    probability 1/m. Only parts that share a set of full dimension feel it. Two tangent planes meet
-    where parts
-    cross: `tangent_basis` is NaN there.
+    and the uniform distribution is that of the parts, weighted by volume, with points accepted
+    with probability 1/m. It matters only for parts that share a subset of full dimension. Two
+    tangent planes meet where parts cross: `tangent_basis` is NaN there.
 
     `homology` is the sum where all parts are found apart; that of two crossing parts where
-    :func:`mayer_vietoris` tells it; else None. Parts that another part holds do not count. How
-    the parts lie to each other is found once, when first asked for.
+    :func:`mayer_vietoris` determines it; else None. Parts inside another part do not count. The
+    relative position of the parts is found once, when first asked for.
 
     Args:
-        parts: two or more sets of one dimension in one R^D.
+        parts: two or more manifolds of one dimension in one R^D.
         points: points near the parts, to search for common points from; besides, the search starts
             from the samplers of the parts, or from projected normal vectors.
         atol: distance at which a point of one part is a point of another as well; None takes the
-            rounding of the points. Learned parts that share a piece need their own accuracy here.
+            rounding of the points. Learned parts that overlap need their own accuracy here.
         homology: Betti numbers, where known.
         seed: of the search.
         gap: the least distance of the parts, where they are known to be apart: then nothing is
@@ -85,8 +80,8 @@ class Union(Composite):
         dims = [M.dim for M in parts]
         if len(set(dims)) > 1:
             raise ValueError(
-                f"expected parts of one dimension, got dimensions {dims}; a set of mixed "
-                "dimension has no one volume: keep its parts in a list, with a distribution on each"
+                f"expected parts of one dimension, got dimensions {dims}; a union of mixed "
+                "dimension has no one volume: list its parts, with a distribution on each"
             )
         self.dim = dims[0]
         self.parts = nn.ModuleList(parts)
@@ -105,20 +100,20 @@ class Union(Composite):
     # -- the parts at a point ---------------------------------------------------------------------
 
     def _residuals(self, x: Tensor) -> Tensor:
-        """The residual of every part, infinite outside its domain of validity unless x is outside all."""
+        """The residual of every part; infinite outside its domain, unless x is outside all."""
         self.check_points(x)
         r = torch.stack([M.residual(x) for M in self.listed()], -1)
         inside = torch.stack([M.in_domain(x) for M in self.listed()], -1)
         return torch.where(inside | ~inside.any(-1, keepdim=True), r, math.inf)
 
     def part(self, x: Float[Tensor, "*batch D"]) -> Int[Tensor, "*batch"]:
-        """The index of the part that x belongs to: that of least residual, among guards of x."""
+        """The index of the part of x: the least residual, of parts with x in their domain."""
         return self._residuals(x).detach().nan_to_num(nan=math.inf).argmin(-1)
 
     def members(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch K"]:
-        """Which parts hold x, a point of the union: that of least residual, and all within `atol`.
+        """Which parts contain x, a point of the union: that of least residual, all within `atol`.
 
         `atol` is that of the union where it is None, or the rounding of x.
         """
@@ -129,7 +124,7 @@ class Union(Composite):
         own = torch.nn.functional.one_hot(r.argmin(-1), len(self.parts)).bool()
         return own | (r <= atol)
 
-    # -- the set ----------------------------------------------------------------------------------
+    # -- the manifold -----------------------------------------------------------------------------
 
     def _length(self, lengths: list[float]) -> float:
         return max(lengths)
@@ -152,7 +147,7 @@ class Union(Composite):
         )
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        """The least residual of the parts whose guards hold x."""
+        """The least residual of the parts with x in their domain of validity."""
         r = self._residuals(x)
         return torch.where(r.isnan().all(-1), math.nan, r.nan_to_num(nan=math.inf).amin(-1))
 
@@ -226,18 +221,18 @@ class Union(Composite):
         return of_part(E, k), of_part(J, k)
 
     def _basis(self, x: Tensor, bases: list[Tensor]) -> Tensor:
-        """The basis of the part of x; NaN where parts with different tangent spaces hold x."""
-        held, k = self.members(x), self.part(x)
+        """The basis of the part of x; NaN where parts with different tangent spaces meet."""
+        shares, k = self.members(x), self.part(x)
         own = of_part(bases, k)
         d = own.shape[-1]
         # the cosines of the angles between two spaces are the singular values of Q^T R
         crossing = torch.zeros_like(k, dtype=torch.bool)
-        shared = (held.sum(-1) > 1).nonzero(as_tuple=True)
+        shared = (shares.sum(-1) > 1).nonzero(as_tuple=True)
         for i, Q in enumerate(bases):
             if shared[0].numel() and d:
                 across = Q[shared] - own[shared] @ (own[shared].mT @ Q[shared])
                 limit = 100 * membership_tolerance(x.dtype)
-                crossing[shared] |= (across.norm(dim=(-2, -1)) > limit) & held[shared][:, i]
+                crossing[shared] |= (across.norm(dim=(-2, -1)) > limit) & shares[shared][:, i]
         return torch.where(crossing[..., None, None], math.nan, own)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
@@ -250,17 +245,17 @@ class Union(Composite):
         self.check_points(x)
         return self._basis(x, [M.normal_basis(x) for M in self.listed()])
 
-    # -- how the parts lie to each other ----------------------------------------------------------
+    # -- the relative position of the parts -------------------------------------------------------
 
     @cached_property
     def contacts(self) -> dict[tuple[int, int], Contact]:
-        """How each two parts lie to each other, found by a search from some thousand points."""
+        """The relative position of each two parts, by a search from some thousand points."""
         every = itertools.combinations(range(len(self.parts)), 2)
         if self.gap is not None:
             return {pair: Contact("apart", self.gap) for pair in every}
         generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            clouds = [some_points(M, _COUNT, generator, self.points) for M in self.listed()]
+            clouds = [some_points(M, 4096, generator, self.points) for M in self.listed()]
         return {(i, j): self._contact(i, j, clouds[i], clouds[j]) for i, j in every}
 
     def _contact(self, i: int, j: int, x: Tensor, y: Tensor) -> Contact:
@@ -272,7 +267,7 @@ class Union(Composite):
 
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As given; else by how the parts lie to each other, where that tells it."""
+        """As given; else by the relative position of the parts, where that determines it."""
         parts = [M.homology for M in self.listed()]
         if self.given_homology is not None or any(h is None for h in parts):
             return self.given_homology
@@ -281,7 +276,7 @@ class Union(Composite):
             if contact.kind == "apart" or not {i, j} <= self._outer:
                 continue
             C = None if contact.crossing is None else contact.crossing.homology
-            # of three parts that hang together, two known pairs do not tell the whole
+            # of three connected parts, two known pairs do not determine the whole
             if C is None or not (i in left and j in left):
                 return None
             both = mayer_vietoris(left.pop(i), left.pop(j), C)
@@ -306,7 +301,7 @@ class Union(Composite):
 
     @cached_property
     def _outer(self) -> set[int]:
-        """The parts that no other part holds."""
+        """The parts that no other part contains."""
         outer = set(range(len(self.parts)))
         for (i, j), contact in self.contacts.items():
             if {i, j} <= outer and 1.0 in contact.shares:
@@ -318,8 +313,7 @@ class Union(Composite):
         pairs = [c for pair, c in self.contacts.items() if set(pair) <= self._outer]
         return all(c.kind == "apart" for c in pairs)
 
-    # -- volume and uniform distribution
-    # -------------------------------------------------------------------
+    # -- volume and uniform distribution ----------------------------------------------------------
 
     @property
     def _volumes(self) -> list[float] | None:
@@ -344,7 +338,7 @@ class Union(Composite):
                 total += V
                 continue
             try:
-                x = self.listed()[k].sample_uniform(_FINE_COUNT, generator)
+                x = self.listed()[k].sample_uniform(65_536, generator)
             except UnsupportedError:
                 return None
             share = 1 / self.members(x).sum(-1).to(torch.float64)
@@ -373,7 +367,7 @@ class Union(Composite):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        """A part drawn by volume, a uniform point of it, kept with probability 1 / m(x).
+        """A part drawn by volume, a uniform point of it, accepted with probability 1 / m(x).
 
         Raises:
             UnsupportedError: a part has no sampler, or no known volume.
@@ -387,7 +381,7 @@ class Union(Composite):
         if self.gap is not None:
             return self._sample_apart(self._volumes, n, generator)
         weights = torch.tensor(self._volumes, dtype=torch.float64)
-        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        accepted = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         found = 0
         while found < n:
             count = n - found + 16
@@ -399,14 +393,14 @@ class Union(Composite):
                     x[mine] = M.sample_uniform(mine.numel(), generator)
             u = torch.rand(count, generator=generator, dtype=torch.float64)
             x = x[u * self.members(x).sum(-1) < 1]
-            kept.append(x)
+            accepted.append(x)
             found += x.shape[0]
-        return torch.cat(kept)[:n]
+        return torch.cat(accepted)[:n]
 
     def _sample_apart(
         self, volumes: list[float], n: int, generator: torch.Generator | None
     ) -> Tensor:
-        """Points of every part, and one of them chosen by volume: no point belongs to two parts."""
+        """A point of every part, one of them chosen by volume: none belongs to two parts."""
         x = [M.sample_uniform(n, generator) for M in self.listed()]
         shares = torch.tensor(volumes, dtype=torch.float64).cumsum(0)[:-1] / math.fsum(volumes)
         u = torch.rand(n, 1, generator=generator, dtype=torch.float64)
