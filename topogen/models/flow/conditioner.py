@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...manifolds.factors import TAU, Coordinate, angle
+from ..nn.mlp import EnsembleMLP
 from ..nn.splines import Spline
 
 # a vector shorter than this is not yet a direction, and the spline is near the identity
@@ -64,7 +63,7 @@ class Conditioner(nn.Module):
         https://arxiv.org/abs/2002.02428
 
     Example:
-        >>> net = Conditioner(3, Coordinate("turn"), 2, bins=4, width=8, depth=1)
+        >>> net = Conditioner(3, Coordinate("circle"), 2, bins=4, width=8, depth=1)
         >>> net.start(torch.Generator().manual_seed(0))
         >>> at = ConditionedCoordinates(torch.rand(3, 7).double(), torch.randn(3, 7, 2), torch.ones(3, 7))
         >>> v, log_slope = net(at)
@@ -83,12 +82,9 @@ class Conditioner(nn.Module):
         depth: int,
     ) -> None:
         super().__init__()
-        self.turns, self.bins = coordinate.kind == "turn", bins
-        outputs = 3 * bins + (2 if self.turns else 1)
-        sizes = [inputs, *[width] * depth, outputs] if inputs else [0, outputs]
-        zeros = torch.zeros(count, 1, 1, dtype=torch.float64)
-        self.W = nn.ParameterList(zeros.repeat(1, a, b) for a, b in pairwise(sizes) if inputs)
-        self.b = nn.ParameterList(zeros.repeat(1, 1, b) for b in sizes[1:])
+        self.circular, self.bins = coordinate.kind == "circle", bins
+        outputs = 3 * bins + (2 if self.circular else 1)
+        self.net = EnsembleMLP(count, inputs, outputs, width=width, depth=depth)
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
@@ -97,14 +93,15 @@ class Conditioner(nn.Module):
         def normal(p: Tensor) -> Tensor:
             return torch.randn(p.shape, generator=generator, dtype=p.dtype)
 
-        W, b = cast("list[Tensor]", list(self.W)), cast("list[Tensor]", list(self.b))
+        W = cast("list[Tensor]", list(self.net.W))
+        b = cast("list[Tensor]", list(self.net.b))
         for i, weight in enumerate(W[:-1]):
             gain = _FIRST if i == 0 else 1.0
             weight.copy_(gain / weight.shape[-2] ** 0.5 * normal(weight))
             b[i].copy_(gain / 2 * normal(b[i]))
         for p in (*W[-1:], b[-1]):
             p.zero_()
-        if self.turns:
+        if self.circular:
             v = normal(b[-1][..., -2:])
             b[-1][..., -2:] = v / v.norm(dim=-1, keepdim=True)
 
@@ -113,7 +110,7 @@ class Conditioner(nn.Module):
     ) -> tuple[Float[Tensor, "K n"], Float[Tensor, "K n"]]:
         """The coordinate after the map, and the log of the derivative."""
         S, turn, pull = self._map(at)
-        if not self.turns:
+        if not self.circular:
             return S.value_and_log_slope(at.u)
         u, spread = moebius(at.u - turn, pull)
         v, log_slope = S.value_and_log_slope(u)
@@ -123,13 +120,13 @@ class Conditioner(nn.Module):
         """The coordinate before the map, of at.u after it."""
         S, turn, pull = self._map(at)
         u = S.inverse(at.u)
-        return torch.remainder(moebius(u, -pull)[0] + turn, 1.0) if self.turns else u
+        return torch.remainder(moebius(u, -pull)[0] + turn, 1.0) if self.circular else u
 
     def _map(self, at: ConditionedCoordinates) -> tuple[Spline, Tensor, Tensor]:
         """The splines, and the turns and pulls that come before them on a circle."""
-        raw = self._outputs(at.context)
+        raw = self.net(at.context.to(self.net.b[0].dtype))
         gate = at.gate.to(raw.dtype)
-        if not self.turns:
+        if not self.circular:
             w, h, d = (gate.unsqueeze(-1) * raw).split([self.bins, self.bins, self.bins + 1], -1)
             return Spline.interval(w, h, d), gate, gate
         raw, v = raw[..., :-2], raw[..., -2:]
@@ -140,15 +137,6 @@ class Conditioner(nn.Module):
         strength = gate * square / (square + _FAINT**2)
         w, h, d = (strength.unsqueeze(-1) * raw).chunk(3, -1)
         return Spline.circle(w, h, d), angle(v) / TAU, pull
-
-    def _outputs(self, context: Float[Tensor, "K n c"]) -> Tensor:
-        """What the networks say, shape (K, n, p), or (K, 1, p) where there is no context."""
-        if not len(self.W):
-            return self.b[0]
-        h = context.to(self.W[0].dtype)
-        for W, b in zip(self.W[:-1], self.b[:-1], strict=True):
-            h = functional.silu(torch.baddbmm(b, h, W))
-        return torch.baddbmm(self.b[-1], h, self.W[-1])
 
 
 def moebius(

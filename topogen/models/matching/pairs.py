@@ -9,13 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .arcs import arcs_of
-from .geometry import Geometry
+from ...errors import TrainingError
+from ...manifolds.base import Manifold
 from .paths import Routes
 
 Pairing = Literal["transport", "independent"]
 
 _LANDMARKS = 800
+# the pairs are run through this many times, at new times, before new pairs are made
+_ROUNDS = 8
+# behind a solver examples are retained for this many rounds, and the pairs throughout
+_RETAINED = 8
 
 
 class Examples(NamedTuple):
@@ -46,7 +50,7 @@ class Pool:
     transport (2023), https://arxiv.org/abs/2302.00482.
 
     Args:
-        geometry: of M.
+        manifold: M.
         draw: n points of the base distribution.
         data: points of M.
         pairing: "transport", or "independent".
@@ -61,7 +65,7 @@ class Pool:
 
     def __init__(
         self,
-        geometry: Geometry,
+        manifold: Manifold,
         draw: Callable[[int, torch.Generator], Tensor],
         data: Float[Tensor, "n D"],
         *,
@@ -70,16 +74,19 @@ class Pool:
         late: float = 1.0,
         generator: torch.Generator,
     ) -> None:
-        self.geometry, self.draw, self.data = geometry, draw, data
+        self.manifold, self.draw, self.data = manifold, draw, data
         self.pairing: Pairing = pairing
         self.block, self.late = block, late
-        self.arcs = arcs_of(geometry.manifold)
-        self.routes = (
-            None if self.arcs is not None else Routes(geometry, draw(_LANDMARKS, generator))
-        )
+        exact = manifold.exact_geodesics
+        self.routes = None if exact else Routes(manifold, draw(_LANDMARKS, generator))
         self.tried = self.lost = 0
         self.ends: tuple[Tensor, Tensor] | None = None
         self.knots: Tensor | None = None
+
+    @property
+    def slow(self) -> bool:
+        """Whether every path takes a solver."""
+        return self.routes is not None and not self.manifold.exact_retraction
 
     def pair(self, count: int, generator: torch.Generator) -> None:
         """Make `count` new pairs, up to whole blocks, and their paths."""
@@ -104,16 +111,46 @@ class Pool:
         if self.knots is not None and self.routes is not None:
             t = _times(self.knots.shape[0], self.late, generator)
             x, u, ok = self.routes.at(self.knots, t)
-        elif self.arcs is not None and self.ends is not None:
+        elif self.ends is not None:
             t = _times(self.ends[0].shape[0], self.late, generator)
-            x, u, ok = self.arcs(*self.ends, t)
+            x, u, ok = self.manifold.geodesic(*self.ends, t)
             self.tried, self.lost = self.tried + ok.numel(), self.lost + int((~ok).sum())
         else:
             raise RuntimeError("expected pairs to take examples from; call pair() first")
         t, x, u = t[ok], x[ok], u[ok]
-        Q = self.geometry.basis(x)
+        Q = self.manifold.tangent_basis(x)
         v = (Q.mT @ u.unsqueeze(-1)).squeeze(-1)
         return Examples(*(part.to(torch.float32) for part in (t, x, Q, v)))
+
+    def stream(self, batch: int, steps: int, generator: torch.Generator) -> Iterator[Examples]:
+        """So many batches of examples, from pairs that are renewed now and then.
+
+        Raises:
+            TrainingError: too few pairs have a path between them.
+        """
+        slow = self.slow
+        # pairs that are made at once; fewer where a solver is behind every path
+        count = min(2**13 if slow else 2**15, max(batch * steps // _ROUNDS, batch))
+        count = max(count, -(-batch // self.block) * self.block)  # a batch in whole blocks
+        taken = 0
+        while True:
+            before = taken
+            if taken == 0 or not slow:
+                self.pair(count, generator)
+            for _ in range(_ROUNDS):
+                examples = self.examples(generator)
+                for _ in range(_RETAINED if slow else 1):
+                    for rows in examples.batches(batch, generator):
+                        yield rows
+                        taken += 1
+                        if taken == steps:
+                            return
+            if taken == before:
+                raise TrainingError(
+                    f"expected at least {batch} pairs of points with a path between them, got "
+                    f"fewer: {self.lost} of {self.tried} were lost; pass a smaller batch, or "
+                    "check that the manifold is connected"
+                )
 
     def _match(self, a: Tensor, b: Tensor) -> Tensor:
         """The permutation of b with the least total cost."""
