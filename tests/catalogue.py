@@ -140,15 +140,13 @@ SPACES: Catalogue[ReferenceSpace] = Catalogue(
         "klein_circle": made(
             tg.Product, lambda: tg.Product(tg.KleinBottle(), tg.Circle()), slow=True
         ),
-        "two_circles": made(
-            tg.DisjointUnion, lambda: tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
-        ),
+        "two_circles": made(tg.Union, lambda: tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))),
         "two_tori": made(
-            tg.DisjointUnion, lambda: tg.DisjointUnion(tg.Torus(), tg.Torus(5.0, 0.4)), slow=True
+            tg.Union, lambda: tg.disjoint_union(tg.Torus(), tg.Torus(5.0, 0.4)), slow=True
         ),
         "two_knots": made(
-            tg.DisjointUnion,
-            lambda: tg.DisjointUnion(tg.TorusKnot(), tg.TorusKnot(2, 3, 5.0, 0.5)),
+            tg.Union,
+            lambda: tg.disjoint_union(tg.TorusKnot(), tg.TorusKnot(2, 3, 5.0, 0.5)),
             slow=True,
         ),
     }

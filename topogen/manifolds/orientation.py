@@ -21,10 +21,6 @@ from torch import Tensor
 from .. import calculus
 from .charts import Chart
 
-# |det Q_l^T Q_k| is 1 on one common M; below this the two tangent planes are no longer comparable
-_MARGIN = 0.5
-# a sign seen at fewer points than this is a doubtful edge
-_MIN_POINTS = 3
 # per dimension: with so many points in a chart, an overlap with 10 % of it is missed once in 5000
 _MIN_PER_CHART = 40
 
@@ -75,12 +71,13 @@ def orientation(
                 continue
             joined.append((k, l))
             det = torch.linalg.det(frames[l][both].mT @ frames[k][both])
-            counts = {s: int((s * det >= _MARGIN).sum()) for s in (1, -1)}
+            # |det| is 1 on one common M; below a half the tangent planes are not comparable
+            counts = {s: int((s * det >= 0.5).sum()) for s in (1, -1)}
             if 2 * sum(counts.values()) < det.numel():
                 unjudged |= {k, l}
             for s, count in counts.items():
                 if count > 0:
-                    sure[k, l, s] = count >= _MIN_POINTS
+                    sure[k, l, s] = count >= 3  # a sign seen at fewer points is doubtful
     if not complete:
         unjudged |= {k for k in range(K) if int(member[:, k].sum()) < _MIN_PER_CHART * d}
     components = _components(K, joined)
@@ -112,7 +109,7 @@ def orientation(
 def _frames(
     charts: Sequence[Chart], x: Tensor, tangent: Tensor | None
 ) -> tuple[list[Tensor], Tensor]:
-    """Oriented orthonormal frames Q_k of every chart at x (0 outside), and which charts hold x."""
+    """Oriented orthonormal frames Q_k of all charts at x (0 outside), and which contain x."""
     frames, member = [], []
     for chart in charts:
         z = chart.encode(x)

@@ -11,7 +11,7 @@ from tests.catalogue import SPACES
 from topogen import calculus
 from topogen.errors import ProjectionError, UnsupportedError
 from topogen.homology import Homology
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.spaces import (
     Circle,
     Euclidean,
@@ -234,9 +234,9 @@ def test_bad_parameters() -> None:
         (lambda: MobiusBand(2.0), "width < 2"),
         (lambda: GenusSurface(0), "genus >= 1"),
         (lambda: Interval(1.0, 1.0), "lo < hi"),
-        (lambda: DisjointUnion(Circle(), Sphere()), "one dimension in one"),
-        (lambda: DisjointUnion(Torus(), Torus(1.5, 0.4)), "do not meet"),
-        (lambda: DisjointUnion(Circle(), Circle()), "do not meet"),
+        (lambda: disjoint_union(Circle(), Sphere()), "one dimension in one"),
+        (lambda: disjoint_union(Torus(), Torus(1.5, 0.4)), "do not meet"),
+        (lambda: disjoint_union(Circle(), Circle()), "do not meet"),
     ]
     for build, message in cases:
         with pytest.raises(ValueError, match=message):
