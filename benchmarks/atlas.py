@@ -22,7 +22,7 @@ import torch
 
 import topogen as tg
 from topogen.demos import DEMOS, Demo
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 
 def modes() -> Demo:

@@ -40,7 +40,7 @@ import topogen as tg
 from topogen.datasets import alanine
 from topogen.errors import TrainingError
 from topogen.manifolds.spaces.base import ReferenceSpace
-from topogen.point_cloud.tensors import diameter
+from topogen.point_cloud.arrays import diameter
 
 Sampler = Callable[[int, torch.Generator], Tensor]
 

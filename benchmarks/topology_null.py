@@ -23,10 +23,11 @@ import numpy as np
 import torch
 
 import topogen as tg
-from topogen.topology.cloud import count_for_radius, farthest_points, holdout_gap
+from topogen.point_cloud.knn import distances
+from topogen.point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from topogen.topology.inference.gather import RESOLUTIONS
 from topogen.topology.persistence.landmark_rips import KAPPA
-from topogen.topology.persistence.rips import distances, ratios, truncated_rips
+from topogen.topology.persistence.rips import ratios, truncated_rips
 
 POINTS = {1: (1000, 4000), 2: (1000, 5000), 3: (3000, 10000), 4: (5000, 20000)}
 MOST = {1: 1200, 2: 1600, 3: 1200, 4: 700}

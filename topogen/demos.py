@@ -17,7 +17,7 @@ from .homology import Homology
 from .manifolds import spaces
 from .manifolds.spaces.base import ReferenceSpace
 from .pipeline import LearnResult, learn
-from .point_cloud.tensors import diameter
+from .point_cloud.arrays import diameter
 
 _FRESH = 4000
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .point_cloud.tensors import as_array, diameter
+from .point_cloud.arrays import as_array, diameter
 from .topology.inference.check import TopologyReport, check_topology
 from .topology.local.dimension import duplicates, intrinsic_dimension, noise_level
 from .topology.local.orientability import orientability

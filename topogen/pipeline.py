@@ -31,7 +31,8 @@ from .models.implicit import NeuralImplicit
 from .models.injective import InjectiveFlow
 from .models.local_polynomials import LocalPolynomials
 from .models.projected_atlas import ProjectedAtlas
-from .point_cloud.tensors import as_array, as_tensor, diameter
+from .point_cloud.arrays import as_array, diameter
+from .point_cloud.tensors import as_tensor
 from .topology.inference.check import TopologyReport, check_topology
 from .training import FitResult, fit, one_thread
 

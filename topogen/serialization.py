@@ -24,7 +24,7 @@ from .homology import Homology
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
 from .manifolds.charts import Chart, Domain
-from .models.base import Fittable
+from .models.base import Fittable, Options
 from .models.injective import Decoder
 from .models.injective.bases import Base, from_parts
 
@@ -43,6 +43,12 @@ def _registry() -> dict[str, type[nn.Module]]:
         if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls):
             found[cls.__name__] = cls
     return found
+
+
+def _options() -> dict[str, type[Options]]:
+    """The options of this package, by name."""
+    found = Options.__subclasses__()
+    return {cls.__name__: cls for cls in found if cls.__module__.startswith("topogen.")}
 
 
 # constructor arguments that are not kept under their own name
@@ -88,6 +94,8 @@ def _encode(value: Any, path: str) -> Any:
         return describe(value, path)
     if isinstance(value, Homology):
         return {"homology": [[p, list(numbers)] for p, numbers in value.betti.items()]}
+    if isinstance(value, Options) and type(value) in _options().values():
+        return {"options": type(value).__name__, "fields": vars(value)}
     if isinstance(value, list | tuple | nn.ModuleList):
         return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
     if isinstance(value, Mapping):
@@ -153,6 +161,8 @@ def _decode(value: Any) -> Any:
         return from_parts([(name, dim) for name, dim in value["base"]])
     if "list" in value:
         return [_decode(v) for v in value["list"]]
+    if "options" in value:
+        return _options()[value["options"]](**value["fields"])
     if "homology" in value:
         return Homology(dict(value["homology"]))
     if "map" in value:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from topogen.errors import InvalidPoints
-from topogen.point_cloud.tensors import as_array, as_tensor, diameter, distinct, first_rows
+from topogen.point_cloud.arrays import as_array, diameter, first_rows
+from topogen.point_cloud.tensors import as_tensor, distinct
 
 
 @pytest.mark.parametrize(

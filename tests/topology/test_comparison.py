@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import binom
 
 from topogen.errors import InvalidPoints
+from topogen.point_cloud.knn import nearest
+from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology import compare
-from topogen.topology.cloud import farthest_points, nearest
 from topogen.topology.comparison import (
     bottleneck,
     diagrams_at_one_scale,

@@ -37,7 +37,7 @@ def test_linked_circles(cloud):
 
 @pytest.mark.parametrize("name", ["trefoil", "torus", "disc"])
 def test_one_piece_stays_whole(cloud, name):
-    from topogen.topology.cloud import prepare
+    from topogen.point_cloud.cloud import prepare
     from topogen.topology.connected_components import _split
 
     for seed in range(5):

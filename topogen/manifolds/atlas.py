@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import AtlasError, NotFittedError
-from ..point_cloud.tensors import diameter
+from ..point_cloud.arrays import diameter
 from . import integration, rejection_sampling
 from . import nerve as _nerve
 from . import orientation as _orientation

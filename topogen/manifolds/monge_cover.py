@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError, InvalidPoints
-from ..topology.cloud import farthest_points
+from ..point_cloud.landmarks import farthest_points
 from .base import Manifold
 from .monge import MongeChart
 from .monomials import monomial_count, monomials

@@ -31,6 +31,10 @@ class Stage:
     steps: int | None = None
 
 
+class Options:
+    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""
+
+
 class Fittable(nn.Module, ABC):
     r"""What :func:`topogen.fit` can fit, or a part of it: a module with a state of its own.
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..errors import InvalidPoints, UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.locate import arrived
+from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor, distinct
-from ..topology.cloud import farthest_points
 from .estimate import ball_volume, in_ball, mean_of
 
 _KNOWN = 2000

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from ..errors import InvalidPoints
 from ..homology import is_prime
-from ..point_cloud.tensors import as_array
-from .cloud import Cloud, count_for_radius, farthest_points, holdout_gap, nearest, prepare
+from ..point_cloud.arrays import as_array
+from ..point_cloud.cloud import Cloud, prepare
+from ..point_cloud.knn import distances, nearest
+from ..point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from .inference.gather import RESOLUTIONS, STARTS
 from .local.dimension import dimension_of
 from .persistence.cohomology import (
@@ -23,7 +25,7 @@ from .persistence.cohomology import (
     reduced_basis,
 )
 from .persistence.null_distributions import cut_off
-from .persistence.rips import by_rank, distances, ratios, truncated_rips
+from .persistence.rips import by_rank, ratios, truncated_rips
 
 MOST_LANDMARKS = 400
 EDGES_PER_LANDMARK = 40  # the Rips filtration stops there, at 6 (d = 2) or 3 (d = 3) radii

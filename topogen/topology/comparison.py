@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..homology import DEFAULT_FIELDS
-from ..point_cloud.tensors import as_array
-from .cloud import count_for_radius, farthest_points, prepare, principal_coordinates
+from ..point_cloud.arrays import as_array
+from ..point_cloud.cloud import prepare, principal_coordinates
+from ..point_cloud.knn import distances
+from ..point_cloud.landmarks import count_for_radius, farthest_points
 from .inference.check import check_topology
 from .inference.report import TopologyReport, Verdict, row
-from .persistence.rips import Diagrams, distances, truncated_rips
+from .persistence.rips import Diagrams, truncated_rips
 from .scores import SCORES, Score
 from .scores.floors import one_frame
 

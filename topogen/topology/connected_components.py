@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from ..homology import DEFAULT_FIELDS
-from ..point_cloud.tensors import as_array, first_rows
-from .cloud import LEAST_POINTS, count_for_radius, farthest_points, holdout_gap, nearest, prepare
+from ..point_cloud.arrays import as_array, first_rows
+from ..point_cloud.cloud import LEAST_POINTS, prepare
+from ..point_cloud.knn import distances, nearest
+from ..point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from .inference.check import check_topology
 from .inference.gather import RESOLUTIONS, gather
 from .inference.report import TopologyReport, row
 from .local.dimension import dimension_of, intrinsic_dimension
 from .local.orientability import Orientability, orientability
 from .persistence.null_distributions import check_alpha, cut_off
-from .persistence.rips import distances
 
 MOST_LANDMARKS = 1600
 FEWEST = 3 * LEAST_POINTS

@@ -28,11 +28,13 @@ from jaxtyping import Float
 
 from ..errors import InvalidPoints, TopogenError
 from ..homology import DEFAULT_FIELDS
-from ..point_cloud.tensors import as_array, first_rows
-from .cloud import LEAST_POINTS, count_for_radius, farthest_points, prepare
+from ..point_cloud.arrays import as_array, first_rows
+from ..point_cloud.cloud import LEAST_POINTS, prepare
+from ..point_cloud.knn import distances
+from ..point_cloud.landmarks import count_for_radius, farthest_points
 from .inference.check import TopologyReport, check_topology
 from .inference.hypothesis import Betti
-from .persistence.rips import Diagrams, distances, truncated_rips
+from .persistence.rips import Diagrams, truncated_rips
 
 MOST_LANDMARKS = 200
 MOST_DEGREE = 2  # of the band

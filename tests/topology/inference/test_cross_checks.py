@@ -10,7 +10,7 @@ import torch
 
 import topogen as tg
 from topogen import check_topology
-from topogen.topology.cloud import prepare
+from topogen.point_cloud.cloud import prepare
 from topogen.topology.inference.cross_checks import (
     MOST_ALPHA_POINTS,
     OPINIONS,

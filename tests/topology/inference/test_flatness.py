@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from topogen.topology.cloud import farthest_points
+from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.inference.flatness import MOST_BENDING, away_from_singular, bending
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from topogen.topology.cloud import prepare
+from topogen.point_cloud.cloud import prepare
 from topogen.topology.inference.outliers import MOST_OUTLIERS, WORTH, trim_outliers
 
 DIM = {"circle": 1, "trefoil": 1, "torus": 2, "klein": 2, "rp2": 2, "so3": 3}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from topogen import check_topology
+from topogen.point_cloud.knn import distances
 from topogen.topology.inference.published_tests import hausdorff_band, universal_p_values
-from topogen.topology.persistence.rips import collapsed_graph, distances, rips_diagrams
+from topogen.topology.persistence.rips import collapsed_graph, rips_diagrams
 
 
 def test_a_diagram_worked_out_by_hand():

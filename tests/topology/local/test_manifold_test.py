@@ -163,7 +163,7 @@ def test_molecules():
 
 def _noise_of_a_link(d, k, rng):
     """Directions from a point of a bent or graded patch with noise to its k nearest, doubled."""
-    from topogen.topology.persistence.rips import distances
+    from topogen.point_cloud.knn import distances
 
     bend, slope = ((0.7, 0.0), (0.0, 1.5))[rng.integers(2)]
     u = rng.uniform(-1, 1, (8 * k, d))

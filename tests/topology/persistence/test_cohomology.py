@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from topogen.point_cloud.knn import distances
 from topogen.topology.persistence.cohomology import (
     harmonic_potential,
     integral_basis,
     persistent_classes,
     reduced_basis,
 )
-from topogen.topology.persistence.rips import collapsed_graph, distances, rips_diagrams
+from topogen.topology.persistence.rips import collapsed_graph, rips_diagrams
 
 
 def triangles(graph):

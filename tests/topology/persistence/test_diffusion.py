@@ -11,14 +11,14 @@ import torch
 import topogen as tg
 from topogen import check_topology
 from topogen.errors import InvalidPoints
-from topogen.topology.cloud import neighbours, prepare
+from topogen.point_cloud.cloud import prepare
+from topogen.point_cloud.knn import distances, neighbours
 from topogen.topology.persistence.diffusion import (
     COORDINATES,
     FADED,
     FADED_TO,
     diffusion_cloud,
 )
-from topogen.topology.persistence.rips import distances
 
 
 def diffused(x):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_matrix
 
-from topogen.topology.cloud import farthest_points
+from topogen.point_cloud.knn import distances
+from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.persistence.landmark_rips import (
     KAPPA,
     LEAST_KAPPA,
@@ -21,7 +22,6 @@ from topogen.topology.persistence.landmark_rips import (
     rips_run,
     simplex_count,
 )
-from topogen.topology.persistence.rips import distances
 
 
 def random_graph(m, p, seed):

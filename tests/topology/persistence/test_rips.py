@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from topogen.topology.cloud import farthest_points
+from topogen.point_cloud.knn import distances
+from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.persistence.rips import (
     by_rank,
     collapsed_graph,
-    distances,
     ratios,
     rips_diagrams,
     truncated_rips,

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from topogen.datasets import alanine
-from topogen.topology.cloud import farthest_points, prepare
+from topogen.point_cloud.cloud import prepare
+from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.persistence.witness import (
     CLOSED,
     MOST_DEGREE,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from topogen.errors import InvalidPoints
-from topogen.topology.persistence.rips import collapsed_graph, distances, rips_diagrams
+from topogen.point_cloud.knn import distances
+from topogen.topology.persistence.rips import collapsed_graph, rips_diagrams
 from topogen.topology.scores import (
     SCORES,
     Score,

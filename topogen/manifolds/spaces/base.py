@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..atlas import Atlas
@@ -192,12 +192,3 @@ def positive(**lengths: float) -> None:
     for name, value in lengths.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"expected a finite {name} > 0, got {name}={value}")
-
-
-def nearest_row(
-    points: Float[Tensor, "m D"], x: Float[Tensor, "n D"], chunk_size: int = 2048
-) -> Int[Tensor, " n"]:
-    """The index of the row of `points` nearest to each row of x."""
-    if x.shape[0] == 0:
-        return torch.zeros(0, dtype=torch.int64, device=x.device)
-    return torch.cat([torch.cdist(part, points).argmin(-1) for part in x.split(chunk_size)])

@@ -11,9 +11,10 @@ from torch import Tensor
 from ... import calculus
 from ...calculus import RowMap
 from ...homology import Homology
+from ...point_cloud.tensors import nearest_row
 from ..atlas import Atlas
 from ..base import iterate
-from .base import Nearest, ReferenceSpace, nearest_row, sphere_tangents, uniform_box, unit
+from .base import Nearest, ReferenceSpace, sphere_tangents, uniform_box, unit
 from .implicit_charts import GraphChart, graph_cover, tube_graph
 from .tori import ring_torus
 

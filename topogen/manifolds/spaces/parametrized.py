@@ -12,10 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ... import calculus
+from ...point_cloud.tensors import nearest_row
 from ..atlas import Atlas
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
-from .base import ReferenceSpace, nearest_row
+from .base import ReferenceSpace
 
 TAU = 2 * math.pi
 # Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...errors import UnsupportedError
-from ...manifolds.spaces.base import nearest_row
+from ...point_cloud.tensors import nearest_row
 from .geometry import Geometry
 
 # points of a path, and edges of a landmark

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...homology import DEFAULT_FIELDS, is_prime
-from ..cloud import LEAST_POINTS, MOST_POINTS, Cloud, prepare
+from ...point_cloud.cloud import LEAST_POINTS, MOST_POINTS, Cloud, prepare
 from ..local.dimension import DimensionEstimate, dimension_of
 from ..persistence.landmark_rips import Budget
 from ..persistence.null_distributions import check_alpha

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...homology import DEFAULT_FIELDS
-from ..cloud import farthest_points, holdout_gap, prepare
+from ...point_cloud.cloud import prepare
+from ...point_cloud.knn import distances
+from ...point_cloud.landmarks import farthest_points, holdout_gap
 from ..local.dimension import dimension_of
 from ..persistence.landmark_rips import (
     BYTES_PER_SIMPLEX,
@@ -19,7 +21,6 @@ from ..persistence.landmark_rips import (
     SECONDS_PER_SIMPLEX,
     affordable_graph,
 )
-from ..persistence.rips import distances
 from .check import check_degree, check_fields, top_degree
 from .gather import STARTS, landmark_counts, most_landmarks
 

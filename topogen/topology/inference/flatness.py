@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..cloud import nearest, spectrum
+from ...point_cloud.frames import spectrum
+from ...point_cloud.knn import nearest
 from ..local.manifold_test import manifold_test
 
 # bending of the cloud within two covering radii from which handles may hide below the scale, by

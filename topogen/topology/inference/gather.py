@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..cloud import Cloud, count_for_radius, farthest_points, holdout_gap
+from ...point_cloud.cloud import Cloud
+from ...point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from ..persistence.landmark_rips import Budget, rips_run
 from ..persistence.null_distributions import cut_off
 from ..persistence.witness import MOST_DEGREE, RELAXATION, landmark_count, witness_betti
@@ -49,7 +50,7 @@ def gather(
     complex of all of them where Rips leaves a degree open.
 
     Args:
-        cloud: from :func:`topogen.topology.cloud.prepare`.
+        cloud: from :func:`topogen.point_cloud.cloud.prepare`.
         dim: intrinsic dimension of the cloud; it picks resolutions and null table.
         max_dim: the largest degree, at most 3.
         fields: primes p.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UnsupportedError
 from ...homology import Homology
-from ...point_cloud.tensors import uniform_sample
+from ...point_cloud.arrays import uniform_sample
 
 Betti = dict[int, tuple[int | None, ...]]
 

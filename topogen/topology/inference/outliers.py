@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..cloud import holdout_gap, neighbour_distance, neighbours
+from ...point_cloud.knn import neighbour_distance, neighbours
+from ...point_cloud.landmarks import holdout_gap
 
 NEIGHBOURS = 15
 LONELY, BESIDE = 1.7, 1.2  # local outlier factors: alone, or beside a set that is clearly flat

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cloud import nearest
+from ...point_cloud.knn import nearest
 from ..persistence.landmark_rips import Run
 
 SUBSAMPLES = 40

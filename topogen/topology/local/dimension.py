@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...point_cloud.tensors import as_array, first_rows
-from ..cloud import Cloud, nearest, prepare, spectrum
+from ...point_cloud.arrays import as_array, first_rows
+from ...point_cloud.cloud import Cloud, prepare
+from ...point_cloud.frames import spectrum
+from ...point_cloud.knn import nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

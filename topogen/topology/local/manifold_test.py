@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...point_cloud.tensors import as_array
-from ..cloud import Cloud, farthest_points, nearest, prepare, spectrum
+from ...point_cloud.arrays import as_array
+from ...point_cloud.cloud import Cloud, prepare
+from ...point_cloud.frames import spectrum
+from ...point_cloud.knn import distances, nearest
+from ...point_cloud.landmarks import farthest_points
 from ..persistence.null_distributions import check_alpha, gumbel_quantile
-from ..persistence.rips import distances
 from .dimension import dimension_of, scales_of
 
 if TYPE_CHECKING:

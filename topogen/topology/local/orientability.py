@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cloud import farthest_points, nearest, neighbours, prepare
+from ...point_cloud.cloud import prepare
+from ...point_cloud.knn import nearest, neighbours
+from ...point_cloud.landmarks import farthest_points
+from ...point_cloud.orientation import forest_signs, frustration, reversing_cycle
 from .dimension import dimension_of
 
 if TYPE_CHECKING:
@@ -152,9 +155,9 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
     i, j = np.nonzero(np.triu(edges | edges.T, 1))
     det = np.linalg.det(frame[i] @ frame[j].transpose(0, 2, 1))
     frames = float((np.abs(det) > 0.5).mean())
-    ratio = _frustration(m, i, j, det)
-    signs, weakest, against = _signs(m, i, j, det)
-    cycle, least = _reversing_cycle(m, i, j, det, against)
+    ratio = frustration(m, i, j, det)
+    signs, weakest, against = forest_signs(m, i, j, det)
+    cycle, least = reversing_cycle(m, i, j, det, against)
     orientable: bool | None = None
     margin = math.nan
     if frames < 0.95:
@@ -180,91 +183,3 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
         orientable, margin, ratio, frames, d, reason,
         cloud.index[chosen], np.stack([i, j], axis=1), det, signs, cycle,
     )  # fmt: skip
-
-
-def _signs(
-    m: int, i: np.ndarray, j: np.ndarray, det: np.ndarray
-) -> tuple[np.ndarray, float, float]:
-    """Signs along the maximal spanning forest; its least |det|; the largest |det| against them.
-
-    Kruskal's algorithm: edges join trees in the order of |det|, each tree keeping signs that agree
-    with its edges. The first edge within a tree that disagrees closes a reversing cycle, and no
-    reversing cycle has a larger least |det|.
-    """
-    tree, signs = np.arange(m), np.ones(m, dtype=int)
-    weakest, against = 1.0, 0.0
-    for e in np.argsort(-np.abs(det), kind="stable"):
-        a, b, strength = i[e], j[e], abs(float(det[e]))
-        agrees = signs[a] * signs[b] * det[e] > 0
-        if tree[a] == tree[b]:
-            against = max(against, 0.0 if agrees else strength)
-        else:
-            joined = tree == tree[b]
-            signs[joined] *= 1 if agrees else -1
-            tree[joined] = tree[a]
-            weakest = min(weakest, strength)
-    return signs, weakest, against
-
-
-def _reversing_cycle(
-    m: int, i: np.ndarray, j: np.ndarray, det: np.ndarray, against: float
-) -> tuple[np.ndarray, float]:
-    """A short closed walk of edges with |det| >= 0.9 `against` whose signs multiply to -1.
-
-    It is a path between the two lifts of a landmark in the orientation double cover.
-
-    Returns:
-        landmarks in order, and the least |det| along them (0 without a cycle).
-    """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import dijkstra
-
-    if against <= 0:
-        return np.empty(0, dtype=int), 0.0
-    strong = np.abs(det) >= 0.9 * against
-    i, j, det = i[strong], j[strong], det[strong]
-    flip = m * (det < 0)
-    rows = np.concatenate([i, i + m])
-    columns = np.concatenate([j + flip, (j + m + flip) % (2 * m)])
-    cover = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(2 * m, 2 * m)).tocsr()
-    best = np.empty(0, dtype=int)
-    for start in np.unique(i)[:: max(1, len(np.unique(i)) // 32)]:
-        length, before = dijkstra(
-            cover, directed=False, indices=start, unweighted=True, return_predecessors=True
-        )
-        if not math.isfinite(length[start + m]) or (len(best) and length[start + m] >= len(best)):
-            continue
-        walk = [before[start + m]]
-        while walk[-1] != start:
-            walk.append(before[walk[-1]])
-        best = np.array(walk) % m
-    if not len(best):
-        return best, 0.0
-    step = {frozenset(e) for e in np.stack([best, np.roll(best, 1)], axis=1).tolist()}
-    walked = [frozenset(e) in step for e in np.stack([i, j], axis=1).tolist()]
-    return best, float(np.abs(det)[walked].min())
-
-
-def _frustration(m: int, i: np.ndarray, j: np.ndarray, det: np.ndarray) -> float:
-    """Largest lambda_0(signed) / lambda_1(unsigned) over the components of the graph."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    signed = np.zeros((m, m))
-    signed[i, j] = signed[j, i] = det
-    graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(m, m))
-    count, label = connected_components(graph, directed=False)
-    worst = 0.0
-    for c in range(count):
-        rows = np.flatnonzero(label == c)
-        if len(rows) < 5:
-            continue
-        S = signed[np.ix_(rows, rows)] ** 3
-        W = np.abs(S)
-        root = np.sqrt(np.maximum(W.sum(axis=1), 1e-12))
-        identity = np.eye(len(rows))
-        scale = np.outer(root, root)
-        signed_0 = np.linalg.eigvalsh(identity - S / scale)[0]
-        unsigned_1 = np.linalg.eigvalsh(identity - W / scale)[1]
-        worst = max(worst, float(signed_0 / max(unsigned_1, 1e-9)))
-    return max(worst, 0.0)

@@ -71,7 +71,7 @@ def alpha_diagrams(
     grid are in general position.
 
     Args:
-        x: distinct points (those of :func:`~topogen.topology.cloud.prepare`).
+        x: distinct points (those of :func:`~topogen.point_cloud.cloud.prepare`).
         fields: primes p; homology is over Z/p.
         max_dim: the largest degree; degrees from D on are empty, as they are in R^D.
         seed: of the jitter.

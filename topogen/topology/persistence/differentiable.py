@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from ...errors import InvalidPoints
 from ...homology import Homology, is_prime
-from ...point_cloud.tensors import as_array
-from ..cloud import farthest_points
+from ...point_cloud.arrays import as_array
+from ...point_cloud.landmarks import farthest_points
 from .rips import PRIMES_BELOW
 
 MOST_LANDMARKS = (500, 128, 64, 40)  # per max_dim: the whole Rips filtration takes about 0.1 s

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import InvalidPoints
-from ...point_cloud.tensors import diameter
-from ..cloud import Cloud, neighbour_graph
+from ...point_cloud.arrays import diameter
+from ...point_cloud.cloud import Cloud
+from ...point_cloud.knn import neighbour_graph
 from .landmark_rips import LEAST_SHARE
 
 LEAST_POINTS = 50

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cloud import nearest
-from .rips import Diagrams, collapsed_graph, distances, ratios, rips_diagrams
+from ...point_cloud.knn import distances, nearest
+from .rips import Diagrams, collapsed_graph, ratios, rips_diagrams
 
 # per intrinsic dimension (4 stands for more): edges up to KAPPA covering radii; a diagram cut
 # below LEAST_KAPPA of them cannot show a class of degree >= 1

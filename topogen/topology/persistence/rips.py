@@ -7,23 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cloud import ROUNDED
-
 Diagrams = dict[int, list[np.ndarray]]
 
 PRIMES_BELOW = 46337  # gudhi multiplies two residues in 32 bits
-
-
-def distances(x: np.ndarray) -> np.ndarray:
-    """All pairwise distances, shape (m, m)."""
-    squares = (x * x).sum(axis=1)
-    d2 = squares[:, None] + squares[None] - 2 * (x @ x.T)
-    np.fill_diagonal(d2, np.inf)
-    close = d2 < ROUNDED * (squares[:, None] + squares)
-    np.fill_diagonal(d2, 0.0)
-    for i in np.flatnonzero(close.any(axis=1)):
-        d2[i, close[i]] = ((x[close[i]] - x[i]) ** 2).sum(axis=1)
-    return np.sqrt(np.maximum(d2, 0.0))
 
 
 def collapsed_graph(distance: np.ndarray, threshold: float, max_dim: int) -> Any:

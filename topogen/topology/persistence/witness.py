@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ..cloud import nearest
+from ...point_cloud.knn import nearest
 from .rips import Diagrams, rips_diagrams
 
 # per intrinsic dimension (3 stands for more): witnesses per landmark, and the relaxations

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..persistence.rips import distances
+from ...point_cloud.knn import distances
 from .floors import Score, one_frame, with_floor
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidPoints
-from ...point_cloud.tensors import as_array, diameter
-from ..cloud import prepare
+from ...point_cloud.arrays import as_array, diameter
+from ...point_cloud.cloud import prepare
 
 LEAST_SIZE = 20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cloud import prepare
+from ...point_cloud.cloud import prepare
 from .floors import Score, with_floor
 
 MOST_LOOPS = 100

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidPoints
-from ..cloud import neighbour_graph, prepare
+from ...point_cloud.cloud import prepare
+from ...point_cloud.knn import neighbour_graph
 from .floors import Score, with_floor
 
 TIMES = np.logspace(-1, 1, 256)

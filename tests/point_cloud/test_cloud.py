@@ -8,18 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from topogen.errors import InvalidPoints
-from topogen.topology.cloud import (
-    count_for_radius,
-    farthest_points,
-    holdout_gap,
-    nearest,
-    neighbour_distance,
-    neighbours,
-    prepare,
-    principal_coordinates,
-    spectrum,
-)
-from topogen.topology.persistence.rips import distances
+from topogen.point_cloud.cloud import prepare, principal_coordinates
+from topogen.point_cloud.frames import spectrum
+from topogen.point_cloud.knn import distances, nearest, neighbour_distance, neighbours
+from topogen.point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 
 distribution = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**20)

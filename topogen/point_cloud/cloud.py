@@ -1,4 +1,4 @@
-"""From a cloud to landmarks: cleaning, PCA, farthest-point sampling, and its scale."""
+"""A cloud that is prepared once and handed on: distinct points, scaled, in few coordinates."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidPoints
-from ..point_cloud.tensors import as_array, diameter, first_rows
+from .arrays import as_array, diameter, first_rows
+from .knn import nearest, neighbour_distance
 
-LEAST_POINTS = 10
-MOST_POINTS = 50_000
-TREE_CONTRAST = 0.3  # k-th neighbour over median distance, below which a k-d tree is fast
-# squared distances below this share of the squared norms lose digits as differences of products
-ROUNDED = 1e-6
+LEAST_POINTS = 10  # below these no local statistic means anything
+MOST_POINTS = 50_000  # whose tables of neighbours fit into memory of a laptop
 
 
 @dataclass(frozen=True)
@@ -196,124 +194,3 @@ def _noticeable(y: np.ndarray) -> int:
         tails = np.cumsum(y[i : i + rows, ::-1] ** 2, axis=1)[:, ::-1]
         largest = np.maximum(largest, tails.max(axis=0))
     return max(1, int((largest > (0.01 * spacing) ** 2).sum()))
-
-
-def neighbour_distance(x: np.ndarray, k: int) -> np.ndarray:
-    """Distance of each point to its k-th nearest other point, shape (n,)."""
-    return neighbours(x, k)[0][:, -1]
-
-
-def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and indices of the k nearest other points, each of shape (n, k)."""
-    k = min(k, len(x) - 1)
-    distance, index = nearest(x, x, k + 1)
-    return distance[:, 1:], index[:, 1:]
-
-
-def neighbour_graph(x: np.ndarray, k: int) -> Any:
-    """1 where one of two points is among the k nearest of the other: a sparse (n, n) matrix."""
-    from scipy.sparse import csr_matrix
-
-    n, index = len(x), neighbours(x, k)[1]
-    rows = np.repeat(np.arange(n), index.shape[1])
-    A = csr_matrix((np.ones(index.size), (rows, index.ravel())), shape=(n, n))
-    return A.maximum(A.T).tocsr()
-
-
-def nearest(x: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances to, and indices of, the k nearest rows of x, both (queries, k), nearest first."""
-    if _tree_helps(x, queries, k):
-        from scipy.spatial import KDTree
-
-        distance, index = KDTree(x).query(queries, k=k)
-        return distance.reshape(len(queries), k), index.reshape(len(queries), k)
-    distance = np.empty((len(queries), k))
-    index = np.empty((len(queries), k), dtype=np.int64)
-    chunk = max(1, 8_000_000 // len(x))
-    for i in range(0, len(queries), chunk):
-        d2 = _squares(x, queries[i : i + chunk])
-        near = np.argpartition(d2, k - 1, axis=1)[:, :k] if k < len(x) else np.argsort(d2, axis=1)
-        d2 = np.take_along_axis(d2, near, axis=1)
-        order = np.argsort(d2, axis=1)
-        index[i : i + chunk] = np.take_along_axis(near, order, axis=1)
-        distance[i : i + chunk] = np.sqrt(np.maximum(np.take_along_axis(d2, order, axis=1), 0))
-    return distance, index
-
-
-def _tree_helps(x: np.ndarray, queries: np.ndarray, k: int) -> bool:
-    """Whether a k-d tree beats all products: few columns, or neighbours far nearer than others.
-
-    In many columns a tree is fast when the points have a low dimension of their own, and as slow
-    as a search of all pairs, but without fast products, when they fill the space.
-    """
-    if x.shape[1] <= 12:
-        return True
-    if k >= len(x):
-        return False
-    some = queries[np.linspace(0, len(queries) - 1, min(32, len(queries))).astype(int)]
-    d2 = np.sort(_squares(x, some), axis=1)
-    near, middle = np.maximum(d2[:, [k - 1, len(x) // 2]], 0).T
-    return bool(np.median(near) < TREE_CONTRAST**2 * np.median(middle))
-
-
-def _squares(x: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Squared distances from each query to each row of x, up to rounding of the products."""
-    return (x * x).sum(axis=1) - 2 * (queries @ x.T) + (queries * queries).sum(axis=1)[:, None]
-
-
-def spectrum(points: np.ndarray) -> np.ndarray:
-    """Eigenvalues of the scatter of each set of k points about its mean, largest first.
-
-    Args:
-        points: shape (..., k, D).
-
-    Returns:
-        of y^T y, y the centred points, the min(k, D) that can be nonzero, shape (..., min(k, D)).
-    """
-    y = points - points.mean(axis=-2, keepdims=True)
-    transposed = np.swapaxes(y, -1, -2)
-    gram = y @ transposed if y.shape[-2] < y.shape[-1] else transposed @ y
-    return np.maximum(np.linalg.eigvalsh(gram)[..., ::-1], 0.0)
-
-
-def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""Farthest-point sampling: each landmark is the point farthest from those before it.
-
-    Args:
-        x: points, shape (n, D).
-        m: number of landmarks.
-        start: index of the first one.
-
-    Returns:
-        indices, shape (m,), and covering radii :math:`\epsilon(j) = \max_i \min_{l < j} |x_i -
-        x_l|`, shape (m,): entry j-1 is that of the first j landmarks, so one pass gives them all.
-    """
-    squares = (x * x).sum(axis=1)
-    index = np.empty(m, dtype=np.int64)
-    radius = np.empty(m)
-    nearest = np.full(len(x), np.inf)
-    i = start
-    for j in range(m):
-        index[j] = i
-        d2 = squares - 2 * (x @ x[i]) + squares[i]
-        close = np.flatnonzero(d2 < ROUNDED * squares[i])
-        d2[close] = ((x[close] - x[i]) ** 2).sum(axis=1)
-        np.minimum(nearest, d2, out=nearest)
-        i = int(nearest.argmax())
-        radius[j] = math.sqrt(max(nearest[i], 0.0))
-    return index, radius
-
-
-def holdout_gap(x: np.ndarray, rng: np.random.Generator, repeats: int = 3) -> float:
-    """The largest hole of a sample: max distance from one random half to the other (median)."""
-    gaps = []
-    for _ in range(repeats):
-        order = rng.permutation(len(x))
-        half = len(x) // 2
-        gaps.append(nearest(x[order[:half]], x[order[half:]], 1)[0].max())
-    return float(np.median(gaps))
-
-
-def count_for_radius(radius: np.ndarray, epsilon: float) -> int:
-    """The largest number m of landmarks with covering radius eps(m) >= `epsilon`; at least 1."""
-    return max(1, int(np.searchsorted(-radius, -epsilon, side="right")))
