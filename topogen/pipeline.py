@@ -313,7 +313,7 @@ def _integrals(atlas: Atlas, distribution: ManifoldDistribution) -> dict[str, fl
         p = distribution.log_prob_on(q.points, q.frame).exp()
     else:
         p = distribution.log_prob(q.points).exp()
-    corners = [chart.domain.bounding_box() for chart in atlas._listed()]
+    corners = [chart.domain.bounding_box() for chart in atlas]
     low, high = (torch.stack(corner)[q.chart] for corner in zip(*corners, strict=True))
     index = ((q.latent - low) / (high - low) * per_axis).floor()
     sign = 1 - 2 * torch.remainder(index.sum(-1), 2)

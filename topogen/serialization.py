@@ -64,12 +64,13 @@ _ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "Union": lambda M: {
         "points": M.points,
         "atol": M.atol_shared,
-        "homology": M._homology,
+        "homology": M.given_homology,
         "seed": M.seed,
+        "gap": M.gap,
     },
     # what the search found: it needs parts that are fitted, and these get their state later
     "Intersection": lambda M: {
-        "homology": M._homology,
+        "homology": M.given_homology,
         "found": M.found,
         "transversality": M.transversality,
     },

@@ -13,7 +13,7 @@ from topogen.errors import GeodesicError
 from topogen.manifolds import geodesics
 from topogen.manifolds.base import Manifold
 from topogen.manifolds.implicit import ImplicitManifold
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.operations import Union, disjoint_union
 from topogen.manifolds.spaces import (
     Circle,
     FlatTorus,
@@ -233,10 +233,10 @@ def test_two_components_have_no_distance() -> None:
     ("M", "n", "expected"),
     [
         (HopfLink(), 300, 2),
-        (DisjointUnion(Circle(1.0), Circle(1.01)), 400, 2),
+        (disjoint_union(Circle(1.0), Circle(1.01)), 400, 2),
         (Torus(), 300, 1),
         (SpecialOrthogonal(), 300, 1),
-        (DisjointUnion(Sphere(), Sphere(2, 1.2)), 800, 2),
+        (disjoint_union(Sphere(), Sphere(2, 1.2)), 800, 2),
     ],
 )
 def test_components(M: ReferenceSpace, n: int, expected: int) -> None:
@@ -246,8 +246,8 @@ def test_components(M: ReferenceSpace, n: int, expected: int) -> None:
     counts = label.bincount()
     assert counts.numel() == expected
     assert bool((counts.diff() <= 0).all())  # the largest first
-    if isinstance(M, DisjointUnion):
-        part = M.first.residual(x) > M.second.residual(x)
+    if isinstance(M, Union):
+        part = M.part(x) == 1
         assert bool((part == part[0])[label == label[0]].all())
 
 

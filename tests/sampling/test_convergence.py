@@ -108,8 +108,8 @@ def test_a_set_computed_in_single_precision_raises_and_does_not_freeze() -> None
 class TestStarts:
     def test_weights_are_for_the_uniform_distribution(self) -> None:
         """Two circles of lengths 1 : 3, with as many starts on each; no chain passes."""
-        M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(3.0))
-        start = torch.cat([m.sample_uniform(200, seeded()) for m in (M.first, M.second)])
+        M = tg.disjoint_union(tg.Circle(1.0), tg.Circle(3.0))
+        start = torch.cat([m.sample_uniform(200, seeded()) for m in M.listed()])
         weights = torch.tensor([1.0, 3.0]).repeat_interleave(200)
         options = {"n": 10, "step": 0.2, "chains": 400, "warmup": 20, "seed": 0}
         outer = lambda x: (x.norm(dim=-1) > 2).double()
@@ -126,8 +126,8 @@ class TestStarts:
         assert abs(float(tilted.mean(outer).value) - 0.9) < 0.05
 
     def test_components_carry_masses_and_labels(self) -> None:
-        M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
-        start = torch.cat([m.sample_uniform(50, seeded()) for m in (M.first, M.second)])
+        M = tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))
+        start = torch.cat([m.sample_uniform(50, seeded()) for m in M.listed()])
         labels = torch.tensor([7, 9]).repeat_interleave(50)
         result = mcmc(
             M,

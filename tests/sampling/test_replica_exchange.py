@@ -21,8 +21,8 @@ def outer(x: Tensor) -> Tensor:
     return (x.norm(dim=-1) > 1.5).double()
 
 
-def circles() -> tg.DisjointUnion:
-    return tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
+def circles() -> tg.Union:
+    return tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))
 
 
 @pytest.mark.parametrize("make", [lambda: tg.Torus(1.0, 0.5), tg.SpecialOrthogonal, tg.HopfLink])
@@ -38,7 +38,7 @@ def test_the_volume_factor_is_that_of_the_shape_operator(make) -> None:
 
 def test_two_circles_of_unequal_length_from_one_of_them() -> None:
     M = circles()
-    start = M.first.sample_uniform(48, seeded())
+    start = M.listed()[0].sample_uniform(48, seeded())
     result = replica_exchange(M, n=60, start=start, chains=48, warmup=20, seed=0)
     value, error = result.mean(outer)
     assert float(error) < 0.03
@@ -61,7 +61,7 @@ def test_a_density_tilts_the_masses() -> None:
     x = M.sample_uniform(200_000, seeded(1))
     w = f(x).exp()
     truth = float((w * outer(x)).sum() / w.sum())
-    start = M.second.sample_uniform(48, seeded())
+    start = M.listed()[1].sample_uniform(48, seeded())
     result = replica_exchange(M, f, n=120, start=start, chains=48, warmup=30, ambient=f, seed=0)
     value, error = result.mean(outer)
     assert float(error) < 0.03

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -80,7 +81,7 @@ class Mixture(ManifoldDistribution):
             if manifold is None:
                 self._require_same_set(first, other)
         # the part of the union that each component lives on
-        self._part = [] if manifold is None else [_part_of(c, manifold) for c in components]
+        self._part = None if manifold is None else [_part_of(c, manifold) for c in components]
         self.weights = pi / pi.sum()
         self.components = tuple(components)
         super().__init__(
@@ -109,8 +110,9 @@ class Mixture(ManifoldDistribution):
             )
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        if isinstance(self.manifold, Union):
-            held = self.manifold.members(x)[..., self._part]
+        if self._part is not None:
+            union = cast("Union", self.manifold)
+            held = union.members(x)[..., self._part]
             terms = x.new_full(held.shape, -math.inf)
             for k, component in enumerate(self.components):
                 mine = held[..., k]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,6 @@ from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
-from ..manifolds.locate import working_sampler
 from .base import ManifoldDistribution, likelihood_of
 from .energy import EnergyDistribution
 
@@ -94,8 +92,7 @@ class Uniform(ManifoldDistribution):
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         if self.charted is not None:
             return self.charted._sample(n, generator)
-        sampler: Any = self.manifold
-        return sampler.sample_uniform(n, generator)
+        return self.manifold.sample_uniform(n, generator)
 
     def entropy(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The entropy log H^d(M), in nats."""
@@ -128,9 +125,7 @@ def _set_and_charts(
 
 def knows_uniform(M: Manifold) -> bool:
     """Whether M has a sampler of its own, and knows its volume, be it infinite."""
-    if M.volume == math.inf:
-        return callable(getattr(M, "sample_uniform", None))
-    return M.volume is not None and working_sampler(M) is not None
+    return M.volume == math.inf or (M.volume is not None and M.has_sampler)
 
 
 def own_volume(M: Manifold) -> tuple[float, float]:

@@ -89,7 +89,7 @@ class Atlas(nn.Module):
             )
         return cast("list[Chart]", list(self.charts))
 
-    def _chart(self, k: int) -> Chart:
+    def __getitem__(self, k: int) -> Chart:
         charts = self._listed()
         if not 0 <= k < len(charts):
             raise AtlasError(f"expected a chart index 0 <= k < {len(charts)}, got {k}")
@@ -118,12 +118,12 @@ class Atlas(nn.Module):
     @property
     def dim(self) -> int:
         """Dimension d of the charts' domains."""
-        return self._listed()[0].dim
+        return self[0].dim
 
     @property
     def ambient_dim(self) -> int:
         """Dimension D of the space around M."""
-        return self._listed()[0].ambient_dim
+        return self[0].ambient_dim
 
     def weights(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
         r"""Partition of unity :math:`\rho_k(x)`, C-infinity on M; NaN where no chart covers x."""
@@ -146,7 +146,7 @@ class Atlas(nn.Module):
         Raises:
             AtlasError: k or l is not the index of a chart.
         """
-        first, second = self._chart(k), self._chart(l)
+        first, second = self[k], self[l]
         x = first.decode(z)
         known = ~x.isnan().any(-1, keepdim=True)
         # a chart need not be written for NaN: it is asked about its own centre instead
@@ -183,7 +183,7 @@ class Atlas(nn.Module):
 
     def _chart_diameter(self, k: int) -> float:
         with torch.no_grad():
-            points = _nerve.chart_points([self._listed()[k]])
+            points = _nerve.chart_points([self[k]])
         if points.shape[0] < 2:
             raise AtlasError(f"expected chart {k} to decode its domain, but it gives NaN there")
         return diameter(points.cpu().numpy())

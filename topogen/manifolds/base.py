@@ -1,8 +1,10 @@
-"""A manifold M in R^D, told by its retraction and its residual; no distribution lives on it yet."""
+"""A manifold M in R^D, given by a retraction and a residual; a distribution takes one."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,7 +31,8 @@ class Manifold(nn.Module, ABC):
     - ``project(x, *, tol=None, max_steps=50, throw=False) -> Projection``: a retraction onto M;
     - ``residual(x)``: shape (...); 0 on M and close to the distance near it.
 
-    Check it with :func:`topogen.testing.check_manifold`.
+    A class that has them writes ``sample_uniform`` and ``atlas`` too; `has_sampler` and `has_atlas`
+    then say so. Check it with :func:`topogen.testing.check_manifold`.
 
     Attributes:
         dim: dimension d of M.
@@ -43,8 +46,11 @@ class Manifold(nn.Module, ABC):
         scale: a length of the size of M; tolerances are relative to it.
         tolerance: how far from M its own points may lie (learned manifolds know M only up to an
             error); None for a set known exactly.
-        guard_in_step: whether `step` arrives only inside `in_domain`, so that nothing that solves
-            by it needs to ask the domain of validity.
+        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that
+            solves by it needs to ask the domain of validity.
+        why_no_defining: the reason where `defining` is None, where there is one to give.
+        patches: Monge patches on points of M's own and what they depend on, kept by
+            :func:`~topogen.manifolds.default_atlas.charts_of` until M changes.
     """
 
     dim: int
@@ -57,6 +63,9 @@ class Manifold(nn.Module, ABC):
     scale: float = 1.0
     tolerance: float | None = None
     step_stays_in_domain: bool = False
+    why_no_defining: str | None = None
+    # in a tuple, which nn.Module does not search: the patches are no part of the state of M
+    patches: tuple[Any, Any] | None = None
 
     @abstractmethod
     def project(
@@ -151,14 +160,47 @@ class Manifold(nn.Module, ABC):
         """Whether charts of M may reach beyond its domain of validity, and must ask it."""
         return type(self).in_domain is not Manifold.in_domain and not self.step_stays_in_domain
 
+    def sample_uniform(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n D"]:
+        """Draw n independent points of the distribution H^d / H^d(M).
+
+        Raises:
+            UnsupportedError: M has no exact sampler, or infinite volume.
+        """
+        raise UnsupportedError(
+            f"expected a manifold with an area-uniform sampler, got {type(self).__name__}; "
+            "see topogen.sampling for learned manifolds"
+        )
+
+    @property
+    def has_sampler(self) -> bool:
+        """Whether M has a `sample_uniform` of its own that draws; a manifold made of others asks them."""
+        return type(self).sample_uniform is not Manifold.sample_uniform and self.volume != math.inf
+
+    def atlas(self) -> Any:
+        """Charts that cover M, an :class:`~topogen.Atlas`.
+
+        Raises:
+            UnsupportedError: M has none of its own.
+        """
+        raise UnsupportedError(
+            f"expected a manifold with charts of its own, got {type(self).__name__}; take "
+            "topogen.manifolds.default_atlas.charts_of(M), or tg.ProjectedAtlas(M)"
+        )
+
+    @property
+    def has_atlas(self) -> bool:
+        """Whether the class of M writes `atlas`."""
+        return type(self).atlas is not Manifold.atlas
+
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
-        """About n points all over M, of no particular distribution; None if M does not know where it is."""
-        sampler = getattr(self, "sample_uniform", None)
+        """About n points all over M, of no particular distribution; None where none are known."""
         try:
-            return None if sampler is None else sampler(n, generator)
-        except UnsupportedError:  # of a set made from one without a sampler, or of infinite volume
+            return self.sample_uniform(n, generator)
+        except UnsupportedError:
             return None
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:

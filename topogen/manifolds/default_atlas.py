@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,11 +36,10 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
     Raises:
         UnsupportedError: M has no charts, and no points to put them on; or d > 3.
     """
-    own = getattr(M, "atlas", None)
     reason = f"{type(M).__name__} has no charts of its own"
-    if callable(own):
+    if M.has_atlas:
         try:
-            return cast("Atlas", own())
+            return M.atlas()
         except UnsupportedError as error:
             reason = str(error)
     if M.dim > _MAX_DIM:
@@ -51,18 +50,15 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
     if points is not None:
         return Atlas(_patches(M, as_tensor(points, ambient_dim=M.ambient_dim)), M)
     key = [(t.data_ptr(), _version(t)) for t in itertools.chain(M.parameters(), M.buffers())]
-    kept = M.__dict__.get("_own_patches")
-    if kept is None or kept[0] != key:
+    if M.patches is None or M.patches[0] != key:
         x = M.rough_points(_POINTS[M.dim], torch.Generator().manual_seed(0))
         if x is None or len(x) <= 2 * neighbour_count(M.dim):
             raise UnsupportedError(
                 f"expected atlas=, since {reason}, nor points enough to put them on; put some on "
                 "it: atlas = tg.ProjectedAtlas(M), tg.fit(atlas, points), tg.Uniform(atlas)"
             )
-        kept = (key, _patches(M, x))
-        # a list in a tuple: they are no part of the state of M
-        object.__setattr__(M, "_own_patches", kept)
-    return Atlas(kept[1], M)
+        M.patches = (key, _patches(M, x))
+    return Atlas(M.patches[1], M)
 
 
 def _version(t: Tensor) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import UnsupportedError
 from .base import Manifold
 
 # rounds that move a cloud of starting points to where the set is
@@ -17,34 +16,6 @@ _ROUNDS = 3
 _MOST_PROJECTED = 1024
 _BOUNCES = 100
 _CLOSEST = 16
-
-
-Sampler = Callable[[int, torch.Generator | None], Tensor]
-
-
-def sampler_of(M: Manifold) -> Sampler:
-    """The `sample_uniform` of M.
-
-    Raises:
-        UnsupportedError: M has none.
-    """
-    sampler = getattr(M, "sample_uniform", None)
-    if sampler is None:
-        raise UnsupportedError(
-            f"expected a set with an area-uniform sampler, got {type(M).__name__}; "
-            "see topogen.sampling for learned manifolds"
-        )
-    return sampler
-
-
-def working_sampler(M: Manifold) -> Sampler | None:
-    """The `sample_uniform` of M; None where it has none, or one whose parts have none."""
-    try:
-        draw = sampler_of(M)
-        draw(1, torch.Generator().manual_seed(0))
-    except UnsupportedError:
-        return None
-    return draw
 
 
 def of_part(values: Sequence[Tensor], k: Int[Tensor, "*batch"]) -> Tensor:

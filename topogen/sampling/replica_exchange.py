@@ -104,8 +104,8 @@ def replica_exchange(
         ValueError: an option, or a density, is not of the stated form.
 
     Example:
-        >>> M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
-        >>> inner = M.first.sample_uniform(64, torch.Generator().manual_seed(0))
+        >>> M = tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))
+        >>> inner = M.listed()[0].sample_uniform(64, torch.Generator().manual_seed(0))
         >>> result = replica_exchange(M, n=60, start=inner, chains=64, warmup=20, seed=0)
         >>> outer = result.mean(lambda x: (x.norm(dim=-1) > 1.5).double())  # exactly 2 / 3
         >>> bool((outer.value - 2 / 3).abs() < 4 * outer.error), bool(outer.error < 0.03)

@@ -121,11 +121,10 @@ def _on(M: Manifold, x: Tensor) -> Tensor:
 
 def _found(M: Manifold, chains: int, generator: torch.Generator | None) -> Starts:
     """Draws of an exact sampler where M has one, else points that are found by projection."""
-    sampler: Any = getattr(M, "sample_uniform", None)
-    if sampler is not None:
+    if M.has_sampler:
         parts, found, tries = [], 0, 0
         while found < chains and tries < 50:
-            x = sampler(chains, generator)
+            x = M.sample_uniform(chains, generator)
             parts.append(x[M.in_domain(x)])
             found, tries = found + parts[-1].shape[0], tries + 1
         x = torch.cat(parts)[:chains]

@@ -48,11 +48,11 @@ def check_atlas(
         True
     """
     laws, generator = Laws(atlas), seeded(generator)
-    if points is None:
+    if points is None and atlas.manifold is not None:
         points = uniform_points(atlas.manifold, _COUNT, generator)
     if points is None:
         points = uniform_points(atlas, _COUNT, generator)
-    x = (chart_points(atlas._listed()) if points is None else points).to(torch.float64)
+    x = (chart_points(list(atlas)) if points is None else points).to(torch.float64)
     size = float((x.amax(0) - x.amin(0)).norm())
     _cover(atlas, x, laws)
     _rims(atlas, laws)
@@ -79,7 +79,7 @@ def _rims(atlas: Atlas, laws: Laws) -> None:
     """At the rim of its chart a weight has vanished: the partition is continuous there."""
     closed = atlas.manifold is None or atlas.manifold.closed
     for k in range(len(atlas)):
-        chart = atlas._chart(k)
+        chart = atlas[k]
         low, high = chart.domain.bounding_box()
         generator = torch.Generator().manual_seed(k)
         u = torch.randn(32, chart.dim, generator=generator, dtype=low.dtype).to(low.device)
@@ -101,12 +101,12 @@ def _rims(atlas: Atlas, laws: Laws) -> None:
 
 
 def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
-    member = torch.stack([atlas._chart(k).contains(x) for k in range(len(atlas))], dim=-1)
+    member = torch.stack([atlas[k].contains(x) for k in range(len(atlas))], dim=-1)
     for k, l in itertools.combinations(range(len(atlas)), 2):
         both = x[member[:, k] & member[:, l]]
         if both.shape[0] == 0:
             continue
-        first, second = atlas._chart(k), atlas._chart(l)
+        first, second = atlas[k], atlas[l]
         z = first.encode(both)
         w = atlas.transition(k, l, z)
         name = f"charts {k} and {l}"

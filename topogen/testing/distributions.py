@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -60,9 +60,8 @@ def check_distribution(
         return laws.measured
     _log_prob(q, q.sample((32,), generator), laws)
     x = q.sample((n,), generator)
-    make: Any = getattr(q.manifold, "atlas", None)
-    if atlas is None and make is not None and q.dim <= _MAX_QUADRATURE_DIM:
-        atlas = make()
+    if atlas is None and q.manifold.has_atlas and q.dim <= _MAX_QUADRATURE_DIM:
+        atlas = q.manifold.atlas()
     if q.likelihood == "exact" and atlas is not None and q.dim <= _MAX_QUADRATURE_DIM:
         _quadrature(q, x, atlas, tol, laws)
     elif q.likelihood == "exact" and q.manifold.volume is not None:

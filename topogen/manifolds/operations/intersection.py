@@ -110,7 +110,7 @@ class Intersection(Manifold):
             )
         self.parts = nn.ModuleList(parts)
         self.transversality = 1.0
-        self._homology = homology
+        self.given_homology = homology
         generator = torch.Generator().manual_seed(seed)
         self.found = self._search(generator, points) if found is None else found
         if transversality is None:
@@ -372,8 +372,8 @@ class Intersection(Manifold):
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """As given; else of points or closed curves, counted; None in higher dimensions."""
-        if self._homology is not None or self._pieces is None:
-            return self._homology
+        if self.given_homology is not None or self._pieces is None:
+            return self.given_homology
         return Homology((self._pieces[0],) * (1 + self.dim))
 
     @property

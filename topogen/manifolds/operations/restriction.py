@@ -14,13 +14,13 @@ from ...errors import UnsupportedError
 from ...homology import Homology
 from ..base import Manifold, Projection
 from ..integration import Integral
-from ..locate import sampler_of
+from .composite import Composite, Onto
 
 _MAX_PROPOSALS = 1000
 _SCATTERINGS = 20
 
 
-class Restriction(Manifold):
+class Restriction(Composite):
     r"""The part :math:`\{x \in M : g(x) \le 0\}` of a manifold M, of the same dimension.
 
     Points that violate an inequality are rejected, never moved to the boundary: `project` is that
@@ -96,35 +96,22 @@ class Restriction(Manifold):
         inside = self.in_domain(x)
         return self.manifold.contains(x, atol) & inside
 
-    def _kept(self, p: Projection, tol: float | None, throw: bool) -> Projection:
+    def listed(self) -> list[Manifold]:
+        """M alone."""
+        return [self.manifold]
+
+    def _length(self, lengths: list[float]) -> float:
+        return lengths[0]
+
+    def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
+        """The projection onto M, converged only where the inequalities hold at the value.
+
+        The boundary of the part is not searched.
+        """
+        p = onto(self.manifold, x, tol)
         inside = self.in_domain(p.value)
         residual = torch.where(inside, p.residual, math.inf)
-        p = Projection(p.value, residual, p.converged & inside, p.steps)
-        return self.settled(p, tol, throw)
-
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, converged only where the inequalities hold at the value."""
-        self.check_points(x)
-        return self._kept(self.manifold.project(x, tol=tol, max_steps=max_steps), tol, throw)
-
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 200,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, converged only where the inequalities hold; the boundary is not searched."""
-        self.check_points(x)
-        return self._kept(self.manifold.nearest(x, tol=tol, max_steps=max_steps), tol, throw)
+        return Projection(p.value, residual, p.converged & inside, p.steps)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M where the inequalities hold, else infinite."""
@@ -167,7 +154,7 @@ class Restriction(Manifold):
         Raises:
             UnsupportedError: M has no sampler, or less than a thousandth of its points is kept.
         """
-        draw = sampler_of(self.manifold)
+        draw = self.manifold.sample_uniform
         kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         found = tried = 0
         while found < n:
@@ -203,7 +190,7 @@ class Restriction(Manifold):
             UnsupportedError: M has no sampler, or no known volume.
         """
         V = self.manifold.volume
-        x = sampler_of(self.manifold)(n, generator)
+        x = self.manifold.sample_uniform(n, generator)
         if V is None:
             raise UnsupportedError(
                 f"expected a set of known volume, got {type(self.manifold).__name__}; "
@@ -214,21 +201,10 @@ class Restriction(Manifold):
         error = self.manifold.volume_error or 0.0
         return Integral(V * share, V * spread + error * share)
 
-    # properties: M may still be learned
-    @property
-    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M."""
-        return self.manifold.scale
-
     @property
     def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """True where M is; else it is not known."""
         return True if self.manifold.orientable else None
-
-    @property
-    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M."""
-        return self.manifold.tolerance
 
     def extra_repr(self) -> str:
         """Shown by repr."""

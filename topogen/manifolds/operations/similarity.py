@@ -11,10 +11,10 @@ from torch import Tensor
 from ...calculus import RowMap
 from ...homology import Homology
 from ..base import Manifold, Projection
-from ..locate import sampler_of
+from .composite import Composite, Onto
 
 
-class Similarity(Manifold):
+class Similarity(Composite):
     r"""The copy cRM + b of a manifold M: turned by R, c times as large, moved by b.
 
     Volumes are those of M times :math:`c^d`; homology and orientability are those of M.
@@ -84,40 +84,17 @@ class Similarity(Manifold):
         """The copy of y: cRy + b."""
         return self.factor * self._turn(y) + self.shift.to(y)
 
-    def _copy(self, p: Projection, x: Tensor, tol: float | None, throw: bool) -> Projection:
-        p = Projection(
-            self.forth(p.value).to(x.dtype),
-            (self.factor * p.residual).to(x.dtype),
-            p.converged,
-            p.steps,
-        )
-        return self.settled(p, tol, throw)
+    def listed(self) -> list[Manifold]:
+        """M alone."""
+        return [self.manifold]
 
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, copied; arguments as in :meth:`Manifold.project`."""
-        inner = None if tol is None else tol / self.factor
-        p = self.manifold.project(self._inside(x), tol=inner, max_steps=max_steps)
-        return self._copy(p, x, tol, throw)
+    def _length(self, lengths: list[float]) -> float:
+        return self.factor * lengths[0]
 
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 200,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, copied; arguments as in :meth:`Manifold.nearest`."""
-        inner = None if tol is None else tol / self.factor
-        p = self.manifold.nearest(self._inside(x), tol=inner, max_steps=max_steps)
-        return self._copy(p, x, tol, throw)
+    def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
+        p = onto(self.manifold, self._inside(x), None if tol is None else tol / self.factor)
+        value, residual = self.forth(p.value), self.factor * p.residual
+        return Projection(value.to(x.dtype), residual.to(x.dtype), p.converged, p.steps)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M, times c."""
@@ -176,7 +153,7 @@ class Similarity(Manifold):
         Raises:
             UnsupportedError: M has no sampler.
         """
-        return self.forth(sampler_of(self.manifold)(n, generator))
+        return self.forth(self.manifold.sample_uniform(n, generator))
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
@@ -184,12 +161,6 @@ class Similarity(Manifold):
         """Points all over M, copied."""
         x = self.manifold.rough_points(n, generator)
         return None if x is None else self.forth(x)
-
-    # properties: M may still be learned
-    @property
-    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M, times c."""
-        return self.factor * self.manifold.scale
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -217,12 +188,6 @@ class Similarity(Manifold):
         """That of M, times c^d."""
         error = self.manifold.volume_error
         return None if error is None else error * self.factor**self.dim
-
-    @property
-    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M, times c."""
-        tolerance = self.manifold.tolerance
-        return None if tolerance is None else self.factor * tolerance
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -158,7 +158,7 @@ class FlowMatching(LearnedDistribution):
         require_flows(manifold)
         if base is not None and base.manifold is not manifold:
             raise ValueError("expected a base distribution on this manifold, got one on another")
-        own = callable(getattr(manifold, "sample_uniform", None))
+        own = manifold.has_sampler or manifold.volume == math.inf
         if atlas is None and base is None and not own and manifold.dim <= _MAX_CHARTED_DIM:
             atlas = ProjectedAtlas(manifold)
         self.atlas = atlas
