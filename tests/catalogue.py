@@ -110,7 +110,7 @@ def ellipse(n: int, seed: int = 0) -> Tensor:
     return torch.stack([2 * t.cos(), t.sin()], -1)
 
 
-# -- spaces: they know their homology, volume, sampler and atlas -----------------------------------------------------------------------------
+# -- spaces: they know their homology, volume, sampler and atlas ---------------------------------
 
 SPACES: Catalogue[tg.Manifold] = Catalogue(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -97,6 +97,17 @@ class Union(Composite):
             self.why_no_defining = reasons(*parts)
             if self.why_no_defining is None and self.ambient_dim - self.dim > 2:
                 self.why_no_defining = "no product of vectors of more than 2 equations is at hand"
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`."""
+        return {
+            "parts": self.parts,
+            "points": self.points,
+            "atol": self.atol_shared,
+            "homology": self.given_homology,
+            "seed": self.seed,
+            "gap": self.gap,
+        }
 
     def listed(self) -> list[Manifold]:
         """The parts."""
