@@ -167,7 +167,7 @@ class Fitted:
 @functools.cache
 def local_ellipse() -> Fitted:
     """A density on local polynomials of an ellipse."""
-    model = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(1, 2)))
+    model = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(1, 2), charts=8))
     return Fitted(model, tg.fit(model, ellipse(1000), seed=0), None)
 
 
