@@ -398,8 +398,8 @@ def chained() -> ChainedEnergy:
 
 def flowed(M: tg.Manifold) -> FlowDistribution:
     """The uniform distribution, pushed along a field that turns with the time."""
-    n = M.ambient_dim
-    field = lambda x, t: (1 - 2 * t) * torch.eye(n, dtype=x.dtype)[0] + torch.eye(n).to(x)[1]
+    first, second = torch.eye(M.ambient_dim, dtype=torch.float64)[:2]
+    field = lambda x, t: (1 - 2 * t).unsqueeze(-1) * first.to(x) + second.to(x)
     return FlowDistribution(tg.Uniform(M), field, **LOOSE)
 
 
