@@ -11,6 +11,7 @@ from tests.catalogue import SPACES
 from topogen import calculus
 from topogen.errors import ProjectionError, UnsupportedError
 from topogen.homology import Homology
+from topogen.manifolds.base import Manifold
 from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.spaces import (
     Circle,
@@ -72,7 +73,7 @@ ALL = SPACES.names(
 )  # of finite volume
 
 
-def cloud(M: ReferenceSpace, n: int, noise: float = 0.0) -> torch.Tensor:
+def cloud(M: Manifold, n: int, noise: float = 0.0) -> torch.Tensor:
     """N uniform points of M, moved by normal noise of `noise` times the size of M."""
     generator = torch.Generator().manual_seed(1)
     x = M.sample_uniform(n, generator)
