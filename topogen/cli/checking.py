@@ -227,25 +227,10 @@ def parse_betti(claims: list[str]) -> Homology:
 
 
 def _space(name: str) -> Any:
-    from ..manifolds import spaces as library
+    from ..manifolds.spaces import SPACES
 
-    spaces = {
-        "circle": library.Circle,
-        "sphere": library.Sphere,
-        "torus": library.Torus,
-        "klein": library.KleinBottle,
-        "projective-plane": library.ProjectivePlane,
-        "so3": library.SpecialOrthogonal,
-        "genus2": lambda: library.GenusSurface(2),
-        "trefoil": lambda: library.TorusKnot(2, 3),
-        "hopf": library.HopfLink,
-        "mobius": library.MobiusBand,
-        "flat-torus": library.FlatTorus,
-        "sphere3": lambda: library.Sphere(3),
-        "torus3": lambda: library.FlatTorus(3),
-    }
-    if name not in spaces:
+    if name not in SPACES:
         raise typer.BadParameter(
-            f"expected --expect with one of {', '.join(spaces)}, got {name!r}"
+            f"expected --expect with one of {', '.join(SPACES)}, got {name!r}"
         )
-    return spaces[name]()
+    return SPACES[name]()
