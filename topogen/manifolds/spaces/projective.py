@@ -99,6 +99,9 @@ class ProjectivePlane(ExactGeodesics):
         u = (self.matrix(v) @ n.unsqueeze(-1)).squeeze(-1)
         return u - (n * u).sum(-1, keepdim=True) * n
 
+    def _polish(self, x: Tensor) -> Tensor:
+        return self.embed(self.direction(x))
+
     def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         n = self.direction(x)
         return self._push(n, self._pull(n, v))
@@ -222,6 +225,12 @@ class SpecialOrthogonal(ExactGeodesics):
         X = x.unflatten(-1, (3, 3)).unsqueeze(-3)
         E = cross_matrix(torch.eye(3, dtype=x.dtype, device=x.device)) / math.sqrt(2)
         return (X @ E).flatten(-2).mT
+
+    def _polish(self, x: Tensor) -> Tensor:
+        # a step of Newton and Schulz to the orthogonal matrix; reflections are no rotations
+        X = _matrix(x)
+        Y = (X @ (3 * torch.eye(3, dtype=x.dtype) - X.mT @ X) / 2).flatten(-2)
+        return torch.where(torch.linalg.det(X).unsqueeze(-1) > 0, Y, torch.inf)
 
     def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         X = _matrix(x)
