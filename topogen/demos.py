@@ -15,8 +15,9 @@ from .distributions.uniform import Uniform
 from .distributions.von_mises import VonMises
 from .homology import Homology
 from .manifolds.spaces import SPACES, ReferenceSpace
-from .pipeline import LearnResult, learn
+from .pipeline import learn
 from .point_cloud.arrays import diameter
+from .results import LearnResult
 
 _FRESH = 4000
 

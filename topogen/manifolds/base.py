@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
 from .. import calculus
 from ..errors import UnsupportedError
 from ..homology import Homology
+from ..storable import Storable
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
 from .factors import CoordinateFactor
@@ -22,7 +23,7 @@ from .solvers import projection_tolerance as projection_tolerance
 from .types import Projection as Projection
 
 
-class Manifold(nn.Module, ABC):
+class Manifold(Storable, ABC):
     r"""A manifold M of dimension `dim` in R^`ambient_dim`.
 
     To implement one, set `dim` and `ambient_dim` (and whatever else is known) and write
@@ -48,9 +49,10 @@ class Manifold(nn.Module, ABC):
         exact_retraction: whether :meth:`retract` is a formula, so that many points cost little.
         round_sphere: whether M is the sphere of radius `scale` about 0.
         homeomorphic_to: the standard spaces whose product M is homeomorphic to, as pairs of a
-            name and a dimension (see :func:`topogen.models.injective.bases.standard`), where known.
-        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that solves
-            by it needs to ask the domain of validity.
+            name and a dimension (see :func:`topogen.models.injective.bases.standard`), where
+            known.
+        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that
+            solves by it needs to ask the domain of validity.
     """
 
     dim: int
