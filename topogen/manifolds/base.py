@@ -166,7 +166,7 @@ class Manifold(Storable, ABC):
     def retract(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
-        """Points of M near x by the cheapest retraction, and whether they were found in the domain."""
+        """Points of M near x by the cheapest retraction, and whether they lie in the domain."""
         p = self.project(x)
         return p.value, p.converged & self.in_domain(p.value)
 

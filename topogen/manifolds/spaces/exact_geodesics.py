@@ -98,7 +98,7 @@ class ExactGeodesics(ReferenceSpace):
         max_steps: int = 1024,
         throw: bool = False,
     ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
-        """Tangent vectors w at x in parallel along the geodesic of v; see :meth:`Manifold.transport`."""
+        """W in parallel along the geodesic of v; see :meth:`Manifold.transport`."""
         g, (carried,) = self._follow(x, v, (w,), tol, throw)
         return carried.reshape(g.end.shape).to(x.dtype), g
 
@@ -154,7 +154,7 @@ class ExactGeodesics(ReferenceSpace):
         return self._acceleration(x.to(torch.float64).unsqueeze(-2), T).mean(-2).to(x.dtype)
 
     def _polish(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
-        """A point of M next to each x that lies on M up to rounding, at the cost of a few products."""
+        """The point of M next to each x that is on M up to rounding: a few products."""
         return self._nearest(x, 0.0, 0)[0]
 
     def _found(self, x: Float[Tensor, "n D"], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -344,7 +344,7 @@ def _rotation(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _quaternion(X: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    r"""The unit quaternion q of a rotation with q_0 >= 0: the longest column of :math:`4 q q^\top`."""
+    r"""The unit quaternion q, q_0 >= 0, of a rotation: the longest column of 4 q q^T."""
     trace = X.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     u = 2 * _axis(X)
     corner = torch.cat([1 + trace, u.unsqueeze(-2)], -1)
