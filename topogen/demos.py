@@ -14,8 +14,7 @@ from .datasets import alanine
 from .distributions.uniform import Uniform
 from .distributions.von_mises import VonMises
 from .homology import Homology
-from .manifolds import spaces
-from .manifolds.spaces.base import ReferenceSpace
+from .manifolds.spaces import SPACES, ReferenceSpace
 from .pipeline import learn
 from .point_cloud.arrays import diameter
 from .results import LearnResult
@@ -118,10 +117,14 @@ def verdict(result: LearnResult, truth: Homology) -> str:
     return "agrees"
 
 
-def _uniform(name: str, about: str, M: ReferenceSpace) -> Demo:
-    distribution = Uniform(M)
+def _uniform(name: str, about: str) -> Demo:
+    M = SPACES[name]()
     return _of_distribution(
-        name, about, M, distribution.log_prob, lambda n, g: M.sample_uniform(n, generator=g)
+        name,
+        f"uniform distribution on {about}",
+        M,
+        Uniform(M).log_prob,
+        lambda n, g: M.sample_uniform(n, generator=g),
     )
 
 
@@ -151,7 +154,7 @@ def _circle() -> Demo:
     return _of_distribution(
         "circle",
         "von Mises distribution of concentration 2 on the unit circle",
-        spaces.Circle(),
+        SPACES["circle"](),
         distribution.log_prob,
         lambda n, g: distribution.sample((n,), generator=g),
     )
@@ -174,14 +177,8 @@ def _alanine() -> Demo:
 
 DEMOS: dict[str, Callable[[], Demo]] = {
     "circle": _circle,
-    "sphere": lambda: _uniform(
-        "sphere", "uniform distribution on the unit sphere", spaces.Sphere()
-    ),
-    "torus": lambda: _uniform(
-        "torus", "uniform distribution on a ring torus in R^3", spaces.Torus()
-    ),
-    "klein": lambda: _uniform(
-        "klein", "uniform distribution on a Klein bottle in R^4", spaces.KleinBottle()
-    ),
+    "sphere": lambda: _uniform("sphere", "the unit sphere"),
+    "torus": lambda: _uniform("torus", "a ring torus in R^3"),
+    "klein": lambda: _uniform("klein", "a Klein bottle in R^4"),
     "alanine": _alanine,
 }

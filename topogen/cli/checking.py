@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..homology import Homology
-from ..manifolds import spaces
+from ..manifolds.spaces import SPACES
 from ..point_cloud.files import load_points
 from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
@@ -248,21 +248,8 @@ def parse_betti(claims: list[str]) -> Homology:
 
 
 def _space(name: str) -> Any:
-    known = {
-        "circle": spaces.Circle,
-        "sphere": spaces.Sphere,
-        "torus": spaces.Torus,
-        "klein": spaces.KleinBottle,
-        "projective-plane": spaces.ProjectivePlane,
-        "so3": spaces.SpecialOrthogonal,
-        "genus2": lambda: spaces.GenusSurface(2),
-        "trefoil": lambda: spaces.TorusKnot(2, 3),
-        "hopf": spaces.HopfLink,
-        "mobius": spaces.MobiusBand,
-        "flat-torus": spaces.FlatTorus,
-        "sphere3": lambda: spaces.Sphere(3),
-        "torus3": lambda: spaces.FlatTorus(3),
-    }
-    if name not in known:
-        raise typer.BadParameter(f"expected --expect with one of {', '.join(known)}, got {name!r}")
-    return known[name]()
+    if name not in SPACES:
+        raise typer.BadParameter(
+            f"expected --expect with one of {', '.join(SPACES)}, got {name!r}"
+        )
+    return SPACES[name]()

@@ -372,7 +372,7 @@ def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | No
 
 
 def require_flows(manifold: Manifold) -> None:
-    """Raise unless flows of tangent fields carry a distribution to every other on M, as far as is known.
+    """Raise where flows of tangent fields are known not to carry p_0 to every distribution.
 
     Raises:
         UnsupportedError: M has a boundary, or several components, or infinite volume.
