@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import TrainingError
+from ...point_cloud.knn import component_labels
 from .bases import Base
 from .bases.harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
 from .conjugate_coordinate import conjugate, one_sheet
@@ -153,13 +154,11 @@ def _connected(cover: Graph, base: Base) -> Graph:
     Raises:
         TrainingError: it is two copies of the cloud.
     """
-    from scipy.sparse.csgraph import connected_components
-
-    pieces, _ = connected_components(cover.matrix(cover.length), directed=False)
-    if pieces > 1:
+    parts = 1 + component_labels(cover.n, cover.i, cover.j).max()
+    if parts > 1:
         raise TrainingError(
             f"expected data whose double cover is connected for the base {base.name}, got "
-            f"{pieces} pieces: no loop of the data changes the sheet"
+            f"{parts} components: no loop of the data changes the sheet"
         )
     return cover
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...point_cloud.knn import component_labels
 from .neighbor_graph import Graph, solve
 
 
@@ -41,9 +42,7 @@ def conjugate(cover: Graph, theta: np.ndarray) -> np.ndarray:
 
 
 def one_sheet(cover: Graph) -> np.ndarray:
-    """Of a cover in two pieces, the node of one piece over every point."""
-    from scipy.sparse.csgraph import connected_components
-
-    _, label = connected_components(cover.matrix(cover.length), directed=False)
+    """Of a cover of two components, the node of one component over every point."""
+    label = component_labels(cover.n, cover.i, cover.j)
     n = cover.n // 2
     return np.where(label[:n] == label[0], np.arange(n), np.arange(n, 2 * n))

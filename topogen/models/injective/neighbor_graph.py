@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import TrainingError
+from ...point_cloud.knn import component_labels
 
 NEIGHBOURS = {1: 16, 2: 14, 3: 24}  # per dimension of the set
 _AHEAD = 0.9  # cosine of the angle to the tangent below which a point of a curve is not ahead
@@ -88,8 +89,6 @@ class Graph:
 
     def without(self, nodes: np.ndarray) -> tuple[Graph, np.ndarray]:
         """The graph on the other nodes (their largest component), and which these are."""
-        from scipy.sparse.csgraph import connected_components
-
         keep = np.ones(self.n, dtype=bool)
         keep[nodes] = False
         inside = keep[self.i] & keep[self.j]
@@ -97,7 +96,7 @@ class Graph:
             self.n, self.i[inside], self.j[inside], self.length[inside], self.weight[inside],
             self.sign[inside], self.area, self.forth[inside], self.back[inside],
         )  # fmt: skip
-        _, label = connected_components(part.matrix(part.length), directed=False)
+        label = component_labels(part.n, part.i, part.j)
         largest = np.bincount(label[keep]).argmax()
         rows = np.flatnonzero(keep & (label == largest))
         place = np.full(self.n, -1)
