@@ -20,7 +20,6 @@ from .distributions.base import ManifoldDistribution
 from .distributions.bumps import BumpMixture
 from .distributions.uniform import Uniform
 from .errors import InvalidPoints, SaveError, TrainingError
-from .homology import Homology
 from .inspection import Summary, look
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
@@ -33,7 +32,8 @@ from .models.local_polynomials import LocalPolynomials
 from .models.projected_atlas import ProjectedAtlas
 from .point_cloud.arrays import as_array, diameter
 from .point_cloud.tensors import as_tensor
-from .topology.inference.check import TopologyReport, check_topology
+from .topology.inference.check import check_topology
+from .topology.inference.report import TopologyReport
 from .training import FitResult, fit, one_thread
 
 # Samples whose homology is compared with that of the data. On a curve they cost little, and many
@@ -365,7 +365,7 @@ def load(path: str | Path) -> Any:
     return LearnResult(
         model=module,
         summary=Summary.from_dict(kept.pop("summary")),
-        topology=_topology(kept.pop("topology")),
+        topology=TopologyReport.from_dict(kept.pop("topology")),
         remarks=tuple(kept.pop("remarks")),
         **kept,
     )
@@ -377,26 +377,3 @@ def _record(result: LearnResult) -> dict[str, Any]:
     kept["summary"] = result.summary.to_dict()
     kept["topology"] = {**result.topology.to_dict(), "diagrams": result.topology.diagrams}
     return serialization.plain(kept)
-
-
-def _topology(kept: dict[str, Any]) -> TopologyReport:
-    """The topology report that was kept as plain data."""
-
-    def tuples(rows: dict[str, list[Any]]) -> dict[int, tuple[Any, ...]]:
-        return {int(p): tuple(row) for p, row in rows.items()}
-
-    expected = kept["expected"]
-    return TopologyReport(
-        **{
-            **kept,
-            "betti": tuples(kept["betti"]),
-            "p_values": tuples(kept["p_values"]),
-            "witness": tuples(kept["witness"]),
-            "expected": None if expected is None else Homology(tuples(expected)),
-            "diagrams": {
-                int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]
-                for p, by_degree in kept["diagrams"].items()
-            },
-            **{k: tuple(kept[k]) for k in ("fields", "cuts", "landmarks", "remarks")},
-        }
-    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -62,25 +63,28 @@ def check_(
     """Homology of a point cloud, and whether it is what is expected."""
     from ..point_cloud.files import load_points
     from ..report.page import write_figure, write_text
-    from ..topology.inference.check import check_topology
+    from ..topology.inference.check import CheckOptions, check_topology
 
     _require_sense(against, expect, betti, alpha, max_seconds, metric)
-    options: dict[str, Any] = {
+    options = CheckOptions(
+        trim=parse_trim(trim),
+        metric=cast("Literal['euclidean', 'diffusion']", metric),
+        max_memory=None if max_memory is None else parse_memory(max_memory),
+        extras=extras,
+    )
+    asked: dict[str, Any] = {
         "alpha": alpha,
         "seed": seed,
         "max_seconds": max_seconds,
-        "max_memory": None if max_memory is None else parse_memory(max_memory),
-        "trim": parse_trim(trim),
-        "metric": metric,
-        "extras": extras,
         "progress": False if quiet else None,
+        "options": options,
     }
     expected: Any = None
     if expect is not None:
         expected = _space(expect)
     elif betti:
         expected = parse_betti(betti)
-        options["fields"] = expected.fields
+        asked["fields"] = expected.fields
     for picture in (plot, barcode):
         if picture is not None:
             require_picture(picture)
@@ -90,13 +94,13 @@ def check_(
     clouds = {data.name: load_points(data)}
     if against is not None:
         clouds[f"against {against.name}"] = expected = load_points(against)
-    checked = check_topology(clouds[data.name], expected=expected, **options)
+    checked = check_topology(clouds[data.name], expected=expected, **asked)
     typer.echo(str(checked))
     reports = {data.name: checked}
     if against is not None and (plot is not None or report is not None):
         # the other cloud's own diagrams, in the same degrees
         reports[f"against {against.name}"] = check_topology(
-            expected, max_dim=checked.max_dim, **options
+            expected, max_dim=checked.max_dim, **asked
         )
     if plot is not None:
         from ..report import check_figure
@@ -111,7 +115,7 @@ def check_(
     if report is not None:
         from ..report import write_check
 
-        command = _command(data, against, expect, betti, options)
+        command = _command(data, against, expect, betti, asked)
         typer.echo(f"report: {write_check(report, clouds, reports, command=command)}")
     return STATUS[checked.verdict]
 
@@ -142,7 +146,7 @@ def _command(
     against: Path | None,
     expect: str | None,
     betti: list[str] | None,
-    options: dict[str, Any],
+    asked: dict[str, Any],
 ) -> str:
     """What gives the same verdict again; options at their defaults are left out."""
     words = ["topogen", "check", str(data)]
@@ -159,11 +163,12 @@ def _command(
         "trim": "auto",
         "metric": "euclidean",
     }
+    given = {**asked, **asdict(asked["options"])}
     for name, default in usual.items():
-        if options[name] != default:
-            words += [f"--{name.replace('_', '-')}", str(options[name])]
-    words += ["--extras"] if options["extras"] else []
-    return shlex.join([*words, "--seed", str(options["seed"])])
+        if given[name] != default:
+            words += [f"--{name.replace('_', '-')}", str(given[name])]
+    words += ["--extras"] if given["extras"] else []
+    return shlex.join([*words, "--seed", str(given["seed"])])
 
 
 def parse_memory(text: str) -> int:

@@ -17,7 +17,7 @@ from .page import betti_table, diagrams, how_checked, notes, page, png, table, w
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..topology.inference.check import TopologyReport
+    from ..topology.inference.report import TopologyReport
 
 _TESTS = {
     "bobrowski_skraba": "Bobrowski and Skraba, from degree 1",
@@ -46,7 +46,7 @@ def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport
         {name: report.diagrams.get(p, []) for name, report in reports.items()},
         {name: report.cuts for name, report in reports.items()},
         {name: report.scale for name, report in reports.items()},
-        title=f"{next(iter(reports))}: {first.verdict or 'no claim'}; diagrams over Z/{p}",
+        title=f"{next(iter(reports))}: {first.verdict or 'no hypothesis'}; diagrams over Z/{p}",
         seed=first.seed,
     )
 

@@ -18,7 +18,7 @@ from ..errors import SaveError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..topology.inference.check import TopologyReport
+    from ..topology.inference.report import TopologyReport
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -177,7 +177,7 @@ def page(
     made: Sequence[tuple[str, str]],
 ) -> str:
     """A page from its parts, each of them HTML already but `verdict`, a word, and `reason`."""
-    words = verdict or "no claim"
+    words = verdict or "no hypothesis"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

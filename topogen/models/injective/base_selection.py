@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ...errors import TrainingError
-from ...topology.inference.check import TopologyReport, check_topology
+from ...topology.inference.check import check_topology
+from ...topology.inference.report import TopologyReport
 from .bases import Base, product, standard
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import TrainingError
-from ...topology.inference.check import Verdict
+from ...topology.inference.report import Verdict
 from .bases import Base
 from .decoder import Decoder, SpectralDecoder
 from .decoder_fit import Recovered

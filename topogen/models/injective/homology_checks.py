@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...topology.inference.check import TopologyReport, check_topology
+from ...topology.inference.check import check_topology
+from ...topology.inference.report import TopologyReport
 from ...topology.persistence.cohomology import persistent_classes
 from .bases import Base
 from .decoder import Decoder
