@@ -16,7 +16,7 @@ r = tg.learn(x, seed=0)
 print(r)
 
 # %%
-# Nothing told the code about torsions: it found dimension 2 and the homology of a torus.
+# The code knows nothing of torsions: it found dimension 2 and the homology of a torus.
 print(r.topology)
 
 # %%

@@ -3,7 +3,7 @@ How stable is the homology of a cloud?
 ======================================
 
 The same check on resamples of the cloud. They run on threads by default; here on a Dask cluster,
-of two local workers. A cluster of many machines takes the same two lines.
+of two local workers. For a cluster of many machines the two lines are the same.
 """
 
 import numpy as np

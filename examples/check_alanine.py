@@ -4,7 +4,7 @@ Are these conformers a torus?
 
 Alanine dipeptide has two free torsions, so its conformers lie on a curved torus in R^30. The check
 alone, without learning anything: of the 8000 conformers, and of what is left when one torsion is
-kept from a quarter of its range.
+excluded from a quarter of its range.
 """
 
 import math

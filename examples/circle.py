@@ -1,6 +1,6 @@
 """
 A distribution on the circle
-===================
+============================
 
 Eight thousand points of a von Mises distribution: learn the circle and the density, and compare
 with the truth.

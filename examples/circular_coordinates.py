@@ -47,7 +47,7 @@ arcs = c.arcs(4)
 print("points per arc", arcs.sum(axis=0), "shared with the next", (arcs[:, 0] & arcs[:, 1]).sum())
 
 # %%
-# Torsion carries no angle.
+# A torsion class has no angle.
 for M in (tg.KleinBottle(), tg.ProjectivePlane()):
     y = M.sample_uniform(2500, generator=torch.Generator().manual_seed(0))
     d = circular_coordinates(y)

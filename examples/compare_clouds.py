@@ -2,7 +2,7 @@
 Data against generated samples
 ==============================
 
-Four imitations of a torus: another sample of it, one with a piece torn out, a sphere, and a noisy
+Four imitations of a torus: another sample of it, one with an arc removed, a sphere, and a noisy
 torus. Homology, a permutation test on persistence diagrams, and the published scores: each sees
 something else, and each stands beside the value that real data get against real data.
 """
@@ -43,7 +43,7 @@ print(results["torn"])
 
 # %%
 # Every score beside its floor, data against data. Support precision and recall are the better the
-# higher, the others the lower. What is torn out is missed and lowers recall; what a sphere has in
+# higher, the others the lower. What is removed is missed and lowers recall; what a sphere has in
 # excess is invented and lowers precision. IMD, which looks at small neighbourhoods, and RTD of
 # matched points hardly move here; no score sees the thin noise.
 print(f"{'score':28}{'floor':>9}" + "".join(f"{name:>9}" for name in results))

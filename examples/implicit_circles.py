@@ -4,8 +4,8 @@ Densities on learned circles
 
 The first two experiments of Ross, Loaiza-Ganem, Caterini and Cresswell, "Neural implicit manifold
 learning for topology-aware density estimation", 2024 (https://arxiv.org/abs/2206.11267): von Mises
-distributions of concentration 2 on one circle, and on each of two. Learn the set as a zero set,
-put charts on it, learn an energy on it, and compare with the truth.
+distributions of concentration 2 on one circle, and on each of two. Learn the manifold as a zero
+set, put charts on it, learn an energy on it, and compare with the truth.
 
 The published figures are those of the authors' notebooks 01 and 03. They have no likelihood, so
 the last columns have no published counterpart.
@@ -62,7 +62,8 @@ for circles, (median, largest, seconds) in PUBLISHED.items():
     print(f"{circles} published  {median:9.1e} {largest:9.1e} {seconds:6.0f}")
     print(
         f"{circles} topogen    {distance.median():9.1e} {distance.max():9.1e} {start:6.0f} "
-        f"{gap[gap.isfinite()].mean():8.4f} {missed:7d} {distribution.log_z_error:12.0e} {right:11.3f}"
+        f"{gap[gap.isfinite()].mean():8.4f} {missed:7d} "
+        f"{distribution.log_z_error:12.0e} {right:11.3f}"
     )
 
 # %%
@@ -72,7 +73,7 @@ print(
 )
 
 # %%
-# Samples lie on the set, and follow the density.
+# Samples lie on the manifold, and follow the density.
 figure = Figure(figsize=(9, 3.4), layout="constrained")
 for axes, (circles, distribution) in zip(
     figure.subplots(1, 2), distributions.items(), strict=True

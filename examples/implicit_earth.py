@@ -2,11 +2,12 @@
 Events on a learned sphere
 ==========================
 
-Volcanoes, earthquakes and fires are points of a sphere that nobody tells the code about: learn the
-set, and a density on it. After Ross, Loaiza-Ganem, Caterini and Cresswell, 2024
-(https://arxiv.org/abs/2206.11267), notebook 04: floods. What they report of the set is printed
-beside ours: distances of the data to it. Of the density they report a score of exp(-E/2), which
-is not the distribution they learned, and no likelihood: there is nothing to compare ours with.
+Volcanoes, earthquakes and fires are points of a sphere that the code does not know: learn the
+sphere, and a density on it. After Ross, Loaiza-Ganem, Caterini and Cresswell, 2024
+(https://arxiv.org/abs/2206.11267), notebook 04: floods. What they report of the manifold, the
+distances of the data to it, is printed beside ours. Of the density they report a score of
+exp(-E/2), which is not the distribution they learned, and no likelihood: there is nothing to
+compare ours with.
 
 The tables of latitudes and longitudes are not part of topogen. They come with
 https://github.com/oxcsml/riemannian-score-sde, folder data. Run ``python implicit_earth.py
@@ -43,7 +44,7 @@ def main(path, picture=None):
     x, events = load(path)
     test, train = x[: len(x) // 5], x[len(x) // 5 :][:2000]
     print(f"{events} lines, {len(x)} places: {len(train)} to learn from, {len(test)} held out")
-    # where there are no events nothing tells of the sphere: that part of it is not learned
+    # where there are no events the data do not determine the sphere: that part is not learned
     median, largest, minutes = PUBLISHED
     print(
         f"published, floods, data: distance median {median:.1e}, largest {largest:.1e}; "
@@ -68,8 +69,9 @@ def main(path, picture=None):
             f"{fitted.max():.1e}, of held-out places median {distance[on].median():.1e}, largest "
             f"{distance[on].max():.1e}; {area / (4 * np.pi):.1%} of its area; "
             f"NLL {-value[on].mean():.3f} +- {value[on].std() / on.sum() ** 0.5:.3f} nats, "
-            f"{int((~on).sum())} places without a density; {start:.0f} s CPU; {distribution.log_z.method} "
-            f"log Z +- {distribution.log_z_error:.0e}: {distribution.likelihood}"
+            f"{int((~on).sum())} places without a density; {start:.0f} s CPU; "
+            f"{distribution.log_z.method} log Z +- {distribution.log_z_error:.0e}: "
+            f"{distribution.likelihood}"
         )
     print(f"uniform distribution: NLL {np.log(4 * np.pi):.3f} nats")
     if picture is not None:

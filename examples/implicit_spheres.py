@@ -44,8 +44,9 @@ for side in (0.5, -0.5):
     distributions.append(model())
     print(
         f"sphere at {side:+.1f}: distance of the data median {distance.median():.5f}, largest "
-        f"{distance.max():.5f}, {start:.0f} s CPU; likelihood {distributions[-1].likelihood}, log Z error "
-        f"{distributions[-1].log_z_error:.0e}"
+        f"{distance.max():.5f}, {start:.0f} s CPU; "
+        f"likelihood {distributions[-1].likelihood}, "
+        f"log Z error {distributions[-1].log_z_error:.0e}"
     )
 
 # %%

@@ -3,8 +3,8 @@ Injective flows with the right base
 ===================================
 
 An injective flow on R^2 cannot close up to a torus: whatever its likelihood says, samples leave
-the data. On a torus it can, and on a Klein bottle too, which is no set of zeros and has no single
-chart.
+the data. On a torus it can, and on a Klein bottle too, which is no regular zero
+set and has no single chart.
 """
 
 import torch
@@ -36,12 +36,13 @@ print(*flow.attempts, sep="\n")
 print(flow.certificate)
 
 # %%
-# Area, density, and what is left of a sample off the torus.
+# Area, density, and the distance of a sample to the torus.
 M, distribution = flow.manifold, flow()
 print(f"area {M.volume:.5f} +- {M.volume_error:.0e}, exact {4 * torch.pi**2 * R * r:.5f}")
 gap = exact - distribution.log_prob(fresh)
 print(
-    f"NLL {-distribution.log_prob(fresh).mean():.4f}, gap {gap.mean():.4f} +- {gap.std() / 63:.4f} nats"
+    f"NLL {-distribution.log_prob(fresh).mean():.4f}, "
+    f"gap {gap.mean():.4f} +- {gap.std() / 63:.4f} nats"
 )
 
 
@@ -54,8 +55,8 @@ def off(x: torch.Tensor) -> torch.Tensor:
 print(f"samples off the torus: at most {off(distribution.sample((4000,), generator)).max():.1e}")
 
 # %%
-# The control: the same data with the base R^2. Its likelihood looks better, since M is not what it
-# says; a good part of its samples is nowhere near the torus.
+# The control: the same data with the base R^2. Its likelihood looks better, since M is not the
+# torus; a good part of its samples is nowhere near it.
 plane = tg.InjectiveFlow(2, 3, base="euclidean")
 tg.fit(plane, x, progress=False)
 samples = plane().sample((4000,), generator)

@@ -2,7 +2,7 @@
 Two spheres: union, intersection, restriction
 =============================================
 
-Sets are combined, with the distributions on them. What they become is told where it can be known:
+Manifolds are combined, with the distributions on them. What can be known of the result is stated:
 volume, homology, whether they cross at all.
 """
 
@@ -20,16 +20,16 @@ g = torch.Generator().manual_seed(0)
 A, B = (Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
 
 # %%
-# The union is kept as its two parts. Crossing spheres make three bubbles, and each volume counts
-# once.
+# The union is stored as its two parts. Crossing spheres enclose three bounded regions, and each
+# area counts once.
 both = tg.Union(A, B)
 print(f"union: area {both.volume:.5f} = 8 pi, homology {both.homology}")
 x = both.sample_uniform(40_000, g)
 print(f"uniform points: {(x[:, 0] > 0).double().mean():.3f} of them have x > 0")
 
 # %%
-# A product of the two equations, as is usual, loses its derivative where the spheres cross; the
-# parts keep theirs.
+# A product of the two equations, as is usual, has derivative 0 where the spheres cross; those of
+# the parts stay regular.
 F = [
     lambda x, s=s: (x - x.new_tensor([s, 0, 0])).square().sum(-1, keepdim=True) - 1
     for s in (0.5, -0.5)
@@ -52,7 +52,8 @@ y = mixture.sample((4000,), g)
 print(f"entropy of the mixture {-mixture.log_prob(y).mean():.3f} nats ({mixture.likelihood})")
 
 # %%
-# The intersection is a circle. Its normals are 60 degrees apart, its length is found along it.
+# The intersection is a circle. The normals of the spheres are 60 degrees apart there; its length
+# is found by following it.
 circle = tg.Intersection(A, B)
 print(f"intersection: length {circle.volume:.5f} +- {circle.volume_error:.0e}, {circle.homology}")
 print(
@@ -70,7 +71,7 @@ print(
 )
 
 # %%
-# Sets that touch, or do not meet, have no such intersection, and numbers say why.
+# Manifolds that touch, or do not meet, have no such intersection, and numbers say why.
 for shift in (2.0, 2.5):
     try:
         tg.Intersection(tg.Sphere(), Similarity(tg.Sphere(), [shift, 0.0, 0.0]))
@@ -78,7 +79,7 @@ for shift in (2.0, 2.5):
         print(error)
 
 # %%
-# Inequalities restrict a set; points that violate them are rejected, never moved.
+# Inequalities restrict a manifold; points that violate them are rejected, never moved.
 cap = tg.Restriction(tg.Sphere(), lambda x: 0.2 - x[..., 2])
 area = cap.measure(100_000, g)
 print(f"cap: area {area.value:.4f} +- {area.error:.4f}, closed form {1.6 * math.pi:.4f}")

@@ -2,12 +2,12 @@ r"""
 A Klein bottle of image patches
 ===============================
 
-The patches of 3 x 3 pixels in which a straight edge or a line runs at some angle are values of
+The patches of 3 x 3 pixels that show a straight edge or a line at some angle are the values of
 
 .. math:: p = \cos(t)\, u + \sin(t)\, u^2, \qquad u = a x + b y, \quad a^2 + b^2 = 1,
 
-on the pixels (x, y) in {-1, 0, 1}^2, without their mean and their contrast. Turning (a, b) half
-round and t to pi - t gives the same patch: it is a Klein bottle, in R^9.
+on the pixels (x, y) in {-1, 0, 1}^2, without their mean and their contrast. Replacing (a, b) by
+(-a, -b) and t by pi - t gives the same patch: it is a Klein bottle, in R^9.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ report = tg.check_topology(p, expected=tg.KleinBottle())
 print(report)
 
 # %%
-# The frames of its tangent planes say the same: there is no consistent orientation.
+# The frames of its tangent planes agree: there is no consistent orientation.
 print("orientable:", tg.topology.orientability(p, dim=2).orientable)
 figure = check_figure({"patches": p}, {"patches": report})
 

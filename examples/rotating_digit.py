@@ -2,7 +2,7 @@
 A rotating digit is a circle
 ============================
 
-A handwritten digit of scikit-learn, enlarged to 48 x 48 pixels and turned by 1000 random angles:
+A handwritten digit of scikit-learn, enlarged to 48 x 48 pixels and rotated by 1000 random angles:
 points in R^2304 that lie on a closed curve.
 """
 
@@ -21,7 +21,7 @@ report = tg.check_topology(images, expected=tg.Circle())
 print(report)
 
 # %%
-# The circle-valued coordinate is the angle by which the digit was turned: along the curve it goes
+# The circle-valued coordinate is the angle by which the digit was rotated: along the curve it goes
 # round once, forwards or backwards.
 found = tg.topology.circular_coordinates(images)
 order = np.argsort(angles)

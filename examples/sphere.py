@@ -19,7 +19,7 @@ x = sphere.sample_uniform(2500, generator=torch.Generator().manual_seed(0))
 print(tg.inspect(x))
 
 # %%
-# Learn the set, charts on it, and a density. Each colour is one chart.
+# Learn the manifold, charts on it, and a density. Each colour is one chart.
 r = tg.learn(x, seed=0)
 print(r)
 figure = clouds_figure(r)
@@ -36,6 +36,6 @@ off = (r.sample(1000, seed=2).norm(dim=-1) - 1).abs()
 print(f"distance of samples to the true sphere: median {off.median():.1e}, worst {off.max():.1e}")
 
 # %%
-# The homology of the samples, checked against a claim.
+# The homology of the samples, checked against the expected one.
 print(r.topology)
 figure = r.topology.plot()

@@ -2,8 +2,8 @@
 A loss that closes a gap
 ========================
 
-Persistence diagrams have gradients: each end of a bar is a distance of two points. So a claim
-about homology can be added to the loss of any model that makes points.
+Persistence diagrams have gradients: each end of a bar is a distance of two points. So a condition
+on homology can be added to the loss of any model that makes points.
 """
 
 import math
@@ -16,8 +16,8 @@ from topogen.topology.persistence.differentiable import TopologyLoss, persistenc
 
 # %%
 # A decoder maps an interval to data on a circle with an arc of 0.9 radians missing. Alone it
-# learns the torn circle; with the claim that Betti numbers are (1, 1) it joins the ends. The loop
-# should die at 25 times its longest gap, and should not grow for that.
+# learns the torn circle; with the condition that Betti numbers are (1, 1) it joins the ends. The
+# loop should die at 25 times its longest gap, and should not grow for that.
 u = torch.linspace(0, 1, 100)[:, None]
 angle = u * (2 * math.pi - 0.9)
 data = torch.cat([angle.cos(), angle.sin()], dim=1)
@@ -47,7 +47,7 @@ for name, y in curves.items():
     print(name, "|", tg.check_topology(y, expected=tg.Homology((1, 1))))
 
 # %%
-# The loss on the points themselves fills the hole of an annulus. With births held fixed it moves
+# The loss on the points themselves fills the hole of an annulus. With births fixed it moves
 # points into the hole; free to choose, it would rather tear the annulus open.
 r, t = torch.rand(2, 80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 ring = torch.stack(

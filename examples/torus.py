@@ -3,7 +3,7 @@ A torus is not a Klein bottle
 =============================
 
 Over Z/2 the two have the same Betti numbers, (1, 2, 1). Over Z/3 the Klein bottle has (1, 1, 0):
-the field is part of every topological claim.
+the field is part of every topological statement.
 """
 
 import torch
@@ -24,7 +24,8 @@ print(tg.check_topology(x, expected=klein))
 figure = tg.check_topology(x, expected=torus).plot()
 
 # %%
-# The atlas tells them apart as well: the signs of its transitions can be made consistent, or not.
+# The atlas distinguishes them as well: the signs of its transitions can be made consistent, or
+# not.
 for M in (torus, klein):
     y = M.sample_uniform(2000, generator=torch.Generator().manual_seed(0))
     print(type(M).__name__, "orientable:", M.atlas().orientation(y).orientable)

@@ -6,6 +6,17 @@ import torch
 import topogen as tg
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of a file run on one worker (`--dist loadgroup`): its fixtures are made once.
+
+    Files and laws that share a fitted model of the catalogue name their group.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 def circle_points(n=800, seed=0):
     """One point in each of n equal arcs: enough for every check, with no large gap."""
     u = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -25,7 +25,8 @@ undocumented = [
 ]
 names = [n for n in dir(topogen) if not n.startswith("_")]
 heavy = {"geomstats", "matplotlib", "sklearn", "pandas", "gudhi", "zuko", "scipy", "rich", "typer",
-"safetensors"} print(json.dumps({
+         "safetensors"}
+print(json.dumps({
     "before": before, "after": state(), "undocumented": undocumented, "names": names,
     "heavy": sorted(heavy & (set(sys.modules) - modules)),
 }))

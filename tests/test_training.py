@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from topogen.errors import InvalidPoints, NotFittedError, SaveError, TrainingError
-from topogen.models.base import Learned, Stage
+from topogen.models.base import Fittable, Stage
 from topogen.models.local_polynomials import LocalPolynomials
 from topogen.models.projected_atlas import ProjectedAtlas
 from topogen.training import fit
@@ -20,7 +20,7 @@ def circle(n=400, seed=0):
     return torch.stack([t.cos(), t.sin()], -1)
 
 
-class Counter(Learned):
+class Counter(Fittable):
     """Two stages; each yields its losses, and raises where one is an exception."""
 
     def __init__(self, first, second=(), good=True):

@@ -31,6 +31,7 @@ from .manifolds.spaces import SpecialOrthogonal as SpecialOrthogonal
 from .manifolds.spaces import Sphere as Sphere
 from .manifolds.spaces import Torus as Torus
 from .manifolds.spaces import TorusKnot as TorusKnot
+from .manifolds.spaces import surface as surface
 
 # charts: coordinates on M
 from .manifolds.atlas import Atlas as Atlas
@@ -76,6 +77,7 @@ from .inspection import Summary as Summary
 from .inspection import inspect as inspect
 
 # rooms
+from . import baselines as baselines
 from . import calculus as calculus
 from . import errors as errors
 from . import sampling as sampling

@@ -24,7 +24,7 @@ from .homology import Homology
 from .manifolds.atlas import Atlas
 from .manifolds.base import Manifold
 from .manifolds.charts import Chart, Domain
-from .models.base import Learned
+from .models.base import Fittable, Options
 from .models.injective import Decoder
 from .models.injective.bases import Base, from_parts
 
@@ -36,13 +36,19 @@ _PLAIN = (bool, int, float, str, type(None))
 def _registry() -> dict[str, type[nn.Module]]:
     """The classes a file may name: the concrete ones of this package, and no other."""
     found: dict[str, type[nn.Module]] = {}
-    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Learned, Decoder]
+    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Fittable, Decoder]
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
         if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls):
             found[cls.__name__] = cls
     return found
+
+
+def _options() -> dict[str, type[Options]]:
+    """The options of this package, by name."""
+    found = Options.__subclasses__()
+    return {cls.__name__: cls for cls in found if cls.__module__.startswith("topogen.")}
 
 
 # constructor arguments that are not kept under their own name
@@ -88,6 +94,8 @@ def _encode(value: Any, path: str) -> Any:
         return describe(value, path)
     if isinstance(value, Homology):
         return {"homology": [[p, list(numbers)] for p, numbers in value.betti.items()]}
+    if isinstance(value, Options) and type(value) in _options().values():
+        return {"options": type(value).__name__, "fields": vars(value)}
     if isinstance(value, list | tuple | nn.ModuleList):
         return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
     if isinstance(value, Mapping):
@@ -153,6 +161,8 @@ def _decode(value: Any) -> Any:
         return from_parts([(name, dim) for name, dim in value["base"]])
     if "list" in value:
         return [_decode(v) for v in value["list"]]
+    if "options" in value:
+        return _options()[value["options"]](**value["fields"])
     if "homology" in value:
         return Homology(dict(value["homology"]))
     if "map" in value:

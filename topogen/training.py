@@ -17,7 +17,7 @@ from torch import nn
 
 from . import serialization
 from .errors import TrainingError
-from .models.base import Learnable, Stage
+from .models.base import Fittable, Stage
 from .point_cloud.tensors import as_tensor
 
 Status = Literal["converged", "max_steps", "interrupted", "diverged"]
@@ -51,7 +51,7 @@ class FitResult:
 
 
 def fit(
-    learnable: Learnable | nn.Module,
+    learnable: Fittable | nn.Module,
     points: Any,
     *,
     steps: int | None = None,
@@ -90,7 +90,7 @@ def fit(
         >>> result.status
         'converged'
     """
-    if not isinstance(learnable, Learnable) or not isinstance(learnable, nn.Module):
+    if not isinstance(learnable, Fittable):
         raise TrainingError(
             f"expected a learned manifold, atlas or distribution (a module with stages(points)), got "
             f"{type(learnable).__name__}; "

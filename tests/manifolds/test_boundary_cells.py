@@ -1,4 +1,4 @@
-"""Charts that reach beyond M: volumes, distributions and samples stay inside the domain of validity, errors honest."""
+"""Charts that reach beyond M: volumes, distributions and samples stay in its domain."""
 
 import math
 

@@ -2,26 +2,18 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.point_cloud.tensors import as_tensor
+from tests import catalogue
 
 
 def uniform(M, n, seed):
     return M.sample_uniform(n, generator=torch.Generator().manual_seed(seed))
 
 
-def learn_distribution(points, dim, seed=0):
-    M = tg.LocalPolynomials(dim, points.shape[1])
-    distribution = tg.AtlasDensity(tg.ProjectedAtlas(M))
-    result = tg.fit(distribution, as_tensor(points), seed=seed)
-    return distribution, result
-
-
 @pytest.fixture(scope="session")
 def torus_distribution():
     """A density learned from 2500 area-uniform points of the ring torus, and the truth."""
-    M = tg.Torus()
-    distribution, result = learn_distribution(uniform(M, 2500, 0), 2)
-    return distribution, result, M
+    fitted = catalogue.local_torus()
+    return fitted.model, fitted.result, fitted.space
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import torch
 import topogen as tg
 from topogen.errors import AtlasError, InvalidPoints
 
+pytestmark = pytest.mark.xdist_group("torus")  # the fits of tests/catalogue.py
+
 
 def uniform(M, n, seed):
     return M.sample_uniform(n, generator=torch.Generator().manual_seed(seed))

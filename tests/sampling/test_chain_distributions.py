@@ -1,4 +1,4 @@
-"""Known answers: what chains give on sets whose distributions are known, and what they give when broken.
+"""Chains against known distributions, and what they give when they are broken.
 
 Every test is seeded; bounds are 4 standard errors over independent chains, which a right sampler
 misses with probability 6e-5 each.

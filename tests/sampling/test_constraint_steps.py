@@ -1,4 +1,4 @@
-"""Distributions of one move and of one trajectory: on M, reversible, of second order, rows alone."""
+"""Laws of one move and of one trajectory: on M, reversible, of second order, rows alone."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ TRAP = {"step": 0.3, "steps": 5, "chains": 500, "seed": 0}
 
 
 class TestTrap:
-    """von Mises-Fisher(5) on the sphere, uniform starts: healthy acceptance, wrong distribution."""
+    """Von Mises-Fisher(5) on the sphere, uniform starts: good acceptance, wrong distribution."""
 
     def test_it_raises_an_alarm(self) -> None:
         start = tg.Sphere().sample_uniform(500, seeded(1))

@@ -21,7 +21,6 @@ from .charts import Chart
 from .integration import Integral, Quadrature
 from .nerve import Nerve
 from .orientation import Orientation
-from .spaces.gluing import Gluing
 
 
 class Atlas(nn.Module):
@@ -82,24 +81,6 @@ class Atlas(nn.Module):
             )
         self.charts = nn.ModuleList(listed)
         self.manifold = manifold
-
-    @staticmethod
-    def from_gluing(word: str) -> Atlas:
-        r"""Exact atlas, on its reference space, of the closed surface of a polygon word.
-
-        The word is classified by orientability and Euler characteristic, so equivalent words give
-        one space: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the flat torus, ``a b a^-1 b`` (or ``a
-        a b b``) the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >=
-        2 the surface GenusSurface(g). :class:`~topogen.manifolds.spaces.gluing.Gluing` holds the
-        abstract surface and its homology.
-
-        Raises:
-            AtlasError: the word is not that of a closed surface.
-            UnsupportedError: a non-orientable surface that the library has no charts for; the
-                message carries its homology.
-        """
-        space = Gluing.from_word(word).reference()
-        return cast("Callable[[], Atlas]", space.atlas)()
 
     def _listed(self) -> list[Chart]:
         if len(self.charts) == 0:

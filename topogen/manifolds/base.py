@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,16 +11,14 @@ from torch.distributions import constraints
 
 from .. import calculus
 from ..errors import UnsupportedError
+from ..homology import Homology
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
 from .geodesics import Geodesic
-from .solvers import Projection as Projection
 from .solvers import iterate as iterate
 from .solvers import membership_tolerance as membership_tolerance
 from .solvers import projection_tolerance as projection_tolerance
-
-if TYPE_CHECKING:
-    from ..homology import Homology
+from .types import Projection as Projection
 
 
 class Manifold(nn.Module, ABC):

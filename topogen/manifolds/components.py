@@ -7,16 +7,12 @@ not trusted: it may have landed on another sheet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..point_cloud.knn import component_labels, neighbours
-
-if TYPE_CHECKING:
-    from .base import Manifold
+from .types import ManifoldLike
 
 # A walk takes steps of this share of the whole way, and at most so many.
 _PIECES = 8
@@ -27,7 +23,7 @@ _EDGES = 4
 
 
 def components(
-    M: Manifold, points: Float[Tensor, "n D"], neighbors: int | None
+    M: ManifoldLike, points: Float[Tensor, "n D"], neighbors: int | None
 ) -> Int[Tensor, " n"]:
     """The number of the component of each point; see :meth:`Manifold.components`."""
     with torch.no_grad():
@@ -67,7 +63,7 @@ def _between(x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int) -> Int[Te
     return edge[by_pair[position - start < _EDGES]]
 
 
-def _walk(M: Manifold, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool[Tensor, " m"]:
+def _walk(M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool[Tensor, " m"]:
     """Whether tangential steps on M lead from x to y."""
     q = x.clone()
     whole = (y - x).norm(dim=-1)

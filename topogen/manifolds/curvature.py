@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -29,9 +28,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import InvalidPoints, UnsupportedError
-
-if TYPE_CHECKING:
-    from .base import Manifold
+from .types import ManifoldLike
 
 _CHUNK = 4096
 # of points that are compared at once
@@ -41,7 +38,7 @@ _ROUNDS = 30
 
 
 def second_fundamental_form(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*batch D"],
     frame: Float[Tensor, "*batch D d"] | None = None,
 ) -> Float[Tensor, "*batch d d D"]:
@@ -56,7 +53,7 @@ def second_fundamental_form(
     return _by_rows(lambda x, T: _form(M, x, T), x, T)
 
 
-def _form(M: Manifold, x: Tensor, T: Tensor) -> Tensor:
+def _form(M: ManifoldLike, x: Tensor, T: Tensor) -> Tensor:
     J = calculus.split(M.linearize(x)[1], M.ambient_dim - M.dim)
     H = calculus.second_derivative(M.equations, x, T)
     return -J.solve(H.flatten(-2)).unflatten(-1, H.shape[-2:]).movedim(-3, -1)
@@ -72,7 +69,7 @@ def _by_rows(f: Callable[..., Tensor], x: Float[Tensor, "*batch D"], *others: Te
 
 
 def shape_operator(
-    M: Manifold, x: Float[Tensor, "*batch D"], normal: Float[Tensor, "*batch D"]
+    M: ManifoldLike, x: Float[Tensor, "*batch D"], normal: Float[Tensor, "*batch D"]
 ) -> Float[Tensor, "*batch d d"]:
     r"""The symmetric matrix :math:`\langle II(t_i, t_j), n \rangle` in the basis M.tangent_basis.
 
@@ -81,14 +78,14 @@ def shape_operator(
     return (second_fundamental_form(M, x) @ normal[..., None, :, None]).squeeze(-1)
 
 
-def mean_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+def mean_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     r"""The mean curvature vector :math:`\tfrac1d \sum_i II(t_i, t_i)`; length 1/r on a sphere."""
     II = second_fundamental_form(M, x)
     return II.diagonal(dim1=-3, dim2=-2).sum(-1) / M.dim
 
 
 def riemann_curvature(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*batch D"],
     frame: Float[Tensor, "*batch D d"] | None = None,
 ) -> Float[Tensor, "*batch d d d d"]:
@@ -105,7 +102,7 @@ def _gram(II: Tensor) -> Tensor:
 
 
 def sectional_curvature(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*batch D"],
     u: Float[Tensor, "*batch D"],
     v: Float[Tensor, "*batch D"],
@@ -119,7 +116,7 @@ def sectional_curvature(
     return torch.where((lengths > eps * size).all(-1), K, math.nan)
 
 
-def ricci_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d d"]:
+def ricci_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d d"]:
     r"""Ric(t_j, t_l) :math:`= \sum_i R(t_i, t_j, t_i, t_l)`, in the basis M.tangent_basis."""
     II = second_fundamental_form(M, x)
     trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
@@ -127,14 +124,14 @@ def ricci_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, 
     return whole - torch.einsum("...ija,...ila->...jl", II, II)
 
 
-def scalar_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+def scalar_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
     r"""The trace of Ricci, :math:`|\sum_i II_{ii}|^2 - \sum_{ij} |II_{ij}|^2`; 2 on S^2."""
     II = second_fundamental_form(M, x)
     trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
     return trace.square().sum(-1) - II.square().sum((-3, -2, -1))
 
 
-def gauss_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+def gauss_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
     r"""Gauss curvature K of a surface, in any codimension: half the scalar curvature.
 
     By Gauss and Bonnet, :math:`\int_M K = 2 \pi \chi(M)` for closed M.
@@ -150,7 +147,7 @@ def gauss_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, 
     return scalar_curvature(M, x) / 2
 
 
-def normal_curvature(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+def normal_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
     r"""The largest curvature of a geodesic through x, :math:`\max_{|u| = 1} |II(u, u)|`.
 
     For D - d = 1 this is the largest absolute principal curvature. In general u and the direction
@@ -196,7 +193,7 @@ class Reach:
     bottleneck: float
 
 
-def reach(M: Manifold, points: Float[Tensor, "n D"]) -> Reach:
+def reach(M: ManifoldLike, points: Float[Tensor, "n D"]) -> Reach:
     r"""Estimate the reach of M from points of M, by Federer's formula and by curvature.
 
     The reach is :math:`\inf_{x \ne y} |y - x|^2 / (2 |N_x^\top (y - x)|)`. Pairs of points near
@@ -247,7 +244,7 @@ def touching_radius(x: Float[Tensor, "n D"], N: Float[Tensor, "n D k"], apart: f
     return least
 
 
-def coarea_factor(M: Manifold, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+def coarea_factor(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
     r"""The volume factor :math:`\sqrt{\det DE\, DE^\top}`, over the D - d leading singular values.
 
     :math:`\int_{R^D} g \sqrt{\det DE DE^\top}\, dx = \int_{R^k} \int_{E = c} g\, dH^d\, dc` for

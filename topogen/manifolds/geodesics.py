@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,9 +27,8 @@ from torch import Tensor
 from .. import calculus
 from ..errors import GeodesicError
 from . import solvers
-
-if TYPE_CHECKING:
-    from .base import Manifold
+from .curvature import second_fundamental_form
+from .types import ManifoldLike
 
 # The first step turns by about this angle.
 _TURN = 0.5
@@ -101,7 +100,7 @@ class GeodesicState(NamedTuple):
     ok: Bool[Tensor, " n"]
 
 
-def step(M: Manifold, s: GeodesicState, h: Float[Tensor, " n"], tol: float) -> GeodesicState:
+def step(M: ManifoldLike, s: GeodesicState, h: Float[Tensor, " n"], tol: float) -> GeodesicState:
     """One step of length h; not ok where M is left, or the step is too long to return to M."""
     h = h.unsqueeze(-1)
     N = calculus.complement(s.T)
@@ -122,7 +121,7 @@ def step(M: Manifold, s: GeodesicState, h: Float[Tensor, " n"], tol: float) -> G
 
 
 def integrate(
-    M: Manifold, start: GeodesicState, n: Int[Tensor, " n"], tol: float
+    M: ManifoldLike, start: GeodesicState, n: Int[Tensor, " n"], tol: float
 ) -> GeodesicState:
     """N equal steps over unit time; each row has a number of steps of its own."""
     h = 1 / n.to(torch.float64)
@@ -137,7 +136,7 @@ def integrate(
     return now
 
 
-def tolerance(M: Manifold, tol: float | None, dtype: torch.dtype) -> float:
+def tolerance(M: ManifoldLike, tol: float | None, dtype: torch.dtype) -> float:
     """The default of `tol`: sqrt(eps) times `scale`, or what is known of a learned manifold / 100."""
     if tol is not None:
         solvers.check_tolerance(tol, dtype, M.scale)
@@ -147,7 +146,7 @@ def tolerance(M: Manifold, tol: float | None, dtype: torch.dtype) -> float:
 
 
 def start_at(
-    M: Manifold, x: Float[Tensor, "n D"], v: Float[Tensor, "n D"], w: Float[Tensor, "n D m"]
+    M: ManifoldLike, x: Float[Tensor, "n D"], v: Float[Tensor, "n D"], w: Float[Tensor, "n D m"]
 ) -> tuple[GeodesicState, Float[Tensor, "n D"]]:
     """The state at the projection of x, and v without what rounding left of a normal part.
 
@@ -172,10 +171,8 @@ def start_at(
     return GeodesicState(q, v, T, c[..., 1:], ok), v
 
 
-def first_steps(M: Manifold, s: GeodesicState) -> Int[Tensor, " n"]:
+def first_steps(M: ManifoldLike, s: GeodesicState) -> Int[Tensor, " n"]:
     """How many steps turn by about half a radian each, by the curvature at the start."""
-    from .curvature import second_fundamental_form
-
     n = torch.full(s.ok.shape, 2, dtype=torch.int64, device=s.q.device)
     if not bool(s.ok.any()):
         return n
@@ -188,7 +185,7 @@ def first_steps(M: Manifold, s: GeodesicState) -> Int[Tensor, " n"]:
 
 
 def follow(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "n D"],
     v: Float[Tensor, "n D"],
     w: Float[Tensor, "n D m"],
@@ -245,7 +242,7 @@ def follow(
     return Geodesic(s.q, v, end, arrival, speed, error, ok, steps), carried
 
 
-def rows_of(M: Manifold, *points: Tensor) -> list[Float[Tensor, "n D"]]:
+def rows_of(M: ManifoldLike, *points: Tensor) -> list[Float[Tensor, "n D"]]:
     """Tensors of one shape (..., D), after broadcasting, as float64 rows.
 
     Raises:
@@ -272,7 +269,7 @@ def shaped(g: Geodesic, like: Float[Tensor, "*batch D"], tol: float, throw: bool
 
 
 def exp(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*#batch D"],
     v: Float[Tensor, "*#batch D"],
     *,
@@ -289,7 +286,7 @@ def exp(
 
 
 def transport(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*#batch D"],
     v: Float[Tensor, "*#batch D"],
     w: Float[Tensor, "*#batch D"],

@@ -10,7 +10,6 @@ https://doi.org/10.1090/S0002-9947-1917-1501070-3.
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -26,9 +25,7 @@ from .geodesics import (
     shaped,
     tolerance,
 )
-
-if TYPE_CHECKING:
-    from .base import Manifold
+from .types import ManifoldLike
 
 # Levels of subdivision of the chord, and rounds of shortening on each.
 _LEVELS = 4
@@ -42,7 +39,7 @@ _LONG_PIECE = 4.0
 
 
 def shortened(
-    M: Manifold, path: Float[Tensor, "n m D"], rounds: int = _ROUNDS
+    M: ManifoldLike, path: Float[Tensor, "n m D"], rounds: int = _ROUNDS
 ) -> Float[Tensor, "n m D"]:
     """Move the inner points of each path, every second one at a time, between their neighbours."""
     path = path.clone()
@@ -53,7 +50,7 @@ def shortened(
     return path
 
 
-def _onto(M: Manifold, a: Float[Tensor, "n m D"], b: Float[Tensor, "n m D"]) -> Tensor:
+def _onto(M: ManifoldLike, a: Float[Tensor, "n m D"], b: Float[Tensor, "n m D"]) -> Tensor:
     """Where the middle of a and b projects to, or a point beside it where that has no projection."""
     p = M.project((a + b) / 2)
     if bool(p.converged.all()):
@@ -64,7 +61,9 @@ def _onto(M: Manifold, a: Float[Tensor, "n m D"], b: Float[Tensor, "n m D"]) -> 
     return torch.where(p.converged.unsqueeze(-1), p.value, q.value)
 
 
-def chord(M: Manifold, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"]) -> Float[Tensor, "n m D"]:
+def chord(
+    M: ManifoldLike, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"]
+) -> Float[Tensor, "n m D"]:
     """A path of 2^4 pieces from x to y on M, halved and shortened from the chord."""
     path = torch.stack([x, y], 1)
     for _ in range(_LEVELS):
@@ -75,7 +74,7 @@ def chord(M: Manifold, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"]) -> Floa
 
 
 def routed(
-    M: Manifold, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"], points: Float[Tensor, "N D"]
+    M: ManifoldLike, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"], points: Float[Tensor, "N D"]
 ) -> Float[Tensor, "n m D"]:
     """The shortest paths from x to y through a graph of neighbours among points of M."""
     import numpy as np
@@ -110,7 +109,7 @@ def routed(
 
 
 def shoot(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "n D"],
     y: Float[Tensor, "n D"],
     path: Float[Tensor, "n m D"],
@@ -161,7 +160,7 @@ def shoot(
     return replace(g, error=error, converged=ok & g.converged & (error <= tol))
 
 
-def _frames(M: Manifold, x: Tensor, ok: Tensor) -> Float[Tensor, "n D d"]:
+def _frames(M: ManifoldLike, x: Tensor, ok: Tensor) -> Float[Tensor, "n D d"]:
     T = torch.zeros(*x.shape, M.dim, dtype=x.dtype, device=x.device)
     return T.index_put((ok,), M.tangent_basis(x[ok]))
 
@@ -171,7 +170,7 @@ def _solve(A: Tensor, b: Tensor) -> Tensor:
 
 
 def _coarse(
-    M: Manifold, x: Tensor, y: Tensor, T: Tensor, B: Tensor, c: Tensor, count: Tensor
+    M: ManifoldLike, x: Tensor, y: Tensor, T: Tensor, B: Tensor, c: Tensor, count: Tensor
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d d"]]:
     """Damped Newton with a fixed number of steps; c, and D exp there in the bases T and B."""
     every = torch.arange(x.shape[0], device=x.device)
@@ -203,14 +202,14 @@ def _coarse(
     return c, A
 
 
-def _counts(M: Manifold, x: Tensor, T: Tensor, c: Tensor) -> Tensor:
+def _counts(M: ManifoldLike, x: Tensor, T: Tensor, c: Tensor) -> Tensor:
     v = (T @ c.unsqueeze(-1)).squeeze(-1)
     ok = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
     return 2 * first_steps(M, GeodesicState(x, v, T, c.new_zeros(*c.shape, 0), ok))
 
 
 def _jacobi(
-    M: Manifold, x: Tensor, T: Tensor, c: Tensor, count: Tensor
+    M: ManifoldLike, x: Tensor, T: Tensor, c: Tensor, count: Tensor
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D d"]]:
     """exp(T c), and its derivative in c by differences of runs with one number of steps."""
     n, d = c.shape
@@ -241,7 +240,7 @@ def _merged(g: Geodesic, rows: Tensor, h: Geodesic, kept: Tensor) -> Geodesic:
 
 
 def log(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*#batch D"],
     y: Float[Tensor, "*#batch D"],
     *,

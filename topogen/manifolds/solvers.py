@@ -24,18 +24,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import calculus
-from ..errors import ProjectionError
-
-if TYPE_CHECKING:
-    from .base import Manifold
+from .types import ManifoldLike, Projection
 
 Linearize = Callable[[Tensor], tuple[Tensor, Tensor]]
 Method = Literal["auto", "gauss_newton", "levenberg_marquardt"]
@@ -60,39 +56,6 @@ def projection_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
 def membership_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
     """Default residual up to which a point belongs to M: sqrt(eps) times the size of M."""
     return torch.finfo(dtype).eps ** 0.5 * scale
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Where a retraction took each point, and whether it arrived.
-
-    Attributes:
-        value: the points on M, shape (..., D); where not converged, the last iterate.
-        residual: the residual of M at `value`, shape (...).
-        converged: residual <= tol, shape (...); NaN input never converges.
-        steps: steps taken, shape (...).
-    """
-
-    value: Float[Tensor, "*batch D"]
-    residual: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
-
-    def require(self, tol: float) -> Projection:
-        """Return self, or raise.
-
-        Raises:
-            ProjectionError: some point did not converge.
-        """
-        if not bool(self.converged.all()):
-            failed = ~self.converged
-            worst = self.residual[failed].abs().nan_to_num(nan=math.inf).max()
-            raise ProjectionError(
-                f"{int(failed.sum())} of {failed.numel()} points did not reach residual {tol:.1e} "
-                f"(worst {float(worst):.1e} after {int(self.steps.max())} steps); "
-                "raise max_steps, or start nearer to the manifold"
-            )
-        return self
 
 
 def iterate(
@@ -278,7 +241,7 @@ def _levenberg_marquardt(
 
 
 def nearest(
-    M: Manifold,
+    M: ManifoldLike,
     x: Float[Tensor, "*batch D"],
     *,
     tol: float,
@@ -320,7 +283,7 @@ def nearest(
 
 
 def _stationarity(
-    M: Manifold, y: Tensor, x: Tensor, J: calculus.Split, n: Tensor
+    M: ManifoldLike, y: Tensor, x: Tensor, J: calculus.Split, n: Tensor
 ) -> tuple[Tensor, Tensor]:
     """T^T (I + lambda . D^2 E) T, shape (n, d, d), and T^T (lambda . D^2 E) n, shape (n, d, 1)."""
     d = J.T.shape[-1]
@@ -332,7 +295,7 @@ def _stationarity(
 
 
 def _implicit(
-    M: Manifold, y: Float[Tensor, "n D"], x: Float[Tensor, "n D"]
+    M: ManifoldLike, y: Float[Tensor, "n D"], x: Float[Tensor, "n D"]
 ) -> Float[Tensor, "n D"]:
     """One more step from y, of which only x and the parameters of E are differentiated."""
     y, fixed = y.detach(), x.detach()
@@ -351,7 +314,7 @@ def _implicit(
 
 
 def return_along(
-    M: Manifold,
+    M: ManifoldLike,
     y: Float[Tensor, "n D"],
     N: Float[Tensor, "n D k"],
     *,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..distributions.base import ManifoldDistribution
-from ..errors import NotFittedError
+from ..errors import NotFittedError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -30,31 +31,40 @@ class Stage:
     steps: int | None = None
 
 
-@runtime_checkable
-class Learnable(Protocol):
-    """Anything that :func:`topogen.fit` accepts."""
-
-    fitted: bool
-
-    def stages(self, points: Tensor) -> Iterator[Stage]:
-        """What is still to be fitted, parts first; parts that are fitted are skipped."""
-        ...
+class Options:
+    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""
 
 
-class Learned(nn.Module):
-    """State of a learned module: its buffers get their shapes when it is fitted, or loaded.
+class Fittable(nn.Module, ABC):
+    r"""What :func:`topogen.fit` can fit, or a part of it: a module with a state of its own.
+
+    Its buffers get their shapes when it is fitted, or loaded. A subclass names in `_numbers` the
+    attributes (or properties with a setter) that are saved beside the buffers: plain data, for
+    JSON. A composite yields the stages of its parts first, see :func:`part_stages`.
 
     Attributes:
         fitted: whether the module can be used.
     """
 
     fitted: bool
-    # attributes that are plain numbers of the fit, saved beside the buffers
     _numbers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
         self.fitted = False
+
+    def stages(self, points: Float[Tensor, "n D"]) -> Iterator[Stage]:
+        """What is still to be fitted, parts first; parts that are fitted are skipped.
+
+        Raises:
+            UnsupportedError: a part that is fitted together with its whole only.
+        """
+        if not self.fitted:
+            raise UnsupportedError(
+                f"a {type(self).__name__} is fitted together with the model that it is a part of; "
+                "fit that"
+            )
+        return iter(())
 
     def require_fitted(self) -> None:
         """Raise unless fitted.
@@ -76,7 +86,9 @@ class Learned(nn.Module):
         """Restore what :meth:`get_extra_state` gave."""
         self.fitted = bool(state["fitted"])
         for name in self._numbers:
-            setattr(self, name, state[name])
+            # JSON has lists only
+            again = tuple if isinstance(getattr(self, name), tuple) else lambda value: value
+            setattr(self, name, again(state[name]))
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *args: Any
@@ -89,8 +101,8 @@ class Learned(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class LearnedDistribution(Learned, ABC):
-    """A learned distribution: calling it returns a plain torch distribution over the current parameters."""
+class LearnedDistribution(Fittable):
+    """A learned distribution: calling it returns a torch distribution at the current parameters."""
 
     @abstractmethod
     def forward(self) -> ManifoldDistribution:
@@ -100,6 +112,9 @@ class LearnedDistribution(Learned, ABC):
             NotFittedError: the model has not been fitted.
         """
 
-    @abstractmethod
-    def stages(self, points: Tensor) -> Iterator[Stage]:
-        """What is to be fitted, parts first."""
+
+def part_stages(points: Float[Tensor, "n D"], *parts: nn.Module | None) -> Iterator[Stage]:
+    """The stages of those parts that can be fitted, in this order."""
+    for part in parts:
+        if isinstance(part, Fittable):
+            yield from part.stages(points)

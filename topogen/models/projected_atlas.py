@@ -13,12 +13,12 @@ from ..manifolds.base import Manifold
 from ..manifolds.monge import MongeChart
 from ..manifolds.monge_cover import cover
 from ..point_cloud.tensors import as_tensor, distinct
-from .base import Learnable, Learned, Stage
+from .base import Fittable, Stage, part_stages
 
 _MAX_POINTS = 10_000
 
 
-class ProjectedAtlas(Atlas, Learned):
+class ProjectedAtlas(Atlas, Fittable):
     r"""An atlas of Monge patches on one manifold M, their number chosen from points of M.
 
     Around candidate centres c (farthest points of the cloud) the sheet through c is followed on
@@ -48,7 +48,7 @@ class ProjectedAtlas(Atlas, Learned):
     ) -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
-        Learned.__init__(self)
+        Fittable.__init__(self)
         self.manifold = manifold
         self.charts = nn.ModuleList()
         self.wanted: Literal["auto"] | int = charts
@@ -60,8 +60,7 @@ class ProjectedAtlas(Atlas, Learned):
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, then one that places the charts."""
-        if isinstance(self.manifold, Learnable):
-            yield from self.manifold.stages(points)
+        yield from part_stages(points, self.manifold)
         if not self.fitted:
             yield Stage("charts", lambda generator: self._fit(points, generator))
 

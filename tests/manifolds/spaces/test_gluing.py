@@ -6,9 +6,8 @@ import pytest
 
 from topogen.errors import AtlasError, UnsupportedError
 from topogen.homology import Homology
-from topogen.manifolds.atlas import Atlas
 from topogen.manifolds.spaces import FlatTorus, KleinBottle, ProjectivePlane, Sphere
-from topogen.manifolds.spaces.gluing import Gluing
+from topogen.manifolds.spaces.gluing import surface
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,7 @@ from topogen.manifolds.spaces.gluing import Gluing
     ],
 )
 def test_words_give_their_surface(word: str, space: type) -> None:
-    atlas, gluing = Atlas.from_gluing(word), Gluing.from_word(word)
+    atlas, gluing = surface(word).atlas(), surface(word)
     assert isinstance(atlas.manifold, space)
     assert gluing.homology() == atlas.manifold.homology
     assert gluing.orientable is atlas.manifold.orientable
@@ -33,16 +32,16 @@ def test_words_give_their_surface(word: str, space: type) -> None:
 
 
 def test_higher_surfaces() -> None:
-    genus2 = Gluing.from_word("a b a^-1 b^-1 c d c^-1 d^-1")
+    genus2 = surface("a b a^-1 b^-1 c d c^-1 d^-1")
     assert genus2.homology((2, 3, 5)) == Homology(dict.fromkeys((2, 3, 5), (1, 4, 1)))
     assert genus2.reference().homology == genus2.homology()
-    three = Gluing.from_word("a a b b c c")
+    three = surface("a a b b c c")
     assert three.homology() == Homology({2: (1, 3, 1), 3: (1, 2)})
     with pytest.raises(UnsupportedError, match="sum of 3 projective planes"):
-        Atlas.from_gluing("a a b b c c")
+        three.atlas()
 
 
 @pytest.mark.parametrize("word", ["", "a", "a b c", "a a a a", "a ! a", "a a^2"])
 def test_words_that_are_no_closed_surface(word: str) -> None:
     with pytest.raises(AtlasError, match="expected"):
-        Atlas.from_gluing(word)
+        surface(word)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests import catalogue
 from topogen.models.injective.bases import standard
 from topogen.models.injective.decoder import SpectralDecoder
 
@@ -61,11 +62,6 @@ def known():
     return Known
 
 
-def circle_points(n, seed=0):
-    t = 2 * math.pi * torch.rand(n, generator=torch.Generator().manual_seed(seed)).double()
-    return torch.stack([2 * t.cos(), t.sin()], -1)
-
-
 @pytest.fixture(scope="session")
 def ellipse():
-    return circle_points
+    return catalogue.ellipse

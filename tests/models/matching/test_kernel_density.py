@@ -1,4 +1,4 @@
-"""Kernel distributions on spheres, the weights of distributions, and flows that are mixed with kernels."""
+"""Kernel mixtures on spheres, their weights, and flows that are mixed with kernels."""
 
 import math
 

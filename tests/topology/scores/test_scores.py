@@ -1,4 +1,4 @@
-"""Scores of generated samples: known answers, the laws they obey, and what they refuse."""
+"""Scores of generated samples: known answers, their laws, and what they refuse."""
 
 from __future__ import annotations
 

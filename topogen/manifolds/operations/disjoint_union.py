@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...calculus import RowMap
 from ...errors import UnsupportedError
+from ..atlas import Atlas
+from ..default_atlas import atlas_of_parts
 from ..locate import gap
 from ..spaces.base import Nearest, ReferenceSpace
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 def _volume(M: ReferenceSpace) -> tuple[float, float] | None:
@@ -136,6 +133,4 @@ class DisjointUnion(ReferenceSpace):
 
     def atlas(self) -> Atlas:
         """The charts of both parts."""
-        from ..default_atlas import atlas_of_parts
-
         return atlas_of_parts(self, (self.first, self.second))

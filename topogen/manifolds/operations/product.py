@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,13 +11,12 @@ from torch import Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
+from ..atlas import Atlas
 from ..base import Manifold, Projection
 from ..charts import Chart, Domain
+from ..default_atlas import charts_of
 from ..locate import sampler_of
 from ..spaces.base import Nearest, ReferenceSpace
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 class ProductDomain(Domain):
@@ -277,9 +275,6 @@ class Product(ReferenceSpace):
         Raises:
             UnsupportedError: a factor has no charts, and knows no points to put them on.
         """
-        from ..atlas import Atlas
-        from ..default_atlas import charts_of
-
         charts = [list(charts_of(M)) for M in (self.first, self.second)]
         return Atlas([ProductChart(a, b) for a, b in itertools.product(*charts)], self)
 

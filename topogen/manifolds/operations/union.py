@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from ...errors import UnsupportedError
 from ...homology import Homology
+from ..atlas import Atlas
 from ..base import Manifold, Projection, membership_tolerance
+from ..default_atlas import atlas_of_parts
 from ..locate import of_part, one_space, sampler_of, some_points
 from .contact import Contact, find_contact
 from .mayer_vietoris import mayer_vietoris
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 # points of each part, to find what parts share
 _COUNT = 4096
@@ -381,8 +380,6 @@ class Union(Manifold):
 
     def atlas(self) -> Atlas:
         """The charts of all parts."""
-        from ..default_atlas import atlas_of_parts
-
         return atlas_of_parts(self, self.listed())
 
     @property  # like the next: the parts may still be learned

@@ -1,11 +1,10 @@
 """Reference spaces: sets known exactly, with homology, volume, uniform sampler and atlas."""
 
-from ..operations.disjoint_union import DisjointUnion as DisjointUnion
-from ..operations.product import Product as Product
 from .base import ReferenceSpace as ReferenceSpace
 from .euclidean import Euclidean as Euclidean
 from .euclidean import Interval as Interval
 from .genus import GenusSurface as GenusSurface
+from .gluing import surface as surface
 from .klein import KleinBottle as KleinBottle
 from .klein import MobiusBand as MobiusBand
 from .knots import HopfLink as HopfLink

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..atlas import Atlas
 from ..base import Manifold, Projection, projection_tolerance
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 # value on M, length of what is left of the defining equations of the nearest point, steps taken
 Nearest = tuple[Tensor, Tensor, Tensor]

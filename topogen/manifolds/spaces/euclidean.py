@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,11 +11,9 @@ from torch import Tensor
 from ...calculus import RowMap
 from ...errors import UnsupportedError
 from ...homology import Homology
+from ..atlas import Atlas
 from ..charts import Ball, Domain, FunctionChart
 from .base import Nearest, ReferenceSpace, closed_form
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 class Euclidean(ReferenceSpace):
@@ -67,8 +64,6 @@ class Euclidean(ReferenceSpace):
 
     def atlas(self) -> Atlas:
         r"""One chart, the diffeomorphism u -> u / sqrt(1 - |u|^2) of the unit ball onto R^d."""
-        from ..atlas import Atlas
-
         chart = FunctionChart(
             lambda u: u / (1 - (u * u).sum(-1, keepdim=True)).sqrt(),
             lambda x: x / (1 + (x * x).sum(-1, keepdim=True)).sqrt(),
@@ -158,8 +153,6 @@ class Interval(ReferenceSpace):
 
     def atlas(self) -> Atlas:
         """One chart, the identity, boundary included."""
-        from ..atlas import Atlas
-
         chart = FunctionChart(lambda z: z, lambda x: x, domain=ClosedInterval(self.lo, self.hi))
         return Atlas([chart], self)
 

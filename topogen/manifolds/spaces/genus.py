@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -13,13 +12,11 @@ from ... import calculus
 from ...calculus import RowMap
 from ...homology import Homology
 from ...point_cloud.tensors import nearest_row
+from ..atlas import Atlas
 from ..base import iterate
 from .base import Nearest, ReferenceSpace, sphere_tangents, uniform_box, unit
 from .implicit_charts import GraphChart, graph_cover, tube_graph
 from .tori import ring_torus
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 _R, _r = 1.0, 0.5  # radii of each torus
 _SPACING = 2.2  # between neighbouring centres: the tubes overlap, the holes stay apart
@@ -238,8 +235,6 @@ class GenusSurface(ReferenceSpace):
 
         Not a good cover: two boxes of one torus meet on both sides of the tube.
         """
-        from ..atlas import Atlas
-
         points = self.sample_uniform(8000 * self.genus, torch.Generator().manual_seed(1))
         charts = graph_cover(self._F, points, self._tubes(), radius=0.45, reach=0.45)
         return Atlas(charts, self)

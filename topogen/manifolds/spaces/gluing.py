@@ -12,13 +12,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...errors import AtlasError, UnsupportedError
 from ...homology import DEFAULT_FIELDS, Homology
-
-if TYPE_CHECKING:
-    from ..base import Manifold
+from ..atlas import Atlas
+from .base import ReferenceSpace
+from .genus import GenusSurface
+from .klein import KleinBottle
+from .projective import ProjectivePlane
+from .spheres import Sphere
+from .tori import FlatTorus
 
 _LETTER = re.compile(r"([A-Za-z]\w*)(\^-1)?")
 
@@ -53,7 +56,7 @@ class Gluing:
         AtlasError: some letter does not occur exactly twice.
 
     Example:
-        >>> klein = Gluing.from_word("a b a^-1 b")
+        >>> klein = surface("a b a^-1 b")
         >>> klein.orientable, klein.euler_characteristic, str(klein.homology())
         (False, 0, 'Z/2: (1, 2, 1), Z/3: (1, 1, 0)')
     """
@@ -69,24 +72,6 @@ class Gluing:
                 f"{wrong or 'no letters'}; "
                 'write a word such as "a b a^-1 b^-1"'
             )
-
-    @staticmethod
-    def from_word(word: str) -> Gluing:
-        """Read letters separated by blanks, each with ^-1 where the side is run through backwards.
-
-        Raises:
-            AtlasError: the word cannot be read, or is not that of a closed surface.
-        """
-        sides = []
-        for token in word.split():
-            match = _LETTER.fullmatch(token)
-            if match is None:
-                raise AtlasError(
-                    "expected letters such as a or a^-1 separated by blanks, got "
-                    f'{token!r} in {word!r}; write a word such as "a b a^-1 b^-1"'
-                )
-            sides.append((match[1], -1 if match[2] else 1))
-        return Gluing(tuple(sides))
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -133,26 +118,55 @@ class Gluing:
         edges = self.edges()
         return len({v for ends in edges.values() for v in ends}) - len(edges) + 1
 
-    def reference(self) -> Manifold:
+    def reference(self) -> ReferenceSpace:
         """The reference space that is homeomorphic to the surface.
 
         Raises:
             UnsupportedError: the library has none: non-orientable surfaces beyond the Klein
                 bottle.
         """
-        from .. import spaces
-
         chi = self.euler_characteristic
         if self.orientable:
             if chi == 2:
-                return spaces.Sphere()
-            return spaces.FlatTorus(2) if chi == 0 else spaces.GenusSurface((2 - chi) // 2)
+                return Sphere()
+            return FlatTorus(2) if chi == 0 else GenusSurface((2 - chi) // 2)
         if chi == 1:
-            return spaces.ProjectivePlane()
+            return ProjectivePlane()
         if chi == 0:
-            return spaces.KleinBottle()
+            return KleinBottle()
         raise UnsupportedError(
             f"expected a surface that the library has charts for, got the sum of {2 - chi} "
             f"projective planes (Euler characteristic {chi}, homology {self.homology()}); use "
-            "Gluing.from_word(word).homology(), or build an Atlas from charts of your own"
+            "tg.surface(word).homology(), or build an Atlas from charts of your own"
         )
+
+    def atlas(self) -> Atlas:
+        """The exact atlas of :meth:`reference`; raises UnsupportedError as that does."""
+        return self.reference().atlas()
+
+
+def surface(word: str) -> Gluing:
+    r"""The closed surface of a polygon word: letters separated by blanks.
+
+    A letter is followed by ^-1 where the side is run through backwards. Equivalent words give one
+    surface: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the torus, ``a b a^-1 b`` (or ``a a b b``)
+    the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >= 2 the
+    surface GenusSurface(g).
+
+    Raises:
+        AtlasError: the word cannot be read, or is not that of a closed surface.
+
+    Example:
+        >>> len(surface("a b a^-1 b").atlas()), surface("a a").reference().dim
+        (9, 2)
+    """
+    sides = []
+    for token in word.split():
+        match = _LETTER.fullmatch(token)
+        if match is None:
+            raise AtlasError(
+                "expected letters such as a or a^-1 separated by blanks, got "
+                f'{token!r} in {word!r}; write a word such as "a b a^-1 b^-1"'
+            )
+        sides.append((match[1], -1 if match[2] else 1))
+    return Gluing(tuple(sides))

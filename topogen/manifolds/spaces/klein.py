@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...homology import Homology
+from ..atlas import Atlas
 from ..charts import Domain
 from .base import Nearest, positive, rejection, uniform_box
 from .parametrized import (
@@ -24,9 +24,6 @@ from .parametrized import (
     wrap,
 )
 from .tori import ring
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 NOT_ORIENTABLE = (
     "a regular zero set of codimension D - d has a trivial normal bundle, hence is orientable; "
@@ -279,8 +276,6 @@ class MobiusBand(ParametrizedSpace):
 
     def atlas(self) -> Atlas:
         """Three strips across the whole band, boundary included: a good cover."""
-        from ..atlas import Atlas
-
         centres = [torch.tensor([k * TAU / 3, 0.0], dtype=torch.float64) for k in range(3)]
         return Atlas([self.chart(c, Strip(ARC, self._half)) for c in centres], self)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from torch import Tensor
 from ... import calculus
 from ...calculus import RowMap
 from ...homology import Homology
+from ..atlas import Atlas
 from ..charts import Box, FunctionChart
 from .base import Nearest, ReferenceSpace, closed_form, rejection, unit
 from .parametrized import (
@@ -24,9 +24,6 @@ from .parametrized import (
     wrap,
 )
 from .tori import ring
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 class TorusKnot(ParametrizedSpace):
@@ -217,8 +214,6 @@ class HopfLink(ReferenceSpace):
 
     def atlas(self) -> Atlas:
         """Three arcs on each circle: a good cover."""
-        from ..atlas import Atlas
-
         return Atlas([self._arc(k, j * TAU / 3) for k in range(2) for j in range(3)], self)
 
     def _arc(self, component: int, centre: float) -> FunctionChart:

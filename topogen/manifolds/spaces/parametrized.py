@@ -6,7 +6,6 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -14,12 +13,10 @@ from torch import Tensor
 
 from ... import calculus
 from ...point_cloud.tensors import nearest_row
+from ..atlas import Atlas
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
 from .base import ReferenceSpace
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 TAU = 2 * math.pi
 # Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120
@@ -95,8 +92,6 @@ class ParametrizedSpace(ReferenceSpace):
 
     def arcs(self) -> Atlas:
         """The 3^d boxes of arcs with centres at multiples of 120 degrees: a good cover of M."""
-        from ..atlas import Atlas
-
         d = self.dim
         thirds = [k * TAU / 3 for k in range(3)]
         centres = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -11,12 +10,10 @@ from torch import Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
+from ..atlas import Atlas
 from ..charts import Ball, FunctionChart
 from .base import Nearest, ReferenceSpace, closed_form, sphere_tangents, unit
 from .klein import NOT_ORIENTABLE
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 class ProjectivePlane(ReferenceSpace):
@@ -105,8 +102,6 @@ class ProjectivePlane(ReferenceSpace):
         The axes leave no direction farther than 37.4 degrees, and balls of less than 45 degrees
         are convex, so all intersections are contractible.
         """
-        from ..atlas import Atlas
-
         g = (1 + math.sqrt(5)) / 2
         axes = [
             (0.0, 1.0, g),
@@ -217,8 +212,6 @@ class SpecialOrthogonal(ReferenceSpace):
         has |u| <= sqrt(3) in some chart. Not a good cover: overlaps of two charts have two
         components.
         """
-        from ..atlas import Atlas
-
         turns = torch.tensor(
             [[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -11,12 +10,10 @@ from torch import Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
+from ..atlas import Atlas
 from ..charts import Ball, FunctionChart
 from .base import Nearest, ReferenceSpace, closed_form, positive, sphere_tangents, unit
 from .parametrized import TAU, ParametrizedSpace, wrap
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 class Circle(ParametrizedSpace):
@@ -132,8 +129,6 @@ class Sphere(ReferenceSpace):
         psi(u) = radius (2 u, +-(|u|^2 - 1)) / (1 + |u|^2). Two charts cover S^d, but their overlap
         is not contractible: the cover is not good, and its nerve is not S^d.
         """
-        from ..atlas import Atlas
-
         return Atlas([self._stereographic(pole) for pole in (1.0, -1.0)], self)
 
     def _stereographic(self, pole: float) -> FunctionChart:

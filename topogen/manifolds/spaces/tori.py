@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -12,11 +11,9 @@ from torch import Tensor
 from ...calculus import RowMap
 from ...errors import UnsupportedError
 from ...homology import Homology
+from ..atlas import Atlas
 from .base import Nearest, closed_form, positive, rejection, uniform_box, unit
 from .parametrized import TAU, ParametrizedSpace, wrap
-
-if TYPE_CHECKING:
-    from ..atlas import Atlas
 
 
 def ring(R: float, r: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -15,13 +15,19 @@ from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import Atlas
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct, nearest_row
-from ..base import Learnable, LearnedDistribution, Stage
+from ..base import LearnedDistribution, Stage, part_stages
 from ..projected_atlas import ProjectedAtlas
 from .contrastive import contrast
-from .descent import descend
 from .mcmc_energy import ChainedEnergy, estimate_log_z, uniform_draws
 from .network import Energies
-from .objectives import MaximumLikelihood, NoiseContrast, Objective, Reference, ScoreMatching
+from .objectives import (
+    MaximumLikelihood,
+    NoiseContrast,
+    Objective,
+    Reference,
+    ScoreMatching,
+    fit,
+)
 from .partition_function import Draws, Method, estimate
 from .reference_measure import Measure, find_measure
 
@@ -102,6 +108,7 @@ class EnergyModel(LearnedDistribution):
         ('exact', torch.Size([100, 2]))
     """
 
+    _numbers = ("constant", "constant_error", "lost", "off", "_volume", "per_axis", "remark")
     manifold: Manifold
     starts: Tensor
     anchors: Tensor
@@ -224,27 +231,18 @@ class EnergyModel(LearnedDistribution):
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, of its charts, then the energy."""
-        for part in (self.manifold, self.atlas):
-            if isinstance(part, Learnable):
-                yield from part.stages(points)
+        yield from part_stages(points, self.manifold, self.atlas)
         if not self.fitted:
             yield Stage("energy", lambda generator: self._fit(points, generator))
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """The plain numbers of the fit."""
-        numbers = {k: getattr(self, k) for k in ("constant", "constant_error", "lost", "off")}
-        per_axis = None if self._levels is None else self._levels.per_axis
-        measured = {"volume": self._volume, "remark": self.remark}
-        return {**super().get_extra_state(), **numbers, **measured, "per_axis": per_axis}
+    @property
+    def per_axis(self) -> int | None:
+        """Nodes per axis of every chart at the finer level of quadrature; None without charts."""
+        return self._per_axis if self._levels is None else self._levels.per_axis
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        self.constant, self.constant_error = state["constant"], state["constant_error"]
-        self.lost, self.off = state["lost"], state["off"]
-        volume = state["volume"]
-        self._volume = None if volume is None else (volume[0], volume[1], volume[2])
-        self._levels, self._per_axis, self.remark = None, state["per_axis"], state["remark"]
+    @per_axis.setter
+    def per_axis(self, count: int | None) -> None:
+        self._levels, self._per_axis = None, count
 
     def _energy(self, x: Tensor) -> Tensor:
         """E, with the constant of the component that x lies on."""
@@ -293,7 +291,7 @@ class EnergyModel(LearnedDistribution):
         else:
             E.precision(torch.float32)
             objective = self._objective(x, noise, generator)
-            done = yield from descend(E, objective, generator)
+            done = yield from fit(E, objective, generator)
             E.precision(torch.float64)
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..base import Learned
+from ..base import Fittable
 from .tubular_neighborhood import TubularNeighborhood, cover
 
 # Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of
@@ -40,7 +40,7 @@ class Near:
     inside: Bool[Tensor, " n"]
 
 
-class ValidityRegion(Learned):
+class ValidityRegion(Fittable):
     r"""Points z with :math:`|z - c| < \rho` and :math:`|(I - T T^\top)(z - c)| < \nu`.
 
     c is the landmark with the least :math:`|z - c| / \rho`, T its tangent basis.

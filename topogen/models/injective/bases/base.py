@@ -17,6 +17,7 @@ from ....errors import UnsupportedError
 from ....homology import Homology
 from ....manifolds import spaces
 from ....manifolds.base import Manifold
+from ....manifolds.operations.product import Product
 from .harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
 
 # standard bases of one dimension only
@@ -254,7 +255,7 @@ class Base(nn.Module):
         factors = [f.space() for f in self.factors]
         if len(factors) > 1 and all(f == UnitSphere(1) for f in self.factors):
             return spaces.FlatTorus(len(factors))
-        return functools.reduce(spaces.Product, factors)
+        return functools.reduce(Product, factors)
 
     def extra_repr(self) -> str:
         """Shown by repr."""
@@ -357,7 +358,7 @@ def base_of(manifold: Manifold) -> Base:
     Raises:
         UnsupportedError: there is none of its kind.
     """
-    if isinstance(manifold, spaces.Product):
+    if isinstance(manifold, Product):
         return product(base_of(manifold.first), base_of(manifold.second))
     names: dict[type, tuple[str, int]] = {
         spaces.Circle: ("circle", 1),

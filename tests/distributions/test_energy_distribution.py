@@ -133,7 +133,7 @@ def test_samples_follow_a_narrow_density():
 
 
 def test_bounds_that_are_too_small_are_raised():
-    """A sampler on a coarse grid still has the right distribution: the bounds are raised where exceeded."""
+    """A coarse grid still gives the right distribution: bounds are raised where exceeded."""
     q = EnergyDistribution(tg.Circle().atlas(), lambda x: 4 * (6 * x[..., 0]).sin(), per_axis=64)
     q._cells.bounds *= 0.2
     drawn = q.draw(4000, seeded(0))

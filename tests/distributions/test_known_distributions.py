@@ -1,4 +1,4 @@
-"""Known distributions: closed forms, normalisation by quadrature, samplers against their densities."""
+"""Known distributions: closed forms, normalisation by quadrature, samplers against densities."""
 
 from __future__ import annotations
 
