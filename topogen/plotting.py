@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEGREE_COLOURS = ("#444444", "#d1495b", "#1f77b4", "#2a9d55")
+MOST_POINTS = 4000  # more of them only cover each other
 
 
 def persistence_figure(
@@ -204,7 +205,7 @@ def draw_clouds(
     bottom: float = 0.0,
     top: float = 1.0,
     seed: int = 0,
-    most: int = 4000,
+    most: int = MOST_POINTS,
 ) -> None:
     """Draw clouds side by side in one view, without axes, in a strip of a figure.
 
