@@ -299,8 +299,8 @@ def test_classes_that_share_no_scale_are_left_out():
     strong, weak, late = (
         PersistentClass(b, d, nothing) for b, d in ((0.1, 1.0), (0.05, 0.2), (0.3, 0.9))
     )
-    kept, scale = circle_maps._at_one_scale([strong, weak, late], 0.12, 2.0)
-    assert kept == [strong, late]
+    alive, scale = circle_maps._at_one_scale([strong, weak, late], 0.12, 2.0)
+    assert alive == [strong, late]
     assert scale == pytest.approx((0.3 * 0.9) ** 0.5)
 
 

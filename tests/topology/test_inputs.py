@@ -1,4 +1,4 @@
-"""The check as a whole: any container, no input changed, budgets kept, no hang, same report.
+"""The check as a whole: any container, no input changed, budgets respected, no hang, same report.
 
 Known answers have false-alarm rate 1 % per report (alpha); all draws are fixed.
 """
@@ -99,10 +99,10 @@ def test_the_input_is_never_changed(points):
         check_topology(x, options=CheckOptions(trim=0.02))
         check_topology(x, x, max_dim=0)
         assert (x == before).all()
-    held = torch.from_numpy(points.copy()).requires_grad_()
-    check_topology(held)
-    assert (held.detach().numpy() == points).all()
-    assert held.grad is None
+    tensor = torch.from_numpy(points.copy()).requires_grad_()
+    check_topology(tensor)
+    assert (tensor.detach().numpy() == points).all()
+    assert tensor.grad is None
 
 
 def test_nothing_global_changes(points):

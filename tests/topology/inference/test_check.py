@@ -85,7 +85,7 @@ def test_a_disc_is_determined_and_a_hole_in_it_disagrees(cloud):
     assert check_topology(ring, Homology((1, 1))).verdict == "agrees"
 
 
-def test_another_cloud_is_a_claim(cloud):
+def test_another_cloud_is_a_hypothesis(cloud):
     torus = cloud("torus", 2500)
     assert check_topology(torus, cloud("flat torus", 2500, 5)).verdict == "agrees"
     assert check_topology(torus, cloud("klein", 2500, 5)).verdict == "disagrees"
@@ -137,7 +137,7 @@ def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
     report = check_topology(x, Homology((1, 2, 1)))
     assert report.verdict == "agrees", str(report)
     assert 0.5 * count < report.outliers < 2 * count
-    assert any("do not lie on the set" in remark for remark in report.remarks)
+    assert any("do not lie on the manifold" in remark for remark in report.remarks)
     assert (
         check_topology(x, Homology((1, 2, 1)), options=CheckOptions(trim=0.0)).verdict
         == "undetermined"

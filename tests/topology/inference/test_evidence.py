@@ -111,7 +111,7 @@ def test_settling_takes_the_reason_away():
 
 
 @pytest.mark.parametrize(
-    ("two", "three", "closed", "kept"),
+    ("two", "three", "closed", "possible"),
     [
         ((1, 2, 1), (1, 1, 0), True, True),  # Klein bottle
         ((1, 1, 1, 1), (1, 0, 0, 1), True, True),  # SO(3)
@@ -120,8 +120,8 @@ def test_settling_takes_the_reason_away():
         ((1, 2, 0), (1, 2, 0), False, True),  # a torus with a hole would do
     ],
 )
-def test_impossible_numbers_are_revoked(two, three, closed, kept):
+def test_impossible_numbers_are_revoked(two, three, closed, possible):
     evidence = evidence_of({2: two, 3: three})
     check_consistency(evidence, len(two) - 1, closed)
-    assert (evidence.betti == {2: list(two), 3: list(three)}) is kept
-    assert bool(evidence.reasons) is not kept
+    assert (evidence.betti == {2: list(two), 3: list(three)}) is possible
+    assert bool(evidence.reasons) is not possible

@@ -61,7 +61,7 @@ def test_balls_without_points_say_nothing():
     assert flatness_deviation(x, x[:5], 1e-6, 2, 0) == np.inf
 
 
-def test_crossing_sheets_are_told_from_a_manifold():
+def test_crossing_sheets_are_distinguished_from_a_manifold():
     rng = np.random.default_rng(0)
     u, none = rng.uniform(-1, 1, (2, 1200, 2)), np.zeros(1200)
     flat, upright = np.c_[u[0], none], np.c_[u[1][:, 0], none, u[1][:, 1]]

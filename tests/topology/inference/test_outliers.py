@@ -22,9 +22,9 @@ def with_background(x, share, seed):
 
 
 def left_out(x, dim, seed=0):
-    kept = trim_outliers(prepare(x).points, dim, seed)
-    assert (np.diff(kept) > 0).all()
-    return np.setdiff1d(np.arange(len(x)), kept)
+    retained = trim_outliers(prepare(x).points, dim, seed)
+    assert (np.diff(retained) > 0).all()
+    return np.setdiff1d(np.arange(len(x)), retained)
 
 
 @pytest.mark.parametrize("name", [*DIM, "moebius"])

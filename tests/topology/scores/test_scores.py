@@ -94,7 +94,7 @@ def test_representation_divergence_laws():
     assert representation_divergence(w, w) == 0
     assert representation_divergence(v, w) == pytest.approx(value)
     assert representation_divergence(7 * w, 0.1 * v) == pytest.approx(value)
-    order = rng.permutation(40)  # pairs kept together
+    order = rng.permutation(40)  # pairs stay together
     assert representation_divergence(
         w[np.ix_(order, order)], v[np.ix_(order, order)]
     ) == pytest.approx(value)

@@ -79,8 +79,6 @@ class ManifoldTest:
         labels: "regular", "boundary", "singular" or "undecided", shape (n,), that of the nearest
             tested point.
         tested: rows of the points whose links were looked at.
-        singular: rows of the points labelled singular.
-        boundary: rows of the points labelled boundary.
         deviation: from the tangent planes, the root of the variance off the best d-plane over the
             least within it, per tested point.
         scale: median radius of the coarser links, in the units of the points.
