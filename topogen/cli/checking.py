@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -16,7 +16,8 @@ from ..manifolds.spaces import SPACES
 from ..point_cloud.files import load_points
 from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
-from ..topology.inference.check import TopologyReport, check_topology
+from ..topology.inference.check import CheckOptions, check_topology
+from ..topology.inference.report import TopologyReport
 from .options import STATUS, Data, Quiet, Seed, require_folder, require_picture
 
 
@@ -62,10 +63,11 @@ def check_(
     quiet: Quiet = False,
 ) -> int:
     """Homology of a point cloud, and whether it is what is expected."""
-    hypothesis = Hypothesis(against, expect, tuple(betti or ()))
+    hypothesis = Expectation(against, expect, tuple(betti or ()))
     outputs = Outputs(plot, barcode, report, as_json)
     options = Options(alpha, max_seconds, max_memory, trim, metric, extras, seed)
-    settings = options.parsed() | {"progress": False if quiet else None} | hypothesis.fields()
+    settings: dict[str, Any] = {**options.parsed(), **hypothesis.fields()}
+    settings["progress"] = False if quiet else None
     outputs.require()
     clouds = {data.name: load_points(data)}
     expected = hypothesis.homology()
@@ -85,7 +87,7 @@ def check_(
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class Expectation:
     """What is expected of the points: another cloud, a named space, or Betti numbers."""
 
     against: Path | None
@@ -139,8 +141,14 @@ class Options:
 
     def parsed(self) -> dict[str, Any]:
         """The arguments of :func:`topogen.check_topology`."""
-        memory = None if self.max_memory is None else parse_memory(self.max_memory)
-        return asdict(self) | {"max_memory": memory, "trim": parse_trim(self.trim)}
+        options = CheckOptions(
+            trim=parse_trim(self.trim),
+            metric=cast("Literal['euclidean', 'diffusion']", self.metric),
+            max_memory=None if self.max_memory is None else parse_memory(self.max_memory),
+            extras=self.extras,
+        )
+        asked = {"alpha": self.alpha, "max_seconds": self.max_seconds, "seed": self.seed}
+        return {**asked, "options": options}
 
     def words(self) -> list[str]:
         """As on the command line; those at their defaults are left out, but the seed."""

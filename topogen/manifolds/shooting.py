@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..point_cloud.knn import neighbours
 from .geodesics import (
     Geodesic,
     GeodesicState,
@@ -75,16 +76,15 @@ def routed(
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
-    from scipy.spatial import KDTree
 
     n = x.shape[0]
     nodes = torch.cat([x, y, points]).numpy()
     k = min(2 * M.dim + 6, len(nodes) - 1)
-    length, other = (np.asarray(a) for a in KDTree(nodes).query(nodes, k + 1))
+    length, other = neighbours(nodes, k, exact=True)
     rows = np.repeat(np.arange(len(nodes)), k)
     # coincident points stay joined: a stored 0 is no edge
-    weight = np.maximum(length[:, 1:].ravel(), 1e-12 * M.scale)
-    graph = coo_matrix((weight, (rows, other[:, 1:].ravel())), shape=(len(nodes),) * 2)
+    weight = np.maximum(length.ravel(), 1e-12 * M.scale)
+    graph = coo_matrix((weight, (rows, other.ravel())), shape=(len(nodes),) * 2)
     _, before = dijkstra(graph.tocsr(), directed=False, indices=range(n), return_predecessors=True)
     paths = []
     for i in range(n):

@@ -44,7 +44,7 @@ def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport
         {name: report.diagrams.get(p, []) for name, report in reports.items()},
         {name: report.cuts for name, report in reports.items()},
         {name: report.scale for name, report in reports.items()},
-        title=f"{next(iter(reports))}: {first.verdict or 'no claim'}; diagrams over Z/{p}",
+        title=f"{next(iter(reports))}: {first.verdict or 'no hypothesis'}; diagrams over Z/{p}",
         seed=first.seed,
     )
 

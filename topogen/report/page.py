@@ -176,7 +176,7 @@ def page(
     made: Sequence[tuple[str, str]],
 ) -> str:
     """A page from its parts, each of them HTML already but `verdict`, a word, and `reason`."""
-    words = verdict or "no claim"
+    words = verdict or "no hypothesis"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
