@@ -8,17 +8,15 @@ of .80, since trajectories from the far side gain momentum, outrun the reach and
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..manifolds.base import Manifold
+from .records import Ready, Records
 from .transitions import ACCEPTED, PROJECTION, Kernel
-from .warmup import MOST, SAFE
-
-if TYPE_CHECKING:
-    from .chains import Records
+from .warmup import MOST, SAFE, Warm
 
 # projection failures of a gradient kernel tell of momenta that outrun the reach; a random walk
 # is refused near the tighter bends in any case, and is suspect only where it hardly moves
@@ -34,24 +32,16 @@ _SLACK = 1.25
 
 
 def find_alarms(
-    M: Manifold,
-    records: Records,
-    kernel: Kernel,
-    *,
-    reach: float,
-    rhat: float,
-    exact: bool,
-    weighted: bool,
-    nan: int,
-    given: bool,
+    M: Manifold, records: Records, ready: Ready, warm: Warm, rhat: float, *, given: bool
 ) -> str | None:
-    """Everything suspicious, one sentence each, or None."""
+    """Everything suspicious, one sentence each, or None; `given` tells whether the reach was."""
+    kernel, nan = ready.trajectories.kernel, ready.trajectories.target.nan
     found = [
         _failing(records, kernel),
         _stuck(records),
-        _too_fast(records, kernel, reach, given),
+        _too_fast(records, kernel, warm.reach, given),
         _drift(records),
-        _apart(M, rhat, exact, weighted),
+        _apart(M, rhat, warm.exact, ready.start.weighted),
         None if nan == 0 else f"log_density was NaN at {nan} points, which counts as density 0",
     ]
     return "; ".join(text for text in found if text) or None
@@ -123,7 +113,7 @@ def _too_fast(records: Records, kernel: Kernel, reach: float, given: bool) -> st
 
 
 def _drift(records: Records) -> str | None:
-    """Whether the distribution of the first half of the draws differs from that of the last half."""
+    """Whether the distributions of the first and of the last half of the draws differ."""
     n, chains = records.log_f.shape
     half = n // 2
     if half < 1 or chains < _MANY_CHAINS:
@@ -141,12 +131,12 @@ def _drift(records: Records) -> str | None:
 
 def _apart(M: Manifold, rhat: float, exact: bool, weighted: bool) -> str | None:
     """Chains that have not met, unless their starts carry the weights already."""
-    pieces = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
+    components = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
     if exact:
         return None
-    if pieces > 1 and not weighted:
+    if components > 1 and not weighted:
         return (
-            f"M has {pieces} components, which no chain can leave, and the starts carry no "
+            f"M has {components} components, which no chain can leave, and the starts carry no "
             "weights: give weights, components with weights, or use replica_exchange"
         )
     if rhat > _RHAT:

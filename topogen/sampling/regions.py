@@ -37,7 +37,7 @@ _MOST_ROUNDS = 100
 def known_points(
     M: Manifold, points: Any = None, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n D"]:
-    """Points of M, inside its domain of validity: those given, projected; else some that are found.
+    """Points of M in its domain of validity: those given, projected, or some that are found.
 
     Without `points`, M is asked for some (:meth:`Manifold.rough_points`); if it knows none, points
     of normal clouds about the origin, a quarter, once and four times as wide as `scale`, are

@@ -42,7 +42,7 @@ def starting_points(
     components: Any,
     generator: torch.Generator | None,
 ) -> Starts:
-    """Points of M to start from; arguments as in :func:`topogen.sampling.mcmc`."""
+    """Points of M to start from; arguments as in :class:`topogen.sampling.Plan`."""
     if start is None:
         if weights is not None or components is not None:
             raise ValueError("expected start with weights or components, got none; give start")

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..manifolds.curvature import touching_radius
 from .constraint_steps import Frames, Mover
+from .records import Ready, Request
 from .starting_points import systematic
-from .transitions import ChainState, Trajectories
+from .transitions import ChainState
 
 # the share of effectively independent rows that one annealing step keeps
 _KEPT = 0.8
@@ -104,50 +105,29 @@ def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) 
     return touching_radius(x, N, _CLOSE * scale)
 
 
-def warm_up(
-    trajectories: Trajectories,
-    state: ChainState,
-    step: float,
-    *,
-    iterations: int,
-    adapt: bool,
-    target: float,
-    reach: float,
-    fixed_reach: bool,
-    uniform: bool,
-    given: bool,
-    generator: torch.Generator | None,
-) -> Warm:
-    r"""Run `iterations` transitions, whose first half anneals from the uniform distribution to the target.
+def warm_up(ready: Ready, request: Request) -> Warm:
+    r"""Run the warm-up transitions; the first half anneals from the uniform distribution to f.
 
-    The exponent beta rises from 0 to 1 in steps that keep 80 % of the rows effectively independent
-    under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws are resampled
-    by these weights, so components that no chain can leave get their share; others are only
-    moved. Rows given by the user without weights are not annealed.
-
-    Args:
-        trajectories: the kernel on M.
-        state: the chains at their starts.
-        step: the first step.
-        iterations: how many.
-        adapt: whether the step is adapted, to the acceptance `target` and the bound by `reach`.
-        target: mean acceptance probability.
-        reach: of M, or an estimate.
-        fixed_reach: False lowers it to what the chains find on their way.
-        uniform: whether the starts are draws of the uniform distribution of M.
-        given: whether the user gave them.
-        generator: source of randomness.
+    The exponent beta rises from 0 to 1 in steps that retain 80 % of the rows effectively
+    independent under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws
+    are resampled by these weights, so components that no chain can leave get their share; others
+    are only moved. Rows given by the user without weights are not annealed. A step that is not
+    given is adapted to the acceptance asked for, bounded by the reach; a reach that is not given
+    is lowered to what the chains find on their way.
     """
+    trajectories, state, reach = ready.trajectories, ready.state, ready.reach
+    uniform, iterations = ready.start.uniform, request.warmup
+    adapt, generator = request.plan.step is None, request.generator
     density = trajectories.target
-    anneal = density.f is not None and iterations > 1 and (uniform or not given)
+    anneal = density.f is not None and iterations > 1 and (uniform or not ready.start.given)
     ancestors = torch.arange(state.log_f.shape[0])
-    adaptation = DualAveraging(step, target)
+    adaptation = DualAveraging(ready.step, request.accept)
     longest: list[float] = []
     if anneal:
         density.beta = 0.0
     half = iterations // 2
     for i in range(iterations):
-        if i == half and not fixed_reach:
+        if i == half and request.plan.reach is None:
             reach = min(reach, estimate_reach(trajectories.mover, state.at, generator))
         if density.beta < 1:
             raw = density.raw(state.at.x)
@@ -170,7 +150,7 @@ def warm_up(
     kept = ancestors.unique().numel() >= _LEAST_ANCESTORS * ancestors.numel()
     exact = uniform and (density.f is None or (anneal and kept))
     families = ancestors if uniform and anneal else None
-    return Warm(state, adaptation.final if adapt else step, reach, exact, families)
+    return Warm(state, adaptation.final if adapt else ready.step, reach, exact, families)
 
 
 def _anneal(raw: Tensor, beta: float, last: bool) -> tuple[float, Tensor]:

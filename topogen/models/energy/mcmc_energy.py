@@ -16,6 +16,7 @@ from ...manifolds.base import Manifold
 from ...manifolds.locate import working_sampler
 from ...sampling.chains import ChainResult
 from ...sampling.mcmc import random_walk
+from ...sampling.records import Plan
 from .partition_function import Draws, Method, Sampler, estimate
 from .reference_measure import Measure
 
@@ -182,9 +183,7 @@ def _walk(
         M,
         log_density,
         draws,
-        chains=count,
-        start=None if known else start[index],
-        thin=_THIN,
         throw=True,
         generator=generator,
+        plan=Plan(chains=count, start=None if known else start[index], thin=_THIN),
     )
