@@ -150,24 +150,23 @@ class TopologyReport:
             "extras": dict(self.extras),
         }
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TopologyReport:
-        """The report that :meth:`to_dict` described, with `diagrams` {p: bars by degree} added."""
+    @staticmethod
+    def from_dict(state: dict[str, Any]) -> TopologyReport:
+        """The report that :meth:`to_dict` described; with its diagrams, where they are there."""
 
-        def tuples(rows: Mapping[str, Sequence[Any]]) -> dict[int, tuple[Any, ...]]:
+        def table(rows: dict[str, list[Any]]) -> dict[int, tuple[Any, ...]]:
             return {int(p): tuple(row) for p, row in rows.items()}
 
-        expected = data["expected"]
-        rebuilt = {
-            **{name: tuples(data[name]) for name in ("betti", "p_values", "witness")},
-            **{name: tuple(data[name]) for name in ("fields", "cuts", "landmarks", "remarks")},
-            "expected": None if expected is None else Homology(tuples(expected)),
-            "diagrams": {
-                int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]
-                for p, by_degree in data["diagrams"].items()
-            },
+        diagrams = {
+            int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]
+            for p, by_degree in state.get("diagrams", {}).items()
         }
-        return cls(**{**data, **rebuilt})
+        expected = None if state["expected"] is None else Homology(table(state["expected"]))
+        tables = {name: table(state[name]) for name in ("betti", "p_values", "witness")}
+        rows = {name: tuple(state[name]) for name in ("fields", "cuts", "landmarks", "remarks")}
+        return TopologyReport(
+            **{**state, **tables, **rows, "expected": expected, "diagrams": diagrams}
+        )
 
     def plot(self, kind: Literal["diagram", "barcode"] = "diagram") -> Figure:
         """Persistence diagrams or barcodes, one panel per field, with the cut-offs drawn.
