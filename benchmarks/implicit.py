@@ -32,13 +32,14 @@ import torch
 from torch import Tensor
 
 import topogen as tg
+from topogen.baselines import DescentOptions, EnergyImplicit
 from topogen.datasets import alanine
 from topogen.models.implicit import NeuralImplicit
 from topogen.point_cloud.arrays import diameter
 
 Objective = Literal["distance", "published"]
 # where the authors' settings are not those of their first experiment, the default ones
-PUBLISHED = {"two circles": {"steps": 5000, "batch": 100}}
+PUBLISHED = {"two circles": DescentOptions(steps=5000, batch=100, rate=0.01)}
 # nodes per axis of every chart, on the coarser of two levels of quadrature
 _PER_AXIS = 24
 
@@ -193,8 +194,10 @@ def row(name: str, seed: int, *, topology: bool, curvature: bool, objective: Obj
     case = CASES[name]()
     x = case.data(seed)
     size = diameter(x.numpy())
-    settings = PUBLISHED.get(name) if objective == "published" else None
-    M = NeuralImplicit(case.dim, x.shape[1], objective=objective, settings=settings)
+    M = NeuralImplicit(case.dim, x.shape[1])
+    if objective == "published":
+        options = {"descent": PUBLISHED[name]} if name in PUBLISHED else {}
+        M = EnergyImplicit(case.dim, x.shape[1], **options)
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -35,7 +35,13 @@ from torch import Tensor
 
 import topogen as tg
 from topogen import calculus
-from topogen.baselines.injective import OBJECTIVES, PublishedFlow
+from topogen.baselines import (
+    OBJECTIVES,
+    DescentOptions,
+    NetworkOptions,
+    PublishedFlow,
+    VolumeOptions,
+)
 from topogen.point_cloud.arrays import diameter
 
 _TRAIN, _TEST = 8000, 4000
@@ -114,9 +120,8 @@ def fitted(flow: PublishedFlow, x: Tensor, seed: int) -> float:
 
 def row(name: str, case: Case, base: str, objective: str, seed: int, steps: int) -> str:
     """One fit, as a line of the table."""
-    flow = PublishedFlow(
-        case.dim, case.data(1, 0).shape[1], base, objective=objective, steps=steps
-    )
+    D, descent = case.data(1, 0).shape[1], DescentOptions(steps=steps)
+    flow = PublishedFlow(case.dim, D, base, objective=objective, descent=descent)
     seconds = fitted(flow, case.data(_TRAIN, seed), seed)
     fresh = case.data(_TEST, 1000 + seed)
     score, size = flow.score(fresh), diameter(fresh.numpy())
@@ -174,17 +179,24 @@ def curvatures(steps: int, seeds: int) -> None:
     print("| weight | objective | NLL at f(x) | squared rec. | NLL | curvature | 95 % |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     kinds = (
-        ("exact joint likelihood", {"objective": "rectangular"}),
-        ("free-form, f' at g(f(x))", {"objective": "free_form", "at": "reconstruction"}),
-        ("free-form, f' at x", {"objective": "free_form"}),
+        ("exact joint likelihood", "rectangular", "data"),
+        ("free-form, f' at g(f(x))", "free_form", "reconstruction"),
+        ("free-form, f' at x", "free_form", "data"),
     )
     for weight in (1.0, 5.0, 50.0):
-        for name, options in kinds:
+        for name, objective, at in kinds:
             for seed in range(seeds):
                 flow = PublishedFlow(
-                    1, 2, weight=weight, noise=0.0, density="gaussian", steps=steps, width=64,
-                    **options,
-                )  # fmt: skip
+                    1,
+                    2,
+                    objective=objective,
+                    network=NetworkOptions(width=64),
+                    density="gaussian",
+                    weight=weight,
+                    noise=0.0,
+                    volume=VolumeOptions(at=at),
+                    descent=DescentOptions(steps=steps),
+                )
                 x, fresh = noisy(_TRAIN, seed), noisy(_TEST, 1000 + seed)
                 fitted(flow, x, seed)
                 nll, rec = as_published(flow, fresh)

@@ -102,7 +102,7 @@ def closed(name: str, distribution: str, noise: float, seeds: int) -> str:
         # noise in the D - d normal directions
         normal = noise * unit * math.sqrt(M.ambient_dim - M.dim)
         off.append(far / (normal or unit))
-        ends += len(learned.edges)
+        ends += len(learned.boundary)
     return (
         f"| {name} | {n} | {distribution} | {noise:g} | {converged} of {seeds} | {np.mean(off):.2g} "
         f"({max(off):.2g}) | {ends} | {np.mean(seconds):.1f} |"
@@ -128,7 +128,7 @@ def edged(name: str, seeds: int) -> str:
         ratio.append(float(atlas.volume().value) / volume)
         fresh = sample(4000, generator)
         missed.append(float((~learned.contains(fresh)).double().mean()))
-        places.append(len(learned.edges))
+        places.append(len(learned.boundary))
     worst = max(ratio, key=lambda v: abs(v - 1))
     spacing = (volume / n) ** (1 / d) * edge / volume
     return (

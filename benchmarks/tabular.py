@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.baselines.injective import PublishedFlow
+from topogen.baselines import DescentOptions, PublishedFlow
 from topogen.models.injective.bases import Spectrum, standard
 
 _TRAIN, _SAMPLES, _MANY = 8000, 10_000, 20_000
@@ -182,7 +182,9 @@ def compare(name: str, seed: int, objectives: list[str], steps: int) -> None:
         models.append(("InjectiveFlow", tg.InjectiveFlow(2, D, base=case.base)))
     for base in dict.fromkeys((case.base, "euclidean")):
         for objective in objectives:
-            models.append((objective, PublishedFlow(2, D, base, objective=objective, steps=steps)))
+            descent = DescentOptions(steps=steps)
+            flow = PublishedFlow(2, D, base, objective=objective, descent=descent)
+            models.append((objective, flow))
     for model, flow in models:
         start = time.process_time()
         tg.fit(flow, x, seed=seed, progress=False)

@@ -77,6 +77,7 @@ from .inspection import Summary as Summary
 from .inspection import inspect as inspect
 
 # rooms
+from . import baselines as baselines
 from . import calculus as calculus
 from . import errors as errors
 from . import sampling as sampling

@@ -11,6 +11,10 @@ from torch import nn
 from .errors import SaveError
 
 
+class Options:
+    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""
+
+
 class Storable(nn.Module):
     """A module that :func:`topogen.save` writes: its class, its arguments, and its ``state_dict``.
 

@@ -132,7 +132,5 @@ def test_state_round_trip(torus_distribution, tmp_path):
 
 
 def test_wrong_use_is_named():
-    with pytest.raises(ValueError, match="distribution='bumps'"):
-        tg.AtlasDensity(tg.Circle().atlas(), distribution="magic")
     with pytest.raises(NotFittedError, match="not fitted"):
         tg.AtlasDensity(tg.Circle().atlas())()

@@ -41,8 +41,8 @@ def test_a_cap_has_its_edge_and_its_area(distribution):
     assert not M.closed
     assert M.needs_domain
     # all places are beside the circle z = .2, outside
-    at = M.edges.at * M.unit + M.centre
-    assert len(M.edges) > 20
+    at = M.boundary.at * M.unit + M.centre
+    assert len(M.boundary) > 20
     assert float(at[:, 2].max()) < HEIGHT
     found = distribution.atlas.volume()
     # half of a spacing sqrt(area / n) along the edge

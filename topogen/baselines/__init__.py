@@ -1,1 +1,19 @@
-"""."""
+"""Published systems as baselines, each a small class with the interface of the models.
+
+:class:`PublishedFlow` runs the published objectives of injective flows, and
+:class:`EnergyImplicit` the energy-based zero set; both state the exact manifold that they learned,
+so that they can be compared with :class:`~topogen.InjectiveFlow` and
+:class:`~topogen.NeuralImplicit`. Sizes are small, and networks are not always the papers'.
+"""
+
+from .energy_implicit import EnergyImplicit as EnergyImplicit
+from .energy_implicit import EnergyOptions as EnergyOptions
+from .injective import OBJECTIVES as OBJECTIVES
+from .injective import HeldOutScore as HeldOutScore
+from .injective import PublishedFlow as PublishedFlow
+from .injective import check_weight as check_weight
+from .injective import least_weight as least_weight
+from .langevin import uncorrected_langevin as uncorrected_langevin
+from .options import DescentOptions as DescentOptions
+from .options import NetworkOptions as NetworkOptions
+from .options import VolumeOptions as VolumeOptions

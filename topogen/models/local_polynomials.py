@@ -1,4 +1,4 @@
-"""A set learned from points without gradient training: blended local polynomial graphs."""
+"""A manifold learned from points without gradient training: blended local polynomial graphs."""
 
 from __future__ import annotations
 
@@ -18,28 +18,19 @@ from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..point_cloud.arrays import as_array
 from ..point_cloud.tensors import distinct
 from .base import Fittable, Stage
-from .boundary import Boundary
+from .boundary import Boundary, boundary_points, directions, in_holes
 from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
-from .rims import find_edges
 
-# Its weight reaches this much farther than the points its graph is fitted to: a random sample has
-# holes larger than its spacing, and M has none there.
+# The weight of a landmark reaches this much farther than the points that its graph is fitted to:
+# a random sample has holes larger than its spacing, and M has none there.
 _REACH = 1.25
-# x belongs to the domain of validity when the blending weights of all landmarks add up to this
-# much.
+# x is in the domain of validity where the weights of all landmarks add up to this much: within
+# about one neighbourhood radius of every data point.
 _MIN_WEIGHT = 0.05
-# Fresh points in sparse places lie farther from M than the data do; relative to the rms radius.
-_MIN_TOLERANCE = 1e-3
-_CHEBYSHEV_STEPS, _SMALL = 4, 0.1
-_TANGENT_ROUNDS = 10
-# the last round still gains a factor of about 20
-_TANGENT_TOLERANCE = 1e-6
-# rows handled at a time: few enough that what is gathered for them stays in the cache
-_ENTRIES, _MAX_ROWS = 32_768, 4096
 
 
 class LocalPolynomials(Manifold, Fittable):
-    r"""A d-dimensional set learned as a blend of local polynomial graphs.
+    r"""A d-dimensional manifold learned as a blend of local polynomial graphs.
 
     Around landmarks :math:`c_k` with tangent frames :math:`T_k` and radii :math:`r_k` the data are
     graphs :math:`x = c_k + T_k s + b_k(s / r_k)`, :math:`s = T_k^\top (x - c_k)`, with polynomials
@@ -51,24 +42,24 @@ class LocalPolynomials(Manifold, Fittable):
 
     where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. It
     works in any codimension and needs no orientable normal bundle. The weights have compact
-    support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside the guarded
-    region: where the weights add up to at least 0.05 before they are normalised, which holds
-    within about one neighbourhood radius of every data point; less what lies beyond edges of the
-    data, see :class:`~topogen.models.boundary.Boundary`.
+    support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside its domain of
+    validity: where the weights add up to at least 0.05 before they are normalised, which is so
+    within about one neighbourhood radius of every data point; less what lies outside the boundary
+    of the data, see :class:`~topogen.models.boundary.Boundary`.
 
     Neighbourhood size and polynomial degree are chosen by generalised cross-validation: noisy data
     get wider and stiffer graphs, in every part of M those that suit the data there.
 
     Args:
-        dim: dimension d of the set.
-        ambient_dim: dimension D of the space.
+        dim: dimension d of M.
+        ambient_dim: dimension D of the space around it.
 
     Attributes:
         tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
             least one thousandth of the rms radius of the data, after fitting.
         noise: root mean square distance of the data to M, after fitting.
-        closed: whether M ends nowhere: no edge of the data was found.
-        edges: the places where it ends.
+        closed: whether M ends nowhere: no boundary of the data was found.
+        boundary: the places where it ends.
 
     Example:
         >>> t = torch.linspace(0, 6.2832, 400, dtype=torch.float64)
@@ -93,7 +84,7 @@ class LocalPolynomials(Manifold, Fittable):
         if not 1 <= dim < ambient_dim:
             raise ValueError(
                 f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}; "
-                "a set of full dimension has no normal directions to learn"
+                "a manifold of full dimension has no normal directions to learn"
             )
         super().__init__()
         self.dim, self.ambient_dim = dim, ambient_dim
@@ -102,7 +93,7 @@ class LocalPolynomials(Manifold, Fittable):
         for name in ("centre", "unit", "c", "T", "r", "b", "Tc"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("near", torch.empty(0, dtype=torch.int64))
-        self.edges = Boundary()
+        self.boundary = Boundary()
 
     # -- learning ---------------------------------------------------------------------------------
 
@@ -137,7 +128,7 @@ class LocalPolynomials(Manifold, Fittable):
         self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
         self.near = overlapping(best.c, _REACH * best.r)
         self.degree, self.scale = best.degree, unit
-        find_edges(self, torch.from_numpy(x))
+        self._find_boundary(torch.from_numpy(x))
         self.fitted = True
 
         cloud = torch.from_numpy(x * unit + centre)
@@ -145,20 +136,21 @@ class LocalPolynomials(Manifold, Fittable):
         distance = (moved.value - cloud).norm(dim=-1)[moved.converged]
         converged = moved.converged.to(torch.float64).mean().item()
         self.noise = distance.square().mean().sqrt().item()
-        self.tolerance = max(4 * distance.quantile(0.999).item(), _MIN_TOLERANCE * unit)
+        # fresh points in sparse places lie farther from M than the data do
+        self.tolerance = max(4 * distance.quantile(0.999).item(), 1e-3 * unit)
         yield {"loss": self.noise, "converged": converged}
         return converged > 0.99
 
-    # -- the set ----------------------------------------------------------------------------------
+    # -- the manifold -----------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether no edge of the data was found."""
-        return len(self.edges) == 0
+        """Whether no boundary of the data was found."""
+        return len(self.boundary) == 0
 
     @property
     def step_stays_in_domain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether steps arrive only inside the domain of validity: they may pass an edge."""
+        """Whether steps arrive only inside the domain of validity: they may pass the boundary."""
         return self.closed
 
     def project(
@@ -201,7 +193,7 @@ class LocalPolynomials(Manifold, Fittable):
         self.require_fitted()
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
         inside = self._weights(y)[2] >= _MIN_WEIGHT
-        return (inside & ~self.edges.beyond(y)).reshape(x.shape[:-1])
+        return (inside & ~self.boundary.outside(y)).reshape(x.shape[:-1])
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
@@ -219,25 +211,52 @@ class LocalPolynomials(Manifold, Fittable):
         y = self._to_unit(x).reshape(-1, self.ambient_dim)
         return self._frames(y).reshape(*x.shape, self.dim).to(x.dtype)
 
+    def _find_boundary(self, y: Float[Tensor, "n D"]) -> None:
+        """Look for places where M ends around every landmark; y are the data, in inner units.
+
+        Graphs are followed to .95 of their radii. Where the weights of all landmarks add up to
+        less than .2 (at data it is more), M is about to leave its domain.
+        """
+        u = directions(len(self.c), self.dim, torch.Generator().manual_seed(0), self.c.dtype)
+        k = torch.arange(len(self.c)).repeat_interleave(u.shape[-1])
+
+        def project(start: Tensor) -> tuple[Tensor, Tensor]:
+            found = iterate(self._evaluate, start, tol=1e-6, max_steps=50)
+            return found.value, found.converged
+
+        def near_end(z: Tensor) -> Tensor:
+            return torch.cat([self._weights(part)[2] for part in z.split(self._rows())]) < 0.2
+
+        start, reach = self._graph(0.95 * u.mT.flatten(0, 1), k), 0.3 * self.r
+        at, k = boundary_points(
+            start, k, reach, near_end=near_end, project=project, outside=near_end
+        )
+        T = self._frames(at)
+        end = ~in_holes(at, T, y)
+        at, T, k = at[end], T[end], k[end]
+        r = self.r[k]
+        if self.dim > 1:
+            # the boundary of a surface is a curve: places outside one landmark alone are none
+            beside = ((torch.cdist(at, at) < 2 * r) & (k != k.unsqueeze(1))).any(0)
+            at, T, r = at[beside], T[beside], r[beside]
+        self.boundary.place(at, T, r, y)
+
     # -- in the units of the fit ------------------------------------------------------------------
 
     def _frames(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
         """Tangent bases."""
         return torch.cat([self._tangent(part) for part in y.split(self._rows())])
 
-    def _total_weight(self, y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        """The weights of all landmarks, added up before they are normalised."""
-        return torch.cat([self._weights(part)[2] for part in y.split(self._rows())])
-
     def _tangent(self, y: Tensor) -> Tensor:
         index, _, _ = self._weights(y)
         Q = self._frame(*self._blend(y, index))
         active = torch.arange(y.shape[0], device=y.device)
-        for _ in range(_TANGENT_ROUNDS):
+        for _ in range(10):
             old = Q[active]
             DGQ = self._DG(y[active], index[active], old)
             Q = Q.index_put((active,), calculus.orthonormalize(old - DGQ)[0])
-            active = active[DGQ.square().sum((-2, -1)) > _TANGENT_TOLERANCE**2]
+            # at 1e-6 the round that was just done gained another factor of about 20
+            active = active[DGQ.square().sum((-2, -1)) > 1e-12]
             if active.numel() == 0:
                 return Q
         # slow where the graphs disagree: there the null space is taken from the whole of DG
@@ -288,14 +307,15 @@ class LocalPolynomials(Manifold, Fittable):
         return normal @ (dr - (dQ * q.unsqueeze(-1)).sum(-3))
 
     def _rows(self) -> int:
-        return min(_MAX_ROWS, max(_ENTRIES // self.ambient_dim, 64))
+        """Rows handled at a time: what is gathered for them stays in the cache."""
+        return min(4096, max(32_768 // self.ambient_dim, 64))
 
     def _to_unit(self, x: Tensor) -> Tensor:
         self.check_points(x)
         return (x.to(torch.float64) - self.centre) / self.unit
 
     def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Landmarks whose support may hold y (padded with others), the nearest, and all weight.
+        """Landmarks whose support may contain y (padded with others), the nearest, and all weight.
 
         |y - c_k| < r_k for a k that is not the nearest landmark j implies |c_j - c_k| < 2 r_k, so
         `near[j]` misses none.
@@ -306,8 +326,8 @@ class LocalPolynomials(Manifold, Fittable):
         ratio = squares / (_REACH * self.r[candidates]).square()
         total = (1 - ratio).clamp_min(0).pow(3).sum(-1)
         count = int((ratio < 1).sum(-1).max()) if y.shape[0] else 0
-        kept = ratio.topk(max(count, 1), dim=-1, largest=False)[1]
-        return candidates.gather(-1, kept), nearest, total
+        first = ratio.topk(max(count, 1), dim=-1, largest=False)[1]
+        return candidates.gather(-1, first), nearest, total
 
     def _blend(self, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised weights w of the landmarks in `index`, and their frames, one vector a row.
@@ -322,18 +342,18 @@ class LocalPolynomials(Manifold, Fittable):
     def _frame(self, w: Tensor, E: Tensor) -> Tensor:
         """Q(x), whose columns span the d leading eigenvectors of A = sum_k w_k T_k T_k^T.
 
-        Chebyshev iteration from the frame of the first landmark. Neighbouring frames differ by
+        Four steps of Chebyshev iteration from the frame of the first landmark. Neighbouring frames differ by
         small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1] shrinks by 38
         a step against the rest. The landmark at the start leaves no trace above 1e-8.
         """
-        W = 2 / _SMALL * w.repeat_interleave(self.dim, dim=-1).unsqueeze(-1)
+        W = 20 * w.repeat_interleave(self.dim, dim=-1).unsqueeze(-1)
 
         def shifted(Q: Tensor) -> Tensor:  # (2 A - 0.1) Q / 0.1, which takes [0, 0.1] to [-1, 1]
             return E.mT @ (W * (E @ Q)) - Q
 
         before = E[..., : self.dim, :].mT
         Q = shifted(before)
-        for _ in range(_CHEBYSHEV_STEPS - 1):
+        for _ in range(3):
             before, Q = Q, 2 * shifted(Q) - before
         return calculus.orthonormalize(Q)[0]
 
@@ -360,20 +380,20 @@ class LocalPolynomials(Manifold, Fittable):
         return r, s, phi
 
     def _evaluate(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The residual at y, and y - G(y), or the projection of y where it is outside the domain of validity."""
+        """The residual at y, and y - G(y); outside the domain, the projection on a graph."""
         parts = []
         for part in y.split(self._rows()):
             index, nearest, total = self._weights(part)
-            guarded = total >= _MIN_WEIGHT
+            valid = total >= _MIN_WEIGHT
             G = self._G(part, index)
             far = (part - self.c[nearest]).norm(dim=-1)
-            moved = torch.where(guarded.unsqueeze(-1), part - G, self._projection(part, nearest))
-            parts.append((torch.where(guarded, G.norm(dim=-1), far), moved))
+            moved = torch.where(valid.unsqueeze(-1), part - G, self._projection(part, nearest))
+            parts.append((torch.where(valid, G.norm(dim=-1), far), moved))
         residual, moved = zip(*parts, strict=True)
         return torch.cat(residual), torch.cat(moved)
 
     def _projection(self, y: Tensor, k: Tensor) -> Tensor:
-        """The point of graph k below y, kept inside the core of that landmark."""
+        """The point of graph k below y, inside the core of that landmark."""
         s = (self.T[k].mT @ (y - self.c[k]).unsqueeze(-1)).squeeze(-1) / self.r[k].unsqueeze(-1)
         return self._graph(s * (CORE / s.norm(dim=-1, keepdim=True).clamp_min(CORE)), k)
 

@@ -8,11 +8,13 @@ import torch
 
 import topogen as tg
 from topogen import serialization
-from topogen.baselines.injective import (
+from topogen.baselines import (
     OBJECTIVES,
+    DescentOptions,
     HeldOutScore,
+    NetworkOptions,
     PublishedFlow,
-    base_densities,
+    VolumeOptions,
     check_weight,
     least_weight,
 )
@@ -27,6 +29,12 @@ from topogen.models.injective.image_manifold import require_share
 TINY = {"steps": 400, "width": 32}
 
 
+def small(*arguments, steps=3000, width=96, depth=2, layers=8, network="auto", **options):
+    networks = NetworkOptions(network, width=width, depth=depth, layers=layers)
+    descent = DescentOptions(steps=steps)
+    return PublishedFlow(*arguments, network=networks, descent=descent, **options)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -38,7 +46,7 @@ def circle(n, seed=0):
 @pytest.fixture(scope="module")
 def flow():
     """Two-phase training on a circle with a circle as its base."""
-    model = PublishedFlow(1, 2, "circle", **TINY)
+    model = small(1, 2, "circle", **TINY)
     result = tg.fit(model, circle(1500))
     return model, result
 
@@ -75,7 +83,7 @@ def test_saved_and_loaded(flow, tmp_path):
 
 @pytest.mark.parametrize(("density", "gap"), [("von_mises", 0.01), ("mixture", 0.02)])
 def test_parametric_densities(density, gap):
-    model = PublishedFlow(1, 2, "circle", density=density, **TINY)
+    model = small(1, 2, "circle", density=density, **TINY)
     tg.fit(model, circle(1500))
     score = model.score(circle(2000, 1))
     # 4 standard errors: a false alarm in 15 000
@@ -84,7 +92,7 @@ def test_parametric_densities(density, gap):
 
 def test_sampling_a_distribution_that_is_not_normalised_ends(monkeypatch):
     P = tg.Product(tg.Circle(), tg.Interval(-1.0, 1.0))
-    model = PublishedFlow(2, 3, P, steps=60, width=16)
+    model = small(2, 3, P, steps=60, width=16)
     x = P.sample_uniform(1500, generator=seeded())
     with pytest.warns(UserWarning, match="reconstructed worse"):
         assert tg.fit(model, x).status == "max_steps"
@@ -111,7 +119,7 @@ def test_sampling_a_distribution_that_is_not_normalised_ends(monkeypatch):
     ],
 )
 def test_images_are_saved(dim, base, network, tmp_path):
-    M = PublishedFlow(dim, dim + 1, base, network=network, width=8, layers=2).image
+    M = small(dim, dim + 1, base, network=network, width=8, layers=2).image
     M.decoder.start(seeded())
     M.anchor(M.base.sample(10, generator=seeded()))
     M.fitted, M.scale, M.tolerance = True, 1.0, 0.1
@@ -122,7 +130,7 @@ def test_images_are_saved(dim, base, network, tmp_path):
 
 
 def test_wrong_base_warns_though_its_likelihood_is_better():
-    model = PublishedFlow(1, 2, "euclidean", steps=300, width=16, density="gaussian", depth=1)
+    model = small(1, 2, "euclidean", steps=300, width=16, density="gaussian", depth=1)
     with pytest.warns(UserWarning, match="reconstructed worse than"):
         tg.fit(model, circle(1000))
     with pytest.warns(UserWarning, match=r"expected points reconstructed to 2 % .* got \d"):
@@ -202,7 +210,7 @@ def test_weights_below_the_bound_warn_and_are_refused_at_a_tenth():
         check_weight(0.4, 0.1)
     with pytest.raises(TrainingError, match="residuals of standard deviation"):
         tg.fit(
-            PublishedFlow(1, 2, "circle", objective="rectangular", weight=0.1, steps=90, width=8),
+            small(1, 2, "circle", objective="rectangular", weight=0.1, steps=90, width=8),
             circle(300),
         )
 
@@ -215,13 +223,12 @@ def test_score_is_a_likelihood_with_its_reconstruction():
         score.warn()
 
 
-def test_splines_distribution_is_normalised_and_samples_what_it_says(monkeypatch):
-    monkeypatch.setattr(base_densities, "_STEPS", 200)
+def test_splines_distribution_is_normalised_and_samples_what_it_says():
     distribution = RankSplineBase(standard("euclidean", 2))
     distribution.start(seeded())
     z = torch.randn(2000, 2, generator=seeded(1)).double()
     z[:, 1] = z[:, 1] + z[:, 0].square()
-    for _ in distribution.fit(z, seeded(2)):
+    for _ in distribution.fit(z, seeded(2), steps=200):
         pass
     t, u = torch.linspace(-7, 7, 300).double(), torch.linspace(-10, 25, 300).double()
     grid = torch.stack(torch.meshgrid(t, u, indexing="ij"), -1)
@@ -239,11 +246,19 @@ def test_errors():
     with pytest.raises(ValueError, match="got dim=3 and ambient_dim=2"):
         PublishedFlow(3, 2)
     with pytest.raises(ValueError, match=r"expected a network among .* got 'resnet'"):
-        PublishedFlow(1, 2, network="resnet")
+        small(1, 2, network="resnet")
     with pytest.raises(ValueError, match=r"expected a density among .* got 'kde'"):
         PublishedFlow(1, 2, density="kde")
-    with pytest.raises(ValueError, match="steps, batch, width"):
-        PublishedFlow(1, 2, steps=0)
+    with pytest.raises(ValueError, match="width, layers >= 1"):
+        NetworkOptions(width=0)
+    with pytest.raises(ValueError, match="at least 1 step"):
+        DescentOptions(steps=0)
+    with pytest.raises(ValueError, match="probes >= 1"):
+        VolumeOptions(probes=0)
+    with pytest.raises(ValueError, match="'exact' or 'stochastic', got 'both'"):
+        VolumeOptions("both")
+    with pytest.raises(ValueError, match="'data' or 'reconstruction', got 'x'"):
+        VolumeOptions(at="x")
     with pytest.raises(ValueError, match="noise > 0 for objective='spread', got 0"):
         PublishedFlow(1, 2, objective="spread", noise=0.0)
     with pytest.raises(ValueError, match=r"expected a base of dimension dim=2, got S\^1"):
@@ -257,15 +272,15 @@ def test_errors():
     with pytest.raises(UnsupportedError, match="base='euclidean' for objective='denoising'"):
         PublishedFlow(1, 2, "circle", objective="denoising")
     with pytest.raises(UnsupportedError, match=r"at most 3 numbers .* got T\^2 with 4"):
-        PublishedFlow(2, 3, "torus", network="coupling")
-    with pytest.raises(UnsupportedError, match=r"the base S\^2 for network='star'"):
-        PublishedFlow(2, 3, "torus", network="star")
+        small(2, 3, "torus", network="coupling")
+    with pytest.raises(UnsupportedError, match=r"the base S\^2 for NetworkOptions\('star'\)"):
+        small(2, 3, "torus", network="star")
     with pytest.raises(UnsupportedError, match=r"finite volume, or R\^d, got S\^1 x R\^1"):
         PublishedFlow(2, 3, tg.Product(tg.Circle(), tg.Euclidean(1)))
-    with pytest.raises(UnsupportedError, match=r"finite volume, or R\^d, got S\^1 x R\^1"):
+    with pytest.raises(UnsupportedError, match=r"finite volume, got S\^1 x R\^1.*PublishedFlow"):
         tg.InjectiveFlow(2, 3, tg.Product(tg.Circle(), tg.Euclidean(1)))
-    with pytest.raises(ValueError, match="expected no density and no decoder for the objective"):
-        tg.InjectiveFlow(1, 2, "circle", "free_form", density="splines")
+    with pytest.raises(UnsupportedError, match=r"finite volume, got R\^1.*PublishedFlow"):
+        tg.InjectiveFlow(1, 2, "euclidean")
     with pytest.warns(UserWarning, match="expected noise > 0 for objective='free_form', got 0"):
         PublishedFlow(1, 2, "circle", objective="free_form", noise=0.0)
     with pytest.raises(UnsupportedError, match="pass density='spectral'"):
@@ -293,16 +308,16 @@ FLAT = ("denoising", "spread")
 def test_every_objective_learns_a_circle_or_a_torus(objective):
     if objective == "canonical":
         x = tg.FlatTorus().sample_uniform(2000, generator=seeded())
-        model = PublishedFlow(2, 4, "torus", objective=objective, steps=1000, width=48)
+        model = small(2, 4, "torus", objective=objective, steps=1000, width=48)
     elif objective in FLAT:
         t = 4 * torch.rand(2000, generator=seeded()).double() - 2
         x = torch.stack([t, t.square() / 2], -1)
-        model = PublishedFlow(
+        model = small(
             1, 2, objective=objective, network="coupling", steps=1000, width=32, layers=4
         )
     else:
         x = circle(2000)
-        model = PublishedFlow(1, 2, "circle", objective=objective, steps=1000, width=32)
+        model = small(1, 2, "circle", objective=objective, steps=1000, width=32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert tg.fit(model, x).status == "converged"
@@ -315,7 +330,7 @@ def test_every_objective_learns_a_circle_or_a_torus(objective):
 def test_every_network_learns_a_parabola(network):
     t = 4 * torch.rand(2000, generator=seeded()).double() - 2
     x = torch.stack([t, t.square() / 2], -1)
-    model = PublishedFlow(1, 2, network=network, steps=800, width=32, layers=4)
+    model = small(1, 2, network=network, steps=800, width=32, layers=4)
     tg.fit(model, x)
     assert model.score(x).reconstruction_median < 0.02 * model.image.scale
 
@@ -324,7 +339,7 @@ def test_every_network_learns_a_parabola(network):
 def test_star_like_surface():
     n = tg.Sphere().sample_uniform(3000, generator=seeded())
     x = (0.3 * n[:, :1] * n[:, 2:] + 0.2 * n[:, 1:2]).exp() * n
-    model = PublishedFlow(2, 3, "sphere", network="star", steps=800, width=48)
+    model = small(2, 3, "sphere", network="star", steps=800, width=48)
     tg.fit(model, x)
     score = model.score(x)
     assert score.reconstruction_p99 < 0.01 * score.diameter
@@ -333,7 +348,7 @@ def test_star_like_surface():
 @pytest.mark.slow
 def test_klein_bottle_without_an_encoder():
     x = tg.KleinBottle().sample_uniform(4000, generator=seeded())
-    model = PublishedFlow(2, 4, "klein", steps=1500, width=64)
+    model = small(2, 4, "klein", steps=1500, width=64)
     tg.fit(model, x)
     score = model.score(x)
     assert score.reconstruction_p99 < 0.02 * score.diameter

@@ -7,10 +7,15 @@ import pytest
 import torch
 
 import topogen as tg
-from topogen.baselines.injective import HeldOutScore, PublishedFlow
+from topogen.baselines import DescentOptions, HeldOutScore, NetworkOptions, PublishedFlow
 from topogen.baselines.injective.warm_start import Start
 from topogen.errors import TrainingError
 from topogen.models.injective.bases import standard
+
+
+def published(*arguments, steps, width, **options):
+    network, descent = NetworkOptions(width=width), DescentOptions(steps=steps)
+    return PublishedFlow(*arguments, network=network, descent=descent, **options)
 
 
 def circle(n, seed=0):
@@ -53,14 +58,13 @@ def test_no_seed_is_said():
 
 
 def test_a_flow_starts_from_the_seed_and_says_so():
-    flow = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    flow = published(1, 2, "circle", steps=200, width=32)
     tg.fit(flow, circle(500), progress=False)
     assert flow.attempts == ["from a seed; no loops are lost"]
-    named = tg.InjectiveFlow(1, 2, "circle", "free_form")
-    named.published.steps = 100
+    named = published(1, 2, "circle", objective="free_form", steps=100, width=96)
     tg.fit(named, circle(500), progress=False)
-    assert named.attempts == named.published.attempts == ["from a seed; no loops are lost"]
-    flat = PublishedFlow(1, 2, "euclidean", steps=20, width=32)
+    assert named.attempts == ["from a seed; no loops are lost"]
+    flat = published(1, 2, "euclidean", steps=20, width=32)
     fit(flat, circle(500))
     assert flat.attempts == ["from random weights; loops not checked"]
 
@@ -76,7 +80,7 @@ def fit(flow, x):
 def test_lost_loops_start_it_again_once(monkeypatch):
     says = iter(["loops are lost over Z/3", ""])
     monkeypatch.setattr(Start, "lost", lambda self, decoder: next(says))
-    flow = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    flow = published(1, 2, "circle", steps=200, width=32)
     assert fit(flow, circle(500)) == ("converged", "")
     assert flow.attempts == [
         "from a seed; loops are lost over Z/3",
@@ -86,18 +90,18 @@ def test_lost_loops_start_it_again_once(monkeypatch):
 
 def test_loops_lost_twice_are_no_convergence(monkeypatch):
     monkeypatch.setattr(Start, "lost", lambda self, decoder: "loops are lost over Z/3")
-    flow = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    flow = published(1, 2, "circle", steps=200, width=32)
     status, said = fit(flow, circle(500))
     assert status == "max_steps"
     assert "loops are lost over Z/3, in both trainings" in said
     assert len(flow.attempts) == 2
-    again = PublishedFlow(1, 2, "circle", steps=200, width=32)
+    again = published(1, 2, "circle", steps=200, width=32)
     again.load_state_dict(flow.state_dict())
     assert again.lost == flow.lost == "loops are lost over Z/3"
 
 
 def test_a_bad_reconstruction_is_no_convergence():
-    flow = PublishedFlow(1, 2, "euclidean", steps=100, width=16)
+    flow = published(1, 2, "euclidean", steps=100, width=16)
     status, said = fit(flow, circle(500))
     assert status == "max_steps"
     assert "1 % of the points are reconstructed worse than" in said

@@ -10,7 +10,7 @@ import torch
 
 import topogen as tg
 from topogen.errors import UnsupportedError
-from topogen.models.boundary import _on_edge, _one_sided
+from topogen.models.boundary import boundary_ratio, one_sidedness
 
 
 def generator(seed=0):
@@ -34,14 +34,14 @@ def test_the_ratio_on_an_edge(d):
         torch.randn(20_000, d, generator=generator(), dtype=torch.float64), dim=-1
     )
     expected = 1.0 if d == 1 else u[:, 0].abs().mean()
-    assert math.isclose(_on_edge(d), float(expected), abs_tol=0.01)
+    assert math.isclose(boundary_ratio(d), float(expected), abs_tol=0.01)
 
 
-def test_one_sided():
+def testone_sidedness():
     x = torch.linspace(-1, 0, 50, dtype=torch.float64).unsqueeze(-1) * torch.tensor([1.0, 0.0])
     T = torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(3, -1, -1)
     z = torch.tensor([[-0.5, 0.1], [0.01, 0.0], [0.3, -0.2]], dtype=torch.float64)
-    ratio, nearest = _one_sided(z, T, x)
+    ratio, nearest = one_sidedness(z, T, x)
     assert ratio[0] < 0.5
     assert torch.allclose(ratio[1:], torch.ones(2, dtype=torch.float64))
     assert nearest[2] > nearest[1]

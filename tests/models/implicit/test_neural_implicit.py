@@ -171,14 +171,6 @@ def test_bad_arguments():
         tg.fit(NeuralImplicit(1, 2), torch.ones(300, 2))
     with pytest.raises(ValueError, match="D - d = 1"):
         NeuralImplicit(2, 3, 2)
-    with pytest.raises(ValueError, match="regular form"):
-        NeuralImplicit(2, 3, "residual", objective="published")
-    with pytest.raises(ValueError, match="with objective 'published' only"):
-        NeuralImplicit(2, 3, settings={"steps": 100})
-    with pytest.raises(ValueError, match="at least 1 step"):
-        NeuralImplicit(2, 3, objective="published", settings={"steps": 0})
-    with pytest.raises(ValueError, match=r"settings among steps, .*got \['momentum'\]"):
-        NeuralImplicit(2, 3, objective="published", settings={"momentum": 1})
     with pytest.raises(NotFittedError):
         NeuralImplicit(1, 2).project(torch.zeros(1, 2))
 
@@ -203,52 +195,3 @@ def test_uniform_distribution_on_a_learned_torus(constraints):
     area = float(nodes.weights.sum())
     assert abs(area / (4 * math.pi**2 * 0.5) - 1) < 1e-3
     assert abs(float(nodes.weights @ cos) / area - 0.25) < 5e-4
-
-
-# -- the published objective ----------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:NeuralImplicit")
-def test_the_published_objective_runs_and_is_kept(tmp_path):
-    x = uniform(tg.Circle(3.0), 500, 0) + 5.0
-    N = NeuralImplicit(1, 2, objective="published", settings={"steps": 100, "s_max": 1.0})
-    assert N.width == 8
-    tg.fit(N, x)
-    assert N.checks is not None
-    tg.save(N, tmp_path / "m.safetensors")
-    L = tg.load(tmp_path / "m.safetensors")
-    assert L.published == N.published
-    assert torch.equal(L.net(x), N.net(x))
-    assert torch.equal(L.project(x).value, N.project(x).value)
-
-
-@pytest.mark.slow
-def test_the_published_objective_on_the_published_circle():
-    """The authors' notebook 01: median .0012, mean .0021, largest .0154, in 189 s."""
-    x = tg.VonMises(0.0, 2.0).sample((1000,), torch.Generator().manual_seed(0))
-    N = NeuralImplicit(1, 2, objective="published")
-    result = tg.fit(N, x, progress=False)
-    assert result.status == "converged"
-    distance = (N.nearest(x).value - x).norm(dim=-1)
-    assert float(distance.median()) < 0.01
-    assert float(distance.max()) < 0.1
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:NeuralImplicit")  # what is more than the one looked for
-def test_the_published_objective_is_seen_to_fail_on_a_klein_bottle():
-    """No F: R^4 -> R^2 of full rank vanishes on it, whatever its singular values at the data say.
-
-    Negative control: the same checks pass on a flat torus.
-    """
-    settings = {"steps": 3000, "batch": 100}
-    N = NeuralImplicit(2, 4, objective="published", width=16, settings=settings)
-    with pytest.warns(UserWarning, match="NeuralImplicit: DF loses rank between projections"):
-        result = tg.fit(N, uniform(tg.KleinBottle(), 2500, 0), progress=False)
-    assert result.status == "max_steps"
-    assert N.checks.problems
-    assert N.checks.turned > 0.01
-    fine = NeuralImplicit(2, 4, objective="published", width=16, settings=settings)
-    assert tg.fit(fine, uniform(tg.FlatTorus(2), 2500, 0), progress=False).status == "converged"
-    assert fine.checks.problems == ()
-    assert fine.checks.turned == 0.0

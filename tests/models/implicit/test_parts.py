@@ -16,8 +16,7 @@ from topogen.models.implicit.tubular_neighborhood import (
     cleared,
     principal_frame,
 )
-from topogen.models.implicit.zero_set_checks import strays
-from topogen.models.nn.mlp import Perceptron
+from topogen.models.nn.mlp import MLP
 from topogen.models.nn.sine import SineNetwork
 
 
@@ -54,8 +53,8 @@ def test_derivatives_of_the_network(network):
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_derivatives_of_the_perceptron(depth):
-    net = Perceptron(4, 3, width=6, depth=depth).requires_grad_(False)
-    net.draw(generator(0))
+    net = MLP(4, 3, width=6, depth=depth).requires_grad_(False)
+    net.start_uniform(generator(0))
     z = torch.randn(7, 4, generator=generator(1), dtype=torch.float64)
     F, J, H = net.second(z)
     assert torch.allclose(F, net(z), atol=1e-14)
@@ -227,6 +226,7 @@ def test_zeros_away_from_the_feet_are_seen():
     tg.fit(N, M.sample_uniform(400, generator=generator(0)).double())
     start = N.region.draw(2000, generator(1))
     projections = replace(geometry, p=(geometry.p - N.centre) / N.unit)
-    assert len(strays(N, projections, start)) == 0
+    assert len(N.zero_set.spurious_zeros(projections, start)) == 0
     # negative control: they are far from projections that lie elsewhere
-    assert len(strays(N, replace(projections, p=1.2 * projections.p), start)) > 1000
+    moved = replace(projections, p=1.2 * projections.p)
+    assert len(N.zero_set.spurious_zeros(moved, start)) > 1000

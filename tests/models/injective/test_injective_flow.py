@@ -98,19 +98,6 @@ def test_its_manifold_is_saved_alone(circle_flow, ellipse, tmp_path):
     assert again.sample_uniform(0).shape == (0, 2)
 
 
-def test_published_objectives_tell_likelihood_and_reconstruction(ellipse):
-    settings = {"steps": 100, "noise": 0.1}
-    flow = InjectiveFlow(1, 2, "circle", "free_form", settings=settings)
-    assert flow.measurements() == {}
-    assert (flow.published.steps, flow.published.noise) == (100, 0.1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tg.fit(flow, ellipse(500))
-    numbers = flow.measurements()
-    assert {"NLL", "reconstruction / diameter", "volume of M"} < set(numbers)
-    assert numbers["reconstruction / diameter"] < numbers["reconstruction, 99 % / diameter"]
-
-
 def test_the_same_seed_gives_the_same_result(circle_flow, ellipse):
     flow, _ = circle_flow
     again, _ = fitted(ellipse(800), 1, "circle")
@@ -151,10 +138,6 @@ def test_arguments_are_checked():
         InjectiveFlow(3, 3, "torus")
     with pytest.raises(ValueError, match="expected a base of dimension 1"):
         InjectiveFlow(1, 3, tg.Sphere())
-    with pytest.raises(ValueError, match=r"expected settings among .*weight.* got \['beta'\]"):
-        InjectiveFlow(1, 2, "circle", "free_form", settings={"beta": 3.0})
-    with pytest.raises(ValueError, match="expected settings with a published objective only"):
-        InjectiveFlow(1, 2, "circle", settings={"steps": 10})
 
 
 def test_points_are_checked(ellipse):

@@ -5,5 +5,3 @@ from .checks import check_weight as check_weight
 from .checks import least_weight as least_weight
 from .objectives import OBJECTIVES as OBJECTIVES
 from .published_flow import PublishedFlow as PublishedFlow
-
-__all__ = ["OBJECTIVES", "PublishedFlow", "Score", "check_weight", "least_weight"]

@@ -13,7 +13,8 @@ from ... import calculus
 from ...errors import UnsupportedError
 from ...models.injective.bases import Base, Spectrum
 from ...models.injective.decoder import Decoder
-from ...models.nn.coupling import CouplingFlow, Kind, Perceptron
+from ...models.nn.coupling import CouplingFlow, Kind
+from ...models.nn.mlp import MLP
 
 _FLOOR, _CEILING = 0.3, 1.0
 
@@ -98,7 +99,8 @@ def require_flat(base: Base, network: str, ambient_dim: int) -> None:
     if len(base.group) > 1 or base.width > ambient_dim:
         raise UnsupportedError(
             f"expected a base of at most {ambient_dim} numbers and no quotient for "
-            f"network={network!r}, got {base.name} with {base.width}; pass network='free'"
+            f"NetworkOptions({network!r}), got {base.name} with {base.width}; pass "
+            "NetworkOptions('free')"
         )
 
 
@@ -128,9 +130,8 @@ class FreeAutoencoder(Autoencoder):
         self.base, self.ambient_dim = base, ambient_dim
         self.width, self.depth = width, depth
         self.spectrum = Spectrum(base, 1 if len(base.group) == 1 else 2)
-        sizes = {"width": width, "depth": depth}
-        self.decoder = Perceptron(self.spectrum.count, ambient_dim, **sizes)
-        self.encoder = Perceptron(ambient_dim, base.width, **sizes)
+        self.decoder = MLP(self.spectrum.count, ambient_dim, width=width, depth=depth)
+        self.encoder = MLP(ambient_dim, base.width, width=width, depth=depth)
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights."""

@@ -1,4 +1,4 @@
-"""Distributions on R^d for the base of an injective flow, and a small family for joint training."""
+"""Distributions on R^d for the base of an injective flow, and a family for joint training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from ...errors import UnsupportedError
 from ...models.injective.base_distributions import BaseDistribution
 from ...models.injective.bases import Base, Spectrum
 from ...models.injective.bases.harmonic_factors import RealLine
-from ...models.nn.coupling import Perceptron
+from ...models.nn.mlp import MLP
 from ...models.nn.splines import Spline
+from ...models.optimize import Adam, descend_held_out
 
 _BINS = 12
-_STEPS, _BATCH, _RATE = 600, 512, 1e-2
-_EVERY = 20
-_SETTLED = 0.02  # nats that the last quarter of the steps may gain
 _JOINT_BANDWIDTH = 3
 
 
@@ -115,15 +113,14 @@ class RankSplineBase(BaseDistribution):
         self.log_size = nn.Parameter(torch.zeros(base.dim, dtype=torch.float64))
         outputs = 3 * _BINS + 1
         self.conditioners = nn.ModuleList(
-            Perceptron(i, outputs, width=width, depth=2 if i else 0, last=0.0)
-            for i in range(base.dim)
+            MLP(i, outputs, width=width, depth=2 if i else 0, last=0.0) for i in range(base.dim)
         )
         self.requires_grad_(False)
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights: the distribution is N(0, I)."""
         for net in self.conditioners:
-            cast("Perceptron", net).start(generator)
+            cast("MLP", net).start(generator)
         with torch.no_grad():
             self.place.zero_()
             self.log_size.zero_()
@@ -152,7 +149,7 @@ class RankSplineBase(BaseDistribution):
         return (self.place + self.log_size.exp() * t).detach()
 
     def fit(
-        self, b: Float[Tensor, "n w"], generator: torch.Generator
+        self, b: Float[Tensor, "n w"], generator: torch.Generator, *, steps: int = 600
     ) -> Generator[Mapping[str, float], None, bool]:
         """Adam; the weights that did best on a tenth held out are kept.
 
@@ -163,34 +160,20 @@ class RankSplineBase(BaseDistribution):
         with torch.no_grad():
             self.place.copy_(train.mean(0))
             self.log_size.copy_(train.std(0).clamp_min(1e-9).log())
-        parameters = list(self.parameters())
-        for p in parameters:
-            p.requires_grad_(True)
-        optimiser = torch.optim.Adam(parameters, lr=_RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
-        best, kept = math.inf, [p.detach().clone() for p in parameters]
-        late = math.inf  # the best score before the last quarter
-        for step in range(_STEPS + 1):
-            if step % _EVERY == 0:
-                with torch.no_grad():
-                    score = -float(self.log_prob(held if len(held) else train).mean())
-                if score < best:
-                    best, kept = score, [p.detach().clone() for p in parameters]
-                if step <= 0.75 * _STEPS:
-                    late = best
-                yield {"loss": score}
-            rows = torch.randint(len(train), (_BATCH,), generator=generator)
-            optimiser.zero_grad()
-            with torch.enable_grad():
-                loss = -self.log_prob(train[rows]).mean()
-                loss.backward()
-            optimiser.step()
-            schedule.step()
-        with torch.no_grad():
-            for p, q in zip(parameters, kept, strict=True):
-                p.copy_(q).requires_grad_(False)
+        self.requires_grad_(True)
+
+        def loss() -> Tensor:
+            rows = torch.randint(len(train), (512,), generator=generator)
+            return -self.log_prob(train[rows]).mean()
+
+        def score() -> Tensor:
+            return -self.log_prob(held if len(held) else train).mean()
+
+        adam = Adam(self.parameters(), 1e-2, period=steps)
+        done = yield from descend_held_out(adam, loss, score, steps=steps, every=20, late=0.02)
+        self.requires_grad_(False)
         self.fitted = True
-        return late - best < _SETTLED
+        return done
 
 
 class JointFamily(nn.Module):
@@ -213,7 +196,12 @@ class JointFamily(nn.Module):
         self.register_buffer("phi", self.spectrum(nodes).float())
         self.register_buffer("log_w", w.log().float())
 
-    def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
+    @torch.no_grad()
+    def start(self, generator: torch.Generator) -> None:
+        """The uniform distribution: nothing is drawn."""
+        self.a.zero_()
+
+    def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """Log density w.r.t. the volume of B."""
         log_z = torch.logsumexp(cast("Tensor", self.phi) @ self.a + self.log_w, 0)
         return self.spectrum(b) @ self.a - log_z - self.log_cover

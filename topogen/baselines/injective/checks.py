@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from ...errors import TrainingError, UnsupportedError
 from ...models.injective.bases import Base
 from ...models.injective.bases.harmonic_factors import RealLine
-
-if TYPE_CHECKING:
-    from .published_flow import PublishedFlow
 
 # reconstruction error over the diameter: a distribution warns where the median is larger, and a
 # fit has not converged where the 99 % quantile is
@@ -146,28 +142,34 @@ def warn_of_fit(score: HeldOutScore, lost: str | None) -> bool:
     return not said
 
 
-def check_meaning(flow: PublishedFlow, B: Base) -> None:
-    """Raise where the objective of a flow has no meaning on this base.
+def check_meaning(name: str, B: Base, network: str, noise: float | None) -> None:
+    """Raise where an objective has no meaning on this base.
 
     Free-form surrogates without noise only warn.
+
+    Args:
+        name: of the objective.
+        B: the base.
+        network: kind of it.
+        noise: as it was given.
 
     Raises:
         UnsupportedError: it has none there, or not with this network.
         ValueError: it needs noise.
     """
-    name, flat = flow.objective, all(f == RealLine() for f in B.factors)
+    flat = all(f == RealLine() for f in B.factors)
     if not flat and any(f == RealLine() for f in B.factors):
         raise UnsupportedError(
             f"expected a base of finite volume, or R^d, got {B.name}; take an interval instead of "
             "the line (tg.Interval(-1, 1))"
         )
-    if len(B.group) > 1 and (name != "two_phase" or flow.network not in ("auto", "free")):
+    if len(B.group) > 1 and (name != "two_phase" or network not in ("auto", "free")):
         raise UnsupportedError(
-            f"expected objective='two_phase' with network='free' on the quotient {B.name}, "
-            f"got {name!r} with {flow.network!r}: there is no continuous encoder onto its "
+            "expected objective='two_phase' with NetworkOptions('free') on the quotient "
+            f"{B.name}, got {name!r} with {network!r}: there is no continuous encoder onto its "
             "cover"
         )
-    if name == "canonical" and flow.dim == 1:
+    if name == "canonical" and B.dim == 1:
         raise UnsupportedError(
             "expected dim >= 2 for objective='canonical', got 1: a curve has no off-diagonal "
             "entries; take 'rectangular'"
@@ -180,18 +182,18 @@ def check_meaning(flow: PublishedFlow, B: Base) -> None:
         )
     if name in ("spread", "denoising") and not flat:
         raise UnsupportedError(f"expected base='euclidean' for objective={name!r}, got {B.name}")
-    if name == "denoising" and flow.network not in ("auto", "coupling", "splines"):
+    if name == "denoising" and network not in ("auto", "coupling", "splines"):
         raise UnsupportedError(
-            "expected network='coupling' or 'splines' for objective='denoising', which needs "
-            f"a flow of R^D, got {flow.network!r}"
+            "expected NetworkOptions('coupling') or 'splines' for objective='denoising', which "
+            f"needs a flow of R^D, got {network!r}"
         )
-    if name == "conformal" and flow.network not in ("auto", "conformal"):
+    if name == "conformal" and network not in ("auto", "conformal"):
         raise UnsupportedError(
-            f"expected network='conformal' for objective='conformal', got {flow.network!r}"
+            f"expected NetworkOptions('conformal') for objective='conformal', got {network!r}"
         )
-    if name in ("denoising", "spread") and flow.noise == 0:
+    if name in ("denoising", "spread") and noise == 0:
         raise ValueError(f"expected noise > 0 for objective={name!r}, got 0")
-    if name in ("free_form", "normalizing_autoencoder") and flow.noise == 0:
+    if name in ("free_form", "normalizing_autoencoder") and noise == 0:
         warnings.warn(
             f"expected noise > 0 for objective={name!r}, got 0: without noise across M, where "
             "the data have none, the derivative of the encoder is some left inverse of J, and the "

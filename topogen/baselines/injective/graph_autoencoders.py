@@ -10,7 +10,7 @@ from ... import calculus
 from ...errors import UnsupportedError
 from ...models.injective.bases import Base
 from ...models.injective.bases.harmonic_factors import RealLine, UnitSphere
-from ...models.nn.coupling import Perceptron
+from ...models.nn.mlp import MLP
 from .autoencoder import Autoencoder
 
 
@@ -55,12 +55,12 @@ class StarAutoencoder(Autoencoder):
         super().__init__()
         if base.factors != (UnitSphere(ambient_dim - 1),) or len(base.group) > 1:
             raise UnsupportedError(
-                f"expected the base S^{ambient_dim - 1} for network='star' in R^{ambient_dim}, "
-                f"got {base.name}; pass base='sphere' and dim={ambient_dim - 1}"
+                f"expected the base S^{ambient_dim - 1} for NetworkOptions('star') in "
+                f"R^{ambient_dim}, got {base.name}; pass base='sphere' and dim={ambient_dim - 1}"
             )
         self.base, self.ambient_dim = base, ambient_dim
         self.width, self.depth = width, depth
-        self.log_r = Perceptron(ambient_dim, 1, width=width, depth=depth, last=0.1)
+        self.log_r = MLP(ambient_dim, 1, width=width, depth=depth, last=0.1)
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights; r is near 1."""
@@ -99,12 +99,12 @@ class GraphAutoencoder(Autoencoder):
         super().__init__()
         if any(f != RealLine() for f in base.factors) or base.dim >= ambient_dim:
             raise UnsupportedError(
-                f"expected a base R^d with d < {ambient_dim} for network='graph', got "
+                f"expected a base R^d with d < {ambient_dim} for NetworkOptions('graph'), got "
                 f"{base.name}; pass base='euclidean'"
             )
         self.base, self.ambient_dim = base, ambient_dim
         self.width, self.depth = width, depth
-        self.h = Perceptron(base.dim, ambient_dim - base.dim, width=width, depth=depth)
+        self.h = MLP(base.dim, ambient_dim - base.dim, width=width, depth=depth)
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights."""

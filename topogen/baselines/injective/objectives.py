@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ... import calculus
+from ..options import VolumeOptions
 from .autoencoder import Autoencoder, CouplingAutoencoder
 from .volumes import chosen_surrogate, encoder_surrogate, probes, stochastic_log_volume
 
@@ -31,11 +32,7 @@ class ObjectiveContext:
         weight: beta.
         share: of the likelihood in the loss, from 0 to 1.
         noise: standard deviation of what was added to the data.
-        volume: "exact" or "stochastic".
-        probes: random vectors per row.
-        strength: of the regulariser that the objective is named after.
-        at: where f' is taken: at the "data" or at the "reconstruction".
-        cg_tolerance, cg_relative: see :func:`~.volumes.conjugate_gradients`.
+        volume: how the log volume, or its gradient, is found.
         spread: log standard deviations of the encoder of "spread", shape (d,).
     """
 
@@ -45,22 +42,14 @@ class ObjectiveContext:
     weight: float = 50.0
     share: float = 1.0
     noise: float = 0.0
-    volume: str = "exact"
-    probes: int = 1
-    strength: float = 1.0
-    at: str = "data"
-    cg_tolerance: float = 1e-3
-    cg_relative: bool = True
+    volume: VolumeOptions = field(default_factory=VolumeOptions)
     spread: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def vectors(self, b: Tensor, kind: str) -> Tensor:
         """Probes for the rows of b."""
         d = self.pair.base.dim
-        return probes(b, d, self.probes, self.generator, kind=kind)
+        return probes(b, d, self.volume.probes, self.generator, kind=kind)
 
-
-# enough to keep the retraction smooth; more would hold an encoder in a wrong degree
-_STRAYING = 0.01
 
 Rows = Float[Tensor, "n D"]
 Loss = Float[Tensor, ""]
@@ -74,13 +63,14 @@ def squares(s: ObjectiveContext, x: Tensor, b: Tensor) -> Tensor:
 def encoded(s: ObjectiveContext, x: Tensor) -> tuple[Tensor, Tensor]:
     """The base points f(x), and a small cost of numbers that retract badly."""
     raw = s.pair.raw(x)
-    return s.pair.base.retract(raw), s.pair.straying(raw)
+    # enough to keep the retraction smooth; more would hold an encoder in a wrong degree
+    return s.pair.base.retract(raw), 0.01 * s.pair.straying(raw)
 
 
 def _joint(s: ObjectiveContext, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
     """Reconstruction, and the negative log likelihood where it counts already."""
     b, straying = encoded(s, x)
-    loss = s.weight * (squares(s, x, b) + _STRAYING * straying)
+    loss = s.weight * (squares(s, x, b) + straying)
     if s.share > 0:
         loss = loss + s.share * nll(b)
     return loss.mean()
@@ -92,14 +82,15 @@ def two_phase(s: ObjectiveContext, x: Rows) -> Loss:
     J. Brehmer, K. Cranmer (2020), https://arxiv.org/abs/2003.13913.
     """
     b, straying = encoded(s, x)
-    return (squares(s, x, b) + _STRAYING * straying).mean()
+    return (squares(s, x, b) + straying).mean()
 
 
 def _log_volume(s: ObjectiveContext, b: Tensor) -> Tensor:
-    if s.volume == "exact":
+    how = s.volume
+    if how.form == "exact":
         return s.pair.log_volume(b)
     v = s.vectors(b, "rademacher")
-    return stochastic_log_volume(s.pair, b, v, tol=s.cg_tolerance, relative=s.cg_relative)
+    return stochastic_log_volume(s.pair, b, v, tol=how.cg_tolerance, relative=how.cg_relative)
 
 
 def rectangular(s: ObjectiveContext, x: Rows) -> Loss:
@@ -131,7 +122,7 @@ def free_form(s: ObjectiveContext, x: Rows) -> Loss:
     """
 
     def nll(b: Tensor) -> Tensor:
-        place = x if s.at == "data" else s.pair(b)
+        place = x if s.volume.at == "data" else s.pair(b)
         v = s.vectors(b, "orthogonal")
         return encoder_surrogate(s.pair, place, b, v) - s.log_prob(b)
 
@@ -164,13 +155,13 @@ def principal(s: ObjectiveContext, x: Rows) -> Loss:
     d = s.pair.base.dim
 
     def nll(b: Tensor) -> Tensor:
-        if s.volume == "stochastic":
+        if s.volume.form == "stochastic":
             k = torch.randint(d, (len(b),), generator=s.generator)
             column = s.pair.along(b, torch.eye(d).to(b)[k.to(b.device)])[1]
             return d * column.norm(dim=-1).log() - s.log_prob(b)
         J = s.pair.value_and_jacobian(b)[1]
         lv = calculus.log_gram(J)
-        return lv + s.strength * (column_bound(J) - lv) - s.log_prob(b)
+        return lv + s.volume.strength * (column_bound(J) - lv) - s.log_prob(b)
 
     return _joint(s, x, nll)
 
@@ -191,8 +182,8 @@ def canonical(s: ObjectiveContext, x: Rows) -> Loss:
         J = s.pair.value_and_jacobian(b)[1]
         G = J.mT @ J
         off = G.abs().sum((-2, -1)) - G.diagonal(dim1=-2, dim2=-1).sum(-1)
-        lv = calculus.log_gram(J) if s.volume == "exact" else _log_volume(s, b)
-        return lv + s.strength * off - s.log_prob(b)
+        lv = calculus.log_gram(J) if s.volume.form == "exact" else _log_volume(s, b)
+        return lv + s.volume.strength * off - s.log_prob(b)
 
     return _joint(s, x, nll)
 
@@ -212,7 +203,7 @@ def relaxed(s: ObjectiveContext, x: Rows) -> Loss:
         v = s.vectors(b, "gaussian")[0]
         length = s.pair.along(b, v / v.norm(dim=-1, keepdim=True))[1].norm(dim=-1)
         band = (0.1 - length).clamp_min(0).square() + (length - 10).clamp_min(0).square()
-        return d * length.clamp_min(1e-12).log() + s.strength * band - s.log_prob(b)
+        return d * length.clamp_min(1e-12).log() + s.volume.strength * band - s.log_prob(b)
 
     return _joint(s, x, nll)
 
@@ -272,16 +263,36 @@ def spread(s: ObjectiveContext, x: Rows) -> Loss:
     return (fit - s.log_prob(z) - s.spread.sum()).mean()
 
 
-Objective = Callable[[ObjectiveContext, Tensor], Tensor]
-OBJECTIVES: dict[str, Objective] = {
-    "two_phase": two_phase,
-    "rectangular": rectangular,
-    "conformal": conformal,
-    "free_form": free_form,
-    "normalizing_autoencoder": normalizing_autoencoder,
-    "principal": principal,
-    "canonical": canonical,
-    "relaxed": relaxed,
-    "denoising": denoising,
-    "spread": spread,
+@dataclass(frozen=True)
+class PublishedObjective:
+    """A loss, and what its paper uses with it, for data scaled to mean square 1.
+
+    Attributes:
+        loss: of a context and a batch.
+        weight: beta of the reconstruction.
+        noise: standard deviation of the noise.
+        joint: whether it starts with reconstruction alone, and the likelihood joins later.
+        adds_noise: whether the loss draws the noise itself.
+        learns_spread: whether the spread of the encoder is trained.
+    """
+
+    loss: Callable[[ObjectiveContext, Tensor], Tensor]
+    weight: float = 1.0
+    noise: float = 0.05
+    joint: bool = True
+    adds_noise: bool = False
+    learns_spread: bool = False
+
+
+OBJECTIVES: dict[str, PublishedObjective] = {
+    "two_phase": PublishedObjective(two_phase, noise=0.0, joint=False),
+    "rectangular": PublishedObjective(rectangular, weight=50.0),
+    "conformal": PublishedObjective(conformal, weight=1000.0, noise=0.0),
+    "free_form": PublishedObjective(free_form, weight=10.0),
+    "normalizing_autoencoder": PublishedObjective(normalizing_autoencoder, weight=5.0),
+    "principal": PublishedObjective(principal, weight=50.0),
+    "canonical": PublishedObjective(canonical, weight=50.0),
+    "relaxed": PublishedObjective(relaxed, weight=50.0),
+    "denoising": PublishedObjective(denoising, weight=100.0, joint=False, adds_noise=True),
+    "spread": PublishedObjective(spread, joint=False, adds_noise=True, learns_spread=True),
 }

@@ -1,4 +1,4 @@
-"""Injective flows as published: one class for every objective, with exact distributions on their images."""
+"""Injective flows as published: one class for every objective, with exact distributions."""
 
 from __future__ import annotations
 
@@ -20,26 +20,22 @@ from ...models.injective.base_distributions import (
 )
 from ...models.injective.bases import Base, base_of, standard
 from ...models.injective.image_manifold import ImageManifold
-from ...models.injective.nearest_points import foot_points
+from ...models.injective.nearest_points import nearest_points
 from ...models.injective.von_mises_mixture import SIZES, VonMisesMixture
 from ...point_cloud.arrays import diameter
 from ...point_cloud.tensors import as_tensor, distinct
+from ..options import DescentOptions, NetworkOptions, VolumeOptions
 from .autoencoder import Autoencoder, CouplingAutoencoder, FreeAutoencoder
-from .base_densities import GaussianBase, RankSplineBase
+from .base_densities import GaussianBase, JointFamily, RankSplineBase
 from .checks import HeldOutScore, check_meaning, warn_of_fit
 from .conformal import ConformalAutoencoder
-from .fitting import descend, descend_on_anchors
+from .fitting import Trainer
 from .graph_autoencoders import GraphAutoencoder, StarAutoencoder
 from .objectives import OBJECTIVES
 from .trumpet import TrumpetAutoencoder
 from .warm_start import Start
 
-NETWORKS = ("auto", "free", "coupling", "splines", "conformal", "trumpet", "star", "graph")
 DENSITIES = ("auto", "spectral", "uniform", "von_mises", "mixture", "gaussian", "splines")
-_LEAST = 20
-_HELD_OUT = 0.1
-_POLISH = 30
-_FEET = 1e-9
 
 
 class PublishedFlow(LearnedDistribution):
@@ -72,30 +68,17 @@ class PublishedFlow(LearnedDistribution):
         base: B, by name (see :func:`topogen.models.injective.bases.standard`), a reference space,
             or a base; one that is no single standard base cannot be saved.
         objective: one of the above.
-        network: of g and f. "free" perceptrons; "coupling" and "splines", a flow of R^D after
-            padding, by affine or spline layers; "conformal"; "trumpet"; "star", a hypersurface
-            around a point; "graph" over a plane. "auto" is the one the objective needs, else
-            "free".
+        network: of g and f.
         density: p_B. "spectral", an exponential family; "uniform"; "von_mises" or a "mixture" of
-            these, see :class:`VonMisesMixture`; "gaussian" and "splines" on R^d.
+            these, see :class:`VonMisesMixture`; "gaussian" and "splines" on R^d. "auto" is
+            "spectral", or "splines" on R^d.
         weight: beta of the reconstruction; None takes the published one, or the bound above where
             that is larger.
         noise: standard deviation of noise added to the data, in units in which they have mean
             square 1; None takes .05 (0 for "two_phase" and "conformal"). Free-form surrogates are
             wrong without noise.
-        volume: "exact", or "stochastic" where the objective has such a form.
-        probes: random vectors per point of stochastic forms.
-        strength: of the regulariser of "principal", "canonical" and "relaxed".
-        at: where free-form takes f': at the "data" or at the "reconstruction".
-        cg_tolerance: of the linear systems of the stochastic volume.
-        cg_relative: whether it is relative to each row; False with 1.0 is the published default,
-            and biased.
-        steps: of the descent.
-        batch: points in each.
-        width, depth: of perceptrons, depth 0 is affine; conditioners of coupling layers have the
-            same width.
-        layers: coupling, or conformal, layers.
-        rate: of Adam, falling to 0.
+        volume: how the loss finds the log volume, and how strongly it regularises J.
+        descent: steps, batch and rate of the descent; the rate falls to 0.
 
     Raises:
         ValueError: an unknown name, or sizes that make no sense.
@@ -115,7 +98,8 @@ class PublishedFlow(LearnedDistribution):
 
     Example:
         >>> x = tg.VonMises(0.0, 1.0).sample((600,), generator=torch.Generator().manual_seed(0))
-        >>> flow = PublishedFlow(1, 2, "circle", steps=300, width=32)
+        >>> small = NetworkOptions(width=32)
+        >>> flow = PublishedFlow(1, 2, "circle", network=small, descent=DescentOptions(steps=300))
         >>> result = tg.fit(flow, x)
         >>> flow().likelihood, flow.score(x).reconstruction < 0.05
         ('exact', True)
@@ -130,30 +114,17 @@ class PublishedFlow(LearnedDistribution):
         base: str | Manifold | Base = "euclidean",
         *,
         objective: str = "two_phase",
-        network: str = "auto",
+        network: NetworkOptions = NetworkOptions(),
         density: str = "auto",
         weight: float | None = None,
         noise: float | None = None,
-        volume: str = "exact",
-        probes: int = 1,
-        strength: float = 1.0,
-        at: str = "data",
-        cg_tolerance: float = 1e-3,
-        cg_relative: bool = True,
-        steps: int = 3000,
-        batch: int = 256,
-        width: int = 96,
-        depth: int = 2,
-        layers: int = 8,
-        rate: float = 3e-3,
+        volume: VolumeOptions = VolumeOptions(),
+        descent: DescentOptions = DescentOptions(),
     ) -> None:
         super().__init__()
         for what, name, known in (
             ("an objective", objective, tuple(OBJECTIVES)),
-            ("a network", network, NETWORKS),
             ("a density", density, DENSITIES),
-            ("a volume", volume, ("exact", "stochastic")),
-            ("a place `at`", at, ("data", "reconstruction")),
         ):
             if name not in known:
                 raise ValueError(f"expected {what} among {known}, got {name!r}")
@@ -161,22 +132,14 @@ class PublishedFlow(LearnedDistribution):
             raise ValueError(
                 f"expected 1 <= dim <= ambient_dim, got dim={dim} and ambient_dim={ambient_dim}"
             )
-        if min(steps, batch, width, layers, probes) < 1 or depth < 0 or not rate > 0:
-            raise ValueError(
-                "expected steps, batch, width, layers, probes >= 1, depth >= 0 and rate > 0, got "
-                f"{steps}, {batch}, {width}, {layers}, {probes}, {depth} and {rate}"
-            )
         if (weight is not None and not weight >= 0) or (noise is not None and not noise >= 0):
             raise ValueError(f"expected weight >= 0 and noise >= 0, got {weight} and {noise}")
         space = _space(base, dim)
         self.dim, self.ambient_dim, self.base = dim, ambient_dim, _plain(base)
         self.objective, self.network, self.density = objective, network, density
-        self.weight, self.noise, self.volume, self.probes = weight, noise, volume, probes
-        self.strength, self.at = strength, at
-        self.cg_tolerance, self.cg_relative = cg_tolerance, cg_relative
-        self.steps, self.batch, self.rate = steps, batch, rate
-        self.width, self.depth, self.layers = width, depth, layers
-        check_meaning(self, space)
+        self.weight, self.noise = weight, noise
+        self.volume, self.descent = volume, descent
+        check_meaning(objective, space, network.kind, noise)
         self.image = ImageManifold(self._network(space))
         self.density_kind = self._density_kind(space)
         self.distribution = self._distribution(space)
@@ -202,20 +165,20 @@ class PublishedFlow(LearnedDistribution):
         return cast("Autoencoder", self.image.decoder)
 
     def _network(self, B: Base) -> Autoencoder:
-        kind: str = self.network
+        kind, width, layers = self.network.kind, self.network.width, self.network.layers
         if kind == "auto":
             needed = {"conformal": "conformal", "denoising": "coupling"}
             kind = needed.get(self.objective, "free")
-        D, sizes = self.ambient_dim, {"width": self.width, "depth": self.depth}
+        D, sizes = self.ambient_dim, {"width": width, "depth": self.network.depth}
         if kind == "free":
             return FreeAutoencoder(B, D, **sizes)
         if kind in ("coupling", "splines"):
             layer = "affine" if kind == "coupling" else "spline"
-            return CouplingAutoencoder(B, D, layers=self.layers, width=self.width, kind=layer)
+            return CouplingAutoencoder(B, D, layers=layers, width=width, kind=layer)
         if kind == "conformal":
-            return ConformalAutoencoder(B, D, layers=self.layers)
+            return ConformalAutoencoder(B, D, layers=layers)
         if kind == "trumpet":
-            return TrumpetAutoencoder(B, D, layers=max(self.layers // 2, 1), width=self.width)
+            return TrumpetAutoencoder(B, D, layers=max(layers // 2, 1), width=width)
         if kind == "star":
             return StarAutoencoder(B, D, **sizes)
         return GraphAutoencoder(B, D, **sizes)
@@ -236,7 +199,7 @@ class PublishedFlow(LearnedDistribution):
         return RankSplineBase(B)
 
     def forward(self) -> ImageDistribution:
-        """The distribution; warns where M is too far from the data for its likelihood to mean anything.
+        """The distribution; warns where M is too far from the data for it to mean anything.
 
         Raises:
             NotFittedError: before `fit`.
@@ -259,22 +222,22 @@ class PublishedFlow(LearnedDistribution):
         """The objective, then the density on base points that no longer change."""
         x = as_tensor(points, ambient_dim=self.ambient_dim)
         if not self.image.fitted:
-            yield Stage(self.objective, lambda g: self._fit_set(x, g), self.steps)
+            yield Stage(self.objective, lambda g: self._fit_manifold(x, g), self.descent.steps)
         if not self.fitted:
             yield Stage("density", lambda g: self._fit_density(x, g))
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Training and held-out points."""
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-        held = round(_HELD_OUT * len(x))
+        held = round(0.1 * len(x))
         return x[order[held:]], x[order[:held]]
 
-    def _fit_set(
+    def _fit_manifold(
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        if distinct(x).shape[0] < _LEAST:
+        if distinct(x).shape[0] < 20:
             raise InvalidPoints(
-                f"expected at least {_LEAST} different points, got {distinct(x).shape[0]}; give "
+                f"expected at least 20 different points, got {distinct(x).shape[0]}; give "
                 "more points"
             )
         train, _ = self._split(x)
@@ -282,10 +245,12 @@ class PublishedFlow(LearnedDistribution):
         image.centre = train.mean(0)
         image.unit = (train - image.centre).square().sum(-1).mean().sqrt()
         y = (train - image.centre) / image.unit
-        start = Start.of(self.space, y)
-        finite, b, self.lost = yield from self._train(y, start, generator)
+        start, trainer = Start.of(self.space, y), self._trainer()
+        finite, b, self.lost = yield from self._train(trainer, y, start, generator)
         if self.lost:
-            finite, b, self.lost = yield from self._train(y, start, generator)
+            finite, b, self.lost = yield from self._train(trainer, y, start, generator)
+        self.used_weight = trainer.used_weight
+        self.residual_variance = trainer.residual_variance
         image.anchor(b)
         image.scale = diameter(train.numpy())
         image.fitted = True
@@ -296,14 +261,31 @@ class PublishedFlow(LearnedDistribution):
             image.volume, image.volume_error = image.measure_volume()
         return finite
 
+    def _trainer(self) -> Trainer:
+        along: RankSplineBase | JointFamily | None = None
+        if isinstance(self.distribution, RankSplineBase):
+            along = self.distribution
+        elif self.density_kind in ("spectral", "von_mises", "mixture"):
+            along = JointFamily(self.space)
+        return Trainer(
+            self.pair,
+            self.distribution,
+            along,
+            OBJECTIVES[self.objective],
+            self.volume,
+            self.descent,
+            self.weight,
+            self.noise,
+        )
+
     def _train(
-        self, y: Tensor, start: Start, generator: torch.Generator
+        self, trainer: Trainer, y: Tensor, start: Start, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, tuple[bool, Tensor, str | None]]:
         """Whether the loss stayed finite, base points, and what loops are known to be lost."""
         if len(self.space.group) > 1:
-            finite, b = True, (yield from descend_on_anchors(self, *start.require(), generator))
+            finite, b = yield from trainer.run_on_anchors(*start.require(), generator)
         else:
-            finite = yield from descend(self, y, start.pairs, generator)
+            finite = yield from trainer.run(y, start.pairs, generator)
             b = self._projections(y, self.pair.encode(y))
         lost = start.lost(self.pair)
         said = {None: "loops not checked", "": "no loops are lost"}.get(lost, lost)
@@ -312,9 +294,7 @@ class PublishedFlow(LearnedDistribution):
 
     def _projections(self, y: Tensor, b: Tensor) -> Tensor:
         parts = zip(y.split(2048), b.split(2048), strict=True)
-        projections = [
-            foot_points(self.pair, p, q, tol=_FEET, max_steps=_POLISH).b for p, q in parts
-        ]
+        projections = [nearest_points(self.pair, p, q, tol=1e-9, max_steps=30).b for p, q in parts]
         return torch.cat(projections)
 
     def _fit_density(

@@ -11,17 +11,13 @@ from torch import Tensor
 from ...manifolds.base import Manifold
 from ...sampling.mcmc import random_walk
 from ...sampling.records import Plan
+from ..optimize import Adam
 from .network import Energies
 
 _STEPS = 300
-_RATE = 0.01
-_BATCH = 500
 _CHAINS = 200
-# transitions of the chains between two steps
-_MOVES = 4
 # the step of the chains is adapted again every so often
 _ADAPT = 50
-_RIDGE = 1e-3
 
 
 def contrast(
@@ -39,10 +35,14 @@ def contrast(
     Returns:
         True: the number of steps is fixed.
     """
-    parameters = list(E.parameters())
-    mean = [torch.zeros_like(p) for p in parameters]
-    optimiser = torch.optim.Adam(parameters, lr=_RATE, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 2 * _STEPS)
+    half = _STEPS // 2
+    adam = Adam(
+        E.parameters(),
+        0.01,
+        period=2 * _STEPS,
+        decay=(0.9, 0.99),
+        average=lambda t: 1 / max(t - half + 1, 1),  # over the second half
+    )
     y = x[torch.randint(x.shape[0], (_CHAINS,), generator=generator)]
     step: float | None = None
     reach: float | None = None
@@ -61,25 +61,17 @@ def contrast(
                 start=y,
                 step=None if t % _ADAPT == 0 else step,
                 warmup=_ADAPT if t % _ADAPT == 0 else 0,
-                thin=_MOVES,
+                thin=4,
                 reach=reach,
             ),
         )
         y, step, reach = walk.samples[:, -1], walk.step, walk.reach
-        i = torch.randint(x.shape[0], (_BATCH,), generator=generator)
+        i = torch.randint(x.shape[0], (500,), generator=generator)
         at_data, at_chain = E.each(x[i]), E.each(y)
         gap = (at_data.mean(-1) - at_chain.mean(-1)).mean()
         ridge = (at_data.square().mean(-1) + at_chain.square().mean(-1)).mean()
-        optimiser.zero_grad()
-        (gap + _RIDGE * ridge).backward()
-        optimiser.step()
-        schedule.step()
-        if 2 * t >= _STEPS:
-            for m, p in zip(mean, parameters, strict=True):
-                m += p.detach() / (_STEPS - _STEPS // 2)
+        adam.step(gap + 1e-3 * ridge)
         # not a loss: the gap of a good fit is noise about 0
         yield {"gap": float(gap.detach()), "acceptance": walk.acceptance}
-    with torch.no_grad():
-        for m, p in zip(mean, parameters, strict=True):
-            p.copy_(m)
+    adam.load(adam.mean)
     return True

@@ -18,10 +18,16 @@ from ...point_cloud.tensors import as_tensor, distinct, nearest_row
 from ..base import LearnedDistribution, Stage, part_stages
 from ..projected_atlas import ProjectedAtlas
 from .contrastive import contrast
-from .descent import descend
 from .mcmc_energy import ChainedEnergy, estimate_log_z, uniform_draws
 from .network import Energies
-from .objectives import MaximumLikelihood, NoiseContrast, Objective, Reference, ScoreMatching
+from .objectives import (
+    MaximumLikelihood,
+    NoiseContrast,
+    Objective,
+    Reference,
+    ScoreMatching,
+    fit,
+)
 from .partition_function import Draws, Method, estimate
 from .reference_measure import Measure, find_measure
 
@@ -285,7 +291,7 @@ class EnergyModel(LearnedDistribution):
         else:
             E.precision(torch.float32)
             objective = self._objective(x, noise, generator)
-            done = yield from descend(E, objective, generator)
+            done = yield from fit(E, objective, generator)
             E.precision(torch.float64)
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
+
+from ..nn.mlp import EnsembleMLP
 
 
 class Energies(nn.Module):
@@ -35,10 +35,8 @@ class Energies(nn.Module):
 
     def __init__(self, count: int, ambient_dim: int, *, width: int = 32, depth: int = 2) -> None:
         super().__init__()
-        sizes = [ambient_dim, *[width] * depth, 1]
-        zeros = torch.zeros(count, 1, 1, dtype=torch.float64)
-        self.W = nn.ParameterList(zeros.repeat(1, a, b) for a, b in pairwise(sizes))
-        self.b = nn.ParameterList(zeros.repeat(1, 1, b) for b in sizes[1:-1])
+        self.count = count
+        self.net = EnsembleMLP(count, ambient_dim, 1, width=width, depth=depth, offset=False)
         self.register_buffer("centre", torch.zeros(ambient_dim, dtype=torch.float64))
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))
 
@@ -47,13 +45,12 @@ class Energies(nn.Module):
         """Take the similarity from the data, and draw the first weights."""
         self.centre = x.mean(0)
         self.unit = (x - self.centre).square().sum(-1).mean().sqrt()
-        W, b = cast("list[Tensor]", list(self.W)), cast("list[Tensor]", list(self.b))
-        for weight in W[:-1]:
-            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[-2] ** 0.5)
-        W[-1].zero_()
-        for i, bias in enumerate(b):
-            scale = 1.0 if i == 0 else 0.1
-            bias.copy_(scale * torch.randn(bias.shape, generator=generator))
+        *hidden, last = cast("list[Tensor]", list(self.net.W))
+        for W in hidden:
+            W.copy_(torch.randn(W.shape, generator=generator) / W.shape[-2] ** 0.5)
+        last.zero_()
+        for i, b in enumerate(cast("list[Tensor]", list(self.net.b))):
+            b.copy_((1.0 if i == 0 else 0.1) * torch.randn(b.shape, generator=generator))
 
     def precision(self, dtype: torch.dtype) -> None:
         """Keep the weights in another precision: single is enough, and faster, for a descent."""
@@ -62,14 +59,11 @@ class Energies(nn.Module):
 
     def standardise(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """(x - m) / s, in the precision of the weights."""
-        return ((x.to(torch.float64) - self.centre) / self.unit).to(self.W[0].dtype)
+        return ((x.to(torch.float64) - self.centre) / self.unit).to(self.net.W[0].dtype)
 
     def units(self, y: Float[Tensor, "*K n D"]) -> Float[Tensor, "K n"]:
         """E_k at standardised points, shared, or one cloud for each network."""
-        h = y.expand(self.W[0].shape[0], *y.shape[-2:])
-        for W, b in zip(self.W[:-1], self.b, strict=True):
-            h = functional.silu(torch.baddbmm(b, h, W))
-        return (h @ self.W[-1]).squeeze(-1)
+        return self.net(y.expand(self.count, *y.shape[-2:])).squeeze(-1)
 
     def each(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "K n"]:
         """E_k(x)."""
@@ -81,5 +75,5 @@ class Energies(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by repr."""
-        K, D, width = self.W[0].shape
-        return f"{K}, {D}, width={width}, depth={len(self.b)}"
+        K, D, width = self.net.W[0].shape
+        return f"{K}, {D}, width={width}, depth={len(self.net.b)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...manifolds.base import Manifold
+from ..optimize import Adam, descend_held_out, folds, some
 from .network import Energies
 
 
@@ -88,13 +89,7 @@ class MaximumLikelihood(_Compared):
     :math:`\mathrm{E}_w[\partial E] - \mathrm{E}_p[\partial E]` up to the quadrature.
     """
 
-    def forward(
-        self,
-        E: Energies,
-        i: Int[Tensor, " b"],
-        w: Float[Tensor, "K b"],
-        j: Int[Tensor, " c"],
-    ) -> Float[Tensor, " K"]:
+    def forward(self, E: Energies, i: Tensor, w: Tensor, j: Tensor) -> Float[Tensor, " K"]:
         """The objective; arguments as in :class:`Objective`."""
         at_data, at_nodes, share = self.energies(E, i, j)
         return (w * at_data).sum(-1) + (share - at_nodes).logsumexp(-1)
@@ -119,20 +114,14 @@ class NoiseContrast(_Compared):
         super().__init__(E, x, reference)
         self.ratio, self.log_volume = ratio, reference.log_volume
         # c + log H^d(M): 0 for the uniform distribution, whatever the units
-        self.shift = nn.Parameter(torch.zeros(E.W[0].shape[0]))
+        self.shift = nn.Parameter(torch.zeros(E.count))
 
     @property
     def constant(self) -> Float[Tensor, " K"]:
         """C of every network."""
         return self.shift.detach().to(torch.float64) - self.log_volume
 
-    def forward(
-        self,
-        E: Energies,
-        i: Int[Tensor, " b"],
-        w: Float[Tensor, "K b"],
-        j: Int[Tensor, " c"],
-    ) -> Float[Tensor, " K"]:
+    def forward(self, E: Energies, i: Tensor, w: Tensor, j: Tensor) -> Float[Tensor, " K"]:
         """The objective; arguments as in :class:`Objective`."""
         at_data, at_nodes, share = self.energies(E, i, j)
         offset = self.shift.unsqueeze(-1) - math.log(self.ratio)
@@ -170,13 +159,7 @@ class ScoreMatching(Objective):
         self.register_buffer("H", H.to(self.x.dtype))
         self.rows, self.nodes = self.x.shape[0], 0
 
-    def forward(
-        self,
-        E: Energies,
-        i: Int[Tensor, " b"],
-        w: Float[Tensor, "K b"],
-        j: Int[Tensor, " c"],
-    ) -> Float[Tensor, " K"]:
+    def forward(self, E: Energies, i: Tensor, w: Tensor, j: Tensor) -> Float[Tensor, " K"]:
         """The objective; arguments as in :class:`Objective`."""
         K = w.shape[0]
         with torch.enable_grad():
@@ -206,3 +189,37 @@ def laplace(
         (second,) = torch.autograd.grad(along[..., a].sum(), y, create_graph=True)
         total = total + (second * Q[..., a]).sum(-1)
     return along, total
+
+
+def fit(
+    E: Energies, objective: Objective, generator: torch.Generator
+) -> Generator[Mapping[str, float], None, bool]:
+    """Adam on all networks at once; each keeps the weights that did best on its held-out fold.
+
+    Returns:
+        Whether all of them stopped getting better before the steps were used up.
+    """
+    n, steps = objective.rows, 2000
+    held = folds(n, E.count, generator)
+    seen, held = _normalised(1 - held), _normalised(held)
+    rows, nodes = torch.arange(n), torch.arange(objective.nodes)
+
+    def loss() -> Tensor:
+        i, j = some(n, generator), some(objective.nodes, generator)
+        return objective(E, i, _normalised(seen[:, i]), j).sum()
+
+    parameters = [*E.parameters(), *objective.parameters()]
+    return descend_held_out(
+        Adam(parameters, objective.rate, period=steps, decay=(0.9, 0.99)),
+        loss,
+        lambda: objective(E, rows, held, nodes),
+        steps=steps,
+        every=10,
+        networks=E.count,
+        patience=100,
+        gain=1e-4,
+    )
+
+
+def _normalised(w: Tensor) -> Tensor:
+    return w / w.sum(-1, keepdim=True)

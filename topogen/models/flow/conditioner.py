@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...manifolds.factors import TAU, Coordinate, angle
+from ..nn.mlp import EnsembleMLP
 from ..nn.splines import Spline
 
 # a vector shorter than this is not yet a direction, and the spline is near the identity
@@ -85,10 +84,7 @@ class Conditioner(nn.Module):
         super().__init__()
         self.turns, self.bins = coordinate.kind == "turn", bins
         outputs = 3 * bins + (2 if self.turns else 1)
-        sizes = [inputs, *[width] * depth, outputs] if inputs else [0, outputs]
-        zeros = torch.zeros(count, 1, 1, dtype=torch.float64)
-        self.W = nn.ParameterList(zeros.repeat(1, a, b) for a, b in pairwise(sizes) if inputs)
-        self.b = nn.ParameterList(zeros.repeat(1, 1, b) for b in sizes[1:])
+        self.net = EnsembleMLP(count, inputs, outputs, width=width, depth=depth)
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
@@ -97,7 +93,8 @@ class Conditioner(nn.Module):
         def normal(p: Tensor) -> Tensor:
             return torch.randn(p.shape, generator=generator, dtype=p.dtype)
 
-        W, b = cast("list[Tensor]", list(self.W)), cast("list[Tensor]", list(self.b))
+        W = cast("list[Tensor]", list(self.net.W))
+        b = cast("list[Tensor]", list(self.net.b))
         for i, weight in enumerate(W[:-1]):
             gain = _FIRST if i == 0 else 1.0
             weight.copy_(gain / weight.shape[-2] ** 0.5 * normal(weight))
@@ -127,7 +124,7 @@ class Conditioner(nn.Module):
 
     def _map(self, at: ConditionedCoordinates) -> tuple[Spline, Tensor, Tensor]:
         """The splines, and the turns and pulls that come before them on a circle."""
-        raw = self._outputs(at.context)
+        raw = self.net(at.context.to(self.net.b[0].dtype))
         gate = at.gate.to(raw.dtype)
         if not self.turns:
             w, h, d = (gate.unsqueeze(-1) * raw).split([self.bins, self.bins, self.bins + 1], -1)
@@ -140,15 +137,6 @@ class Conditioner(nn.Module):
         strength = gate * square / (square + _FAINT**2)
         w, h, d = (strength.unsqueeze(-1) * raw).chunk(3, -1)
         return Spline.circle(w, h, d), angle(v) / TAU, pull
-
-    def _outputs(self, context: Float[Tensor, "K n c"]) -> Tensor:
-        """What the networks say, shape (K, n, p), or (K, 1, p) where there is no context."""
-        if not len(self.W):
-            return self.b[0]
-        h = context.to(self.W[0].dtype)
-        for W, b in zip(self.W[:-1], self.b[:-1], strict=True):
-            h = functional.silu(torch.baddbmm(b, h, W))
-        return torch.baddbmm(self.b[-1], h, self.W[-1])
 
 
 def moebius(

@@ -1,6 +1,6 @@
 """Sets learned as zero sets of a network."""
 
-from ...baselines.implicit_ebm import Published as Published
+from .neural_implicit import LearnedZeroSet as LearnedZeroSet
 from .neural_implicit import NeuralImplicit as NeuralImplicit
 from .penalties import random_direction_penalty as random_direction_penalty
 from .penalties import spectrum_penalty as spectrum_penalty

@@ -178,7 +178,7 @@ def oriented_normals(
 
 
 @dataclass(frozen=True)
-class Frames:
+class NormalFrames:
     """What F should measure along.
 
     Attributes:
@@ -198,7 +198,7 @@ class Frames:
 
 def choose_frames(
     geometry: TubularNeighborhood, constraints: int | str | None, generator: torch.Generator
-) -> Frames:
+) -> NormalFrames:
     """The frames for D - d equations where there are good ones, else the identity.
 
     Raises:
@@ -209,7 +209,7 @@ def choose_frames(
     share = f"{100 * orientation.inconsistent:.2f} % of the signs between normal spaces disagree"
     identity = torch.eye(p.shape[1], dtype=p.dtype).expand(p.shape[0], -1, -1)
     if constraints == "residual":
-        return Frames("residual", "it was asked for", orientation.orientable, identity)
+        return NormalFrames("residual", "it was asked for", orientation.orientable, identity)
     if not orientation.orientable:
         if constraints is not None:
             raise UnsupportedError(
@@ -218,13 +218,13 @@ def choose_frames(
                 "pass constraints='residual' or leave the choice to None"
             )
         reason = f"the data are not orientable ({share}), and a regular zero set is"
-        return Frames("residual", reason, False, identity)
+        return NormalFrames("residual", reason, False, identity)
     N, k = oriented_normals(geometry, orientation), geometry.N.shape[-1]
     if k == 1:
-        return Frames("regular", f"the data are orientable ({share})", True, N)
+        return NormalFrames("regular", f"the data are orientable ({share})", True, N)
     if k > _MAX_CODIM and constraints is None:
         reason = f"{k} equations are many to find a smooth frame for"
-        return Frames("residual", reason, True, identity)
+        return NormalFrames("residual", reason, True, identity)
     pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:_FRAME_ROWS]
     best = smooth_frames(geometry, N, orientation.rows[pick], generator)
     for _ in range(_STARTS - 1):
@@ -234,9 +234,9 @@ def choose_frames(
         best = max(best, other, key=lambda framing: framing.margin)
     found = f"the best of its smooth normal frames has margin {best.margin:.2f}"
     if best.margin < _MARGIN and constraints is None:
-        return Frames("residual", f"{found}, less than {_MARGIN}", True, identity)
+        return NormalFrames("residual", f"{found}, less than {_MARGIN}", True, identity)
     A, angle = best.A, None
     if N.shape[-2:] == (3, 2):
         A, angle = seifert(geometry, A, orientation.rows, orientation.piece)
     reason = f"the data are orientable ({share}) and {found}"
-    return Frames("regular", reason, True, A, angle)
+    return NormalFrames("regular", reason, True, A, angle)

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..nn.sine import SineNetwork
+from ..optimize import Adam, descend
 from .bases import Base, Spectrum
-from .decoder import Decoder, SpectralDecoder, normal_equations
+from .decoder import Decoder, SpectralDecoder, normal_equations, ridge_solution
 
 # the network sees the functions of B up to this bandwidth: they tell its points apart
 _LOW = 2
@@ -19,7 +20,6 @@ _WIDTH, _FEATURES = 64, 200
 # frequencies of the first layer and of the fastest random features, in units of the bandwidth:
 # what is left is as fast as what the functions of B could still say, and faster
 _FIRST, _FASTEST = 0.07, 1.0
-_STEPS, _BATCH, _RATE = 1500, 512, 5e-3
 
 
 class ResidualDecoder(Decoder):
@@ -70,7 +70,12 @@ class ResidualDecoder(Decoder):
         return value + more, J + slope @ Dz
 
     def learn(
-        self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], generator: torch.Generator
+        self,
+        b: Float[Tensor, "n w"],
+        x: Float[Tensor, "n D"],
+        generator: torch.Generator,
+        *,
+        steps: int = 1500,
     ) -> Generator[Mapping[str, float], None, None]:
         """Fit the features of the network to x - C phi(b), by Adam in float32."""
         z = self.low(b).float()
@@ -81,18 +86,13 @@ class ResidualDecoder(Decoder):
         out = torch.randn(x.shape[1], net.width, generator=generator) / net.width**0.5
         parameters = [nn.Parameter(p) for p in (*inner, out)]
         net.W1, net.b1, net.W2, net.b2, out = parameters
-        optimiser = torch.optim.Adam(parameters, lr=_RATE, betas=(0.9, 0.99), fused=True)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
-        with torch.enable_grad():
-            for step in range(_STEPS):
-                i = torch.randint(len(z), (_BATCH,), generator=generator)
-                loss = (net.trunk(z[i])[1] @ out.mT - left[i]).square().mean()
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                cosine.step()
-                if step % 100 == 0 or step == _STEPS - 1:
-                    yield {"loss": loss.item()}
+
+        def loss(_: int) -> Tensor:
+            i = torch.randint(len(z), (512,), generator=generator)
+            return (net.trunk(z[i])[1] @ out.mT - left[i]).square().mean()
+
+        adam = Adam(parameters, 5e-3, period=steps, decay=(0.9, 0.99), fused=True)
+        yield from descend(adam, loss, steps, every=100)
         with torch.no_grad():
             mine = (self.net.W1, self.net.b1, self.net.W2, self.net.b2)
             for p, trained in zip(mine, parameters, strict=False):
@@ -110,10 +110,8 @@ class ResidualDecoder(Decoder):
             return torch.cat([spectrum(c), self.net.phi(self.low(c))], -1)
 
         gram, right = normal_equations(functions, b, x)
-        p = spectrum.count
-        penalty = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
-        factor = torch.linalg.cholesky(gram + penalty)
-        both = torch.cholesky_solve(right, factor)
+        p, penalty = spectrum.count, ridge * gram.diagonal().mean()
+        both = ridge_solution(gram, right, penalty.expand(len(gram)))
         self.spectral.coefficients, A = both[:p].contiguous(), both[p:]
         with torch.no_grad():
             self.net.C.copy_(A.mT)

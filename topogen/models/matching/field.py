@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ..nn.mlp import MLP
 
 _TIMES = 4
 # details of this size in time are seen at its end
@@ -48,9 +49,8 @@ class Field(nn.Module):
     ) -> None:
         super().__init__()
         self.finest = finest
-        sizes = [ambient_dim + 2 * features + 2 + 2 * _TIMES, *[width] * depth, ambient_dim]
-        self.W = nn.ParameterList(torch.zeros(a, b).double() for a, b in pairwise(sizes))
-        self.b = nn.ParameterList(torch.zeros(b).double() for b in sizes[1:])
+        inputs = ambient_dim + 2 * features + 2 + 2 * _TIMES
+        self.net = MLP(inputs, ambient_dim, width=width, depth=depth, activation=functional.silu)
         self.register_buffer("centre", torch.zeros(ambient_dim, dtype=torch.float64))
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))
         self.register_buffer("B", torch.zeros(ambient_dim, features, dtype=torch.float64))
@@ -63,12 +63,11 @@ class Field(nn.Module):
         B = torch.randn(self.B.shape, generator=generator, dtype=torch.float64)
         lengths = torch.logspace(0, math.log10(max(self.finest, 1.0)), B.shape[1]).double()
         self.B = B / B.norm(dim=0).clamp_min(1e-12) * lengths
-        W = cast("list[Tensor]", list(self.W))
-        for weight in W[:-1]:
-            weight.copy_(torch.randn(weight.shape, generator=generator) / weight.shape[0] ** 0.5)
-        W[-1].zero_()
-        for bias in cast("list[Tensor]", list(self.b)):
-            bias.zero_()
+        *hidden, last = cast("list[Tensor]", list(self.net.W))
+        for W in hidden:
+            W.copy_(torch.randn(W.shape, generator=generator) / W.shape[0] ** 0.5)
+        for p in (last, *self.net.b):
+            p.zero_()
 
     def forward(
         self, x: Float[Tensor, "*batch D"], t: Float[Tensor, "*batch"]
@@ -80,14 +79,9 @@ class Field(nn.Module):
         s = t.to(y.dtype).unsqueeze(-1)
         wave = torch.pi * k * s
         end = 1 + (1 - s + _END).log() / 3
-        h = torch.cat([y, turn.cos(), turn.sin(), s, wave.cos(), wave.sin(), end], -1)
-        layers = list(zip(self.W, self.b, strict=True))
-        for W, b in layers[:-1]:
-            h = functional.silu(h @ W + b)
-        W, b = layers[-1]
-        return h @ W + b
+        return self.net(torch.cat([y, turn.cos(), turn.sin(), s, wave.cos(), wave.sin(), end], -1))
 
     def extra_repr(self) -> str:
         """Shown by repr."""
-        width, D = self.W[-1].shape
-        return f"{D}, width={width}, depth={len(self.W) - 1}, features={self.B.shape[1]}"
+        width, D = self.net.W[-1].shape
+        return f"{D}, width={width}, depth={len(self.net.W) - 1}, features={self.B.shape[1]}"

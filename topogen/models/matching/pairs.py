@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...errors import TrainingError
 from .arcs import arcs_of
 from .geometry import Geometry
 from .paths import Routes
@@ -16,6 +17,10 @@ from .paths import Routes
 Pairing = Literal["transport", "independent"]
 
 _LANDMARKS = 800
+# the pairs are run through this many times, at new times, before new pairs are made
+_ROUNDS = 8
+# behind a solver examples are retained for this many rounds, and the pairs throughout
+_RETAINED = 8
 
 
 class Examples(NamedTuple):
@@ -114,6 +119,36 @@ class Pool:
         Q = self.geometry.basis(x)
         v = (Q.mT @ u.unsqueeze(-1)).squeeze(-1)
         return Examples(*(part.to(torch.float32) for part in (t, x, Q, v)))
+
+    def stream(self, batch: int, steps: int, generator: torch.Generator) -> Iterator[Examples]:
+        """So many batches of examples, from pairs that are renewed now and then.
+
+        Raises:
+            TrainingError: too few pairs have a path between them.
+        """
+        slow = self.routes is not None and not self.geometry.fast
+        # pairs that are made at once; fewer where a solver is behind every path
+        count = min(2**13 if slow else 2**15, max(batch * steps // _ROUNDS, batch))
+        count = max(count, -(-batch // self.block) * self.block)  # a batch in whole blocks
+        taken = 0
+        while True:
+            before = taken
+            if taken == 0 or not slow:
+                self.pair(count, generator)
+            for _ in range(_ROUNDS):
+                examples = self.examples(generator)
+                for _ in range(_RETAINED if slow else 1):
+                    for rows in examples.batches(batch, generator):
+                        yield rows
+                        taken += 1
+                        if taken == steps:
+                            return
+            if taken == before:
+                raise TrainingError(
+                    f"expected at least {batch} pairs of points with a path between them, got "
+                    f"fewer: {self.lost} of {self.tried} were lost; pass a smaller batch, or "
+                    "check that the manifold is connected"
+                )
 
     def _match(self, a: Tensor, b: Tensor) -> Tensor:
         """The permutation of b with the least total cost."""

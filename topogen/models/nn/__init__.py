@@ -1,1 +1,1 @@
-"""."""
+"""Small networks: perceptrons, sines, splines and coupling layers."""

@@ -1,8 +1,7 @@
-"""Small networks of published injective flows: perceptrons, and flows of coupling layers."""
+"""Flows of coupling layers."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Literal, cast
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from .mlp import MLP
 from .splines import Spline
 
 Kind = Literal["affine", "spline"]
@@ -17,49 +17,6 @@ Kind = Literal["affine", "spline"]
 _BINS = 8
 _BOX = 4.0  # a spline acts on [-4, 4] and is the identity outside
 _STRETCH = 2.0  # largest log factor of an affine layer
-
-
-def silu(h: Tensor) -> Tensor:
-    """The product form has derivatives of every order under ``no_grad``; torch's own has not."""
-    return h * torch.sigmoid(h)
-
-
-class Perceptron(nn.Module):
-    """A perceptron with SiLU units.
-
-    Args:
-        inputs: numbers in.
-        outputs: numbers out.
-        width: units of a hidden layer.
-        depth: hidden layers.
-        last: size of the first weights of the last layer; 0 starts at the zero function.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, *, width: int, depth: int, last: float = 1.0
-    ) -> None:
-        super().__init__()
-        sizes = [inputs, *[width] * depth, outputs]
-        self.last = last
-        self.W = nn.ParameterList(torch.zeros(a, b).double() for a, b in pairwise(sizes))
-        self.b = nn.ParameterList(torch.zeros(b).double() for b in sizes[1:])
-
-    @torch.no_grad()
-    def start(self, generator: torch.Generator) -> None:
-        """Draw the first weights."""
-        W, b = cast("list[Tensor]", list(self.W)), cast("list[Tensor]", list(self.b))
-        for i, weight in enumerate(W):
-            gain = (1.4 if i < len(W) - 1 else self.last) / max(weight.shape[0], 1) ** 0.5
-            weight.copy_(gain * torch.randn(weight.shape, generator=generator))
-            b[i].copy_(0.3 * gain * torch.randn(b[i].shape, generator=generator))
-
-    def forward(self, x: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch p"]:
-        """The outputs."""
-        layers = list(zip(self.W, self.b, strict=True))
-        for W, b in layers[:-1]:
-            x = silu(x @ W + b)
-        W, b = layers[-1]
-        return x @ W + b
 
 
 class CouplingFlow(nn.Module):
@@ -95,13 +52,13 @@ class CouplingFlow(nn.Module):
             a, b = self._halves(k)
             outputs = len(b) * (2 if kind == "affine" else 3 * _BINS - 1)
             self.conditioners.append(
-                Perceptron(len(a), outputs, width=width, depth=2 if len(a) else 0, last=0.1)
+                MLP(len(a), outputs, width=width, depth=2 if len(a) else 0, last=0.1)
             )
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights; h is near the identity."""
         for net in self.conditioners:
-            cast("Perceptron", net).start(generator)
+            cast("MLP", net).start(generator)
 
     def _halves(self, k: int) -> tuple[list[int], list[int]]:
         """The coordinates that stay, and those that move."""
