@@ -20,7 +20,7 @@ from .pipeline import learn
 from .point_cloud.arrays import diameter
 from .results import LearnResult
 
-_FRESH = 4000
+_FRESH = 4000  # points: the NLL gap is then known to about .01 nats
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Demo:
         name: what the command line calls it.
         about: one line.
         sample: n points of the true distribution, shape (n, D).
-        log_prob: the true log density at points of the true set, in nats w.r.t. its volume.
-        distance: distance of points to the true set.
-        homology: of the true set.
-        orientable: whether the true set is.
-        volume: of the true set.
+        log_prob: the true log density at points of the true manifold, in nats w.r.t. its volume.
+        distance: distance of points to the true manifold.
+        homology: of the true manifold.
+        orientable: whether the true manifold is.
+        volume: of the true manifold.
         data: the cloud to learn from, where it is not just a sample.
     """
 
@@ -76,7 +76,7 @@ def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = Non
     """Draw, learn, sample, check, and compare with the truth.
 
     The NLL gap is the mean of log p*(x) - log q(x) over 4000 fresh points x of the true
-    distribution p*, with its standard error; distances are to the true set, in per cent of the
+    distribution p*, with its standard error; distances are to the true manifold, in per cent of the
     diameter.
     """
     x = demo.points(n, seed)
@@ -90,8 +90,8 @@ def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = Non
     outside = int((~gap.isfinite()).sum())
     gap = gap[gap.isfinite()]
     numbers: dict[str, float | str] = {
-        "off the true set, median, % of diameter": float(off.median()),
-        "off the true set, 99 %, % of diameter": float(off.quantile(0.99)),
+        "off the true manifold, median, % of diameter": float(off.median()),
+        "off the true manifold, 99 %, % of diameter": float(off.quantile(0.99)),
         "NLL gap (nats)": float(gap.mean()),
         "NLL gap, standard error": float(gap.std() / math.sqrt(gap.numel())),
         "fresh points without density": float(outside),

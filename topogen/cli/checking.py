@@ -221,7 +221,7 @@ def parse_trim(text: str) -> float | Literal["auto"]:
     return fraction
 
 
-def parse_betti(claims: list[str]) -> Homology:
+def parse_betti(texts: list[str]) -> Homology:
     """Betti numbers from texts such as "1,2,1" (every field) or "3:1,1,0" (Z/3).
 
     Raises:
@@ -229,12 +229,12 @@ def parse_betti(claims: list[str]) -> Homology:
     """
     betti: dict[int, tuple[int, ...]] = {}
     try:
-        for claim in claims:
-            field, _, numbers = claim.rpartition(":")
+        for text in texts:
+            field, _, numbers = text.rpartition(":")
             values = tuple(int(b) for b in numbers.split(","))
             if not field:
-                if len(claims) > 1:
-                    raise ValueError("a claim for every field stands alone")
+                if len(texts) > 1:
+                    raise ValueError("Betti numbers for every field stand alone")
                 return Homology(values)
             if int(field) in betti:
                 raise ValueError(f"Z/{field} is given twice")
@@ -243,7 +243,7 @@ def parse_betti(claims: list[str]) -> Homology:
     except ValueError as error:
         raise typer.BadParameter(
             f"expected --betti 1,2,1 or --betti 2:1,2,1 --betti 3:1,1,0, got "
-            f"{' '.join(claims)!r} ({error})"
+            f"{' '.join(texts)!r} ({error})"
         ) from None
 
 

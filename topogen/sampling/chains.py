@@ -134,7 +134,7 @@ def prepare(
     """Chains at their starts, and a first step."""
     if not 0 < M.dim < M.ambient_dim:
         raise UnsupportedError(
-            f"expected a set with 0 < dim < ambient_dim, got {type(M).__name__} of dimension "
+            f"expected a manifold with 0 < dim < ambient_dim, got {type(M).__name__} of dimension "
             f"{M.dim} in R^{M.ambient_dim}; it has no tangential, or no normal, direction"
         )
     plan, generator = request.plan, request.generator

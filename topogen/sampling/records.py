@@ -1,4 +1,4 @@
-"""What chains are told, what they are when they start, and what is seen along them."""
+"""How chains are run, what they are when they start, and what is seen along them."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def replica_exchange(
         seed: makes a generator.
 
     Returns:
-        The draws on M; `swaps` holds the acceptance of exchanges, that with M first.
+        The draws on M; `swaps` is the acceptance of exchanges, that with M first.
 
     Raises:
         SamplingError: `throw` is set and there is an alarm.

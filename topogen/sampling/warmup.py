@@ -1,4 +1,4 @@
-r"""What happens before draws are kept: the step is chosen, and the target is approached."""
+r"""What happens before draws are retained: the step is chosen, and the target is approached."""
 
 from __future__ import annotations
 
@@ -15,17 +15,11 @@ from .records import Ready, Request
 from .starting_points import systematic
 from .transitions import ChainState
 
-# the share of effectively independent rows that one annealing step keeps
-_KEPT = 0.8
-_LEAST_ANCESTORS = 0.1
 # h max |p| <= reach / 2, the maximum taken over all but 1 % of the trajectories
 SAFE = 0.5
 MOST = 0.99
-_WINDOW = 20
-_REACH_POINTS = 384
+# of `scale`: the length of the moves that pair each point with one near it
 _NEARBY = 0.1
-# pairs nearer than this share of `scale` say more of rounding than of M
-_CLOSE = 1e-3
 
 
 class DualAveraging:
@@ -66,7 +60,7 @@ class DualAveraging:
 
     @property
     def final(self) -> float:
-        """The averaged step, to be kept from here on."""
+        """The averaged step, for all draws."""
         return math.exp(self._mean)
 
 
@@ -95,14 +89,15 @@ def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) 
     Infinite where M looks flat.
     """
     n, scale = at.x.shape[0], mover.M.scale
-    at = at[torch.linspace(0, n - 1, min(n, _REACH_POINTS)).long()]
+    at = at[torch.linspace(0, n - 1, min(n, 384)).long()]
     noise = torch.randn(at.x.shape, generator=generator, dtype=at.x.dtype)
     near = mover.move(at, _NEARBY * scale / mover.M.dim**0.5 * at.tangential(noise))
     rows = (near.ok & (near.v.norm(dim=-1) > _NEARBY**2 * scale)).nonzero().squeeze(-1)
     x, N = torch.cat([at.x, near.at.x[rows]]), torch.cat([at.N, near.at.N[rows]])
     if rows.numel() == 0 and float((x - x[:1]).abs().max()) <= _NEARBY**2 * scale:
         return math.inf
-    return touching_radius(x, N, _CLOSE * scale)
+    # pairs nearer than that say more of rounding than of M
+    return touching_radius(x, N, 1e-3 * scale)
 
 
 def warm_up(ready: Ready, request: Request) -> Warm:
@@ -145,10 +140,10 @@ def warm_up(ready: Ready, request: Request) -> Warm:
             longest.append(float(moved.quantile(MOST)))
             bound = reach
             if trajectories.kernel.gradient:
-                bound = SAFE * reach * trajectories.kernel.inner / max(longest[-_WINDOW:])
+                bound = SAFE * reach * trajectories.kernel.inner / max(longest[-20:])
             adaptation.update(float(result.probability.mean()), bound)
-    kept = ancestors.unique().numel() >= _LEAST_ANCESTORS * ancestors.numel()
-    exact = uniform and (density.f is None or (anneal and kept))
+    many = ancestors.unique().numel() >= 0.1 * ancestors.numel()
+    exact = uniform and (density.f is None or (anneal and many))
     families = ancestors if uniform and anneal else None
     return Warm(state, adaptation.final if adapt else ready.step, reach, exact, families)
 
@@ -165,7 +160,7 @@ def _anneal(raw: Tensor, beta: float, last: bool) -> tuple[float, Tensor]:
         return torch.softmax(delta * raw, 0) if delta else (raw > -math.inf).to(raw.dtype)
 
     def enough(delta: float) -> bool:
-        return float(1 / weights(delta).square().sum()) >= _KEPT * positive
+        return float(1 / weights(delta).square().sum()) >= 0.8 * positive
 
     positive = int((raw > -math.inf).sum())
     low, high = 0.0, 1.0 - beta
