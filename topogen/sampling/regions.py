@@ -109,9 +109,9 @@ class Cylinders(BoundedRegion):
 
     T_i, N_i are orthonormal bases of the tangent and the normal space of M at c_i. A point drawn
     in one cylinder is retained with probability one over the number that contain it, so what is
-    left is uniform on the union; the mean of that probability gives the volume. In high codimension
-    this wastes far less than balls about the c_i: of a ball of radius 2 tau in R^9 one part in 13 lies
-    within tau of a 3-plane through its centre.
+    left is uniform on the union; the mean of that probability gives the volume. In high
+    codimension this wastes far less than balls about the c_i: of a ball of radius 2 tau in R^9 one
+    part in 13 lies within tau of a 3-plane through its centre.
 
     Args:
         M: the manifold.
