@@ -47,7 +47,3 @@ class Storable(nn.Module):
         several = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
         given = dict(arguments)
         return cls(*(given.pop(several[0]) if several else ()), **given)
-
-
-class Options:
-    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""

@@ -1,4 +1,4 @@
-"""topogen check."""
+"""The command `topogen check`: the homology of a cloud, against what is expected of it."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def check_(
     quiet: Quiet = False,
 ) -> int:
     """Homology of a point cloud, and whether it is what is expected."""
-    hypothesis = Hypothesis(against, expect, tuple(betti or ()))
-    outputs = Outputs(plot, barcode, report, as_json)
-    options = Options(alpha, max_seconds, max_memory, trim, metric, extras, seed)
-    settings = options.parsed() | {"progress": False if quiet else None} | hypothesis.fields()
+    expectation = Expectation(against, expect, tuple(betti or ()))
+    outputs = CheckFiles(plot, barcode, report, as_json)
+    options = CheckArguments(alpha, max_seconds, max_memory, trim, metric, extras, seed)
+    settings = options.parsed() | {"progress": False if quiet else None} | expectation.fields()
     outputs.require()
     clouds = {data.name: load_points(data)}
-    expected = hypothesis.homology()
+    expected = expectation.homology()
     if against is not None:
         clouds[f"against {against.name}"] = expected = load_points(against)
     checked = check_topology(clouds[data.name], expected=expected, **settings)
@@ -79,13 +79,13 @@ def check_(
         reports[f"against {against.name}"] = check_topology(
             expected, max_dim=checked.max_dim, **settings
         )
-    words = ["topogen", "check", str(data), *hypothesis.words(), *options.words()]
+    words = ["topogen", "check", str(data), *expectation.words(), *options.words()]
     outputs.write(clouds, reports, shlex.join(words))
     return STATUS[checked.verdict]
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class Expectation:
     """What is expected of the points: another cloud, a named space, or Betti numbers."""
 
     against: Path | None
@@ -116,7 +116,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckArguments:
     """How the points are checked, as on the command line."""
 
     alpha: float = 0.01
@@ -154,7 +154,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class CheckFiles:
     """The files to write."""
 
     plot: Path | None
