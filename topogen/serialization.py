@@ -63,7 +63,7 @@ def load(path: str | Path) -> Any:
     """
     module, record = read(path)
     if "uniform" in record:
-        return Uniform(module, **record["uniform"])
+        return Uniform(**{"manifold": module, **record["uniform"]})
     if "learned" not in record:
         return module
     if not isinstance(module, LearnedDistribution):

@@ -65,7 +65,8 @@ def check_(
     expectation = Expectation(against, expect, tuple(betti or ()))
     outputs = CheckFiles(plot, barcode, report, as_json)
     options = CheckArguments(alpha, max_seconds, max_memory, trim, metric, extras, seed)
-    settings = options.parsed() | {"progress": False if quiet else None} | expectation.fields()
+    settings: dict[str, Any] = options.parsed() | expectation.fields()
+    settings["progress"] = False if quiet else None
     outputs.require()
     clouds = {data.name: load_points(data)}
     expected = expectation.homology()
