@@ -15,7 +15,7 @@ from .distributions.base import ManifoldDistribution
 from .distributions.uniform import Uniform
 from .distributions.von_mises import VonMises
 from .homology import Homology
-from .manifolds import spaces
+from .manifolds.spaces import SPACES
 from .pipeline import learn
 from .point_cloud.arrays import diameter
 from .results import LearnResult
@@ -137,6 +137,10 @@ def _of(name: str, about: str, q: ManifoldDistribution) -> Demo:
     )
 
 
+def _uniform(name: str, about: str) -> Demo:
+    return _of(name, f"uniform distribution on {about}", Uniform(SPACES[name]()))
+
+
 def _alanine() -> Demo:
     return Demo(
         "alanine",
@@ -158,14 +162,8 @@ DEMOS: dict[str, Callable[[], Demo]] = {
         "von Mises distribution of concentration 2 on the unit circle",
         VonMises(0.0, 2.0),
     ),
-    "sphere": lambda: _of(
-        "sphere", "uniform distribution on the unit sphere", Uniform(spaces.Sphere())
-    ),
-    "torus": lambda: _of(
-        "torus", "uniform distribution on a ring torus in R^3", Uniform(spaces.Torus())
-    ),
-    "klein": lambda: _of(
-        "klein", "uniform distribution on a Klein bottle in R^4", Uniform(spaces.KleinBottle())
-    ),
+    "sphere": lambda: _uniform("sphere", "the unit sphere"),
+    "torus": lambda: _uniform("torus", "a ring torus in R^3"),
+    "klein": lambda: _uniform("klein", "a Klein bottle in R^4"),
     "alanine": _alanine,
 }

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..homology import Homology
-from ..manifolds import spaces
+from ..manifolds.spaces import SPACES, ReferenceSpace
 from ..point_cloud.files import load_points
 from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
@@ -69,7 +69,7 @@ def check_(
     settings["progress"] = False if quiet else None
     outputs.require()
     clouds = {data.name: load_points(data)}
-    expected = expectation.homology()
+    expected: Any = expectation.homology()
     if against is not None:
         clouds[f"against {against.name}"] = expected = load_points(against)
     checked = check_topology(clouds[data.name], expected=expected, **settings)
@@ -99,7 +99,7 @@ class Expectation:
                 "expected one of --against, --expect and --betti, got more; choose one"
             )
 
-    def homology(self) -> Any:
+    def homology(self) -> ReferenceSpace | Homology | None:
         """A space or its homology; None where nothing but another cloud is named."""
         if self.expect is not None:
             return _space(self.expect)
@@ -248,22 +248,9 @@ def parse_betti(texts: list[str]) -> Homology:
         ) from None
 
 
-def _space(name: str) -> Any:
-    known = {
-        "circle": spaces.Circle,
-        "sphere": spaces.Sphere,
-        "torus": spaces.Torus,
-        "klein": spaces.KleinBottle,
-        "projective-plane": spaces.ProjectivePlane,
-        "so3": spaces.SpecialOrthogonal,
-        "genus2": lambda: spaces.GenusSurface(2),
-        "trefoil": lambda: spaces.TorusKnot(2, 3),
-        "hopf": spaces.HopfLink,
-        "mobius": spaces.MobiusBand,
-        "flat-torus": spaces.FlatTorus,
-        "sphere3": lambda: spaces.Sphere(3),
-        "torus3": lambda: spaces.FlatTorus(3),
-    }
-    if name not in known:
-        raise typer.BadParameter(f"expected --expect with one of {', '.join(known)}, got {name!r}")
-    return known[name]()
+def _space(name: str) -> ReferenceSpace:
+    if name not in SPACES:
+        raise typer.BadParameter(
+            f"expected --expect with one of {', '.join(SPACES)}, got {name!r}"
+        )
+    return SPACES[name]()
