@@ -64,7 +64,7 @@ from .training import fit as fit
 
 # topology: what a cloud says, and whether it is what was expected
 from .homology import Homology as Homology
-from .topology.inference.check import TopologyReport as TopologyReport
+from .topology.inference.report import TopologyReport as TopologyReport
 from .topology.inference.check import check_topology as check_topology
 
 # one call

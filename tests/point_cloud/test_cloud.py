@@ -118,7 +118,7 @@ def test_a_thin_circle_factor_is_kept_and_white_noise_goes(n):
     if n >= 300:
         noisy = prepare(x + 1e-4 * rng.standard_normal(x.shape))
         assert noisy.points.shape[1] == 4
-        assert noisy.remarks == ("4 of 30 principal axes kept, the rest is noise",)
+        assert noisy.remarks == ("4 of 30 principal axes retained, the rest is noise",)
 
 
 @pytest.mark.parametrize("n", [300, 3000])

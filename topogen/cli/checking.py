@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -16,7 +16,8 @@ from ..manifolds.spaces import SPACES, ReferenceSpace
 from ..point_cloud.files import load_points
 from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
-from ..topology.inference.check import TopologyReport, check_topology
+from ..topology.inference.check import CheckOptions, check_topology
+from ..topology.inference.report import TopologyReport
 from .options import STATUS, Data, Quiet, Seed, require_folder, require_picture
 
 
@@ -140,8 +141,14 @@ class CheckArguments:
 
     def parsed(self) -> dict[str, Any]:
         """The arguments of :func:`topogen.check_topology`."""
-        memory = None if self.max_memory is None else parse_memory(self.max_memory)
-        return asdict(self) | {"max_memory": memory, "trim": parse_trim(self.trim)}
+        options = CheckOptions(
+            trim=parse_trim(self.trim),
+            metric=cast("Literal['euclidean', 'diffusion']", self.metric),
+            max_memory=None if self.max_memory is None else parse_memory(self.max_memory),
+            extras=self.extras,
+        )
+        given = {name: getattr(self, name) for name in ("alpha", "max_seconds", "seed")}
+        return given | {"options": options}
 
     def words(self) -> list[str]:
         """As on the command line; those at their defaults are left out, but the seed."""

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..point_cloud.knn import component_labels, neighbours
 from .types import ManifoldLike
 
 # A walk takes steps of this share of the whole way, and at most so many.
@@ -37,7 +38,7 @@ def components(
             edges = _between(x, part, min(k * times, n - 1))
             arrived = _walk(M, x[edges[:, 0]], x[edges[:, 1]])
             joined = torch.cat([joined, edges[arrived]])
-            part = _parts(joined, n)
+            part = torch.from_numpy(component_labels(n, *joined.T.numpy())).long()
         # the largest first
         rank = part.bincount().argsort(descending=True, stable=True).argsort()
         label = torch.full(on.shape, -1, dtype=torch.int64, device=points.device)
@@ -47,11 +48,8 @@ def components(
 
 def _between(x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int) -> Int[Tensor, "m 2"]:
     """The shortest edges of the graph of k neighbours that join different parts, a few a pair."""
-    import numpy as np
-    from scipy.spatial import KDTree
-
-    found = KDTree(x.numpy()).query(x.numpy(), k + 1)
-    length, other = (torch.from_numpy(np.asarray(a)[:, 1:]).flatten() for a in found)
+    found = neighbours(x.numpy(), k, exact=True)
+    length, other = (torch.from_numpy(a).flatten() for a in found)
     edge = torch.stack([torch.arange(x.shape[0]).repeat_interleave(k), other.long()], -1)
     order = length.argsort(stable=True)
     edge = edge[order[part[edge[order, 0]] != part[edge[order, 1]]]]
@@ -63,15 +61,6 @@ def _between(x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int) -> Int[Te
     position = torch.arange(len(edge))
     start = torch.where(new[: len(edge)], position, 0).cummax(0).values if len(edge) else position
     return edge[by_pair[position - start < _EDGES]]
-
-
-def _parts(edges: Int[Tensor, "m 2"], n: int) -> Int[Tensor, " n"]:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = edges.T.numpy()
-    graph = coo_matrix((a * 0 + 1, (a, b)), shape=(n, n))
-    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
 
 
 def _walk(M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool[Tensor, " m"]:

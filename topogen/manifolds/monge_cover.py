@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError, InvalidPoints
+from ..point_cloud.knn import neighbour_graph
 from ..point_cloud.landmarks import farthest_points
 from .base import Manifold
 from .monge import MongeChart
@@ -120,23 +121,15 @@ class Patches:
     """Grows Monge patches on a cloud of points of M."""
 
     def __init__(self, M: Manifold, x: Tensor, Q: Tensor) -> None:
-        from scipy.sparse import csr_array
-        from scipy.spatial import KDTree
-
         self.M, self.x, self.Q = M, x, Q
-        n = x.shape[0]
-        k = neighbour_count(M.dim)
-        neighbour = np.asarray(KDTree(x.numpy()).query(x.numpy(), k + 1)[1])[:, 1:]
-        rows = np.repeat(np.arange(n), k)
-        edges = csr_array((np.ones(rows.size, dtype=np.int8), (rows, neighbour.ravel())), (n, n))
-        self.edges = edges.maximum(edges.T).tocsr()
+        self.edges = neighbour_graph(x.numpy(), neighbour_count(M.dim), exact=True)
 
     def grow(self, i: int) -> tuple[MongeChart, Tensor] | None:
         """The chart about point i and the points in its core; None where there is no room."""
         c, W = self.x[i], self.Q[i]
         upright = (torch.linalg.det(W.T @ self.Q).abs() >= _MIN_COSINE).numpy()
         patch = self._component(i, upright)
-        rim = (self.edges @ patch.astype(np.int8) > 0) & ~patch
+        rim = (self.edges @ patch > 0) & ~patch
         member, outside = torch.from_numpy(patch), torch.from_numpy(rim)
         s = (self.x - c) @ W
         if bool(outside.any()):

@@ -24,8 +24,8 @@ from topogen.topology.scores import (
     support_precision,
     support_recall,
 )
-from topogen.topology.scores.geometry_score import _living_times, relative_living_times
-from topogen.topology.scores.imd import TIMES, graph_laplacian, heat_trace, imd_of_traces
+from topogen.topology.scores.heat_traces import TIMES, graph_laplacian, heat_trace, imd_of_traces
+from topogen.topology.scores.living_times import _living_times, relative_living_times
 
 SQUARE = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 ONE_SPACE = [name for name in SCORES if name not in ("geometry_score", "imd")]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UnsupportedError
-from ...topology.inference.check import Verdict
+from ...topology.inference.report import Verdict
 from .bases import Base
 from .decoder import Decoder
 from .decoder_fit import FittedDecoder

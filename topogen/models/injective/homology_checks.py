@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ...errors import TrainingError
-from ...topology.inference.check import TopologyReport, check_topology
+from ...topology.inference.check import check_topology
+from ...topology.inference.report import TopologyReport
 from .bases import Base
 from .decoder import Decoder
 from .image_manifold import ImageManifold

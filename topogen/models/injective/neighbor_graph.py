@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import TrainingError
+from ...point_cloud.knn import component_labels
 from ...topology.persistence.cohomology import PersistentClass, persistent_classes
 
 
@@ -78,9 +79,7 @@ class Graph:
     @cached_property
     def component(self) -> np.ndarray:
         """The number of the connected component of every node, shape (n,)."""
-        from scipy.sparse.csgraph import connected_components
-
-        return connected_components(self._lengths, directed=False)[1]
+        return component_labels(self.n, self.i, self.j)
 
     def cover(self, sign: np.ndarray) -> Graph:
         """The double cover in which an edge of sign -1 changes the sheet."""
