@@ -65,8 +65,9 @@ def check_(
     """Homology of a point cloud, and whether it is what is expected."""
     expectation = Expectation(against, expect, tuple(betti or ()))
     outputs = CheckFiles(plot, barcode, report, as_json)
-    options = CheckArguments(alpha, max_seconds, max_memory, trim, metric, extras, seed)
-    settings: dict[str, Any] = options.parsed() | expectation.fields()
+    memory = None if max_memory is None else parse_memory(max_memory)
+    options = CheckArguments(alpha, max_seconds, memory, parse_trim(trim), metric, extras, seed)
+    settings: dict[str, Any] = options.settings() | expectation.fields()
     settings["progress"] = False if quiet else None
     outputs.require()
     clouds = {data.name: load_points(data)}
@@ -119,12 +120,12 @@ class Expectation:
 
 @dataclass(frozen=True)
 class CheckArguments:
-    """How the points are checked, as on the command line."""
+    """How the points are checked: what the command line asks for."""
 
     alpha: float = 0.01
     max_seconds: float | None = None
-    max_memory: str | None = None
-    trim: str = "auto"
+    max_memory: int | None = None
+    trim: float | Literal["auto"] = "auto"
     metric: str = "euclidean"
     extras: bool = False
     seed: int = 0
@@ -139,12 +140,12 @@ class CheckArguments:
                 f"expected --metric euclidean or diffusion, got {self.metric!r}"
             )
 
-    def parsed(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The arguments of :func:`topogen.check_topology`."""
         options = CheckOptions(
-            trim=parse_trim(self.trim),
+            trim=self.trim,
             metric=cast("Literal['euclidean', 'diffusion']", self.metric),
-            max_memory=None if self.max_memory is None else parse_memory(self.max_memory),
+            max_memory=self.max_memory,
             extras=self.extras,
         )
         given = {name: getattr(self, name) for name in ("alpha", "max_seconds", "seed")}
