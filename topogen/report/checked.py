@@ -24,7 +24,7 @@ _TESTS = {
 _SENTENCE = {
     "agrees": "The points have the homology expected of them.",
     "disagrees": "The points do not have the homology expected of them.",
-    "undetermined": "The points do not settle it at this scale.",
+    "undetermined": "The points do not determine it at this scale.",
     None: "Nothing was expected of the points.",
 }
 

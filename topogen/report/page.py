@@ -140,7 +140,7 @@ def betti_table(report: TopologyReport, caption: str) -> str:
 
 
 def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
-    """How a cloud was looked at, as rows of a table."""
+    """How a cloud was checked, as rows of a table."""
     rows = [
         (
             "scale &epsilon;",
@@ -152,7 +152,7 @@ def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
         ("outliers left out", f"{report.outliers} of {report.n_points} points"),
     ]
     if report.points_needed is not None:
-        rows.append(("points needed", f"about {report.points_needed} to settle the rest"))
+        rows.append(("points needed", f"about {report.points_needed} to determine the rest"))
     return rows
 
 
@@ -164,7 +164,7 @@ the rest is what noise alone could give. The statement holds at scale {report.sc
 </figcaption></figure>
 <figure class="diagrams">{svg(report.plot("barcode"))}
 <figcaption>The strongest bars of each degree. The pale strip under a bar is as far as noise may
-reach; an arrow is alive at the longest edge that was looked at.</figcaption></figure>"""
+reach; an arrow is alive at the longest edge of the complex.</figcaption></figure>"""
 
 
 def page(

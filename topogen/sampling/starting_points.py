@@ -42,7 +42,7 @@ def starting_points(
     components: Any,
     generator: torch.Generator | None,
 ) -> Starts:
-    """Points of M to start from; arguments as in :func:`topogen.sampling.mcmc`."""
+    """Points of M to start from; arguments as in :class:`topogen.sampling.Plan`."""
     if start is None:
         if weights is not None or components is not None:
             raise ValueError("expected start with weights or components, got none; give start")
@@ -83,9 +83,9 @@ def systematic(
 ) -> Int[Tensor, " n"]:
     """Indices drawn in proportion to their weights, each within one of its expected count."""
     u = torch.rand(1, generator=generator, dtype=torch.float64)
-    edges = weights.cumsum(0) / weights.sum()
+    ends = weights.cumsum(0) / weights.sum()
     places = (torch.arange(n, dtype=torch.float64) + u) / n
-    return torch.searchsorted(edges, places).clamp_max(weights.shape[0] - 1)
+    return torch.searchsorted(ends, places).clamp_max(weights.shape[0] - 1)
 
 
 def _spread(m: int, n: int, generator: torch.Generator | None) -> Tensor:

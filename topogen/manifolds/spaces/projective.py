@@ -204,6 +204,7 @@ class SpecialOrthogonal(ExactGeodesics):
         super().__init__()
         if n != 3:
             raise UnsupportedError(f"expected SO(n) with n = 3, got n={n}; SO(2) is tg.Circle()")
+        self.n = n
         self.homology = Homology({2: (1, 1, 1, 1), 3: (1, 0, 0, 1)})
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:

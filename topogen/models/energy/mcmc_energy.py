@@ -15,6 +15,7 @@ from ...errors import UnsupportedError
 from ...manifolds.base import Manifold
 from ...sampling.chains import ChainResult
 from ...sampling.mcmc import random_walk
+from ...sampling.records import Plan
 from .partition_function import Draws, Method, Sampler, estimate
 from .reference_measure import Measure
 
@@ -178,9 +179,7 @@ def _walk(
         M,
         log_density,
         draws,
-        chains=count,
-        start=None if M.has_sampler else start[index],
-        thin=_THIN,
         throw=True,
         generator=generator,
+        plan=Plan(chains=count, start=None if M.has_sampler else start[index], thin=_THIN),
     )
