@@ -10,7 +10,8 @@ import topogen as tg
 from tests import catalogue
 from topogen import serialization
 from topogen.errors import InvalidPoints, NotFittedError, TrainingError
-from topogen.models.injective import InjectiveFlow
+from topogen.models.injective import InjectiveFlow, injective_flow
+from topogen.models.injective.base_selection import bases_with
 from topogen.models.injective.bases import standard
 
 pytestmark = pytest.mark.xdist_group("image")  # the fits of tests/catalogue.py
@@ -110,6 +111,25 @@ def test_auto_finds_a_circle(ellipse):
     assert result.status == "converged"
     assert flow.image.base.name == "S^1"
     assert flow.manifold.volume == pytest.approx(9.688448220547675, abs=1e-5)
+
+
+def test_betti_numbers_that_are_known_are_not_found_again(ellipse, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("found again")
+
+    monkeypatch.setattr(injective_flow, "check_topology", never)
+    flow, result = fitted(ellipse(600), 1, "auto", betti={2: (1, 1), 3: (1, None)})
+    assert result.status == "converged"
+    assert flow.image.base.name == "S^1"
+
+
+def test_bases_are_those_of_the_betti_numbers():
+    names = lambda betti, dim=2: [base.name for base in bases_with(betti, dim)]
+    assert names({2: (1, 2, 1), 3: (1, 2, 1)}) == ["T^2"]
+    assert names({2: (1, 2, None)}) == ["T^2", "Klein bottle"]
+    assert names({2: (1, 0)}, 1) == ["[-1, 1]^1"]
+    with pytest.raises(TrainingError, match="known base of dimension 2"):
+        names({2: (1, 4, 1)})
 
 
 def test_duplicates_and_far_away_units_are_fine(circle_flow, ellipse):

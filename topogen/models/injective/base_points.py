@@ -86,7 +86,7 @@ def _torus(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray
     k, n = base.dim, graph.n
     if len(base.group) == 1:
         return _turned(_circles(graph, count, k, equal_area))
-    # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or kept
+    # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or fixed
     gamma = base.group[1].diagonal().reshape(k, 2).tolist()
     shifted = [g == [-1, -1] for g in gamma]
     reflected = [g == [1, -1] for g in gamma]
@@ -160,7 +160,7 @@ def _connected(cover: Graph, base: Base) -> Graph:
 
 
 def _eigenbasis(eta: np.ndarray, cover: Graph, reflected: list[bool]) -> np.ndarray:
-    """Integral combinations of the forms that sigma keeps, or reverses, in the wanted order.
+    """Integral combinations of the forms that sigma preserves, or reverses, in the wanted order.
 
     Raises:
         TrainingError: sigma does not act on the classes as the group of the base does.
