@@ -73,6 +73,10 @@ class BumpMixture(ManifoldDistribution):
             validate_args=validate_args,
         )
 
+    def own_atlas(self) -> Atlas:
+        """The charts of the bumps."""
+        return self.atlas
+
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         x = x.to(self.z.dtype)
         return self.log_prob_on(x, self.manifold.tangent_basis(x))
@@ -102,14 +106,15 @@ class BumpMixture(ManifoldDistribution):
         for _ in range(50):
             if missing.numel() == 0:
                 return x
-            x[missing] = self._propose(missing.numel(), generator)
+            x[missing] = self.propose(missing.numel(), generator)
             missing = x.isnan().any(-1).nonzero().squeeze(-1)
         raise AtlasError(
             f"expected charts that decode the support of their bumps, but {missing.numel()} of "
             f"{n} draws failed 50 times; fit the density again on more points"
         )
 
-    def _propose(self, n: int, generator: torch.Generator | None) -> Tensor:
+    def propose(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
+        """Points of the bumps, NaN where one is outside M or its chart is not defined."""
         j = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         return draw_bumps(self.atlas, self.chart[j], self.z[j], self.L[j], generator)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import AtlasError, NotFittedError
 from ..point_cloud.arrays import diameter
+from ..storable import Storable
 from . import integration, rejection_sampling
 from . import nerve as _nerve
 from . import orientation as _orientation
@@ -23,7 +24,7 @@ from .nerve import Nerve
 from .orientation import Orientation
 
 
-class Atlas(nn.Module):
+class Atlas(Storable):
     r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one set M.
 
     The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =

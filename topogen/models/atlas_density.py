@@ -24,40 +24,18 @@ from .base import LearnedDistribution, Stage, part_stages
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# How many bumps carry the density; radius of a bump over the covering radius of their centres.
-_BUMPS = {1: 400, 2: 2000}
-_BUMPS_ABOVE = 4000
-_OVERLAP = 4.0
-# Kernels that tie the weights of the bumps together: how many, and their width over the covering
-# radius of their centres. With the share of pseudo-data they are chosen on held-out points.
+# Kernels that tie the weights of the bumps together, and shares of pseudo-data: grids of factors 2
+# and 10, from which held-out points choose.
 _KERNELS = (12, 25, 50, 100, 200, 400)
-_KERNEL_WIDTH = 1.0
 _SHARES = (0.003, 0.03, 0.3)
-_HELD_OUT = 0.1
-_MAX_STEPS = 300
-# EM stops when five steps in a row gain less than this many nats
-_GAIN = 3e-5
-_PATIENCE = 5
-# EM steps that fit the uniform distribution, where every density starts: few for the many bumps,
-# which would follow single quadrature nodes
-_FLAT_STEPS = 4
-_SPREAD_STEPS = 30
-# quadrature nodes that stand for the uniform distribution; about half of them have weight
-_NODES = {1: 1000, 2: 5000}
-_NODES_ABOVE = 12_000
-# draws of every bump that tell whether an edge cuts it, and of those that are cut
-_DRAWS = (8, 128)
-# nodes along an axis of every chart for the mass on a set with edges
-_EDGE_NODES = {1: 96, 2: 24, 3: 10}
-# mass spread over whole charts, so that no place covered by one has density 0
-_FLOOR = 1e-3
+_MAX_STEPS = 300  # of EM; one that held-out points would go on with is not converged
 
 
 class AtlasDensity(LearnedDistribution):
     r"""An exact density on the manifold of an atlas, learned from points.
 
-    It is a :class:`~topogen.distributions.bumps.BumpMixture`: many small
-    bumps, round in the metric of M, each inside one chart. Their weights are tied by wider kernels
+    It is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps, round in the
+    metric of M, each inside one chart. Their weights are tied by wider kernels
     :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density
     may be smoother than a chart is large. Only v is learned, by EM from the uniform distribution;
     it maximises the concave
@@ -83,7 +61,7 @@ class AtlasDensity(LearnedDistribution):
     z: Tensor
     L: Tensor
     weights: Tensor
-    floor = _FLOOR
+    floor = 1e-3
     _numbers = ("held_out", "mass", "log_z_error")
 
     def __init__(self, atlas: Atlas) -> None:
@@ -95,8 +73,12 @@ class AtlasDensity(LearnedDistribution):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
+    def measurements(self) -> dict[str, float | str]:
+        """The mean of -log p over points that did not choose the weights."""
+        return {"held-out NLL (nats)": -float(self.held_out)}
+
     def forward(self) -> BumpMixture:
-        """The distribution at the current weights; points off the learned manifold get -inf, not an error."""
+        """The distribution at the current weights; points off M get -inf, not an error."""
         self.require_fitted()
         return BumpMixture(
             self.atlas,
@@ -131,76 +113,48 @@ class AtlasDensity(LearnedDistribution):
             )
         data = _Located.of(x, M.tangent_basis(x), self.atlas)
         yield {"points": n}
-        nodes = _NODES.get(M.dim, _NODES_ABOVE)
+        # quadrature nodes stand for the uniform distribution; about half of them have weight
+        nodes = {1: 1000, 2: 5000}.get(M.dim, 12_000)
         per_axis = max(4, round((2 * nodes / len(self.atlas)) ** (1 / M.dim)))
         q = self.atlas.quadrature(per_axis)
         uniform = _Located.of(q.points, q.frame, self.atlas)
-        volume = (q.weights / q.weights.sum()).numpy()
         yield {"quadrature": q.points.shape[0]}
 
         order = torch.randperm(n, generator=generator)
-        everywhere = data.with_rows(uniform)
-        bumps = _Bumps.spread(
-            everywhere, _BUMPS.get(M.dim, _BUMPS_ABOVE), int(order[0]), self.atlas
-        )
+        count = {1: 400, 2: 2000}.get(M.dim, 4000)
+        bumps = _Bumps.spread(data.with_rows(uniform), count, int(order[0]), self.atlas)
         if bumps.chart.numel() == 0:
             raise InvalidPoints(
-                f"expected charts with room for bumps, got none in {len(list(self.atlas))}: the "
-                f"points fill no part of a set of dimension {M.dim}; give more different points, "
-                "or another dimension"
+                f"expected charts with room for bumps, got none in {len(self.atlas)}: the points "
+                f"fill no part of a manifold of dimension {M.dim}; give more different points, or "
+                "another dimension"
             )
         on_M = bumps.shares(self.atlas, generator)
-        at_data, at_uniform = (bumps.densities(p, on_M) for p in (data, uniform))
-        held = order[: max(int(_HELD_OUT * n), 5)].numpy()
-        kept = order[held.size :].numpy()
-        # weights of the bumps that give the uniform distribution
-        count = bumps.chart.numel()
-        flat = _EM(at_uniform, volume, np.full(count, 1 / count))
-        for _ in range(_FLAT_STEPS):
-            flat.step()
-
-        best = _Hyperparameters(-math.inf, np.empty((0, 0)), np.empty(0), 0.0, 0)
-        for centres in _KERNELS:
-            if centres > max(n // 8, _KERNELS[0]) or centres > count // 2:
-                break
-            kernels = _kernels(bumps.x, centres) * flat.v[:, None]
-            mass = kernels.sum(axis=0)
-            kernels = kernels[:, mass > 0] / mass[mass > 0]
-            design = np.concatenate([at_data @ kernels, at_uniform @ kernels])
-            spread = _EM(design[n:], volume, np.full(kernels.shape[1], 1 / kernels.shape[1]))
-            for _ in range(_SPREAD_STEPS):
-                spread.step()
-            rows = np.concatenate([kept, np.arange(n, design.shape[0])])
-            for share in _SHARES:
-                rate = np.concatenate([np.full(kept.size, 1 / kept.size), share * volume])
-                score, steps = _EM(design[rows], rate, spread.v).stop_early(design[held])
-                yield {"kernels": kernels.shape[1], "share": share, "loss": -score}
-                if score > best.score:
-                    best = _Hyperparameters(score, kernels, spread.v, share, steps)
-        if best.kernels.size == 0:
-            raise InvalidPoints(
-                f"expected room for {_KERNELS[0]} bumps in the charts, got {count}; "
-                "give more points"
-            )
-        self.held_out, kernels = best.score, best.kernels
-        rate = np.concatenate([np.full(n, 1 / n), best.share * volume])
-        final = _EM(np.concatenate([at_data @ kernels, at_uniform @ kernels]), rate, best.start)
-        for _ in range(best.steps):
-            final.step()
-        self._keep(bumps, torch.from_numpy(kernels @ final.v) / on_M)
+        search = _WeightSearch(
+            bumps.x,
+            bumps.densities(data, on_M),
+            bumps.densities(uniform, on_M),
+            (q.weights / q.weights.sum()).numpy(),
+            order.numpy(),
+        )
+        best = yield from search.best()
+        self.held_out = best.score
+        self._keep(bumps, torch.from_numpy(search.weights(best)) / on_M)
         lost = self._normalise(bool((on_M < 1).any()), generator)
         yield {"loss": -self.held_out, "undecoded": lost}
         return best.steps < _MAX_STEPS
 
     def _normalise(self, cut: bool, generator: torch.Generator) -> float:
-        """The mass on M, by quadrature where an edge cuts bumps; the share of lost draws."""
+        """The mass on M, by quadrature where its boundary cuts bumps; the share of lost draws."""
         distribution = self.forward()
-        lost = distribution._propose(4096, generator).isnan().any(-1).double().mean().item()
+        lost = distribution.propose(4096, generator).isnan().any(-1).double().mean().item()
         if not cut:
             self.log_z_error = -math.log1p(-min(lost, 0.999))
             return lost
+        tangents = distribution.manifold.tangent_basis
         found = self.atlas.integrate(
-            lambda x: distribution._log_prob(x).exp(), per_axis=_EDGE_NODES.get(self.atlas.dim, 8)
+            lambda x: distribution.log_prob_on(x, tangents(x)).exp(),
+            per_axis={1: 96, 2: 24, 3: 10}.get(self.atlas.dim, 8),
         )
         self.mass = max(float(found.value), 1e-3)
         self.log_z_error = float(found.error) / self.mass
@@ -233,8 +187,82 @@ class _Hyperparameters(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _WeightSearch:
+    """The search for weights of n_J bumps that suit n data and n_q nodes of the uniform.
+
+    Attributes:
+        x: centres of the bumps.
+        at_data: densities of the bumps at the data, (n, n_J).
+        at_uniform: densities at the nodes, (n_q, n_J).
+        volume: weights of the nodes, which add up to 1.
+        order: of the data; the first tenth is held out.
+    """
+
+    x: Tensor
+    at_data: csr_array
+    at_uniform: csr_array
+    volume: np.ndarray
+    order: np.ndarray
+
+    def best(self) -> Generator[Mapping[str, float], None, _Hyperparameters]:
+        """The choice that does best on held-out points, after one record for every one tried.
+
+        Raises:
+            InvalidPoints: there are fewer bumps than kernels to choose from.
+        """
+        n = len(self.order)
+        held_out, retained = np.split(self.order, [max(int(0.1 * n), 5)])
+        best = _Hyperparameters(-math.inf, np.empty((0, 0)), np.empty(0), 0.0, 0)
+        for kernels in self._kernels():
+            design, start = self._design(kernels)
+            rows = np.concatenate([retained, np.arange(n, design.shape[0])])
+            for share in _SHARES:
+                rate = self._rate(len(retained), share)
+                score, steps = _EM(design[rows], rate, start).stop_early(design[held_out])
+                yield {"kernels": kernels.shape[1], "share": share, "loss": -score}
+                if score > best.score:
+                    best = _Hyperparameters(score, kernels, start, share, steps)
+        if best.kernels.size == 0:
+            raise InvalidPoints(
+                f"expected room for {_KERNELS[0]} bumps in the charts, got {len(self.x)}; "
+                "give more points"
+            )
+        return best
+
+    def weights(self, best: _Hyperparameters) -> np.ndarray:
+        """The weights of the bumps from all data."""
+        design = np.concatenate([self.at_data @ best.kernels, self.at_uniform @ best.kernels])
+        fit = _EM(design, self._rate(len(self.order), best.share), best.start)
+        return best.kernels @ fit.run(best.steps).v
+
+    def _rate(self, n: int, share: float) -> np.ndarray:
+        return np.concatenate([np.full(n, 1 / n), share * self.volume])
+
+    def _kernels(self) -> Iterator[np.ndarray]:
+        """Kernels kappa_c(j), more and more of them, each adding up to 1 over the bumps.
+
+        They are multiplied by weights of the bumps that give the uniform distribution, by few
+        steps: with more, these would follow single nodes.
+        """
+        count = len(self.x)
+        flat = _EM(self.at_uniform, self.volume, np.full(count, 1 / count)).run(4)
+        for centres in _KERNELS:
+            if centres > max(len(self.order) // 8, _KERNELS[0]) or centres > count // 2:
+                return
+            kernels = _gaussians(self.x, centres) * flat.v[:, None]
+            mass = kernels.sum(axis=0)
+            yield kernels[:, mass > 0] / mass[mass > 0]
+
+    def _design(self, kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Densities of the kernels at data and nodes, and the v closest to the uniform."""
+        at_uniform, m = self.at_uniform @ kernels, kernels.shape[1]
+        spread = _EM(at_uniform, self.volume, np.full(m, 1 / m)).run(30)
+        return np.concatenate([self.at_data @ kernels, at_uniform]), spread.v
+
+
+@dataclass(frozen=True)
 class _Located:
-    """Points x of M, and one row per (point, chart that holds it)."""
+    """Points x of M, and one row per (point, chart that contains it)."""
 
     x: Tensor
     row: Tensor
@@ -247,8 +275,8 @@ class _Located:
         """Points x of M with tangent bases Q."""
         parts = []
         for k, chart in enumerate(atlas):
-            z, inside = chart._encode(x)
-            row = inside.nonzero().squeeze(-1)
+            z = chart.encode(x)
+            row = (~z.isnan().any(-1)).nonzero().squeeze(-1)
             J = chart.jacobian_on(z[row], Q[row])
             parts.append((row, torch.full_like(row, k), z[row], J))
         return _Located(x, *(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -274,7 +302,7 @@ class _Bumps:
         """Bumps about farthest points, each in the chart in which its centre lies deepest.
 
         L^T L is the metric of M there over the squared radius, so the bump is round on M; near the
-        edge of its chart it is made smaller.
+        boundary of its chart it is made smaller. Its radius is 4 times the covering radius.
         """
         centres, radius = farthest_points(data.x.numpy(), min(count, data.x.shape[0]), first)
         index, h = torch.from_numpy(centres), float(radius[-1])
@@ -288,26 +316,29 @@ class _Bumps:
         pair = home[index]
         pair = pair[pair >= 0]
         J = data.J[pair]
-        L = torch.linalg.cholesky(J.mT @ J).mT / (_OVERLAP * h)
+        L = torch.linalg.cholesky(J.mT @ J).mT / (4 * h)
         for k, chart in enumerate(atlas):
             rows = data.chart[pair] == k
             L[rows] = _shrink(chart, data.z[pair[rows]], L[rows])
-        kept = L.isfinite().all(-1).all(-1)
-        pair, L = pair[kept], L[kept]
+        fits = L.isfinite().all(-1).all(-1)
+        pair, L = pair[fits], L[fits]
         return _Bumps(data.x[data.row[pair]], data.chart[pair], data.z[pair], L)
 
     def shares(self, atlas: Atlas, generator: torch.Generator) -> Float[Tensor, " J"]:
-        """The share of every bump that lies on M; 1 where M does not end inside its charts."""
+        """The share of every bump that lies on M; 1 where M does not end inside its charts.
+
+        A few draws show whether the boundary of M cuts a bump, more of them by how much.
+        """
         share = self.z.new_ones(len(self.z))
         if atlas.in_domain is None:
             return share
         cut = torch.arange(len(self.z))
-        for draws in _DRAWS:
+        for draws in (8, 128):
             j = cut.repeat_interleave(draws)
             x = draw_bumps(atlas, self.chart[j], self.z[j], self.L[j], generator)
-            kept = (~x.isnan().any(-1)).reshape(-1, draws).to(share).mean(1)
-            share[cut] = kept.clamp_min(1 / draws)
-            cut = cut[kept < 1]
+            on_M = (~x.isnan().any(-1)).reshape(-1, draws).to(share).mean(1)
+            share[cut] = on_M.clamp_min(1 / draws)
+            cut = cut[on_M < 1]
         return share
 
     def densities(self, located: _Located, share: Float[Tensor, " J"]) -> csr_array:
@@ -331,11 +362,11 @@ class _Bumps:
         ).tocsr()
 
 
-def _kernels(x: Tensor, count: int) -> np.ndarray:
-    """Gaussian kernels at the points x about `count` farthest of them, shape (J, count)."""
+def _gaussians(x: Tensor, count: int) -> np.ndarray:
+    """Gaussians at x about `count` farthest points, as wide as these cover, shape (J, count)."""
     centres, radius = farthest_points(x.numpy(), count, 0)
     distance = torch.cdist(x, x[torch.from_numpy(centres)])
-    return torch.exp(-0.5 * (distance / (_KERNEL_WIDTH * radius[-1])).square()).numpy()
+    return torch.exp(-0.5 * (distance / radius[-1]).square()).numpy()
 
 
 def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
@@ -344,14 +375,14 @@ def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     g = torch.randn(64 * d, d, dtype=z.dtype, generator=generator)
     sphere = g / g.norm(dim=-1, keepdim=True)
-    rim = torch.linalg.solve(L, sphere.mT.expand(z.shape[0], d, -1)).mT
+    ellipsoid = torch.linalg.solve(L, sphere.mT.expand(z.shape[0], d, -1)).mT
     scale = torch.ones(z.shape[0], dtype=z.dtype)
     for _ in range(60):
-        inside = (chart.domain.depth(z[:, None] + rim / scale[:, None, None]) > 1e-3).all(-1)
+        inside = (chart.domain.depth(z[:, None] + ellipsoid / scale[:, None, None]) > 1e-3).all(-1)
         if bool(inside.all()):
             return L * scale[:, None, None]
         scale = torch.where(inside, scale, 1.1 * scale)
-    return L * torch.where(scale < 100, scale, math.nan)[:, None, None]  # no room at the edge
+    return L * torch.where(scale < 100, scale, math.nan)[:, None, None]  # no room
 
 
 class _EM:
@@ -363,6 +394,12 @@ class _EM:
     def __init__(self, design: Any, rate: np.ndarray, v: np.ndarray) -> None:
         self.design, self.rate, self.v = design, rate, v
 
+    def run(self, steps: int) -> _EM:
+        """Itself, after so many steps."""
+        for _ in range(steps):
+            self.step()
+        return self
+
     def step(self) -> None:
         """v_c <- v_c sum_i rate_i design_ic / (design v)_i, normalised."""
         p = self.design @ self.v
@@ -370,14 +407,17 @@ class _EM:
         self.v = v / v.sum()
 
     def stop_early(self, held_out: Any) -> tuple[float, int]:
-        """Step until the mean log density of the held-out rows stops growing; best, and when."""
+        """Step until the mean log density of the held-out rows stops growing; best, and when.
+
+        It has stopped when five steps in a row gain less than 3e-5 nats.
+        """
         best, at = -math.inf, 0
         for i in range(_MAX_STEPS + 1):
             # rows that no component reaches will have the floor, not 0
             score = float(np.log(np.maximum(held_out @ self.v, 1e-12)).mean())
-            if score > best + _GAIN:
+            if score > best + 3e-5:
                 best, at = score, i
-            elif i - at >= _PATIENCE:
+            elif i - at >= 5:
                 break
             self.step()
         return best, at
