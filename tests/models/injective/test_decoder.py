@@ -10,7 +10,7 @@ from topogen import calculus
 from topogen.errors import TrainingError
 from topogen.models.injective.bases import product, standard
 from topogen.models.injective.decoder import Decoder, SpectralDecoder
-from topogen.models.injective.decoder_fit import distances
+from topogen.models.injective.decoder_fit import distances_to_image
 from topogen.models.injective.nearest_points import nearest_points
 
 BASES = {
@@ -104,7 +104,7 @@ def test_points_of_a_known_image_are_found_exactly(known, name):
     g = known.decoder(base, bandwidth, formula(known))
     b = g.base.sample(600, generator=seeded(7))
     x = g(g.base.sample(300, generator=seeded(8)))
-    assert float(distances(g, b, x).max()) < 1e-7
+    assert float(distances_to_image(g, b, x).max()) < 1e-7
     # and their base points, up to the group
     c = g.base.sample(300, generator=seeded(9))
     near = g.base.distance(c[:, None], b[None]).argmin(-1)
