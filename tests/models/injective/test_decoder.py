@@ -157,7 +157,7 @@ def test_far_points_go_to_the_nearest_though_slowly(known):
     assert torch.equal(projections.converged, projections.residual <= 1e-10)
 
 
-def test_points_beyond_the_edge_of_a_band_end_on_the_edge(known):
+def test_points_outside_a_band_end_on_its_boundary(known):
     g = known.decoder("cylinder", 1, known.cylinder)
     t = torch.linspace(0, 6, 40).double()
     x = torch.stack([1.2 * t.cos(), 1.2 * t.sin(), torch.linspace(1, 3, 40).double()], -1)

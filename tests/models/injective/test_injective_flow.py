@@ -1,4 +1,4 @@
-"""InjectiveFlow: known answers, conformance, files, seeds, errors."""
+"""InjectiveFlow: known answers, conformance, files, random seeds, errors."""
 
 import math
 import warnings
@@ -165,10 +165,10 @@ def test_points_are_checked(ellipse):
         fitted(ellipse(50), 1, "circle")
     with pytest.raises(InvalidPoints, match="at least 100 distinct points, got 50"):
         fitted(ellipse(50).repeat(4, 1), 1, "circle")
-    spoilt = ellipse(300)
-    spoilt[7, 1] = math.nan
+    invalid = ellipse(300)
+    invalid[7, 1] = math.nan
     with pytest.raises(InvalidPoints):
-        fitted(spoilt, 1, "circle")
+        fitted(invalid, 1, "circle")
     with pytest.raises(InvalidPoints):
         tg.fit(InjectiveFlow(1, 3, "circle"), ellipse(300))
 
