@@ -156,7 +156,7 @@ def row(
     cloud = M.sample_uniform(10_000 if M.dim == 3 else 4000, generator)
     verdict = tg.check_topology(cloud, expected=truth.homology, seed=seed).verdict
     marks = {True: "yes", False: "no", None: "?"}
-    onto = "/".join(marks[fine] for fine in found.onto.values()) or "-"
+    onto = "/".join(marks[fine] for fine in found.one_to_one.values()) or "-"
     words = "proved" if found.injectivity.proved else "checked" if found.accepted else "refused"
     return (
         f"{name:8s} {distribution:8s} {seed:3d} {M.base.name.replace(' ', '_'):14s} {status:10s} "

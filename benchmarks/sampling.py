@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.sampling import constrained_hmc, diagnose, mcmc
+from topogen.sampling import Plan, constrained_hmc, diagnose, random_walk
 
 R, r, ALPHA = 1.0, 0.5, 0.9
 
@@ -147,12 +147,21 @@ def main() -> None:
     if arguments.path:
         sys.path.append(arguments.path)
     M = tg.Torus(R, r)
-    options = {"chains": arguments.chains, "seed": arguments.seed}
+    chains, seed = arguments.chains, arguments.seed
     print(f"{'':28s} chains x draws  CPU s        ESS      ESS/s   R-hat      z")
     ours = {
-        "topogen random walk": partial(mcmc, M, log_density, 500, **options),
+        "topogen random walk": partial(
+            random_walk, M, log_density, 500, plan=Plan(chains=chains), seed=seed
+        ),
         "topogen constrained HMC": partial(
-            constrained_hmc, M, log_density, 60, steps=10, warmup=100, jitter=0.3, **options
+            constrained_hmc,
+            M,
+            log_density,
+            60,
+            steps=10,
+            jitter=0.3,
+            plan=Plan(chains=chains, warmup=100),
+            seed=seed,
         ),
     }
     best = max(row(name, lambda f=f: f().samples) for name, f in ours.items())

@@ -26,7 +26,7 @@ import topogen as tg
 from topogen.point_cloud.knn import distances
 from topogen.point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from topogen.topology.inference.gather import RESOLUTIONS
-from topogen.topology.persistence.landmark_rips import KAPPA
+from topogen.topology.persistence.landmark_rips import LONGEST_EDGE
 from topogen.topology.persistence.rips import ratios, truncated_rips
 
 POINTS = {1: (1000, 4000), 2: (1000, 5000), 3: (3000, 10000), 4: (5000, 20000)}
@@ -73,7 +73,7 @@ def largest(
             continue
         epsilon = radius[m - 1]
         D = distances(x[index[:m]])
-        threshold = KAPPA[dim] * epsilon
+        threshold = LONGEST_EDGE[dim][0] * epsilon
         bars = truncated_rips(D, threshold, (3,), min(dim, 3))[3]
         finite = np.sort(bars[0][:, 1])[:-1]
         tops = [float(finite.max() / epsilon)]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import topogen as tg
 from topogen.distributions.pushforward import Pushforward
 from topogen.manifolds.operations import Similarity, TransversalityError
-from topogen.sampling import mcmc
+from topogen.sampling import Plan, random_walk
 
 g = torch.Generator().manual_seed(0)
 A, B = (Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (0.5, -0.5))
@@ -64,7 +64,8 @@ print(
 # %%
 # There the energies add: the product of the two experts, drawn by random walks on the circle.
 energy = lambda x: experts[0].log_prob(x) + experts[1].log_prob(x)
-chain = mcmc(circle, energy, 200, start=circle.found[:64], chains=64, seed=0)
+plan = Plan(start=circle.found[:64], chains=64)
+chain = random_walk(circle, energy, 200, plan=plan, seed=0)
 z = chain.samples.reshape(-1, 3)
 print(
     f"product of experts: mean height {z[:, 2].mean():.3f}, largest |x| {z[:, 0].abs().max():.0e}"

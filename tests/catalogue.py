@@ -22,7 +22,6 @@ from topogen.distributions.bumps import BumpMixture
 from topogen.manifolds.default_atlas import PartChart, charts_of
 from topogen.manifolds.monge import MongeChart
 from topogen.manifolds.operations.product import ProductChart
-from topogen.manifolds.spaces import ReferenceSpace
 from topogen.manifolds.spaces.implicit_charts import GraphChart
 from topogen.models.energy.mcmc_energy import ChainedEnergy
 from topogen.models.flow.spline_flow import SplineDistribution
@@ -111,9 +110,9 @@ def ellipse(n: int, seed: int = 0) -> Tensor:
     return torch.stack([2 * t.cos(), t.sin()], -1)
 
 
-# -- reference spaces -----------------------------------------------------------------------------
+# -- spaces: they know their homology, volume, sampler and atlas ---------------------------------
 
-SPACES: Catalogue[ReferenceSpace] = Catalogue(
+SPACES: Catalogue[tg.Manifold] = Catalogue(
     {
         "circle": of(tg.Circle, 2.0),
         "sphere": of(tg.Sphere),
@@ -140,15 +139,13 @@ SPACES: Catalogue[ReferenceSpace] = Catalogue(
         "klein_circle": made(
             tg.Product, lambda: tg.Product(tg.KleinBottle(), tg.Circle()), slow=True
         ),
-        "two_circles": made(
-            tg.DisjointUnion, lambda: tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
-        ),
+        "two_circles": made(tg.Union, lambda: tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))),
         "two_tori": made(
-            tg.DisjointUnion, lambda: tg.DisjointUnion(tg.Torus(), tg.Torus(5.0, 0.4)), slow=True
+            tg.Union, lambda: tg.disjoint_union(tg.Torus(), tg.Torus(5.0, 0.4)), slow=True
         ),
         "two_knots": made(
-            tg.DisjointUnion,
-            lambda: tg.DisjointUnion(tg.TorusKnot(), tg.TorusKnot(2, 3, 5.0, 0.5)),
+            tg.Union,
+            lambda: tg.disjoint_union(tg.TorusKnot(), tg.TorusKnot(2, 3, 5.0, 0.5)),
             slow=True,
         ),
     }
@@ -170,7 +167,7 @@ class Fitted:
 @functools.cache
 def local_ellipse() -> Fitted:
     """A density on local polynomials of an ellipse."""
-    model = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(1, 2)))
+    model = tg.AtlasDensity(tg.ProjectedAtlas(tg.LocalPolynomials(1, 2), charts=8))
     return Fitted(model, tg.fit(model, ellipse(1000), seed=0), None)
 
 
@@ -365,7 +362,7 @@ CHARTS: Catalogue[tg.Chart] = Catalogue(
         "graph": made(GraphChart, first("genus2"), slow=True),
         "monge": made(MongeChart, first("projected_ellipse"), group="ellipse"),
         "product": made(ProductChart, first("cylinder")),
-        "part": made(PartChart, first("copies"), slow=True),
+        "part": made(PartChart, first("two_circles")),
     }
 )
 
@@ -401,8 +398,8 @@ def chained() -> ChainedEnergy:
 
 def flowed(M: tg.Manifold) -> FlowDistribution:
     """The uniform distribution, pushed along a field that turns with the time."""
-    n = M.ambient_dim
-    field = lambda x, t: (1 - 2 * t) * torch.eye(n, dtype=x.dtype)[0] + torch.eye(n).to(x)[1]
+    first, second = torch.eye(M.ambient_dim, dtype=torch.float64)[:2]
+    field = lambda x, t: (1 - 2 * t).unsqueeze(-1) * first.to(x) + second.to(x)
     return FlowDistribution(tg.Uniform(M), field, **LOOSE)
 
 

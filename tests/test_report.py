@@ -79,6 +79,6 @@ def test_check_page_without_a_claim_says_so(circle, tmp_path):
     points = circle.numpy()[:12]
     found = tg.check_topology(points)
     page = write_check(tmp_path / "c.html", {"few": points}, {"few": found}).read_text()
-    assert "no claim" in page
+    assert "no hypothesis" in page
     assert "points needed" in page
     assert "<th scope=col>expected</th>" not in page

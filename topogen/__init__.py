@@ -12,12 +12,13 @@ from .manifolds.base import Projection as Projection
 from .manifolds.curvature import Reach as Reach
 from .manifolds.geodesics import Geodesic as Geodesic
 from .manifolds.operations import Intersection as Intersection
+from .manifolds.operations import Product as Product
 from .manifolds.operations import Similarity as Similarity
 from .manifolds.operations import Restriction as Restriction
 from .manifolds.operations import Union as Union
+from .manifolds.operations import disjoint_union as disjoint_union
 from .manifolds.implicit import ImplicitManifold as ImplicitManifold
 from .manifolds.spaces import Circle as Circle
-from .manifolds.operations.disjoint_union import DisjointUnion as DisjointUnion
 from .manifolds.spaces import Euclidean as Euclidean
 from .manifolds.spaces import FlatTorus as FlatTorus
 from .manifolds.spaces import GenusSurface as GenusSurface
@@ -25,7 +26,6 @@ from .manifolds.spaces import HopfLink as HopfLink
 from .manifolds.spaces import Interval as Interval
 from .manifolds.spaces import KleinBottle as KleinBottle
 from .manifolds.spaces import MobiusBand as MobiusBand
-from .manifolds.operations.product import Product as Product
 from .manifolds.spaces import ProjectivePlane as ProjectivePlane
 from .manifolds.spaces import SpecialOrthogonal as SpecialOrthogonal
 from .manifolds.spaces import Sphere as Sphere
@@ -64,7 +64,7 @@ from .training import fit as fit
 
 # topology: what a cloud says, and whether it is what was expected
 from .homology import Homology as Homology
-from .topology.inference.check import TopologyReport as TopologyReport
+from .topology.inference.report import TopologyReport as TopologyReport
 from .topology.inference.check import check_topology as check_topology
 
 # one call

@@ -29,7 +29,7 @@ class ChartDomainError(TopogenError, ValueError):
 
 
 class AtlasError(TopogenError, ValueError):
-    """The charts do not form an atlas of the set they are said to cover."""
+    """The charts do not form an atlas of the manifold they are said to cover."""
 
 
 class MeasureError(TopogenError, TypeError):

@@ -1,4 +1,4 @@
-"""What is known, or claimed, of the homology of a space: Betti numbers per coefficient field."""
+"""What is known, or supposed, of the homology of a space: Betti numbers per field."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def is_prime(p: int) -> bool:
 class Homology:
     r"""Betti numbers :math:`\beta_k = \dim H_k(X; \mathbf{Z}/p)`, one tuple per prime p.
 
-    The field is part of the claim: the torus and the Klein bottle agree over Z/2 and differ over
-    Z/3. Equality pads with zeros and needs the same fields.
+    The field is part of what is stated: the torus and the Klein bottle agree over Z/2 and differ
+    over Z/3. Equality pads with zeros and needs the same fields.
 
     Example:
         >>> torus = Homology({2: (1, 2, 1), 3: (1, 2, 1)})

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from .point_cloud.arrays import as_array, diameter
-from .topology.inference.check import TopologyReport, check_topology
-from .topology.local.dimension import duplicates, intrinsic_dimension, noise_level
+from .point_cloud.cloud import prepare
+from .topology.inference.check import check_topology
+from .topology.inference.report import TopologyReport
+from .topology.local.dimension import dimension_of, duplicates, noise_level
 from .topology.local.orientability import orientability
-
-# columns whose spreads differ by more than this are worth a remark
-_SCALES = 100.0
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,14 @@ class Summary:
     Attributes:
         n: number of points.
         ambient_dim: number of columns D.
-        dim: estimated dimension of the set they lie on.
+        dim: estimated dimension of the manifold they lie on.
         betti: Betti numbers {field: (b_0, b_1, ...)}; None per degree where undetermined.
-        components: number of connected components; None where it could not be told.
-        orientable: whether the set is; None where it could not be told.
-        noise: root mean square distance of the points from the set, in their units.
+        components: number of connected components; None where it is undetermined.
+        orientable: whether the manifold is; None where it is undetermined.
+        noise: root mean square distance of the points from the manifold, in their units.
         duplicates: how many rows repeat an earlier one.
         diameter: largest distance of two points.
-        scale: the length at which the Betti numbers hold; None where unknown.
+        scale: the length at which the Betti numbers are true; None where unknown.
         advice: remarks, in plain words.
     """
 
@@ -94,8 +93,9 @@ def look(
     x: np.ndarray, *, seed: int, max_seconds: float | None = None
 ) -> tuple[Summary, TopologyReport]:
     """:func:`inspect` of a checked cloud, and the topology report it rests on."""
-    estimate = intrinsic_dimension(x, seed=seed)
-    report = check_topology(x, seed=seed, max_seconds=max_seconds)
+    cloud = prepare(x, seed=seed)
+    estimate = dimension_of(cloud, seed=seed)
+    report = check_topology(cloud, seed=seed, max_seconds=max_seconds)
     advice = remarks(x)
     if not estimate.agree:
         advice.append(
@@ -109,9 +109,9 @@ def look(
         dim=estimate.dim,
         betti={p: tuple(numbers) for p, numbers in report.betti.items()},
         components=next(iter(report.betti.values()))[0],
-        orientable=orientability(x, dim=estimate.dim, seed=seed).orientable,
-        noise=noise_level(x, estimate.dim, seed=seed),
-        duplicates=duplicates(x),
+        orientable=orientability(cloud, dim=estimate.dim, seed=seed).orientable,
+        noise=noise_level(cloud, estimate.dim, seed=seed),
+        duplicates=cloud.duplicates,
         diameter=diameter(x),
         scale=report.scale,
         advice=tuple(advice),
@@ -134,11 +134,11 @@ def remarks(x: np.ndarray) -> list[str]:
             "do no harm"
         )
     moving = spread[spread > 0]
-    if moving.size and moving.max() > _SCALES * moving.min():
+    if moving.size and moving.max() > 100 * moving.min():
         found.append(
             f"the widest column spans {moving.max() / moving.min():.3g} times the narrowest; "
-            "distances follow the wide "
-            "ones (columns are never rescaled: do it first if their units differ)"
+            "distances follow the wide ones (columns are never rescaled: do it first if their "
+            "units differ)"
         )
     if D > n:
         found.append(f"more columns ({D}) than points ({n}); all distances are still exact")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -26,32 +26,16 @@ from .results import LearnResult
 from .topology.inference.check import check_topology
 from .training import FitResult, fit, one_thread
 
-# Samples whose homology is compared with that of the data. On a curve they cost little, and many
-# are needed where its density is small.
-_CHECKED = 4000
-_CHECKED_ON_CURVES = 30_000
+Betti = dict[int, tuple[int | None, ...]]
 
-
-class _Family(NamedTuple):
-    """How a family makes its model from (dim, ambient_dim)."""
-
-    build: Callable[[int, int], LearnedDistribution]
-    about: str
-
-
-FAMILIES: dict[str, _Family] = {
-    "atlas": _Family(
-        lambda d, D: AtlasDensity(ProjectedAtlas(LocalPolynomials(d, D))),
-        "blended local polynomials, charts on them, compact bumps by EM",
-    ),
-    "implicit": _Family(
-        lambda d, D: EnergyModel(NeuralImplicit(d, D)),
-        "the zero set of a network, charts on it, a learned energy",
-    ),
-    "injective": _Family(
-        lambda d, D: InjectiveFlow(d, D),
-        "the image of a circle, torus, sphere, Klein bottle, ... found from the homology",
-    ),
+# per family, how it makes its model from (dim, ambient_dim, Betti numbers of the data)
+FAMILIES: dict[str, Callable[[int, int, Betti], LearnedDistribution]] = {
+    # blended local polynomials, charts on them, compact bumps by EM
+    "atlas": lambda d, D, betti: AtlasDensity(ProjectedAtlas(LocalPolynomials(d, D))),
+    # the zero set of a network, charts on it, a learned energy
+    "implicit": lambda d, D, betti: EnergyModel(NeuralImplicit(d, D)),
+    # the image of a circle, torus, sphere, Klein bottle, ... with the homology of the data
+    "injective": lambda d, D, betti: InjectiveFlow(d, D, betti=betti),
 }
 
 
@@ -95,7 +79,7 @@ def learn(
         summary, seen = look(x, seed=seed)
         D = x.shape[1]
         d = _dimension(summary, dim)
-        model = FAMILIES[chosen].build(d, D)
+        model = FAMILIES[chosen](d, D, summary.betti)
 
         def out_of_time(stage: str, record: Any) -> bool:
             return max_seconds is not None and time.perf_counter() - start > max_seconds
@@ -114,7 +98,7 @@ def learn(
         generator = torch.Generator().manual_seed(seed)
         samples = model().sample((_checked(d, x.shape[0]),), generator=generator)
         with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
-            # where the data's own homology is settled, it need not be found a second time
+            # where the data's own homology is determined, it need not be found a second time
             checking = beside.submit(
                 check_topology,
                 samples,
@@ -122,7 +106,7 @@ def learn(
                 fields=seen.fields,
                 seed=seed,
             )
-            numbers = measure(model, samples, x)
+            measurements = measure(model, samples, x)
             topology = checking.result()
         remarks = list(summary.advice)
         if result.status == "max_steps":
@@ -134,7 +118,7 @@ def learn(
             summary=summary,
             topology=topology,
             history=result.history,
-            measurements=numbers,
+            measurements=measurements,
             seconds=time.perf_counter() - start,
             status=result.status,
             remarks=tuple(remarks),
@@ -144,8 +128,11 @@ def learn(
 
 
 def _checked(dim: int, n: int) -> int:
-    """How many samples to check, for a manifold of this dimension learned from n points."""
-    return _CHECKED_ON_CURVES if dim == 1 else max(_CHECKED, min(n, 2 * _CHECKED))
+    """How many samples to check, for a manifold of this dimension learned from n points.
+
+    On a curve they cost little, and many are needed where its density is small.
+    """
+    return 30_000 if dim == 1 else max(4000, min(n, 8000))
 
 
 def _dimension(summary: Summary, dim: int | None) -> int:
@@ -171,8 +158,7 @@ def _require_ended(result: FitResult, max_seconds: float | None) -> None:
     if result.status == "interrupted":
         if "callback" in result.message:
             raise TrainingError(
-                f"expected the fit to end within {max_seconds} s, but stage {result.stage!r} "
-                "was still "
-                "running; give it more time, or fewer points"
+                f"expected the fit to end within {max_seconds} s, but stage {result.stage!r} was "
+                "still running; give it more time, or fewer points"
             )
         raise KeyboardInterrupt(result.message)

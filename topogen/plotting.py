@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEGREE_COLOURS = ("#444444", "#d1495b", "#1f77b4", "#2a9d55")
-PLAIN_COLOUR = "#3b6fb6"
-MOST_POINTS = 4000
-AXES_POINTS = 1000  # principal axes of more are no better to look at, and slow in R^2304
+MOST_POINTS = 4000  # more of them only cover each other
 
 
 def persistence_figure(
@@ -207,6 +205,7 @@ def draw_clouds(
     bottom: float = 0.0,
     top: float = 1.0,
     seed: int = 0,
+    most: int = MOST_POINTS,
 ) -> None:
     """Draw clouds side by side in one view, without axes, in a strip of a figure.
 
@@ -214,11 +213,12 @@ def draw_clouds(
 
     Args:
         figure: what is drawn on.
-        clouds: per name, points of shape (n, D); at most 4000 are drawn.
+        clouds: per name, points of shape (n, D).
         colours: per name, a colour or one per point; by depth where left out.
         bottom: lower edge of the strip, as a share of the figure.
         top: upper edge.
         seed: for the choice of the points drawn.
+        most: how many points of each cloud are drawn.
     """
     arrays = {name: np.asarray(x, dtype=float) for name, x in clouds.items()}
     first = next(iter(arrays.values()))
@@ -235,9 +235,9 @@ def draw_clouds(
         flat = len(half) == 2
         colour = None if colours is None else colours.get(name)
         if colour is None:
-            colour = PLAIN_COLOUR if flat else _ramp(x[:, 2], low[2], high[2])
-        if len(x) > MOST_POINTS:
-            rows = rng.choice(len(x), MOST_POINTS, replace=False)
+            colour = "#3b6fb6" if flat else _ramp(x[:, 2], low[2], high[2])
+        if len(x) > most:
+            rows = rng.choice(len(x), most, replace=False)
             colour = colour[rows] if isinstance(colour, np.ndarray) else colour
             x = x[rows]
         # placed by hand: automatic layouts treat two equal 3-D axes differently
@@ -264,14 +264,15 @@ def draw_clouds(
 def principal_view(
     x: np.ndarray,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], float | None]:
-    """The map of a cloud to 2 or 3 columns, and the share of the variance that they keep.
+    """The map of a cloud to 2 or 3 columns, and the share of the variance in them.
 
     More than 3 columns are seen along the leading principal axes (share None: nothing is lost).
     """
     D = x.shape[1]
     if D <= 3:
         return (lambda y: y if D > 1 else np.pad(y, ((0, 0), (0, 1)))), None
-    part = x[:: max(1, len(x) // AXES_POINTS)]
+    # axes of more than 1000 points are no better to look at, and slow in R^2304
+    part = x[:: max(1, len(x) // 1000)]
     centre = part.mean(axis=0)
     _, s, Vh = np.linalg.svd(part - centre, full_matrices=False)
     axes = np.zeros((3, D))

@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def load(path: str | Path) -> Any:
     """
     module, record = read(path)
     if "uniform" in record:
-        return Uniform(module, **record["uniform"])
+        return Uniform(**{"manifold": module, **record["uniform"]})
     if "learned" not in record:
         return module
     if not isinstance(module, LearnedDistribution):
@@ -71,25 +71,14 @@ def load(path: str | Path) -> Any:
     return LearnResult.from_dict(module, record["learned"])
 
 
-def _registry() -> dict[str, type[Storable]]:
-    """The classes that a file may name: the concrete ones of this package, and no other."""
-
-    def below(cls: type[Storable]) -> Iterator[type[Storable]]:
-        yield cls
-        for child in cls.__subclasses__():
-            yield from below(child)
-
-    return {
-        cls.__name__: cls
-        for cls in below(Storable)
-        if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls)
-    }
-
-
-def _options() -> dict[str, type[Options]]:
-    """The options of this package, by name."""
-    found = Options.__subclasses__()
-    return {cls.__name__: cls for cls in found if cls.__module__.startswith("topogen.")}
+def _registry(root: type[Any]) -> dict[str, type[Any]]:
+    """The classes below one that a file may name: the concrete ones of this package."""
+    found: dict[str, type[Any]] = {}
+    for cls in root.__subclasses__():
+        found |= _registry(cls)
+        if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls):
+            found[cls.__name__] = cls
+    return found
 
 
 def _encode(value: Any, path: str) -> Any:
@@ -102,7 +91,7 @@ def _encode(value: Any, path: str) -> Any:
         return {"tensor": data, "dtype": kind} if value.ndim else data
     if isinstance(value, Homology):
         return {"homology": [[p, list(numbers)] for p, numbers in value.betti.items()]}
-    if isinstance(value, Options) and type(value) in _options().values():
+    if isinstance(value, Options) and type(value) in _registry(Options).values():
         return {"options": type(value).__name__, "fields": vars(value)}
     if isinstance(value, list | tuple | nn.ModuleList):
         return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
@@ -134,7 +123,7 @@ def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
     """
     name = type(module).__name__
     path = path or name
-    if not isinstance(module, Storable) or _registry().get(name) is not type(module):
+    if not isinstance(module, Storable) or _registry(Storable).get(name) is not type(module):
         raise SaveError(
             f"{path}: expected an object of topogen's own classes, got "
             f"{type(module).__module__}.{name}; "
@@ -158,7 +147,7 @@ def _decode(value: Any) -> Any:
     if "list" in value:
         return [_decode(v) for v in value["list"]]
     if "options" in value:
-        return _options()[value["options"]](**value["fields"])
+        return _registry(Options)[value["options"]](**value["fields"])
     if "homology" in value:
         return Homology(dict(value["homology"]))
     if "map" in value:
@@ -168,7 +157,7 @@ def _decode(value: Any) -> Any:
 
 def build(description: Mapping[str, Any]) -> Storable:
     """The module that :func:`describe` described, without its state."""
-    classes = _registry()
+    classes = _registry(Storable)
     name = description["class"]
     if name not in classes:
         raise SaveError(

@@ -11,6 +11,10 @@ from torch import nn
 from .errors import SaveError
 
 
+class Options:
+    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""
+
+
 class Storable(nn.Module):
     """A module that :func:`topogen.save` writes: its class, its arguments, and its ``state_dict``.
 
@@ -43,7 +47,3 @@ class Storable(nn.Module):
         several = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
         given = dict(arguments)
         return cls(*(given.pop(several[0]) if several else ()), **given)
-
-
-class Options:
-    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""

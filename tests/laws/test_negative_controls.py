@@ -233,7 +233,7 @@ def test_a_gap() -> None:
 def test_a_gap_without_points_is_seen_at_the_rims() -> None:
     with pytest.raises(LawViolation) as caught:
         check_atlas(Atlas([arc(c, 1.7) for c in THIRDS[:2]]))
-    assert caught.value.law == "rims"
+    assert caught.value.law == "chart boundaries"
 
 
 def test_two_sheets() -> None:

@@ -64,7 +64,7 @@ def test_weights_are_a_partition_of_unity_and_vanish_at_rims() -> None:
     x = FlatTorus(2).sample_uniform(500, seeded())
     rho = atlas.weights(x)
     torch.testing.assert_close(rho.sum(-1), torch.ones(500, dtype=torch.float64))
-    inside = torch.stack([atlas._chart(k).contains(x) for k in range(9)], -1)
+    inside = torch.stack([atlas[k].contains(x) for k in range(9)], -1)
     assert bool((rho[~inside] == 0).all())
     assert bool((atlas.multiplicity(x) == inside.sum(-1)).all())
     assert rho.reshape(5, 100, 9).equal(atlas.weights(x.reshape(5, 100, 4)))
@@ -127,7 +127,7 @@ def test_without_the_partition_the_overlap_is_counted_twice() -> None:
     # charts |u| < 2 hold 0.8 of the sphere each: plain sums give 1.6 times its area
     atlas = two_poles(2.0)
     plain = 0.0
-    for chart in atlas._listed():
+    for chart in atlas:
         z, cell = chart.domain.grid(200)
         plain += float(chart.log_volume(z).exp().sum()) * cell
     assert plain / (4 * math.pi) == pytest.approx(1.6, abs=2e-3)
@@ -177,7 +177,7 @@ def test_quadrature_nodes_carry_their_charts() -> None:
     assert q.points.shape == (len(q.weights), 3)
     for k in range(9):
         mine = q.chart == k
-        torch.testing.assert_close(atlas._chart(k).decode(q.latent[mine]), q.points[mine])
+        torch.testing.assert_close(atlas[k].decode(q.latent[mine]), q.points[mine])
     assert bool((q.weights > 0).all())
     x, w = q.points, q.weights
     # second moment of the ring torus about its axis: 4 pi^2 R r (R^2 + 3 r^2 / 2)
@@ -287,7 +287,7 @@ def test_signs_orient_the_sphere_although_both_charts_disagree() -> None:
     assert found.signs in ((1, -1), (-1, 1))
     z = torch.tensor([[0.9, 0.2]], dtype=torch.float64)
     w = atlas.transition(0, 1, z)
-    J, L = atlas._chart(0).jacobian(z), atlas._chart(1).jacobian(w)
+    J, L = atlas[0].jacobian(z), atlas[1].jacobian(w)
     assert float(torch.linalg.det(L.mT @ J)) < 0
 
 
@@ -306,7 +306,7 @@ def test_the_witness_is_a_chain_of_overlaps_with_an_odd_product() -> None:
     q = atlas.quadrature(24).points
     signs = []
     for k, l in zip(found.witness, (*found.witness[1:], found.witness[0]), strict=True):
-        a, b = atlas._chart(k), atlas._chart(l)
+        a, b = atlas[k], atlas[l]
         both = q[a.contains(q) & b.contains(q)]
         assert both.shape[0] > 0
         det = torch.linalg.det(b.jacobian(b.encode(both)).mT @ a.jacobian(a.encode(both)))

@@ -118,7 +118,7 @@ def test_a_thin_circle_factor_is_kept_and_white_noise_goes(n):
     if n >= 300:
         noisy = prepare(x + 1e-4 * rng.standard_normal(x.shape))
         assert noisy.points.shape[1] == 4
-        assert noisy.remarks == ("4 of 30 principal axes kept, the rest is noise",)
+        assert noisy.remarks == ("4 of 30 principal axes retained, the rest is noise",)
 
 
 @pytest.mark.parametrize("n", [300, 3000])
@@ -217,17 +217,17 @@ def test_noise_axes_are_cut_and_signal_is_kept():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2000, 60)) * 0.01
     x[:, :3] += rng.standard_normal((2000, 3))
-    kept, words = principal_coordinates(x - x.mean(axis=0))
-    assert kept.shape == (2000, 3)
+    retained, words = principal_coordinates(x - x.mean(axis=0))
+    assert retained.shape == (2000, 3)
     assert "3 of 60" in words
     decaying = rng.standard_normal((2000, 60)) * 0.85 ** np.arange(60)  # no noise floor
     decaying -= decaying.mean(axis=0)
-    kept, words = principal_coordinates(decaying)
+    retained, words = principal_coordinates(decaying)
     assert words == ""
     # what is dropped is below 1 % of the spacing: distances stay
     pairs = rng.integers(2000, size=(500, 2))
     before, after = (
-        np.linalg.norm(y[pairs[:, 0]] - y[pairs[:, 1]], axis=1) for y in (decaying, kept)
+        np.linalg.norm(y[pairs[:, 0]] - y[pairs[:, 1]], axis=1) for y in (decaying, retained)
     )
     assert np.abs(before - after).max() < 0.02 * neighbour_distance(decaying, 1).max()
     pure, words = principal_coordinates(rng.standard_normal((2000, 60)))

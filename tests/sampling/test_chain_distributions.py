@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.sampling import ChainResult, NormalSolver, constrained_hmc, langevin, random_walk
+from topogen.baselines.constrained_langevin import uncorrected_constrained_langevin
+from topogen.sampling import (
+    ChainResult,
+    NormalSolver,
+    Plan,
+    constrained_hmc,
+    langevin,
+    random_walk,
+)
 
 SIGMAS = 4.0
 MEAN_Z = 1 / math.tanh(5) - 1 / 5  # von Mises-Fisher of concentration 5: .80009
@@ -39,7 +47,7 @@ class TestSphere:
     def test_uniform(self) -> None:
         north = torch.tensor([[0.0, 0.0, 1.0]])
         result = random_walk(
-            tg.Sphere(), n=20, step=0.8, chains=1500, start=north, warmup=25, seed=0
+            tg.Sphere(), n=20, seed=0, plan=Plan(step=0.8, chains=1500, start=north, warmup=25)
         )
         for power, expected in ((1, 0.0), (2, 1 / 3), (4, 1 / 5)):
             close(result, lambda x, p=power: x[..., 2] ** p, expected, 0.02)
@@ -51,7 +59,7 @@ class TestSphere:
 
     def test_von_mises_fisher_by_hamiltonian_chains(self) -> None:
         result = constrained_hmc(
-            tg.Sphere(), vmf, 12, step=0.1, steps=10, chains=600, warmup=20, seed=0
+            tg.Sphere(), vmf, 12, steps=10, seed=0, plan=Plan(step=0.1, chains=600, warmup=20)
         )
         assert result.acceptance > 0.98
         assert result.status == "ok"
@@ -59,7 +67,7 @@ class TestSphere:
 
     @pytest.mark.parametrize("sampler", [random_walk, partial(constrained_hmc, steps=4), langevin])
     def test_von_mises_fisher_by_default(self, sampler) -> None:
-        result = sampler(tg.Sphere(), vmf, 30, chains=500, warmup=60, seed=1)
+        result = sampler(tg.Sphere(), vmf, 30, seed=1, plan=Plan(chains=500, warmup=60))
         assert result.alarm is None
         close(result, lambda x: x[..., 2], MEAN_Z, 0.02)
 
@@ -69,20 +77,20 @@ class TestSphere:
             tg.Sphere(),
             vmf,
             20,
-            step=0.2,
             steps=3,
             inner=2,
             jitter=0.5,
-            chains=500,
-            warmup=30,
             seed=0,
+            plan=Plan(step=0.2, chains=500, warmup=30),
         )
         close(result, lambda x: x[..., 2], MEAN_Z, 0.01)
 
     def test_the_published_langevin_chain_is_biased(self) -> None:
-        options = {"n": 30, "step": 0.5, "chains": 600, "warmup": 20, "seed": 0}
-        published = langevin(tg.Sphere(), vmf, corrected=False, **options)
-        fair = langevin(tg.Sphere(), vmf, **options)
+        plan = Plan(step=0.5, chains=600, warmup=20)
+        published = uncorrected_constrained_langevin(
+            tg.Sphere(), vmf, 30, step=0.5, plan=plan, seed=0
+        )
+        fair = langevin(tg.Sphere(), vmf, 30, plan=plan, seed=0)
         assert published.status == "uncorrected"
         value, error = published.mean(lambda x: x[..., 2])
         assert float(value) < MEAN_Z - 0.05 < MEAN_Z - 5 * float(error)
@@ -97,7 +105,9 @@ class TestSphere:
 
         cap = Cap(lambda x: (x * x).sum(-1, keepdim=True) - 1, 2, 3)
         start = torch.tensor([[0.0, 0.6, 0.8]])
-        result = random_walk(cap, n=20, step=0.5, chains=1000, start=start, warmup=25, seed=0)
+        result = random_walk(
+            cap, n=20, seed=0, plan=Plan(step=0.5, chains=1000, start=start, warmup=25)
+        )
         assert float(result.points[:, 2].min()) >= 0.2
         assert result.outside > 0.1
         close(result, lambda x: x[..., 2], 0.6, 0.01)
@@ -111,12 +121,14 @@ class TestTorus:
         return random_walk(
             known.torus(),
             n=40,
-            step=0.5,
-            chains=5000,
-            start=start,
-            warmup=20,
-            solver=NormalSolver(reverse_check=check),
             seed=0,
+            plan=Plan(
+                step=0.5,
+                chains=5000,
+                start=start,
+                warmup=20,
+                solver=NormalSolver(reverse_check=check),
+            ),
         )
 
     @staticmethod
@@ -139,7 +151,7 @@ class TestTorus:
     @pytest.mark.slow
     def test_hamiltonian_chains(self) -> None:
         result = constrained_hmc(
-            tg.Torus(1.0, 0.5), n=5, step=0.1, steps=8, chains=1200, warmup=0, seed=0
+            tg.Torus(1.0, 0.5), n=5, steps=8, seed=0, plan=Plan(step=0.1, chains=1200, warmup=0)
         )
         assert result.acceptance > 0.98
         close(result, self.cos_phi, 0.25, 0.02)
@@ -150,10 +162,12 @@ class TestTorus:
         def f(x: Tensor) -> Tensor:
             return 4 * x[:, 0]
 
-        result = random_walk(M, f, n=10, accept=0.7, chains=300, warmup=40, seed=0)
+        result = random_walk(M, f, n=10, seed=0, plan=Plan(accept=0.7, chains=300, warmup=40))
         assert abs(result.acceptance - 0.7) < 0.04
         assert result.step < result.reach
-        slow = constrained_hmc(M, f, n=2, steps=1, chains=100, warmup=20, reach=0.1, seed=0)
+        slow = constrained_hmc(
+            M, f, n=2, steps=1, seed=0, plan=Plan(chains=100, warmup=20, reach=0.1)
+        )
         # bounded by the reach, whatever the acceptance
         assert slow.step * 2 < 0.1
         assert slow.acceptance > 0.95
@@ -162,7 +176,7 @@ class TestTorus:
 def test_clifford_torus() -> None:
     start = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
     result = random_walk(
-        tg.FlatTorus(2), n=20, step=0.8, chains=1000, start=start, warmup=25, seed=0
+        tg.FlatTorus(2), n=20, seed=0, plan=Plan(step=0.8, chains=1000, start=start, warmup=25)
     )
     for g, expected in (
         (lambda x: x[..., 0], 0.0),
@@ -176,7 +190,7 @@ def test_clifford_torus() -> None:
 def test_rotations_are_haar_and_never_turn_into_reflections(known) -> None:
     M = known.orthogonal()  # both components of O(3)
     start = torch.eye(3, dtype=torch.float64).reshape(1, 9)
-    result = random_walk(M, n=8, step=0.8, chains=1200, start=start, warmup=20, seed=0)
+    result = random_walk(M, n=8, seed=0, plan=Plan(step=0.8, chains=1200, start=start, warmup=20))
     A = result.samples.unflatten(-1, (3, 3))
     assert bool((torch.linalg.det(A) > 0.5).all())
 
@@ -194,7 +208,7 @@ def test_klein_bottle_by_over_determined_equations() -> None:
     # uniform angles: too many points where the tube is short
     t = 2 * math.pi * torch.rand(300, 2, generator=seeded(), dtype=torch.float64)
     start = M.parametrize(t)
-    result = random_walk(M, n=8, step=0.4, chains=300, start=start, warmup=8, seed=0)
+    result = random_walk(M, n=8, seed=0, plan=Plan(step=0.4, chains=300, start=start, warmup=8))
     radius = start[:, :2].norm(dim=-1)
     assert abs(float(radius.mean() - exact[:, :2].norm(dim=-1).mean())) > 0.08
     assert float(M.residual(result.points).max()) < 1e-9
@@ -217,7 +231,9 @@ def learned() -> tg.LocalPolynomials:
 
 def test_a_learned_torus_keeps_its_chains(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(80, seeded(1))
-    result = random_walk(learned, n=6, step=0.3, chains=80, start=start, warmup=0, seed=0)
+    result = random_walk(
+        learned, n=6, seed=0, plan=Plan(step=0.3, chains=80, start=start, warmup=0)
+    )
     assert float(learned.residual(result.points).max()) < 1e-9
     assert bool(learned.in_domain(result.points).all())
     assert result.acceptance > 0.7
@@ -228,5 +244,7 @@ def test_a_learned_torus_keeps_its_chains(learned: tg.LocalPolynomials) -> None:
 @pytest.mark.slow
 def test_a_learned_torus_has_the_right_distribution(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(1000, seeded(1))
-    result = random_walk(learned, n=60, step=0.4, chains=1000, start=start, warmup=20, seed=0)
+    result = random_walk(
+        learned, n=60, seed=0, plan=Plan(step=0.4, chains=1000, start=start, warmup=20)
+    )
     close(result, TestTorus.cos_phi, 0.25, 0.01)

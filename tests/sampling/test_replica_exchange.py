@@ -8,9 +8,9 @@ from torch import Tensor
 
 import topogen as tg
 from topogen.manifolds.curvature import shape_operator
-from topogen.sampling import random_walk, replica_exchange
+from topogen.sampling import Ladder, Plan, random_walk, replica_exchange
 from topogen.sampling.constraint_steps import Mover, NormalSolver
-from topogen.sampling.replica_exchange import log_jacobian
+from topogen.sampling.replicas import log_jacobian
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -21,8 +21,8 @@ def outer(x: Tensor) -> Tensor:
     return (x.norm(dim=-1) > 1.5).double()
 
 
-def circles() -> tg.DisjointUnion:
-    return tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
+def circles() -> tg.Union:
+    return tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))
 
 
 @pytest.mark.parametrize("make", [lambda: tg.Torus(1.0, 0.5), tg.SpecialOrthogonal, tg.HopfLink])
@@ -38,8 +38,8 @@ def test_the_volume_factor_is_that_of_the_shape_operator(make) -> None:
 
 def test_two_circles_of_unequal_length_from_one_of_them() -> None:
     M = circles()
-    start = M.first.sample_uniform(48, seeded())
-    result = replica_exchange(M, n=60, start=start, chains=48, warmup=20, seed=0)
+    start = M.listed()[0].sample_uniform(48, seeded())
+    result = replica_exchange(M, n=60, seed=0, plan=Plan(start=start, chains=48, warmup=20))
     value, error = result.mean(outer)
     assert float(error) < 0.03
     assert abs(float(value) - 2 / 3) < 4 * float(error)
@@ -47,7 +47,7 @@ def test_two_circles_of_unequal_length_from_one_of_them() -> None:
     assert min(result.swaps) > 0.3
     assert float((result.points.norm(dim=-1) - 1.5).abs().max()) < 0.5 + 1e-9
     # the walk alone never leaves its circle
-    alone = random_walk(M, n=30, step=0.3, start=start, chains=48, warmup=0, seed=0)
+    alone = random_walk(M, n=30, seed=0, plan=Plan(step=0.3, start=start, chains=48, warmup=0))
     assert float(alone.mean(outer).value) == 0
 
 
@@ -61,8 +61,10 @@ def test_a_density_tilts_the_masses() -> None:
     x = M.sample_uniform(200_000, seeded(1))
     w = f(x).exp()
     truth = float((w * outer(x)).sum() / w.sum())
-    start = M.second.sample_uniform(48, seeded())
-    result = replica_exchange(M, f, n=120, start=start, chains=48, warmup=30, ambient=f, seed=0)
+    start = M.listed()[1].sample_uniform(48, seeded())
+    result = replica_exchange(
+        M, f, n=120, seed=0, ladder=Ladder(ambient=f), plan=Plan(start=start, chains=48, warmup=30)
+    )
     value, error = result.mean(outer)
     assert float(error) < 0.03
     assert abs(float(value) - truth) < 4 * float(error)
@@ -80,7 +82,7 @@ def test_hopf_link_from_one_ring() -> None:
     truth = float((w * ring(x)).sum() / w.sum())
     start = x[ring(x) == 0][:64]
     result = replica_exchange(
-        M, lambda x: x[:, 0], n=200, start=start, chains=64, warmup=60, seed=0
+        M, lambda x: x[:, 0], n=200, seed=0, plan=Plan(start=start, chains=64, warmup=60)
     )
     value, error = result.mean(ring)
     assert abs(float(value) - truth) < 4 * float(error) < 0.06
@@ -89,6 +91,6 @@ def test_hopf_link_from_one_ring() -> None:
 def test_bad_widths() -> None:
     for widths in ([], [0.2, 0.1], [-1.0, 1.0]):
         with pytest.raises(ValueError, match="widths"):
-            replica_exchange(circles(), n=2, chains=4, widths=widths)
-    with pytest.raises(ValueError, match="tube_steps"):
-        replica_exchange(circles(), n=2, chains=4, tube_steps=0)
+            replica_exchange(circles(), n=2, ladder=Ladder(widths=widths), plan=Plan(chains=4))
+    with pytest.raises(ValueError, match="steps >= 1"):
+        replica_exchange(circles(), n=2, ladder=Ladder(steps=0), plan=Plan(chains=4))

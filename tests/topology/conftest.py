@@ -20,7 +20,7 @@ def _genus_two(n, seed):
         return g * g + z * z - 0.04, np.stack([2 * g * dx, 4 * g * y, 2 * z], axis=1)
 
     low, high = np.array([-0.3, -0.8, -0.25]), np.array([2.3, 0.8, 0.25])
-    kept, count = [], 0
+    retained, count = [], 0
     while count < n:  # a shell, weighted by |grad f|, then Newton steps onto the surface
         p = low + (high - low) * rng.random((400_000, 3))
         value, slope = f(p)
@@ -29,9 +29,9 @@ def _genus_two(n, seed):
         for _ in range(4):
             value, slope = f(p)
             p = p - slope * (value / (slope**2).sum(axis=1))[:, None]
-        kept.append(p)
+        retained.append(p)
         count += len(p)
-    return np.concatenate(kept)[:n]
+    return np.concatenate(retained)[:n]
 
 
 def _ball(n, seed, dim):

@@ -1,4 +1,4 @@
-"""The check as a whole: any container, no input changed, budgets kept, no hang, same report.
+"""The check as a whole: any container, no input changed, budgets respected, no hang, same report.
 
 Known answers have false-alarm rate 1 % per report (alpha); all draws are fixed.
 """
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import topogen as tg
 from topogen import Homology, check_topology
 from topogen.errors import InvalidPoints
+from topogen.topology import CheckOptions
 
 RNG = np.random.default_rng(0)
 TURN = 2 * np.pi * np.arange(1500) / 1500
@@ -95,13 +96,13 @@ def test_data_of_scikit_learn():
 def test_the_input_is_never_changed(points):
     for x in (points.copy(), np.pad(points, ((0, 0), (0, 30))), points.copy(order="F")):
         before = x.copy()
-        check_topology(x, trim=0.02)
+        check_topology(x, options=CheckOptions(trim=0.02))
         check_topology(x, x, max_dim=0)
         assert (x == before).all()
-    held = torch.from_numpy(points.copy()).requires_grad_()
-    check_topology(held)
-    assert (held.detach().numpy() == points).all()
-    assert held.grad is None
+    tensor = torch.from_numpy(points.copy()).requires_grad_()
+    check_topology(tensor)
+    assert (tensor.detach().numpy() == points).all()
+    assert tensor.grad is None
 
 
 def test_nothing_global_changes(points):
@@ -197,7 +198,7 @@ def test_a_memory_limit_is_kept_and_said(cloud):
     for limit in (2**20, 2**22):
         gc.collect()
         tracemalloc.start()
-        report = check_topology(x, max_memory=limit)
+        report = check_topology(x, options=CheckOptions(max_memory=limit))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         # what each point costs anyway: its checked copy and the search for 15 neighbours
@@ -209,7 +210,9 @@ def test_a_memory_limit_is_kept_and_said(cloud):
 
 def test_more_memory_gives_more_landmarks_until_nothing_is_cut(cloud):
     x = cloud("sphere", 3000)
-    few, more, all_ = (check_topology(x, max_memory=b) for b in (2**20, 2**23, 2**30))
+    few, more, all_ = (
+        check_topology(x, options=CheckOptions(max_memory=b)) for b in (2**20, 2**23, 2**30)
+    )
     assert few.landmarks[0] <= more.landmarks[0] <= all_.landmarks[0]
     assert data(all_) == data(check_topology(x))
 

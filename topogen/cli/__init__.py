@@ -82,7 +82,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, TrainingError):
         return _fail(str(error), TRAINING_FAILED)
     if isinstance(error, _ClickException):
-        return _fail(error.format_message(), BAD_INPUT)
+        refused: Any = error
+        return _fail(refused.format_message(), BAD_INPUT)
     if isinstance(error, TopogenError):
         return _fail(str(error), BAD_INPUT)
     line = (str(error).splitlines() or [""])[0]

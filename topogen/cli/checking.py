@@ -1,22 +1,23 @@
-"""topogen check."""
+"""The command `topogen check`: the homology of a cloud, against what is expected of it."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from ..homology import Homology
-from ..manifolds import spaces
+from ..manifolds.spaces import SPACES, ReferenceSpace
 from ..point_cloud.files import load_points
 from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
-from ..topology.inference.check import TopologyReport, check_topology
+from ..topology.inference.check import CheckOptions, check_topology
+from ..topology.inference.report import TopologyReport
 from .options import STATUS, Data, Quiet, Seed, require_folder, require_picture
 
 
@@ -62,13 +63,15 @@ def check_(
     quiet: Quiet = False,
 ) -> int:
     """Homology of a point cloud, and whether it is what is expected."""
-    hypothesis = Hypothesis(against, expect, tuple(betti or ()))
-    outputs = Outputs(plot, barcode, report, as_json)
-    options = Options(alpha, max_seconds, max_memory, trim, metric, extras, seed)
-    settings = options.parsed() | {"progress": False if quiet else None} | hypothesis.fields()
+    expectation = Expectation(against, expect, tuple(betti or ()))
+    outputs = CheckFiles(plot, barcode, report, as_json)
+    memory = None if max_memory is None else parse_memory(max_memory)
+    options = CheckArguments(alpha, max_seconds, memory, parse_trim(trim), metric, extras, seed)
+    settings: dict[str, Any] = options.settings() | expectation.fields()
+    settings["progress"] = False if quiet else None
     outputs.require()
     clouds = {data.name: load_points(data)}
-    expected = hypothesis.homology()
+    expected: Any = expectation.homology()
     if against is not None:
         clouds[f"against {against.name}"] = expected = load_points(against)
     checked = check_topology(clouds[data.name], expected=expected, **settings)
@@ -79,13 +82,13 @@ def check_(
         reports[f"against {against.name}"] = check_topology(
             expected, max_dim=checked.max_dim, **settings
         )
-    words = ["topogen", "check", str(data), *hypothesis.words(), *options.words()]
+    words = ["topogen", "check", str(data), *expectation.words(), *options.words()]
     outputs.write(clouds, reports, shlex.join(words))
     return STATUS[checked.verdict]
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class Expectation:
     """What is expected of the points: another cloud, a named space, or Betti numbers."""
 
     against: Path | None
@@ -98,7 +101,7 @@ class Hypothesis:
                 "expected one of --against, --expect and --betti, got more; choose one"
             )
 
-    def homology(self) -> Any:
+    def homology(self) -> ReferenceSpace | Homology | None:
         """A space or its homology; None where nothing but another cloud is named."""
         if self.expect is not None:
             return _space(self.expect)
@@ -116,13 +119,13 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Options:
-    """How the points are checked, as on the command line."""
+class CheckArguments:
+    """How the points are checked: what the command line asks for."""
 
     alpha: float = 0.01
     max_seconds: float | None = None
-    max_memory: str | None = None
-    trim: str = "auto"
+    max_memory: int | None = None
+    trim: float | Literal["auto"] = "auto"
     metric: str = "euclidean"
     extras: bool = False
     seed: int = 0
@@ -137,10 +140,16 @@ class Options:
                 f"expected --metric euclidean or diffusion, got {self.metric!r}"
             )
 
-    def parsed(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """The arguments of :func:`topogen.check_topology`."""
-        memory = None if self.max_memory is None else parse_memory(self.max_memory)
-        return asdict(self) | {"max_memory": memory, "trim": parse_trim(self.trim)}
+        options = CheckOptions(
+            trim=self.trim,
+            metric=cast("Literal['euclidean', 'diffusion']", self.metric),
+            max_memory=self.max_memory,
+            extras=self.extras,
+        )
+        given = {name: getattr(self, name) for name in ("alpha", "max_seconds", "seed")}
+        return given | {"options": options}
 
     def words(self) -> list[str]:
         """As on the command line; those at their defaults are left out, but the seed."""
@@ -154,7 +163,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class CheckFiles:
     """The files to write."""
 
     plot: Path | None
@@ -221,7 +230,7 @@ def parse_trim(text: str) -> float | Literal["auto"]:
     return fraction
 
 
-def parse_betti(claims: list[str]) -> Homology:
+def parse_betti(texts: list[str]) -> Homology:
     """Betti numbers from texts such as "1,2,1" (every field) or "3:1,1,0" (Z/3).
 
     Raises:
@@ -229,12 +238,12 @@ def parse_betti(claims: list[str]) -> Homology:
     """
     betti: dict[int, tuple[int, ...]] = {}
     try:
-        for claim in claims:
-            field, _, numbers = claim.rpartition(":")
+        for text in texts:
+            field, _, numbers = text.rpartition(":")
             values = tuple(int(b) for b in numbers.split(","))
             if not field:
-                if len(claims) > 1:
-                    raise ValueError("a claim for every field stands alone")
+                if len(texts) > 1:
+                    raise ValueError("Betti numbers for every field stand alone")
                 return Homology(values)
             if int(field) in betti:
                 raise ValueError(f"Z/{field} is given twice")
@@ -243,26 +252,13 @@ def parse_betti(claims: list[str]) -> Homology:
     except ValueError as error:
         raise typer.BadParameter(
             f"expected --betti 1,2,1 or --betti 2:1,2,1 --betti 3:1,1,0, got "
-            f"{' '.join(claims)!r} ({error})"
+            f"{' '.join(texts)!r} ({error})"
         ) from None
 
 
-def _space(name: str) -> Any:
-    known = {
-        "circle": spaces.Circle,
-        "sphere": spaces.Sphere,
-        "torus": spaces.Torus,
-        "klein": spaces.KleinBottle,
-        "projective-plane": spaces.ProjectivePlane,
-        "so3": spaces.SpecialOrthogonal,
-        "genus2": lambda: spaces.GenusSurface(2),
-        "trefoil": lambda: spaces.TorusKnot(2, 3),
-        "hopf": spaces.HopfLink,
-        "mobius": spaces.MobiusBand,
-        "flat-torus": spaces.FlatTorus,
-        "sphere3": lambda: spaces.Sphere(3),
-        "torus3": lambda: spaces.FlatTorus(3),
-    }
-    if name not in known:
-        raise typer.BadParameter(f"expected --expect with one of {', '.join(known)}, got {name!r}")
-    return known[name]()
+def _space(name: str) -> ReferenceSpace:
+    if name not in SPACES:
+        raise typer.BadParameter(
+            f"expected --expect with one of {', '.join(SPACES)}, got {name!r}"
+        )
+    return SPACES[name]()

@@ -1,4 +1,4 @@
-"""topogen learn | sample | demo."""
+"""The commands `topogen learn`, `sample` and `demo`: models from points, points from models."""
 
 from __future__ import annotations
 

@@ -22,10 +22,7 @@ from .. import calculus
 
 ENTROPY = 4.66381  # nats w.r.t. area, by quadrature
 AREA = 158.478080  # square Angstrom
-DIAMETER = 6.1002  # Angstrom, largest distance of two conformers
 BONDS = ((0, 1), (1, 2), (1, 3), (3, 4), (4, 5), (4, 6), (6, 7), (6, 8), (8, 9))
-# k of the gas constant, kJ / (mol K)
-_K = 8.31446261815324e-3
 
 
 @cache
@@ -89,13 +86,14 @@ def log_prob(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
 
 def sample_torsions(n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
     """Independent torsions, shape (n, 2), by rejection from the uniform distribution."""
-    kept = torch.empty(0, 2, dtype=torch.float64)
+    accepted = torch.empty(0, 2, dtype=torch.float64)
     floor = float(_table().min())
-    while kept.shape[0] < n:
+    while accepted.shape[0] < n:
         u = torch.rand(4 * n + 64, 3, generator=generator, dtype=torch.float64)
         angles = (2 * u[:, :2] - 1) * math.pi
-        kept = torch.cat([kept, angles[u[:, 2].log() < (floor - _energy(angles)) / _kT()]])
-    return kept[:n]
+        good = u[:, 2].log() < (floor - _energy(angles)) / _kT()
+        accepted = torch.cat([accepted, angles[good]])
+    return accepted[:n]
 
 
 def nearest(
@@ -132,7 +130,8 @@ def bond_error(x: Float[Tensor, "*batch 30"]) -> float:
 
 
 def _kT() -> float:
-    return _K * float(_file()["temperature_kelvin"])
+    gas_constant = 8.31446261815324e-3  # kJ / (mol K)
+    return gas_constant * float(_file()["temperature_kelvin"])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A distribution on a manifold: a density with respect to its own volume measure, and a sampler."""
+"""A distribution on a manifold: a density w.r.t. its own volume measure, and a sampler."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from ..manifolds.base import Manifold, OnManifold
 
 Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
 Measure = Literal["hausdorff", "lebesgue"]
-# a distribution is exact where log Z is known this well, in nats
-_EXACT = 1e-3
 
 
 def likelihood_of(log_z_error: float) -> Literal["exact", "estimated"]:
-    """The kind of a density whose log normaliser is known up to this error, in nats."""
-    return "exact" if log_z_error <= _EXACT else "estimated"
+    """The kind of a density by the error of log Z: "exact" up to 1e-3 nats."""
+    return "exact" if log_z_error <= 1e-3 else "estimated"
 
 
 class ManifoldDistribution(Distribution, ABC):
@@ -67,7 +65,7 @@ class ManifoldDistribution(Distribution, ABC):
 
     @abstractmethod
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """N independent points of M."""
+        """Draw n independent points of M."""
 
     def own_atlas(self) -> Atlas | None:
         """The charts that the density is made on; None where it needs none."""
@@ -122,9 +120,7 @@ class ManifoldDistribution(Distribution, ABC):
             raise ValueError(f"expected points of shape (..., {D}), got {tuple(value.shape)}")
         nan = value.isnan().any(-1)
         projection = self.manifold.project(value)
-        atol = self._support._atol
-        if atol is None:
-            atol = self.manifold.atol(value.dtype)
+        atol = self._support.tolerance(value.dtype)
         on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
         if self.manifold.needs_domain:
             on &= self.manifold.in_domain(projection.value)

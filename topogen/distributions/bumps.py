@@ -41,7 +41,7 @@ class BumpMixture(ManifoldDistribution):
         z: centres z_j in that chart, shape (J, d).
         L: maps L_j from latent offsets to the unit ball, shape (J, d, d).
         weights: w_j >= 0, made to add up to 1, shape (J,).
-        mass: the share of the mixture on M, where charts reach beyond the edges of M.
+        mass: the share of the mixture on M, where charts reach beyond the boundary of M.
         log_z_error: error of the log normaliser, in nats: of `mass`, or where some bump reaches a
             place at which its chart is not defined.
         validate_args: raise on points off M instead of giving them -inf.
@@ -90,8 +90,8 @@ class BumpMixture(ManifoldDistribution):
             mine = (self.chart == k) & (self.weights > 0)
             if not bool(mine.any()):
                 continue
-            z, inside = chart._encode(x)
-            rows = inside.nonzero().squeeze(-1)
+            z = chart.encode(x)
+            rows = (~z.isnan().any(-1)).nonzero().squeeze(-1)
             if rows.numel() == 0:
                 continue
             log_volume = calculus.log_gram(chart.jacobian_on(z[rows], Q[rows]))
@@ -101,7 +101,7 @@ class BumpMixture(ManifoldDistribution):
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         x = self.z.new_full((n, self.manifold.ambient_dim), math.nan)
-        # what is beyond an edge of M, or undefined, is drawn again
+        # what is beyond the boundary of M, or undefined, is drawn again
         missing = torch.arange(n)
         for _ in range(50):
             if missing.numel() == 0:
@@ -126,7 +126,7 @@ def draw_bumps(
     L: Float[Tensor, "n d d"],
     generator: torch.Generator | None,
 ) -> Float[Tensor, "n D"]:
-    """One point of each of these bumps; NaN where it lies beyond an edge, or is undefined."""
+    """One point of each of these bumps; NaN where it lies beyond the boundary, or is undefined."""
     n, d = z.shape
     # the first d coordinates of a uniform point of the unit sphere of R^(d + 8) have the
     # density c_d (1 - |t|^2)^3

@@ -1,4 +1,4 @@
-"""A distribution from any energy on a set with charts: normalised by quadrature, sampled by rejection."""
+"""Any energy on a manifold with charts: normalised by quadrature, sampled by rejection."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from ..manifolds.charts import Chart
 from ..manifolds.integration import Quadrature
 from ..manifolds.rejection_sampling import Draw, RejectionGrid, start
 from .base import ManifoldDistribution, likelihood_of
-
-# where refinement stops at the latest if M has an edge: that error falls as the nodes^(-3/4)
-_EDGE_TOL = 5e-4
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -49,7 +46,7 @@ class LogZ:
 
 @dataclass(frozen=True)
 class Levels:
-    """Two levels of quadrature on one atlas, kept where many densities share them.
+    """Two levels of quadrature on one atlas, for many densities that share them.
 
     Attributes:
         atlas: the charts.
@@ -65,7 +62,7 @@ class Levels:
 
     @property
     def manifold(self) -> Manifold:
-        """The set that the atlas covers."""
+        """The manifold that the atlas covers."""
         return cast("Manifold", self.atlas.manifold)
 
     @staticmethod
@@ -107,7 +104,7 @@ class Levels:
     def log_integral(self, log_density: LogDensity) -> LogZ:
         r"""Log of :math:`\int_M e^{f}\, dH^d` on the finer level, and its distance to the other.
 
-        Two standard deviations of what cells at an edge of M add are added to the error.
+        Two standard deviations of what cells at a boundary of M add are added to the error.
 
         Raises:
             ValueError: f gives NaN or infinity, or not one value per point.
@@ -121,8 +118,8 @@ class Levels:
                 "expected a log density that is finite somewhere, got -inf at every node; "
                 "no distribution has density 0 everywhere"
             )
-        edge = float((self.fine.spread * (f - fine).exp()).norm())
-        return LogZ(fine, abs(fine - coarse) + 2 * edge, "quadrature")
+        boundary = float((self.fine.spread * (f - fine).exp()).norm())
+        return LogZ(fine, abs(fine - coarse) + 2 * boundary, "quadrature")
 
 
 def evaluate(log_density: LogDensity, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
@@ -154,7 +151,7 @@ def log_sum(q: Quadrature, f: Float[Tensor, " N"]) -> Float[Tensor, ""]:
 
 
 class EnergyDistribution(ManifoldDistribution):
-    r"""The distribution with a given log density f, up to a constant, on a set with an atlas.
+    r"""The distribution with a given log density f, up to a constant, on a manifold with an atlas.
 
     .. math:: p(x) = e^{f(x)} / Z, \qquad Z = \int_M e^{f}\, dH^d
               = \sum_k \int_{U_k} \rho_k\, e^{f \circ \psi_k} \sqrt{\det G_k}\, dz
@@ -167,14 +164,15 @@ class EnergyDistribution(ManifoldDistribution):
     those of log Z included.
 
     Samples are independent, by rejection: a cell of a chart's grid is chosen in proportion to a
-    bound on :math:`\rho_k e^f \sqrt{\det G_k}` in it, a uniform point of it is kept in proportion
-    to the value there. A value above its bound raises the bound and starts the draw again;
+    bound on :math:`\rho_k e^f \sqrt{\det G_k}` in it, a uniform point of it is accepted in
+    proportion to the value there. A value above its bound raises the bound and starts the draw
+    again;
     :meth:`draw` reports how often.
 
     Args:
         atlas: charts of one manifold.
         log_density: f, points (n, D) to values (n,), in nats; row-wise.
-        tol: where refinement stops, in nats; at 5e-4 at the latest where M has an edge inside
+        tol: where refinement stops, in nats; at 5e-4 at the latest where M has a boundary inside
             the charts.
         per_axis: nodes per axis of every chart on the first level; None takes about 400, 4000 or
             12000 nodes in all in dimension 1, 2 or 3.
@@ -215,7 +213,8 @@ class EnergyDistribution(ManifoldDistribution):
             raise AtlasError("expected levels of the atlas itself; take Levels.of(atlas)")
         log_z = levels.log_integral(log_density)
         if bool(levels.fine.spread.any()):
-            tol = max(tol, _EDGE_TOL)
+            # M has a boundary in the charts: that error falls only as the nodes^(-3/4)
+            tol = max(tol, 5e-4)
         while not log_z.error <= tol:
             if len(atlas) * math.ceil(1.5 * levels.per_axis) ** atlas.dim > max_nodes:
                 break
@@ -255,10 +254,10 @@ class EnergyDistribution(ManifoldDistribution):
 
     @torch.no_grad()
     def draw(self, n: int, generator: torch.Generator | None = None) -> Draw:
-        """N independent points, with the number of proposals and of bounds that were raised.
+        """Draw n independent points, with the number of proposals and of bounds that were raised.
 
         Raises:
-            UnsupportedError: bounds went on being exceeded, or next to nothing is kept: f has
+            UnsupportedError: bounds went on being exceeded, or next to nothing is accepted: f has
                 peaks narrower than the cells.
         """
         return self._cells.draw(n, generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -14,16 +15,6 @@ from ..manifolds.base import Manifold
 from ..manifolds.operations import Union
 from .base import Likelihood, ManifoldDistribution, require_comparable
 
-# from the most to the least that is known of a density
-_KINDS: tuple[Likelihood, ...] = (
-    "exact",
-    "estimated",
-    "bound",
-    "thickened",
-    "unnormalized",
-    "none",
-)
-
 
 class Mixture(ManifoldDistribution):
     r"""The mixture :math:`p(x) = \sum_k \pi_k p_k(x)` of distributions on one manifold.
@@ -32,7 +23,7 @@ class Mixture(ManifoldDistribution):
     is the least exact kind among them.
 
     With `manifold` a union, each component lives on a part of it, and p_k counts at the points of
-    that part only: at all parts that share a piece of full dimension, at one of them elsewhere.
+    that part only: at all parts that share a subset of full dimension, at one of them elsewhere.
 
     Args:
         weights: pi, shape (K,), non-negative; normalised to sum 1.
@@ -80,12 +71,13 @@ class Mixture(ManifoldDistribution):
             if manifold is None:
                 self._require_same_set(first, other)
         # the part of the union that each component lives on
-        self._part = [] if manifold is None else [_part_of(c, manifold) for c in components]
+        self._part = None if manifold is None else [_part_of(c, manifold) for c in components]
         self.weights = pi / pi.sum()
         self.components = tuple(components)
+        kinds = get_args(Likelihood)  # from the most to the least that is known of a density
         super().__init__(
             first.manifold if manifold is None else manifold,
-            likelihood=_KINDS[max(_KINDS.index(c.likelihood) for c in components)],
+            likelihood=kinds[max(kinds.index(c.likelihood) for c in components)],
             log_z_error=max(c.log_z_error for c in components),
             validate_args=validate_args,
         )
@@ -109,8 +101,9 @@ class Mixture(ManifoldDistribution):
             )
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        if isinstance(self.manifold, Union):
-            held = self.manifold.members(x)[..., self._part]
+        if self._part is not None:
+            union = cast("Union", self.manifold)
+            held = union.members(x)[..., self._part]
             terms = x.new_full(held.shape, -math.inf)
             for k, component in enumerate(self.components):
                 mine = held[..., k]
@@ -131,7 +124,7 @@ class Mixture(ManifoldDistribution):
 
 
 def lives_on(p: ManifoldDistribution, M: Manifold) -> bool:
-    """Whether M is the set of the distribution p, or one that points of it and samples do not tell."""
+    """Whether p is a distribution on M, or samples of p and points of M do not show otherwise."""
     if M is p.manifold:
         return True
     if (M.dim, M.ambient_dim) != (p.dim, p.manifold.ambient_dim):
@@ -149,6 +142,6 @@ def _part_of(p: ManifoldDistribution, union: Union) -> int:
         if lives_on(p, M):
             return i
     raise MeasureError(
-        f"expected components on parts of the union, got one on {p.manifold}; make it a distribution on "
-        "one of union.parts, or move it there with Pushforward"
+        f"expected components on parts of the union, got one on {p.manifold}; make it a "
+        "distribution on one of union.parts, or move it there with Pushforward"
     )

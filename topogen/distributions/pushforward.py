@@ -1,4 +1,4 @@
-"""Distributions on similar copies of a set."""
+"""Distributions on similar copies of a manifold."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Pushforward(ManifoldDistribution):
 
     Args:
         distribution: the distribution p on M.
-        copy: the copy of the set of the distribution.
+        copy: the copy of M.
         validate_args: raise on points off the copy instead of giving them -inf.
 
     Raises:
-        MeasureError: the copy is one of another set.
+        MeasureError: the copy is one of another manifold.
 
     Example:
         >>> p = tg.VonMises(0.0, 2.0)
@@ -43,8 +43,8 @@ class Pushforward(ManifoldDistribution):
     ) -> None:
         if not lives_on(distribution, copy.manifold):
             raise MeasureError(
-                f"expected a copy of the set of the distribution, {distribution.manifold}, got one of "
-                f"{copy.manifold}; pass Similarity(distribution.manifold, shift)"
+                f"expected a copy of {distribution.manifold}, got one of {copy.manifold}; "
+                "pass Similarity(distribution.manifold, shift)"
             )
         self.distribution, self.copy = distribution, copy
         super().__init__(

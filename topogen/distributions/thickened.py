@@ -25,8 +25,8 @@ class NormalNoise(ManifoldDistribution):
     w.r.t. Lebesgue measure on R^D, with y the point of M nearest to x (Weyl, 1939, "On the volume
     of tubes", https://doi.org/10.2307/2371513). It makes a proper likelihood of any x from a
     distribution on M, to be compared with distributions on R^D. It is exact up to what lies beyond
-    the reach of
-    M: s must be well below it. Where :math:`\det(I - S_n) \le 0` y is not nearest, and q is 0.
+    the reach of M: s must be well below it. Where :math:`\det(I - S_n) \le 0` y is not nearest,
+    and q is 0.
 
     Args:
         distribution: p.

@@ -1,9 +1,8 @@
-"""The uniform distribution H^d / H^d(M) of a set of finite volume."""
+"""The uniform distribution H^d / H^d(M) of a manifold of finite volume."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,20 +12,16 @@ from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import Atlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
-from ..manifolds.locate import working_sampler
 from .base import ManifoldDistribution, likelihood_of
 from .energy import EnergyDistribution
-
-# two levels of a finite volume differ by less
-_FINITE = 0.05
 
 
 class Uniform(ManifoldDistribution):
     r"""The uniform distribution on M: :math:`p(x) = 1 / H^d(M)` w.r.t. H^d.
 
-    On a set that knows its volume and has a sampler both are its own. On any other set of
+    On a manifold that knows its volume and has a sampler both are its own. On any other of
     dimension d <= 3 they come from charts: those of an atlas, or Monge patches that are put on M
-    where it knows where it is, as learned manifolds do
+    where it has `rough_points`, as learned manifolds do
     (:func:`~topogen.manifolds.default_atlas.charts_of`). The distribution is then the
     :class:`EnergyDistribution` of a constant, with the volume from quadrature at two levels and
     points from rejection, and M is what the charts cover. `log_z_error` is the relative error of
@@ -66,7 +61,7 @@ class Uniform(ManifoldDistribution):
         tol: float = 2e-4,
         validate_args: bool | None = None,
     ) -> None:
-        M, atlas = _set_and_charts(manifold, atlas)
+        M, atlas = _manifold_and_charts(manifold, atlas)
         self.given = atlas
         if atlas is None and not knows_uniform(M):
             atlas = charts_of(M)
@@ -77,7 +72,8 @@ class Uniform(ManifoldDistribution):
             self.log_volume, relative = math.log(volume), error / volume
         else:
             self.log_volume, relative = self.charted.log_z.value, self.charted.log_z_error
-            if self.given is None and not relative <= _FINITE:
+            # two levels of a finite volume differ by less
+            if self.given is None and not relative <= 0.05:
                 raise _infinite(M, f"of which two levels of quadrature differ by {relative:.1%}")
         super().__init__(
             M,
@@ -102,8 +98,7 @@ class Uniform(ManifoldDistribution):
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         if self.charted is not None:
             return self.charted._sample(n, generator)
-        sampler: Any = self.manifold
-        return sampler.sample_uniform(n, generator)
+        return self.manifold.sample_uniform(n, generator)
 
     def entropy(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The entropy log H^d(M), in nats."""
@@ -114,7 +109,7 @@ def _flat(x: Tensor) -> Tensor:
     return x.new_zeros(x.shape[:-1])
 
 
-def _set_and_charts(
+def _manifold_and_charts(
     manifold: Manifold | Atlas, atlas: Atlas | None
 ) -> tuple[Manifold, Atlas | None]:
     """M, and the charts to use in place of what M knows."""
@@ -136,9 +131,7 @@ def _set_and_charts(
 
 def knows_uniform(M: Manifold) -> bool:
     """Whether M has a sampler of its own, and knows its volume, be it infinite."""
-    if M.volume == math.inf:
-        return callable(getattr(M, "sample_uniform", None))
-    return M.volume is not None and working_sampler(M) is not None
+    return M.volume == math.inf or (M.volume is not None and M.has_sampler)
 
 
 def own_volume(M: Manifold) -> tuple[float, float]:
@@ -150,7 +143,7 @@ def own_volume(M: Manifold) -> tuple[float, float]:
     volume, name = M.volume, type(M).__name__
     if not knows_uniform(M) or volume is None:
         raise UnsupportedError(
-            f"expected a set with a volume and an area-uniform sampler of its own, got {name}"
+            f"expected a manifold with a volume and an area-uniform sampler of its own, got {name}"
         )
     if not 0 < volume < math.inf:
         raise _infinite(M, f"with volume {volume}")
@@ -159,6 +152,6 @@ def own_volume(M: Manifold) -> tuple[float, float]:
 
 def _infinite(M: Manifold, found: str) -> UnsupportedError:
     return UnsupportedError(
-        f"expected a set of finite volume, got {type(M).__name__}, {found}; restrict it to a "
+        f"expected a manifold of finite volume, got {type(M).__name__}, {found}; restrict it to a "
         "bounded part, for example a product of intervals, or pass an atlas of it"
     )

@@ -113,9 +113,7 @@ class VonMisesFisher(ManifoldDistribution):
         D, kappa = self.manifold.ambient_dim, self.concentration
         if D == 3:
             u = torch.rand(n, generator=generator, dtype=torch.float64)
-            if (
-                kappa < 1e-8
-            ):  # the formula loses its digits; the distribution differs by less than kappa
+            if kappa < 1e-8:  # the formula loses its digits; the uniform one differs by kappa
                 return 2 * u
             return -torch.log1p(u * math.expm1(-2 * kappa)) / kappa
         m = D - 1
@@ -141,7 +139,7 @@ class VonMisesFisher(ManifoldDistribution):
 
 
 class VonMises(ManifoldDistribution):
-    r"""The von Mises distribution on the unit circle, w.r.t. arc length: points (cos t, sin t) of R^2.
+    r"""The von Mises distribution of points (cos t, sin t) of the unit circle, w.r.t. arc length.
 
     .. math:: p(t) = e^{\kappa \cos(t - \mu)} / (2\pi I_0(\kappa))
 

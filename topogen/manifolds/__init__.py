@@ -1,1 +1,1 @@
-"""."""
+"""Manifolds, their geometry and their charts."""

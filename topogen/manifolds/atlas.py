@@ -25,7 +25,7 @@ from .orientation import Orientation
 
 
 class Atlas(Storable):
-    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one set M.
+    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one manifold M.
 
     The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =
     \exp(-3/\delta_k)`, :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the
@@ -78,7 +78,7 @@ class Atlas(Storable):
             raise AtlasError(
                 "expected charts (and manifold) of one dimension in one ambient space, got "
                 f"(dim, ambient_dim) in {sorted(shapes)}; "
-                "a union of sets of different dimension has no atlas"
+                "a union of manifolds of different dimension has no atlas"
             )
         self.charts = nn.ModuleList(listed)
         self.manifold = manifold
@@ -90,14 +90,14 @@ class Atlas(Storable):
             )
         return cast("list[Chart]", list(self.charts))
 
-    def _chart(self, k: int) -> Chart:
+    def __getitem__(self, k: int) -> Chart:
         charts = self._listed()
         if not 0 <= k < len(charts):
             raise AtlasError(f"expected a chart index 0 <= k < {len(charts)}, got {k}")
         return charts[k]
 
     @property
-    def in_domain(self) -> integration.Guard | None:
+    def in_domain(self) -> integration.DomainTest | None:
         """That of M, where charts may reach beyond it; None where they do not, or without M."""
         M = self.manifold
         return M.in_domain if M is not None and M.needs_domain else None
@@ -119,12 +119,12 @@ class Atlas(Storable):
     @property
     def dim(self) -> int:
         """Dimension d of the charts' domains."""
-        return self._listed()[0].dim
+        return self[0].dim
 
     @property
     def ambient_dim(self) -> int:
         """Dimension D of the space around M."""
-        return self._listed()[0].ambient_dim
+        return self[0].ambient_dim
 
     def weights(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
         r"""Partition of unity :math:`\rho_k(x)`, C-infinity on M; NaN where no chart covers x."""
@@ -135,7 +135,7 @@ class Atlas(Storable):
         return torch.where(covered, torch.where(covered, log_b, 0.0).softmax(-1), math.nan)
 
     def multiplicity(self, x: Float[Tensor, "*batch D"]) -> Int[Tensor, "*batch"]:
-        """How many charts hold x."""
+        """How many charts contain x."""
         self._check(x)
         return torch.stack([c.contains(x) for c in self._listed()], dim=-1).sum(-1)
 
@@ -147,7 +147,7 @@ class Atlas(Storable):
         Raises:
             AtlasError: k or l is not the index of a chart.
         """
-        first, second = self._chart(k), self._chart(l)
+        first, second = self[k], self[l]
         x = first.decode(z)
         known = ~x.isnan().any(-1, keepdim=True)
         # a chart need not be written for NaN: it is asked about its own centre instead
@@ -159,8 +159,8 @@ class Atlas(Storable):
         r"""How far the cocycle :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
 
         The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the
-        triples of charts that hold x, over the diameter of chart k; NaN where no triple holds x,
-        inf where a transition fails although all three charts hold x.
+        triples of charts that contain x, over the diameter of chart k; NaN where no triple does,
+        inf where a transition fails although all three charts contain x.
         """
         self._check(x)
         charts = self._listed()
@@ -184,7 +184,7 @@ class Atlas(Storable):
 
     def _chart_diameter(self, k: int) -> float:
         with torch.no_grad():
-            points = _nerve.chart_points([self._listed()[k]])
+            points = _nerve.chart_points([self[k]])
         if points.shape[0] < 2:
             raise AtlasError(f"expected chart {k} to decode its domain, but it gives NaN there")
         return diameter(points.cpu().numpy())
@@ -222,7 +222,7 @@ class Atlas(Storable):
         two voxels is not seen), for dimension 1 to 3.
 
         Args:
-            x: points of M, shape (n, D), that tell which charts meet, beside a grid of every
+            x: points of M, shape (n, D), that show which charts meet, beside a grid of every
                 chart: they find intersections that are smaller than its cells.
         """
         if x is not None:
@@ -232,8 +232,8 @@ class Atlas(Storable):
     def quadrature(self, per_axis: int) -> Quadrature:
         """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
 
-        M is what lies in its domain of validity: charts may reach beyond. Cells at the edge are
-        divided.
+        M is what lies in its domain of validity: charts may reach beyond. Cells at its boundary
+        are divided.
 
         A distribution whose density is needed at many parameters keeps the nodes, and pays for the
         charts once. No gradient flows into the charts.
@@ -273,11 +273,11 @@ class Atlas(Storable):
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        r"""N independent points of distribution H^d / H^d(M), float64 on the CPU, without gradients.
+        r"""Draw n independent points of H^d / H^d(M), float64 on the CPU, without gradients.
 
         Exact rejection, under bounds on :math:`\rho_k \sqrt{\det G_k}` in the cells of a grid of
         every chart; a bound that turns out too small is raised and the draw starts again. For many
-        draws take :class:`~topogen.Uniform` of the atlas, which keeps the grids.
+        draws take :class:`~topogen.Uniform` of the atlas, which retains the grids.
 
         Raises:
             UnsupportedError: the area element is not bounded.

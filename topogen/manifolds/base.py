@@ -1,8 +1,10 @@
-"""A manifold M in R^D, told by its retraction and its residual; no distribution lives on it yet."""
+"""A manifold M in R^D, given by a retraction and a residual; a distribution takes one."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +33,8 @@ class Manifold(Storable, ABC):
     - ``project(x, *, tol=None, max_steps=50, throw=False) -> Projection``: a retraction onto M;
     - ``residual(x)``: shape (...); 0 on M and close to the distance near it.
 
-    Check it with :func:`topogen.testing.check_manifold`.
+    A class that has them writes ``sample_uniform`` and ``atlas`` too; `has_sampler` and
+    `has_atlas` then say so. Check it with :func:`topogen.testing.check_manifold`.
 
     Attributes:
         dim: dimension d of M.
@@ -49,9 +52,13 @@ class Manifold(Storable, ABC):
         exact_retraction: whether :meth:`retract` is a formula, so that many points cost little.
         round_sphere: whether M is the sphere of radius `scale` about 0.
         homeomorphic_to: the standard spaces whose product M is homeomorphic to, as pairs of a
-            name and a dimension (see :func:`topogen.models.injective.bases.standard`), where known.
-        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that solves
-            by it needs to ask the domain of validity.
+            name and a dimension (see :func:`topogen.models.injective.bases.standard`), where
+            known.
+        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that
+            solves by it needs to ask the domain of validity.
+        why_no_defining: the reason where `defining` is None, where there is one to give.
+        patches: Monge patches on points of M's own and what they depend on, kept by
+            :func:`~topogen.manifolds.default_atlas.charts_of` until M changes.
     """
 
     dim: int
@@ -68,6 +75,9 @@ class Manifold(Storable, ABC):
     round_sphere: bool = False
     homeomorphic_to: tuple[tuple[str, int], ...] | None = None
     step_stays_in_domain: bool = False
+    why_no_defining: str | None = None
+    # in a tuple, which nn.Module does not search: the patches are no part of the state of M
+    patches: tuple[Any, Any] | None = None
 
     @abstractmethod
     def project(
@@ -101,7 +111,7 @@ class Manifold(Storable, ABC):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is finite and within `atol` of M, and of a learned M not beyond its edges."""
+        """Whether x is within `atol` of M, and of a learned M in its domain of validity."""
         on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
@@ -162,10 +172,44 @@ class Manifold(Storable, ABC):
         """Whether charts of M may reach beyond its domain of validity, and must ask it."""
         return type(self).in_domain is not Manifold.in_domain and not self.step_stays_in_domain
 
+    def sample_uniform(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n D"]:
+        """Draw n independent points of the distribution H^d / H^d(M).
+
+        Raises:
+            UnsupportedError: M has no exact sampler, or infinite volume.
+        """
+        raise UnsupportedError(
+            f"expected a manifold with an area-uniform sampler, got {type(self).__name__}; "
+            "see topogen.sampling for learned manifolds"
+        )
+
+    @property
+    def has_sampler(self) -> bool:
+        """Whether M has a `sample_uniform` that draws; a manifold made of others asks them."""
+        return type(self).sample_uniform is not Manifold.sample_uniform and self.volume != math.inf
+
+    def atlas(self) -> Any:
+        """Charts that cover M, an :class:`~topogen.Atlas`.
+
+        Raises:
+            UnsupportedError: M has none of its own.
+        """
+        raise UnsupportedError(
+            f"expected a manifold with charts of its own, got {type(self).__name__}; take "
+            "topogen.manifolds.default_atlas.charts_of(M), or tg.ProjectedAtlas(M)"
+        )
+
+    @property
+    def has_atlas(self) -> bool:
+        """Whether the class of M writes `atlas`."""
+        return type(self).atlas is not Manifold.atlas
+
     def retract(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
-        """Points of M near x by the cheapest retraction, and whether they were found in the domain."""
+        """Points of M near x by the cheapest retraction, and whether they lie in the domain."""
         p = self.project(x)
         return p.value, p.converged & self.in_domain(p.value)
 
@@ -183,11 +227,10 @@ class Manifold(Storable, ABC):
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
-        """About n points all over M, of no particular distribution; None if M does not know where it is."""
-        sampler = getattr(self, "sample_uniform", None)
+        """About n points all over M, of no particular distribution; None where none are known."""
         try:
-            return None if sampler is None else sampler(n, generator)
-        except UnsupportedError:  # of a set made from one without a sampler, or of infinite volume
+            return self.sample_uniform(n, generator)
+        except UnsupportedError:
             return None
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
@@ -411,10 +454,14 @@ class OnManifold(constraints.Constraint):
         self._atol = atol
         super().__init__()
 
+    def tolerance(self, dtype: torch.dtype) -> float:
+        """How far from M a point of this dtype may be, in the units of the points."""
+        return self.manifold.atol(dtype) if self._atol is None else self._atol
+
     @property
     def atol(self) -> float:
-        """The tolerance in the units of the points, for float64 where it is the default."""
-        return self.manifold.atol(torch.float64) if self._atol is None else self._atol
+        """The tolerance for points in float64."""
+        return self.tolerance(torch.float64)
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each point is on M, shape (...)."""

@@ -1,7 +1,7 @@
-r"""Cells of a grid that the edge of M cuts: where a chart, or the domain of validity of M, ends inside U.
+r"""Cells that the boundary of M cuts: a chart, or the domain of validity of M, ends inside U.
 
 The integrand jumps there, and the midpoint rule would be off by up to half a cell all along the
-edge. A cut cell C is divided into m^d parts with one random point z_s in each; its weight is
+boundary. A cut cell C is divided into m^d parts with one random point z_s in each; its weight is
 
 .. math:: w = \frac{|C|}{m^d} \sum_s g(z_s), \qquad g = 1_M\, \rho_k \sqrt{\det G_k},
 
@@ -21,11 +21,8 @@ from torch.nn import functional
 
 from .charts import Domain
 
-# parts of a cut cell along an axis, by dimension
+# parts of a cut cell along an axis, by dimension: 16 points or 8 a cell; 1 above
 _PARTS = {1: 16, 2: 4, 3: 2}
-_PARTS_ABOVE = 1
-# an edge crosses about m^(d-1) of the m^d parts; each is then off by at most half of its mass
-_HALF = 0.5
 
 
 def cell_index(domain: Domain, z: Float[Tensor, "n d"], per_axis: int) -> Int[Tensor, " n"]:
@@ -81,7 +78,7 @@ def divide(
 ) -> Cut:
     """Divide the cells with midpoints z; `evaluate` gives points, g and frames at latent ones."""
     count, d = z.shape
-    m = _PARTS.get(d, _PARTS_ABOVE)
+    m = _PARTS.get(d, 1)
     low, high = domain.bounding_box()
     corner = torch.cartesian_prod(*[torch.arange(m)] * d).reshape(-1, d)
     u = torch.rand(count, m**d, d, generator=generator, dtype=torch.float64)
@@ -92,7 +89,8 @@ def divide(
     weight = torch.where(g.sum(-1, keepdim=True) > 0, g, 1.0).to("cpu", torch.float64)
     chosen = torch.multinomial(weight, 1, generator=generator).squeeze(-1).to(z.device)
     row = torch.arange(count, device=z.device) * m**d + chosen
-    # one point a cell does not tell which cells are cut
+    # one point a cell does not show which cells are cut
     crossed = ((g > 0).any(-1) & (g <= 0).any(-1)) if m > 1 else g.new_ones(count).bool()
-    spread = torch.where(crossed, _HALF * m ** (-(d + 1) / 2) * g.amax(-1), 0.0)
+    # a boundary crosses about m^(d-1) of the m^d parts; each is off by at most half of its mass
+    spread = torch.where(crossed, 0.5 * m ** (-(d + 1) / 2) * g.amax(-1), 0.0)
     return Cut(x[row], g.mean(-1), Q[row], latent[row], spread)

@@ -39,7 +39,7 @@ class Domain(Storable, ABC):
 
     @abstractmethod
     def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-        """Lower and upper corner of the smallest box that holds U."""
+        """Lower and upper corner of the smallest box around U."""
 
     def centre(self) -> Float[Tensor, " d"]:
         """The midpoint of the bounding box."""
@@ -55,7 +55,7 @@ class Domain(Storable, ABC):
         return smooth_step(self.depth(z) / width)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
-        """N points, uniform in U."""
+        """Draw n points, uniform in U."""
         low, high = self.bounding_box()
         accepted = low.new_zeros(0, self.dim)
         while accepted.shape[0] < n:

@@ -1,4 +1,4 @@
-r"""The connected components of a manifold M, told by points of it.
+r"""The connected components of a manifold M, from points of it.
 
 Two points are joined where a walk on M, each step towards the other point and back onto M, leads
 from one to the other. A step that is moved by more than half its length on its way back to M is
@@ -11,14 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..point_cloud.knn import component_labels, neighbours
 from .types import ManifoldLike
-
-# A walk takes steps of this share of the whole way, and at most so many.
-_PIECES = 8
-_MOST_STEPS = 40
-# Rounds, as multiples of the number of neighbours, and edges tried between two parts in each.
-_ROUNDS = (1, 2, 4, 8)
-_EDGES = 4
 
 
 def components(
@@ -32,12 +26,12 @@ def components(
         n, k = x.shape[0], 2 * M.dim + 6 if neighbors is None else neighbors
         part = torch.arange(n)
         joined = torch.zeros(0, 2, dtype=torch.int64)
-        for times in _ROUNDS if n > 1 else ():
+        for times in (1, 2, 4, 8) if n > 1 else ():
             # neighbours on other sheets leave fewer of one's own: look farther, at fewer edges
             edges = _between(x, part, min(k * times, n - 1))
             arrived = _walk(M, x[edges[:, 0]], x[edges[:, 1]])
             joined = torch.cat([joined, edges[arrived]])
-            part = _parts(joined, n)
+            part = torch.from_numpy(component_labels(n, *joined.T.numpy())).long()
         # the largest first
         rank = part.bincount().argsort(descending=True, stable=True).argsort()
         label = torch.full(on.shape, -1, dtype=torch.int64, device=points.device)
@@ -45,13 +39,12 @@ def components(
         return label
 
 
-def _between(x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int) -> Int[Tensor, "m 2"]:
-    """The shortest edges of the graph of k neighbours that join different parts, a few a pair."""
-    import numpy as np
-    from scipy.spatial import KDTree
-
-    found = KDTree(x.numpy()).query(x.numpy(), k + 1)
-    length, other = (torch.from_numpy(np.asarray(a)[:, 1:]).flatten() for a in found)
+def _between(
+    x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int, most: int = 4
+) -> Int[Tensor, "m 2"]:
+    """The shortest edges of the graph of k neighbours between any two parts, at most `most`."""
+    found = neighbours(x.numpy(), k, exact=True)
+    length, other = (torch.from_numpy(a).flatten() for a in found)
     edge = torch.stack([torch.arange(x.shape[0]).repeat_interleave(k), other.long()], -1)
     order = length.argsort(stable=True)
     edge = edge[order[part[edge[order, 0]] != part[edge[order, 1]]]]
@@ -62,25 +55,18 @@ def _between(x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int) -> Int[Te
     new = torch.cat([by_pair.new_ones(1).bool(), pair[by_pair][1:] != pair[by_pair][:-1]])
     position = torch.arange(len(edge))
     start = torch.where(new[: len(edge)], position, 0).cummax(0).values if len(edge) else position
-    return edge[by_pair[position - start < _EDGES]]
+    return edge[by_pair[position - start < most]]
 
 
-def _parts(edges: Int[Tensor, "m 2"], n: int) -> Int[Tensor, " n"]:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = edges.T.numpy()
-    graph = coo_matrix((a * 0 + 1, (a, b)), shape=(n, n))
-    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
-
-
-def _walk(M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> Bool[Tensor, " m"]:
-    """Whether tangential steps on M lead from x to y."""
+def _walk(
+    M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"], steps: int = 8
+) -> Bool[Tensor, " m"]:
+    """Whether tangential steps on M, each at most 1 / `steps` of the way, lead from x to y."""
     q = x.clone()
     whole = (y - x).norm(dim=-1)
     arrived = torch.zeros(x.shape[0], dtype=torch.bool)
     active = torch.arange(x.shape[0])
-    for _ in range(_MOST_STEPS):
+    for _ in range(5 * steps):
         d = y[active] - q[active]
         near = d.norm(dim=-1) <= 1e-6 * whole[active] + M.solver_tolerance(None, d.dtype)
         arrived[active[near]] = True
@@ -90,7 +76,7 @@ def _walk(M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"]) -> 
         Q = M.tangent_basis(q[active])
         t = (Q @ (Q.mT @ d.unsqueeze(-1))).squeeze(-1)
         length = t.norm(dim=-1)
-        h = torch.minimum(length, whole[active] / _PIECES)
+        h = torch.minimum(length, whole[active] / steps)
         free = q[active] + t * (h / length.clamp_min(1e-300)).unsqueeze(-1)
         p = M.project(free)
         ok = (

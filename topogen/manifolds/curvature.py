@@ -30,12 +30,6 @@ from .. import calculus
 from ..errors import InvalidPoints, UnsupportedError
 from .types import ManifoldLike
 
-_CHUNK = 4096
-# of points that are compared at once
-_PAIRS = 262_144
-# alternating maximisation of |II(u, u)|
-_ROUNDS = 30
-
 
 def second_fundamental_form(
     M: ManifoldLike,
@@ -59,11 +53,13 @@ def _form(M: ManifoldLike, x: Tensor, T: Tensor) -> Tensor:
     return -J.solve(H.flatten(-2)).unflatten(-1, H.shape[-2:]).movedim(-3, -1)
 
 
-def _by_rows(f: Callable[..., Tensor], x: Float[Tensor, "*batch D"], *others: Tensor) -> Tensor:
-    """F on float64 rows, a bounded number at a time."""
+def _by_rows(
+    f: Callable[..., Tensor], x: Float[Tensor, "*batch D"], *others: Tensor, chunk: int = 4096
+) -> Tensor:
+    """The values of f on float64 rows, `chunk` at a time."""
     lead = x.ndim - 1
     rows = [t.to(torch.float64).reshape(-1, *t.shape[lead:]) for t in (x, *others)]
-    parts = [f(*part) for part in zip(*(t.split(_CHUNK) for t in rows), strict=True)]
+    parts = [f(*part) for part in zip(*(t.split(chunk) for t in rows), strict=True)]
     whole = torch.cat(parts)
     return whole.reshape((*x.shape[:-1], *whole.shape[1:])).to(x.dtype)
 
@@ -147,12 +143,14 @@ def gauss_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tens
     return scalar_curvature(M, x) / 2
 
 
-def normal_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+def normal_curvature(
+    M: ManifoldLike, x: Float[Tensor, "*batch D"], rounds: int = 30
+) -> Float[Tensor, "*batch"]:
     r"""The largest curvature of a geodesic through x, :math:`\max_{|u| = 1} |II(u, u)|`.
 
     For D - d = 1 this is the largest absolute principal curvature. In general u and the direction
-    n of II(u, u) are improved in turn, from the principal directions of d (d + 1) / 2 normals: a
-    local maximum, in practice the largest one.
+    n of II(u, u) are improved in turn, `rounds` times, from the principal directions of d (d + 1)
+    / 2 normals: a local maximum, in practice the largest one.
     """
     II = M.second_fundamental_form(x)
     d = M.dim
@@ -160,7 +158,7 @@ def normal_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Ten
     best = II.new_zeros(II.shape[:-3])
     # every II_ij gives a normal to start from, kept in a leading axis
     n = II[..., i, j, :].movedim(-2, 0)
-    for _ in range(_ROUNDS if M.ambient_dim - d > 1 else 1):
+    for _ in range(rounds if M.ambient_dim - d > 1 else 1):
         n = n / n.norm(dim=-1, keepdim=True).clamp_min(1e-300)
         A = (II @ n[..., None, :, None]).squeeze(-1)
         w, V = torch.linalg.eigh((A + A.mT) / 2)
@@ -219,7 +217,9 @@ def reach(M: ManifoldLike, points: Float[Tensor, "n D"]) -> Reach:
     return Reach(min(radius, least), radius, least)
 
 
-def touching_radius(x: Float[Tensor, "n D"], N: Float[Tensor, "n D k"], apart: float) -> float:
+def touching_radius(
+    x: Float[Tensor, "n D"], N: Float[Tensor, "n D k"], apart: float, pairs: int = 262_144
+) -> float:
     r"""The least :math:`|y - x|^2 / (2 |N_x^\top (y - x)|)` over pairs of points of M.
 
     The infimum over all pairs is the reach of M (Federer, theorem 4.18); over a sample it is
@@ -229,12 +229,13 @@ def touching_radius(x: Float[Tensor, "n D"], N: Float[Tensor, "n D k"], apart: f
         x: points of M.
         N: orthonormal normal bases there.
         apart: pairs at most this far from one another do not count.
+        pairs: how many are compared at once.
 
     Returns:
         The radius; infinity where no pair counts, or M is flat.
     """
     least = math.inf
-    rows = max(_PAIRS // max(x.shape[0], 1), 1)
+    rows = max(pairs // max(x.shape[0], 1), 1)
     for i in range(0, x.shape[0], rows):
         difference = x.unsqueeze(0) - x[i : i + rows].unsqueeze(1)
         square = difference.square().sum(-1)

@@ -1,10 +1,10 @@
-"""Charts for any set of dimension up to 3 that has some, or knows where it is."""
+"""Charts for any manifold of dimension up to 3 that has some, or knows points of itself."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,10 +18,8 @@ from .charts import Chart
 from .locate import arrived
 from .monge_cover import covered, neighbour_count
 
-_MAX_DIM = 3
-# points on which patches are grown, by dimension
+# points of its own on which patches of M are grown, by dimension
 _POINTS = {1: 1000, 2: 3000, 3: 6000}
-_MOST_POINTS = 10_000
 
 
 def charts_of(M: Manifold, points: Any = None) -> Atlas:
@@ -30,54 +28,50 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
     Patches on own points are kept on M until its parameters or buffers change.
 
     Args:
-        M: the set.
+        M: the manifold.
         points: points all over M, or near it; used where M has no atlas of its own.
 
     Raises:
         UnsupportedError: M has no charts, and no points to put them on; or d > 3.
     """
-    own = getattr(M, "atlas", None)
     reason = f"{type(M).__name__} has no charts of its own"
-    if callable(own):
+    if M.has_atlas:
         try:
-            return cast("Atlas", own())
+            return M.atlas()
         except UnsupportedError as error:
             reason = str(error)
-    if M.dim > _MAX_DIM:
+    if M.dim not in _POINTS:
         raise UnsupportedError(
-            f"expected an atlas, or dimension 1, 2 or 3 to put charts on a set, since {reason}; "
+            f"expected an atlas, or dimension 1, 2 or 3 to put charts on M, since {reason}; "
             f"got dimension {M.dim}"
         )
     if points is not None:
         return Atlas(_patches(M, as_tensor(points, ambient_dim=M.ambient_dim)), M)
     key = [(t.data_ptr(), _version(t)) for t in itertools.chain(M.parameters(), M.buffers())]
-    kept = M.__dict__.get("_own_patches")
-    if kept is None or kept[0] != key:
+    if M.patches is None or M.patches[0] != key:
         x = M.rough_points(_POINTS[M.dim], torch.Generator().manual_seed(0))
         if x is None or len(x) <= 2 * neighbour_count(M.dim):
             raise UnsupportedError(
                 f"expected atlas=, since {reason}, nor points enough to put them on; put some on "
                 "it: atlas = tg.ProjectedAtlas(M), tg.fit(atlas, points), tg.Uniform(atlas)"
             )
-        kept = (key, _patches(M, x))
-        # a list in a tuple: they are no part of the state of M
-        object.__setattr__(M, "_own_patches", kept)
-    return Atlas(kept[1], M)
+        M.patches = (key, _patches(M, x))
+    return Atlas(M.patches[1], M)
 
 
 def _version(t: Tensor) -> int:
     return 0 if t.is_inference() else t._version
 
 
-def _patches(M: Manifold, x: Tensor) -> list[Chart]:
+def _patches(M: Manifold, x: Tensor, most: int = 10_000) -> list[Chart]:
     generator = torch.Generator().manual_seed(0)
-    x = distinct(arrived(M, x[torch.randperm(len(x), generator=generator)[:_MOST_POINTS]]))
+    x = distinct(arrived(M, x[torch.randperm(len(x), generator=generator)[:most]]))
     with torch.no_grad():
         return list(covered(M, x, generator))
 
 
 class PartChart(Chart):
-    """A chart of a part of M; the residual of the part tells its image from the rest of M."""
+    """A chart of a part of M; its image is what that part contains."""
 
     def __init__(self, chart: Chart, part: Manifold) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-r"""Coordinates u in [0, 1]^d of the base spaces in which their uniform distribution is that of the cube.
+r"""Coordinates u in [0, 1]^d of a space in which its uniform distribution is that of the cube.
 
 A point of M is a list of unit vectors, one per coordinate: the direction (cos t, sin t) on a
 circle, (cos theta, sin theta) for a polar angle of a sphere, (2u - 1,) on an interval. A sphere

@@ -30,14 +30,8 @@ from . import solvers
 from .curvature import second_fundamental_form
 from .types import ManifoldLike
 
-# The first step turns by about this angle.
-_TURN = 0.5
 # Numbers of steps, over the first: few of them make a high order where M is smooth (Bulirsch).
 _SEQUENCE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-# From this many times the first number of steps on, a step that fails is not tried finer.
-_HOPELESS = 16
-# Normal part of a vector, over its length, that is taken for rounding and dropped.
-_NORMAL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def step(M: ManifoldLike, s: GeodesicState, h: Float[Tensor, " n"], tol: float) 
 def integrate(
     M: ManifoldLike, start: GeodesicState, n: Int[Tensor, " n"], tol: float
 ) -> GeodesicState:
-    """N equal steps over unit time; each row has a number of steps of its own."""
+    """Take n equal steps over unit time; each row has a number of steps of its own."""
     h = 1 / n.to(torch.float64)
     now = start
     for i in range(int(n.max()) if n.numel() else 0):
@@ -137,7 +131,7 @@ def integrate(
 
 
 def tolerance(M: ManifoldLike, tol: float | None, dtype: torch.dtype) -> float:
-    """The default of `tol`: sqrt(eps) times `scale`, or what is known of a learned manifold / 100."""
+    """The default of `tol`: sqrt(eps) `scale`, or the `tolerance` of a learned manifold / 100."""
     if tol is not None:
         solvers.check_tolerance(tol, dtype, M.scale)
         return tol
@@ -153,7 +147,8 @@ def require_tangent(
     Raises:
         ValueError: one has.
     """
-    off = (vectors - tangential).norm(dim=-1) > _NORMAL * vectors.norm(dim=-1) + 1e-12
+    # a smaller normal part is rounding, and dropped
+    off = (vectors - tangential).norm(dim=-1) > 1e-3 * vectors.norm(dim=-1) + 1e-12
     wrong = off.any(-1) & known
     if bool(wrong.any()):
         raise ValueError(
@@ -183,8 +178,8 @@ def start_at(
     return GeodesicState(q, v, T, c[..., 1:], ok), v
 
 
-def first_steps(M: ManifoldLike, s: GeodesicState) -> Int[Tensor, " n"]:
-    """How many steps turn by about half a radian each, by the curvature at the start."""
+def first_steps(M: ManifoldLike, s: GeodesicState, angle: float = 0.5) -> Int[Tensor, " n"]:
+    """How many steps turn by about `angle` radians each, by the curvature at the start."""
     n = torch.full(s.ok.shape, 2, dtype=torch.int64, device=s.q.device)
     if not bool(s.ok.any()):
         return n
@@ -193,7 +188,7 @@ def first_steps(M: ManifoldLike, s: GeodesicState) -> Int[Tensor, " n"]:
     bend = torch.einsum("ni,nj,nija->na", c, c, II).norm(dim=-1)
     length = c.norm(dim=-1)
     turn = torch.maximum(bend / length.clamp_min(1e-300), length / M.scale)
-    return n.index_put((s.ok,), (turn / _TURN).ceil().clamp(2, 2**20).long())
+    return n.index_put((s.ok,), (turn / angle).ceil().clamp(2, 2**20).long())
 
 
 def follow(
@@ -229,7 +224,7 @@ def follow(
         if rows.numel() == 0:
             break
         r = integrate(M, GeodesicState(*(f[rows] for f in s)), n[rows], inner)
-        if times >= _HOPELESS:  # M ends there: finer steps lead no farther
+        if times >= 16:  # where so fine a step fails M ends: finer ones lead no farther
             s = s._replace(ok=s.ok.index_put((rows,), r.ok))
         z = packed(r)
         now = [torch.full_like(best, torch.nan).index_put((rows,), z)]

@@ -1,4 +1,4 @@
-r"""Sets M = {F = 0} given by a function F: R^D -> R^k."""
+r"""Zero sets M = {F = 0} of a function F: R^D -> R^k."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ partition of unity,
 .. math:: \int_M f\, dH^d = \sum_k \int_{U_k} \rho_k f(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
 
 Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule
-converges faster than any power of the number of nodes. Where M ends inside U_k, cells at the edge
-are handled as in :mod:`~topogen.manifolds.boundary_cells`.
+converges faster than any power of the number of nodes. Where M ends inside U_k, cells at the
+boundary are handled as in :mod:`~topogen.manifolds.boundary_cells`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from . import boundary_cells
 from .charts import Chart
 
 # whether points lie in the region in which M is stated; None where that is everywhere
-Guard = Callable[[Tensor], Tensor]
+DomainTest = Callable[[Tensor], Tensor]
 
-# Nodes per axis of the coarser level, by dimension. One refinement multiplies them by 3/2.
+# Nodes per axis of the coarser level, by dimension, 10 above. A refinement is by 3/2.
 _START = {1: 96, 2: 48, 3: 20}
-_START_ABOVE = 10
 # rows handled at a time
 CHUNK = 32_768
 # Of the bump exp(-s / depth). With s = 3 the area of a sphere from two charts of 48 nodes per axis
@@ -49,7 +48,7 @@ class Quadrature(NamedTuple):
         chart: the index k of the chart of each node, shape (N,).
         latent: z_i in U_k, shape (N, d).
         frame: orthonormal basis of the tangent space of M at x_i, shape (N, D, d).
-        spread: standard deviation of w_i, independent of one another: 0 but at the edge of M.
+        spread: standard deviation of w_i, independent of one another: 0 but at the boundary of M.
     """
 
     points: Float[Tensor, "N D"]
@@ -68,7 +67,7 @@ class Integral:
         value: shape () or (m,).
         error: the difference between two levels of quadrature, of the same shape; it bounds the
             error of `value` wherever the finer level is closer to the limit than the coarser one.
-            Where M has an edge, two standard deviations of what its cells add are added.
+            Where M has a boundary, two standard deviations of what its cells add are added.
     """
 
     value: Float[Tensor, "*m"]
@@ -99,7 +98,7 @@ def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Te
 
 
 def weighted_volume(
-    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], in_domain: Guard | None = None
+    charts: Sequence[Chart], k: int, z: Float[Tensor, "n d"], in_domain: DomainTest | None = None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"], Float[Tensor, "n D d"]]:
     r"""Give x = psi_k(z), :math:`\rho_k(x) \sqrt{\det G_k(z)}` (0 where x is NaN), and a frame.
 
@@ -129,10 +128,10 @@ def weighted_volume(
 
 
 def nodes(
-    charts: Sequence[Chart], per_axis: int, in_domain: Guard | None = None
+    charts: Sequence[Chart], per_axis: int, in_domain: DomainTest | None = None
 ) -> Iterator[Quadrature]:
     """The nodes of the midpoint rule, in chunks; those of weight 0 are left out."""
-    generator = torch.Generator().manual_seed(per_axis)  # of the nodes at edges
+    generator = torch.Generator().manual_seed(per_axis)  # of the nodes at boundaries
     for k, chart in enumerate(charts):
         grid, cell = chart.domain.grid(per_axis)
 
@@ -157,15 +156,15 @@ def nodes(
                     old.index_put((cut,), new)
                     for old, new in zip((x, density, Q, grid, spread), found, strict=True)
                 )
-        kept = (density != 0).nonzero().squeeze(-1)  # NaN is kept: it must be seen
-        for rows in kept.split(CHUNK):
+        found = (density != 0).nonzero().squeeze(-1)  # NaN among them: it must be seen
+        for rows in found.split(CHUNK):
             label = torch.full(rows.shape, k, device=rows.device)
             w, s = density[rows] * cell, spread[rows] * cell
             yield Quadrature(x[rows], w, label, grid[rows], Q[rows], s)
 
 
 def quadrature(
-    charts: Sequence[Chart], per_axis: int, in_domain: Guard | None = None
+    charts: Sequence[Chart], per_axis: int, in_domain: DomainTest | None = None
 ) -> Quadrature:
     """All of :func:`nodes` at once."""
     if per_axis < 1:
@@ -176,7 +175,7 @@ def quadrature(
 
 def start(dim: int) -> int:
     """Nodes per axis of the coarser of the first two levels."""
-    return _START.get(dim, _START_ABOVE)
+    return _START.get(dim, 10)
 
 
 def integrate(
@@ -185,7 +184,7 @@ def integrate(
     tol: float | None,
     per_axis: int | None,
     max_nodes: int,
-    in_domain: Guard | None = None,
+    in_domain: DomainTest | None = None,
 ) -> Integral:
     """See :meth:`Atlas.integrate`."""
     if tol is not None and not tol > 0:
@@ -218,9 +217,12 @@ def integrate(
 
 
 def _level(
-    charts: Sequence[Chart], f: Callable[[Tensor], Tensor], per_axis: int, in_domain: Guard | None
+    charts: Sequence[Chart],
+    f: Callable[[Tensor], Tensor],
+    per_axis: int,
+    in_domain: DomainTest | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The integrals of f and of |f| on one level, and the standard deviation from edges."""
+    """The integrals of f and of |f| on one level, and the standard deviation from boundaries."""
     sums: list[Tensor] = []
     for part in nodes(charts, per_axis, in_domain):
         n = part.weights.shape[0]

@@ -1,50 +1,15 @@
-"""Points of a set that need no distribution on it, and how close two sets come to each other."""
+"""Points of a manifold, of no particular distribution, and how close two manifolds come."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import UnsupportedError
 from .base import Manifold
-
-# rounds that move a cloud of starting points to where the set is
-_ROUNDS = 3
-_MOST_PROJECTED = 1024
-_BOUNCES = 100
-_CLOSEST = 16
-
-
-Sampler = Callable[[int, torch.Generator | None], Tensor]
-
-
-def sampler_of(M: Manifold) -> Sampler:
-    """The `sample_uniform` of M.
-
-    Raises:
-        UnsupportedError: M has none.
-    """
-    sampler = getattr(M, "sample_uniform", None)
-    if sampler is None:
-        raise UnsupportedError(
-            f"expected a set with an area-uniform sampler, got {type(M).__name__}; "
-            "see topogen.sampling for learned manifolds"
-        )
-    return sampler
-
-
-def working_sampler(M: Manifold) -> Sampler | None:
-    """The `sample_uniform` of M; None where it has none, or one whose parts have none."""
-    try:
-        draw = sampler_of(M)
-        draw(1, torch.Generator().manual_seed(0))
-    except UnsupportedError:
-        return None
-    return draw
 
 
 def of_part(values: Sequence[Tensor], k: Int[Tensor, "*batch"]) -> Tensor:
@@ -61,17 +26,22 @@ def some_points(
     n: int,
     generator: torch.Generator,
     near: Float[Tensor, "p D"] | None = None,
+    *,
+    rounds: int = 3,
+    most: int = 1024,
 ) -> Float[Tensor, "m D"]:
-    """About n points of M that spread over it, of no particular distribution; fewer where few were found.
+    """About n points of M that spread over it, of no particular distribution, or fewer.
 
-    They come from M itself, if it knows where it is; else from projections of normal vectors,
-    first of length `scale` around 0, then around the centre of what was found.
+    They are its own `rough_points`, if it has some; else projections of Gaussian vectors, first
+    of length `scale` around 0, then around the centre of what was found.
 
     Args:
-        M: the set.
+        M: the manifold.
         n: how many to try.
         generator: source of randomness.
         near: points near M, projected too.
+        rounds: how often the centre moves.
+        most: vectors that are projected at most, in all rounds.
     """
     parts = [] if near is None else [arrived(M, near.to(torch.float64))]
     drawn = M.rough_points(n, generator)
@@ -81,9 +51,9 @@ def some_points(
     centre = torch.zeros(D, dtype=torch.float64)
     if parts and parts[0].shape[0]:
         centre = parts[0].mean(0)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         noise = torch.randn(
-            -(-min(n, _MOST_PROJECTED) // _ROUNDS), D, generator=generator, dtype=torch.float64
+            -(-min(n, most) // rounds), D, generator=generator, dtype=torch.float64
         )
         found = arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D)))
         parts.append(found)
@@ -105,18 +75,24 @@ def distinct(x: Float[Tensor, "n D"], atol: float) -> Float[Tensor, "m D"]:
 
 
 def gap(
-    A: Manifold, B: Manifold, x: Float[Tensor, "n D"], y: Float[Tensor, "m D"]
+    A: Manifold,
+    B: Manifold,
+    x: Float[Tensor, "n D"],
+    y: Float[Tensor, "m D"],
+    *,
+    closest: int = 16,
+    rounds: int = 100,
 ) -> tuple[float, bool]:
-    """The distance of A and B, from above, and whether it has stopped to fall.
+    """An upper bound on the distance of A and B, and whether it has stopped to fall.
 
-    Alternating projections from the closest of the points x of A and y of B; they slow down where
-    the sets touch. Infinite where no projection arrives.
+    Alternating projections, at most `rounds`, from those `closest` among the points x of A and y
+    of B; they slow down where the two touch. Infinite where no projection arrives.
     """
     if not (x.shape[0] and y.shape[0]):
         return math.inf, False
-    y = y[torch.cdist(x, y).min(0).values.argsort()[:_CLOSEST]]
+    y = y[torch.cdist(x, y).min(0).values.argsort()[:closest]]
     least = math.inf
-    for _ in range(_BOUNCES):
+    for _ in range(rounds):
         p = A.project(y)
         q = B.project(p.value)
         x, y = p.value, q.value
@@ -131,7 +107,7 @@ def gap(
 
 
 def one_space(parts: tuple[Manifold, ...]) -> int:
-    """The dimension D of the space that holds all parts.
+    """The dimension D of the space that all parts lie in.
 
     Raises:
         ValueError: fewer than two parts, or parts in different spaces.
@@ -139,10 +115,10 @@ def one_space(parts: tuple[Manifold, ...]) -> int:
     wrong = [type(M).__name__ for M in parts if not isinstance(M, Manifold)]
     if wrong or len(parts) < 2:
         got = wrong[0] if wrong else len(parts)
-        raise ValueError(f"expected two sets or more, got {got}; pass A, B")
+        raise ValueError(f"expected two manifolds or more, got {got}; pass A, B")
     dims = [M.ambient_dim for M in parts]
     if len(set(dims)) > 1:
         raise ValueError(
-            f"expected sets in one R^D, got {', '.join(f'R^{D}' for D in dims)}; embed them in one"
+            f"expected manifolds in one R^D, got {', '.join(f'R^{D}' for D in dims)}; embed them"
         )
     return dims[0]

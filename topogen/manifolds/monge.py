@@ -23,7 +23,7 @@ class MongeChart(Chart):
     .. math:: D\psi = Q (W^\top Q)^{-1} A, \qquad
               \tfrac12 \log\det D\psi^\top D\psi = \log\det A - \log|\det W^\top Q|.
 
-    Latent points at which the Newton iteration fails, or leaves the region where M is stated, are
+    Latent points at which the Newton iteration fails, or leaves the domain of validity of M, are
     outside the domain: they decode to NaN.
 
     Args:

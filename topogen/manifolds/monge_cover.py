@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError, InvalidPoints
+from ..point_cloud.knn import neighbour_graph
 from ..point_cloud.landmarks import farthest_points
 from .base import Manifold
 from .monge import MongeChart
@@ -20,20 +21,14 @@ from .monomials import monomial_count, monomials
 # distorted by at most its inverse and, since all singular values are <= 1, no plane is tilted by
 # more than 60 degrees.
 _MIN_COSINE = 0.5
-# The charts are chosen so that every point lies within this share of the radius of one of them.
-_CORE = 0.8
-_MAX_ASPECT = 3.0
 # Neighbours in the graph on which sheets are followed. A random gap on a curve is up to log n
 # spacings long, so curves need more for the graph to cross it.
 _NEIGHBOURS = {1: 30, 2: 12}
-_NEIGHBOURS_ABOVE = 20
-_MAX_DEGREE = 6
-_MAX_CANDIDATES = 400
 
 
 def neighbour_count(dim: int) -> int:
     """Neighbours of a point in the graph on which sheets are followed."""
-    return _NEIGHBOURS.get(dim, _NEIGHBOURS_ABOVE)
+    return _NEIGHBOURS.get(dim, 20)
 
 
 def cover(
@@ -42,15 +37,17 @@ def cover(
     seeds: Sequence[int],
     wanted: Literal["auto"] | int,
     generator: torch.Generator,
+    candidates: int = 400,
 ) -> Generator[Mapping[str, float], None, list[MongeChart]]:
-    """Patches that hold all points x of M in their cores: a greedy set cover.
+    """Patches whose cores contain all points x of M: a greedy set cover.
 
     Args:
-        M: the set.
+        M: the manifold.
         x: different points of M, shape (n, D).
         seeds: rows of x about which patches are put first.
         wanted: how many patches, or "auto".
         generator: source of randomness.
+        candidates: how many spread points a patch is tried about, before the points left over.
 
     Raises:
         InvalidPoints: too few points for a graph of neighbours.
@@ -71,9 +68,9 @@ def cover(
             chosen.append(patch[0])
             uncovered &= ~patch[1]
     start = int(torch.randint(x.shape[0], (1,), generator=generator))
-    candidates, _ = farthest_points(x.numpy(), min(_MAX_CANDIDATES, x.shape[0]), start)
+    centres, _ = farthest_points(x.numpy(), min(candidates, x.shape[0]), start)
     found: list[tuple[MongeChart, Tensor]] = []
-    for j, i in enumerate(candidates):
+    for j, i in enumerate(centres):
         patch = patches.grow(int(i))
         if patch is not None:
             found.append(patch)
@@ -117,27 +114,29 @@ def covered(M: Manifold, x: Tensor, generator: torch.Generator) -> list[MongeCha
 
 
 class Patches:
-    """Grows Monge patches on a cloud of points of M."""
+    """Grows Monge patches on points of M.
 
-    def __init__(self, M: Manifold, x: Tensor, Q: Tensor) -> None:
-        from scipy.sparse import csr_array
-        from scipy.spatial import KDTree
+    Args:
+        M: the manifold.
+        x: points of M, shape (n, D).
+        Q: orthonormal tangent bases there, shape (n, D, d).
+        degree: the largest of the polynomial graphs.
+    """
 
-        self.M, self.x, self.Q = M, x, Q
-        n = x.shape[0]
-        k = neighbour_count(M.dim)
-        neighbour = np.asarray(KDTree(x.numpy()).query(x.numpy(), k + 1)[1])[:, 1:]
-        rows = np.repeat(np.arange(n), k)
-        edges = csr_array((np.ones(rows.size, dtype=np.int8), (rows, neighbour.ravel())), (n, n))
-        self.edges = edges.maximum(edges.T).tocsr()
+    def __init__(self, M: Manifold, x: Tensor, Q: Tensor, degree: int = 6) -> None:
+        self.M, self.x, self.Q, self.degree = M, x, Q, degree
+        self.edges = neighbour_graph(x.numpy(), neighbour_count(M.dim), exact=True)
 
     def grow(self, i: int) -> tuple[MongeChart, Tensor] | None:
-        """The chart about point i and the points in its core; None where there is no room."""
+        """The chart about point i and the points of its core; None where there is no room.
+
+        The core is what lies within 0.8 of the radius: every point is to lie in one.
+        """
         c, W = self.x[i], self.Q[i]
         upright = (torch.linalg.det(W.T @ self.Q).abs() >= _MIN_COSINE).numpy()
         patch = self._component(i, upright)
-        rim = (self.edges @ patch.astype(np.int8) > 0) & ~patch
-        member, outside = torch.from_numpy(patch), torch.from_numpy(rim)
+        around = (self.edges @ patch) & ~patch
+        member, outside = torch.from_numpy(patch), torch.from_numpy(around)
         s = (self.x - c) @ W
         if bool(outside.any()):
             axes, a = _largest_ellipsoid(s[outside])
@@ -151,8 +150,8 @@ class Patches:
             sheet = self._component(i, patch & (z.norm(dim=-1) < 1.1).numpy())
             chart = self._chart(c, W, a, z, torch.from_numpy(sheet))
             if chart is not None:
-                z, inside = chart._encode(self.x)
-                return chart, inside & (z.norm(dim=-1) < _CORE)
+                # NaN outside the image
+                return chart, chart.encode(self.x).norm(dim=-1) < 0.8
             a = 0.8 * a
         return None
 
@@ -171,12 +170,12 @@ class Patches:
     def _chart(
         self, c: Tensor, W: Tensor, a: Tensor, z: Tensor, member: Tensor
     ) -> MongeChart | None:
-        """The chart on the ellipsoid a, or None where no graph tells its sheet from the others."""
+        """The chart on the ellipsoid a, or None where no graph keeps other sheets apart."""
         d = W.shape[-1]
         below = z.norm(dim=-1) < 1
         fitted, others = below & member, below & ~member
         count = int(fitted.sum())
-        degree = _MAX_DEGREE
+        degree = self.degree
         while degree > 1 and count < 3 * monomial_count(d, degree):
             degree -= 1
         if count < 2 * monomial_count(d, degree):
@@ -195,11 +194,12 @@ class Patches:
         return MongeChart(self.M, c, W, a, b, degree, clearance)
 
 
-def _largest_ellipsoid(s: Tensor) -> tuple[Tensor, Tensor]:
-    """Axes (columns) and semi-axes of a large ellipsoid about 0 that holds none of the points s.
+def _largest_ellipsoid(s: Tensor, aspect: float = 3.0) -> tuple[Tensor, Tensor]:
+    """Axes (columns) and semi-axes of a large ellipsoid about 0 without any of the points s.
 
-    The first axis points to the nearest of them. For each of a few lengths of it the points left
-    over are mapped to the shadow they cast on the other axes, and the rest is found there.
+    The first axis points to the nearest of them; no other is more than `aspect` times as long. For
+    each of a few lengths of it the points left over are mapped to the shadow they cast on the
+    other axes, and the rest is found there.
     """
     distance = s.norm(dim=-1)
     first = int(distance.argmin())
@@ -213,7 +213,7 @@ def _largest_ellipsoid(s: Tensor) -> tuple[Tensor, Tensor]:
         a1 = share * reach
         t = (s @ e).squeeze(-1) / a1
         facing = t.abs() < 1
-        longest = _MAX_ASPECT * a1
+        longest = aspect * a1
         if bool(facing.any()):
             shadow = s[facing] @ E / (1 - t[facing].square()).sqrt().unsqueeze(-1)
             axes, rest = _largest_ellipsoid(shadow)

@@ -23,8 +23,6 @@ from .charts import Chart
 
 # Voxels per axis of the picture of a whole chart, by dimension.
 _VOXELS = {1: 128, 2: 32, 3: 20}
-# Pieces and holes of fewer voxels than this, to the power d, are rounding at sharp corners.
-_SPECK = 2
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Nerve:
         dim: the dimension d of M.
         simplices: all simplices of at most d + 2 charts, sorted.
         good_cover: True where every intersection that matters was found acyclic, so that
-            `homology` is that of M; False where one clearly is not; None where that cannot be
-            told.
+            `homology` is that of M; False where one clearly is not; None where that is not
+            resolved.
         reason: which intersection decided, in words.
     """
 
@@ -75,7 +73,7 @@ def chart_points(charts: Sequence[Chart]) -> Float[Tensor, "n D"]:
 
 
 def membership(charts: Sequence[Chart], x: Float[Tensor, "n D"]) -> np.ndarray:
-    """Which charts hold which points: a boolean array (n, K)."""
+    """Which charts contain which points: a boolean array (n, K)."""
     with torch.no_grad():
         return torch.stack([c.contains(x) for c in charts], dim=-1).cpu().numpy()
 
@@ -191,17 +189,18 @@ def _good_cover(
 def _looks_acyclic(picture: np.ndarray, top: int) -> bool:
     """Whether a picture, without its specks, is connected and acyclic up to degree `top`."""
     d = picture.ndim
-    speck = min(_SPECK**d, picture.sum() / 4)
-    pieces, _ = _pieces(picture, corners=True)
-    picture = np.pad((np.bincount(pieces.ravel())[pieces] > speck) & picture, 1)
-    gaps, _ = _pieces(~picture, corners=False)
+    # components and holes of at most 2^d voxels are rounding at sharp corners
+    speck = min(2**d, picture.sum() / 4)
+    parts, _ = _components(picture, corners=True)
+    picture = np.pad((np.bincount(parts.ravel())[parts] > speck) & picture, 1)
+    gaps, _ = _components(~picture, corners=False)
     picture = picture | (np.bincount(gaps.ravel())[gaps] <= speck)
     betti = picture_betti(picture)
     return betti[0] == 1 and not any(betti[1 : top + 1])
 
 
-def _pieces(picture: np.ndarray, *, corners: bool) -> tuple[np.ndarray, int]:
-    """The number of its piece at every voxel (0 outside), and how many there are.
+def _components(picture: np.ndarray, *, corners: bool) -> tuple[np.ndarray, int]:
+    """The number of its component at every voxel (0 outside), and how many there are.
 
     Closed voxels touch at corners, those of the open complement only through faces.
     """
@@ -215,16 +214,17 @@ def _pieces(picture: np.ndarray, *, corners: bool) -> tuple[np.ndarray, int]:
 def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
     """Betti numbers, degrees 0 to d - 1, of a union of closed voxels in R^d, d <= 3; no torsion.
 
-    Pieces and, by Alexander duality, gaps are counted; the Euler characteristic gives the rest.
+    Components and, by Alexander duality, gaps are counted; the Euler characteristic gives the
+    rest.
     """
     d = picture.ndim
     picture = np.pad(picture, 1)
-    pieces = _pieces(picture, corners=True)[1]
-    gaps = _pieces(~picture, corners=False)[1] - 1
+    parts = _components(picture, corners=True)[1]
+    gaps = _components(~picture, corners=False)[1] - 1
     if d == 1:
-        return (pieces,)
+        return (parts,)
     if d == 2:
-        return (pieces, gaps)
+        return (parts, gaps)
     chi = 0
     for flat in itertools.product((False, True), repeat=d):
         # a face that is flat along some axes is there when a voxel on one of its sides is
@@ -233,4 +233,4 @@ def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
             n = cells.shape[axis]
             cells = np.take(cells, range(n - 1), axis) | np.take(cells, range(1, n), axis)
         chi += (-1) ** (d - sum(flat)) * int(cells.sum())
-    return (pieces, pieces + gaps - chi, gaps)
+    return (parts, parts + gaps - chi, gaps)

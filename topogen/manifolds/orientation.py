@@ -10,21 +10,19 @@ carry both signs, which is an odd cycle of length two.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .. import calculus
+from ..point_cloud.knn import component_labels
+from ..point_cloud.orientation import forest_signs, reversing_cycle
 from .charts import Chart
 
-# |det Q_l^T Q_k| is 1 on one common M; below this the two tangent planes are no longer comparable
-_MARGIN = 0.5
-# a sign seen at fewer points than this is a doubtful edge
-_MIN_POINTS = 3
 # per dimension: with so many points in a chart, an overlap with 10 % of it is missed once in 5000
 _MIN_PER_CHART = 40
 
@@ -75,15 +73,17 @@ def orientation(
                 continue
             joined.append((k, l))
             det = torch.linalg.det(frames[l][both].mT @ frames[k][both])
-            counts = {s: int((s * det >= _MARGIN).sum()) for s in (1, -1)}
+            # |det| is 1 on one common M; below a half the tangent planes are not comparable
+            counts = {s: int((s * det >= 0.5).sum()) for s in (1, -1)}
             if 2 * sum(counts.values()) < det.numel():
                 unjudged |= {k, l}
             for s, count in counts.items():
                 if count > 0:
-                    sure[k, l, s] = count >= _MIN_POINTS
+                    sure[k, l, s] = count >= 3  # a sign seen at fewer points is doubtful
     if not complete:
         unjudged |= {k for k in range(K) if int(member[:, k].sum()) < _MIN_PER_CHART * d}
-    components = _components(K, joined)
+    label = component_labels(K, *np.array(joined, dtype=int).reshape(-1, 2).T)
+    components = [tuple(np.flatnonzero(label == a).tolist()) for a in range(label.max() + 1)]
     signs = [1] * K
     verdicts: list[bool | None] = []
     witness: tuple[int, ...] | None = None
@@ -112,7 +112,7 @@ def orientation(
 def _frames(
     charts: Sequence[Chart], x: Tensor, tangent: Tensor | None
 ) -> tuple[list[Tensor], Tensor]:
-    """Oriented orthonormal frames Q_k of every chart at x (0 outside), and which charts hold x."""
+    """Oriented orthonormal frames Q_k of all charts at x (0 outside), and which contain x."""
     frames, member = [], []
     for chart in charts:
         z = chart.encode(x)
@@ -129,51 +129,16 @@ def _frames(
     return frames, torch.stack(member, dim=-1)
 
 
-def _components(K: int, edges: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-    label = list(range(K))
-    for k, l in edges:
-        old, new = label[l], label[k]
-        label = [new if a == old else a for a in label]
-    return [tuple(k for k in range(K) if label[k] == a) for a in dict.fromkeys(label)]
-
-
 def _colour(
     component: Sequence[int], edges: Sequence[tuple[int, int, int]], signs: list[int]
 ) -> tuple[int, ...] | None:
     """Fill `signs` so that s_k s_l is the sign of every edge; or an odd cycle where that fails."""
-    neighbours: dict[int, list[tuple[int, int]]] = {k: [] for k in component}
-    for k, l, s in edges:
-        if k in neighbours:
-            neighbours[k].append((l, s))
-            neighbours[l].append((k, s))
-    parent: dict[int, int] = {}
-    for root in component:
-        if root in parent:
-            continue
-        parent[root], signs[root] = root, 1
-        queue = deque([root])
-        while queue:
-            k = queue.popleft()
-            for l, s in neighbours[k]:
-                if l not in parent:
-                    parent[l], signs[l] = k, signs[k] * s
-                    queue.append(l)
-                elif signs[l] != signs[k] * s:
-                    return _cycle(k, l, parent)
+    K = len(signs)
+    inside = [edge for edge in edges if edge[0] in component]
+    k, l, s = np.array(inside, dtype=int).reshape(-1, 3).T
+    found, _, against = forest_signs(K, k, l, s)
+    if against > 0:
+        return tuple(reversing_cycle(K, k, l, s, against)[0].tolist())
+    for j in component:
+        signs[j] = int(found[j] * found[component[0]])
     return None
-
-
-def _cycle(k: int, l: int, parent: dict[int, int]) -> tuple[int, ...]:
-    """The cycle that the edge (k, l) closes in the search tree."""
-
-    def to_root(j: int) -> list[int]:
-        path = [j]
-        while parent[path[-1]] != path[-1]:
-            path.append(parent[path[-1]])
-        return path
-
-    a, b = to_root(k), to_root(l)
-    while len(a) > 1 and len(b) > 1 and a[-2] == b[-2]:
-        a.pop()
-        b.pop()
-    return (*a, *reversed(b[:-1]))

@@ -2,7 +2,7 @@ r"""Independent points of a density on charts, by rejection under a bound for ev
 
 With :math:`\rho_k` the partition of unity, the density e^f w.r.t. H^d has the mass
 :math:`\int_{U_k} \rho_k e^{f \circ \psi_k} \sqrt{\det G_k}\, dz` in chart k. A cell of the
-charts' grids is chosen in proportion to a bound on its mass; a uniform point of it is kept in
+charts' grids is chosen in proportion to a bound on its mass; a uniform point of it is accepted in
 proportion to the density there over that bound.
 """
 
@@ -19,24 +19,18 @@ from torch import Tensor
 from ..errors import AtlasError, UnsupportedError
 from .boundary_cells import cell_index, widen
 from .charts import Chart
-from .integration import CHUNK, Guard, Quadrature, quadrature, weighted_volume
+from .integration import CHUNK, DomainTest, Quadrature, quadrature, weighted_volume
 
-# nodes of the coarser of the first two levels, all charts together, by dimension
+# nodes of the coarser of the first two levels, all charts together, by dimension; 12 000 above
 _START = {1: 400, 2: 4000}
-_START_ABOVE = 12_000
-_LEAST_PER_AXIS = 6
 # a cell's bound is the largest value at its node and the nodes next to it, times this
 _SLACK = 1.25
-_MAX_RESTARTS = 50
-_MIN_ACCEPTANCE = 1e-3
-# two levels of a finite volume differ by less, where no level may take more nodes
-_FINITE, _MAX_NODES = 0.05, 200_000
 
 
 def start(dim: int, charts: int) -> int:
     """Nodes per axis of every chart on the coarser of the first two levels of a distribution."""
-    whole = _START.get(dim, _START_ABOVE)
-    return max(_LEAST_PER_AXIS, round((whole / charts) ** (1 / dim)))
+    whole = _START.get(dim, 12_000)
+    return max(6, round((whole / charts) ** (1 / dim)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Draw:
 
 
 class RejectionGrid:
-    """A sampler of the distribution with density e^f, which is normalised up to the error of quadrature.
+    """A sampler of the density e^f, which is normalised up to the error of quadrature.
 
     A value above its bound raises the bound, for later draws too, and starts the draw again.
 
@@ -64,7 +58,7 @@ class RejectionGrid:
         nodes: of the midpoint rule on these charts.
         per_axis: how many there are per axis.
         log_density: f, points (n, D) to values (n,).
-        guard: of M; draws outside are rejected.
+        in_domain: that of M; draws outside are rejected.
 
     Attributes:
         bounds: for every chart and cell, a bound on the mass in it.
@@ -78,7 +72,7 @@ class RejectionGrid:
         nodes: Quadrature,
         per_axis: int,
         log_density: Callable[[Tensor], Tensor],
-        in_domain: Guard | None = None,
+        in_domain: DomainTest | None = None,
     ) -> None:
         self.charts, self.per_axis, self.log_density = charts, per_axis, log_density
         self.in_domain = in_domain
@@ -92,34 +86,34 @@ class RejectionGrid:
         self.bounds = _SLACK * widen(grid, n, self.dim)
 
     @torch.no_grad()
-    def draw(self, n: int, generator: torch.Generator | None) -> Draw:
-        """N independent points, with the number of proposals and of bounds that were raised.
+    def draw(self, n: int, generator: torch.Generator | None, restarts: int = 50) -> Draw:
+        """Draw n independent points, with the number of proposals and of bounds that were raised.
 
         Raises:
-            UnsupportedError: bounds went on being exceeded, or next to nothing is kept.
+            UnsupportedError: bounds went on being exceeded, or next to nothing is accepted.
         """
-        for raised in range(_MAX_RESTARTS):
+        for raised in range(restarts):
             points, proposed = self._rejection(n, generator)
             if points is not None:
                 return Draw(points, proposed, raised)
         raise UnsupportedError(
             f"expected a density that cells of {self.per_axis} per axis resolve, but its "
-            f"bounds were exceeded {_MAX_RESTARTS} times; pass a larger per_axis"
+            f"bounds were exceeded {restarts} times; pass a larger per_axis"
         )
 
     def _rejection(self, n: int, generator: torch.Generator | None) -> tuple[Tensor | None, int]:
-        """N points under the bounds, or None after a bound was raised."""
+        """Draw n points under the bounds; None after a bound was raised."""
         bounds = self.bounds.flatten()
         expected = 1 / float(bounds.sum())  # the masses of all cells add up to 1
-        if expected < _MIN_ACCEPTANCE:
+        if expected < 1e-3:
             raise UnsupportedError(
-                f"expected bounds that keep a share {_MIN_ACCEPTANCE} of the proposals, got "
+                "expected bounds that accept a share 0.001 of the proposals, got "
                 f"{expected:.1e}: the density has peaks narrower than a cell; pass a larger "
                 "per_axis"
             )
-        kept: list[Tensor] = []
+        accepted: list[Tensor] = []
         count = proposed = 0
-        while count < n or not kept:
+        while count < n or not accepted:
             m = min(CHUNK, int(1.1 * (n - count) / expected) + 64)
             proposed += m
             cell = torch.multinomial(bounds, m, replacement=True, generator=generator)
@@ -131,10 +125,10 @@ class RejectionGrid:
                 larger = bounds.scatter_reduce(0, cell[over], _SLACK * mass[over], reduce="amax")
                 self.bounds = larger.reshape(self.bounds.shape)
                 return None, proposed
-            kept.append(x[u[:, 0] * limit < mass])
-            count += kept[-1].shape[0]
+            accepted.append(x[u[:, 0] * limit < mass])
+            count += accepted[-1].shape[0]
         # in the order of the proposals: cutting the tail is then no bias
-        return torch.cat(kept)[:n], proposed
+        return torch.cat(accepted)[:n], proposed
 
     def _at(self, cell: Int[Tensor, " m"], u: Float[Tensor, "m d"]) -> tuple[Tensor, Tensor]:
         """Points at places u in [0, 1)^d of cells, and the density's share as in the bounds."""
@@ -164,9 +158,12 @@ def sample_uniform(
     charts: Sequence[Chart],
     n: int,
     generator: torch.Generator | None,
-    in_domain: Guard | None = None,
+    in_domain: DomainTest | None = None,
+    *,
+    finite: float = 0.05,
+    max_nodes: int = 200_000,
 ) -> Float[Tensor, "n D"]:
-    """See :meth:`Atlas.sample_uniform`."""
+    """See :meth:`Atlas.sample_uniform`; levels of a `finite` volume differ by less."""
     d, K = charts[0].dim, len(charts)
     per_axis = start(d, K)
     volume = float(quadrature(charts, per_axis, in_domain).weights.sum())
@@ -174,13 +171,13 @@ def sample_uniform(
         per_axis, before = math.ceil(1.5 * per_axis), volume
         nodes = quadrature(charts, per_axis, in_domain)
         volume = float(nodes.weights.sum())
-        settled = abs(volume - before) <= _FINITE * volume
-        if settled or K * math.ceil(1.5 * per_axis) ** d > _MAX_NODES:
+        converged = abs(volume - before) <= finite * volume
+        if converged or K * math.ceil(1.5 * per_axis) ** d > max_nodes:
             break
     if not volume > 0:
         raise AtlasError("expected an atlas of positive volume, but every chart has volume 0")
-    # in higher dimensions the grids are too coarse to tell
-    if not settled and d <= 3:
+    # in higher dimensions the grids are too coarse to decide
+    if not converged and d <= 3:
         raise UnsupportedError(
             f"expected a bounded area element, but the volume goes from {before:.3g} to "
             f"{volume:.3g} as {per_axis} nodes per axis are taken; it may be infinite: use charts "

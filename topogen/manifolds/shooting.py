@@ -1,7 +1,7 @@
 r"""Geodesics between two points of a manifold M: the logarithm, by shooting.
 
 A path from x to y on M, the projected chord or one through a graph of points of M, is shortened as
-in Birkhoff's process; its first piece starts Newton's method for :math:`\exp_x(v) = y`.
+in Birkhoff's process; its first arc starts Newton's method for :math:`\exp_x(v) = y`.
 
 G. D. Birkhoff, Dynamical systems with two degrees of freedom (1917),
 https://doi.org/10.1090/S0002-9947-1917-1501070-3.
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..point_cloud.knn import neighbours
 from .geodesics import (
     Geodesic,
     GeodesicState,
@@ -27,19 +28,14 @@ from .geodesics import (
 )
 from .types import ManifoldLike
 
-# Levels of subdivision of the chord, and rounds of shortening on each.
+# A path has 2^_LEVELS arcs; the chord is halved as often.
 _LEVELS = 4
-_ROUNDS = 8
-# Newton steps of a shot, halvings of one, and how close coarse ones come, over the length.
+# Newton steps at most.
 _SHOTS = 20
-_HALVINGS = 6
-_CLOSE = 1e-6
-# A piece of a shortened path, over the mean of its pieces, that is no path.
-_LONG_PIECE = 4.0
 
 
 def shortened(
-    M: ManifoldLike, path: Float[Tensor, "n m D"], rounds: int = _ROUNDS
+    M: ManifoldLike, path: Float[Tensor, "n m D"], rounds: int = 8
 ) -> Float[Tensor, "n m D"]:
     """Move the inner points of each path, every second one at a time, between their neighbours."""
     path = path.clone()
@@ -51,7 +47,7 @@ def shortened(
 
 
 def _onto(M: ManifoldLike, a: Float[Tensor, "n m D"], b: Float[Tensor, "n m D"]) -> Tensor:
-    """Where the middle of a and b projects to, or a point beside it where that has no projection."""
+    """The projection of the middle of a and b, or of a point beside it where that has none."""
     p = M.project((a + b) / 2)
     if bool(p.converged.all()):
         return p.value
@@ -64,7 +60,7 @@ def _onto(M: ManifoldLike, a: Float[Tensor, "n m D"], b: Float[Tensor, "n m D"])
 def chord(
     M: ManifoldLike, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"]
 ) -> Float[Tensor, "n m D"]:
-    """A path of 2^4 pieces from x to y on M, halved and shortened from the chord."""
+    """A path of 2^4 arcs from x to y on M, halved and shortened from the chord."""
     path = torch.stack([x, y], 1)
     for _ in range(_LEVELS):
         middle = _onto(M, path[:, :-1], path[:, 1:])
@@ -80,16 +76,15 @@ def routed(
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
-    from scipy.spatial import KDTree
 
     n = x.shape[0]
     nodes = torch.cat([x, y, points]).numpy()
     k = min(2 * M.dim + 6, len(nodes) - 1)
-    length, other = (np.asarray(a) for a in KDTree(nodes).query(nodes, k + 1))
+    length, other = neighbours(nodes, k, exact=True)
     rows = np.repeat(np.arange(len(nodes)), k)
     # coincident points stay joined: a stored 0 is no edge
-    weight = np.maximum(length[:, 1:].ravel(), 1e-12 * M.scale)
-    graph = coo_matrix((weight, (rows, other[:, 1:].ravel())), shape=(len(nodes),) * 2)
+    weight = np.maximum(length.ravel(), 1e-12 * M.scale)
+    graph = coo_matrix((weight, (rows, other.ravel())), shape=(len(nodes),) * 2)
     _, before = dijkstra(graph.tocsr(), directed=False, indices=range(n), return_predecessors=True)
     paths = []
     for i in range(n):
@@ -105,7 +100,7 @@ def routed(
         paths.append(np.stack([np.interp(at, s, column) for column in line.T], 1))
     path = torch.from_numpy(np.stack(paths)).to(x)
     path[:, 1:-1] = M.project(path[:, 1:-1]).value
-    return shortened(M, path, 4 * _ROUNDS)
+    return shortened(M, path, 32)
 
 
 def shoot(
@@ -121,10 +116,10 @@ def shoot(
 
     Newton with a few steps per geodesic first; with its matrix, a few accurate shots then.
     """
-    piece = (path[:, 1:] - path[:, :-1]).norm(dim=-1)
-    total = piece.sum(-1)
-    # a piece that stays long joins two sheets of M
-    joined = piece.amax(-1) <= _LONG_PIECE * piece.mean(-1)
+    arc = (path[:, 1:] - path[:, :-1]).norm(dim=-1)
+    total = arc.sum(-1)
+    # an arc that stays long joins two sheets of M
+    joined = arc.amax(-1) <= 4 * arc.mean(-1)
     ok = joined & total.isfinite() & M.contains(x) & M.contains(y)
     T, B = (_frames(M, z, ok) for z in (x, y))
     c = (T.mT @ (path[:, 1] - x).unsqueeze(-1)).squeeze(-1)
@@ -184,7 +179,7 @@ def _coarse(
     damping = torch.ones_like(c[:, 0])
     for _ in range(_SHOTS):
         far = miss.norm(dim=-1)
-        going = (far > _CLOSE * c.norm(dim=-1)) & (damping > 0.5**_HALVINGS)
+        going = (far > 1e-6 * c.norm(dim=-1)) & (damping > 0.5**6)
         active = going.nonzero().squeeze(-1)
         if active.numel() == 0:
             break
@@ -232,10 +227,10 @@ def _jacobi(
     return q[0], columns.movedim(0, -1)
 
 
-def _merged(g: Geodesic, rows: Tensor, h: Geodesic, kept: Tensor) -> Geodesic:
-    """G with the kept rows of h in the given rows."""
+def _merged(g: Geodesic, rows: Tensor, h: Geodesic, chosen: Tensor) -> Geodesic:
+    """The geodesics g, with the chosen rows of h in the given rows."""
     return Geodesic(
-        *(getattr(g, f.name).index_put((rows,), getattr(h, f.name)[kept]) for f in fields(g))
+        *(getattr(g, f.name).index_put((rows,), getattr(h, f.name)[chosen]) for f in fields(g))
     )
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -35,17 +35,12 @@ from .types import ManifoldLike, Projection
 
 Linearize = Callable[[Tensor], tuple[Tensor, Tensor]]
 Method = Literal["auto", "gauss_newton", "levenberg_marquardt"]
-METHODS = ("auto", "gauss_newton", "levenberg_marquardt")
 
 # of mu over the mean square singular value of J: at the start, after a step that is taken, after
 # one that is not
 _DAMPING, _LOWER, _RAISE = 1e-2, 0.1, 5.0
 # a residual that is infinite because J loses rank does not end a damped iteration
 _FINITE = 1e300
-# of the nearest point: a curvature of the distance below this is taken as this, and a step is at
-# most this share of the size of M
-_LEAST_CURVATURE = 1e-3
-_LONGEST = 0.25
 
 
 def projection_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
@@ -190,8 +185,8 @@ def project(
         method: "gauss_newton", "levenberg_marquardt", or "auto": the first, and the second from
             the start again for the rows where the first fails.
     """
-    if method not in METHODS:
-        raise ValueError(f"expected a method out of {METHODS}, got {method!r}")
+    if method not in get_args(Method):
+        raise ValueError(f"expected a method out of {get_args(Method)}, got {method!r}")
 
     def gauss_newton(y: Tensor) -> tuple[Tensor, Tensor]:
         v, r = gauss_newton_step(*linearize(y), rank)
@@ -262,11 +257,11 @@ def nearest(
             g = J.T.mT @ (z - y).unsqueeze(-1)
             r = torch.hypot(g.flatten(-2).norm(dim=-1), n.flatten(-2).norm(dim=-1))
             A, h = _stationarity(M, y, z, J, n)
-            # |eigenvalues|: downhill for |x - y| also where A is not positive
+            # |eigenvalues|, and not too small: downhill for |x - y| also where A is not positive
             w, V = torch.linalg.eigh(torch.where(A.isfinite(), A, 0.0))
-            w = w.abs().clamp_min(_LEAST_CURVATURE).unsqueeze(-1)
+            w = w.abs().clamp_min(1e-3).unsqueeze(-1)
             step = n + J.T @ (V @ ((V.mT @ (g - h)) / w))
-            return r, torch.cat([y + _capped(step.squeeze(-1), _LONGEST * M.scale), z], -1)
+            return r, torch.cat([y + _capped(step.squeeze(-1), 0.25 * M.scale), z], -1)
 
         state = torch.cat([start.value, fixed], -1)
         p = iterate(evaluate, state, tol=tol, max_steps=max_steps)

@@ -339,12 +339,13 @@ class LocalPolynomials(Manifold, Fittable):
         w = (1 - squares / (_REACH * self.r[index]).square()).clamp_min(0).pow(3)
         return w / w.sum(-1, keepdim=True).clamp_min(1e-300), self.T.mT[index].flatten(-3, -2)
 
-    def _frame(self, w: Tensor, E: Tensor) -> Tensor:
+    def _frame(self, w: Tensor, E: Tensor, steps: int = 4) -> Tensor:
         """Q(x), whose columns span the d leading eigenvectors of A = sum_k w_k T_k T_k^T.
 
-        Four steps of Chebyshev iteration from the frame of the first landmark. Neighbouring frames differ by
-        small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1] shrinks by 38
-        a step against the rest. The landmark at the start leaves no trace above 1e-8.
+        Steps of Chebyshev iteration from the frame of the first landmark. Neighbouring frames
+        differ by small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1]
+        shrinks by 38 a step against the rest. After four the landmark at the start leaves no trace
+        above 1e-8.
         """
         W = 20 * w.repeat_interleave(self.dim, dim=-1).unsqueeze(-1)
 
@@ -353,7 +354,7 @@ class LocalPolynomials(Manifold, Fittable):
 
         before = E[..., : self.dim, :].mT
         Q = shifted(before)
-        for _ in range(3):
+        for _ in range(steps - 1):
             before, Q = Q, 2 * shifted(Q) - before
         return calculus.orthonormalize(Q)[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ class Cloud:
         given: number of rows given.
         duplicates: rows that repeat an earlier row.
         remarks: what was done to the points, in words.
-        outliers: points left out because they do not lie on the set.
+        outliers: points left out because they do not lie on the manifold.
+        source: the array-like that was given.
     """
 
     points: np.ndarray
@@ -37,6 +38,12 @@ class Cloud:
     duplicates: int
     remarks: tuple[str, ...]
     outliers: int = 0
+    source: Any = field(default=None, repr=False)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows given, shape (given, D)."""
+        return as_array(self.source)
 
     def only(self, rows: np.ndarray, remark: str, outliers: int = 0) -> Cloud:
         """Some of the points, with a remark that says why the others are left out."""
@@ -48,36 +55,37 @@ class Cloud:
             outliers=self.outliers + outliers,
         )
 
-    def spread(self, labels: np.ndarray, given: np.ndarray) -> np.ndarray:
-        """Labels of all rows given: a row that was left out takes that of the nearest one kept.
+    def alone(self) -> Cloud:
+        """The points as a cloud of their own: rows count from 0, and 1 is the unit of length."""
+        n = len(self.points)
+        return Cloud(self.points, np.arange(n), 1.0, n, 0, (), source=self.points)
+
+    def spread(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of all rows given: a row left out takes that of the nearest one retained.
 
         Args:
             labels: of the points, shape (n,).
-            given: the array that the cloud was prepared from, shape (given, D).
         """
-        every = np.empty(len(given), dtype=labels.dtype)
+        every = np.empty(self.given, dtype=labels.dtype)
         every[self.index] = labels
-        rest = np.setdiff1d(np.arange(len(given)), self.index)
+        rest = np.setdiff1d(np.arange(self.given), self.index)
         if len(rest):
-            every[rest] = labels[nearest(given[self.index], given[rest], 1)[1][:, 0]]
+            rows = self.rows
+            every[rest] = labels[nearest(rows[self.index], rows[rest], 1)[1][:, 0]]
         return every
 
 
 def prepare(
-    points: Any,
-    *,
-    trim: float = 0.0,
-    seed: int = 0,
-    name: str = "points",
-    most: int = MOST_POINTS,
+    points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "points", most: int = MOST_POINTS
 ) -> Cloud:
     """Check, drop duplicates, scale, rotate to few coordinates (D > 20), and trim.
 
     Args:
-        points: anything array-like, shape (n, D).
+        points: anything array-like, shape (n, D); or a cloud that this function returned, which is
+            only trimmed: so a cloud is prepared once, and handed on.
         trim: the fraction of points, those with the largest distance to their 15th neighbour, that
             is left out. Outliers break a farthest-point sample; too much trimming opens holes.
-        seed: for the random part that is kept of more than `most` points.
+        seed: for the random part that is retained of more than `most` points.
         name: what messages call the cloud.
         most: how many distinct points are used at the most.
 
@@ -87,6 +95,17 @@ def prepare(
     """
     if not 0 <= trim < 0.5:
         raise ValueError(f"expected 0 <= trim < 0.5, got {trim}")
+    cloud = points if isinstance(points, Cloud) else _prepared(points, seed, name, most)
+    if trim == 0:
+        return cloud
+    order = np.argsort(neighbour_distance(cloud.points, 15), kind="stable")
+    n = len(order)
+    retained = np.sort(order[: math.ceil(n * (1 - trim))])
+    count = n - len(retained)
+    return cloud.only(retained, f"{count} of {n} points trimmed", outliers=count)
+
+
+def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
     x = as_array(points, name=name)  # a copy, so all that follows may happen in place
     given = len(x)
     index = first_rows(x)
@@ -128,13 +147,7 @@ def prepare(
     if x.shape[1] > 20:
         x, words = principal_coordinates(x)
         remarks += [words] if words else []
-    cloud = Cloud(x, index, size * length, given, duplicates, tuple(remarks))
-    if trim == 0:
-        return cloud
-    order = np.argsort(neighbour_distance(x, 15), kind="stable")
-    kept = np.sort(order[: math.ceil(len(x) * (1 - trim))])
-    count = len(x) - len(kept)
-    return cloud.only(kept, f"{count} of {len(x)} points trimmed", outliers=count)
+    return Cloud(x, index, size * length, given, duplicates, tuple(remarks), source=points)
 
 
 def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
@@ -163,7 +176,8 @@ def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
         # white noise has a flat spectrum; the tail of a curved manifold decays and is signal
         white = len(rest) > 0 and np.quantile(rest, 0.1) > 0.6 * (1 - beta**0.5) * np.median(rest)
         if above and white and _scattered(x[:: 1 + n // 2000] @ axes[:, above:rank]):
-            return x @ axes[:, :above], f"{above} of {D} principal axes kept, the rest is noise"
+            words = f"{above} of {D} principal axes retained, the rest is noise"
+            return x @ axes[:, :above], words
     y = axes[:, :rank] * s[:rank] if n < D else x @ axes[:, :rank]
     return y[:, : _noticeable(y)].copy(), ""
 
@@ -188,7 +202,7 @@ def _noticeable(y: np.ndarray) -> int:
     """How many leading columns determine all points up to 1 % of the nearest neighbours."""
     some = y[np.linspace(0, len(y) - 1, min(200, len(y))).astype(int)]
     spacing = float(np.median(nearest(y, some, 2)[0][:, 1]))
-    largest = np.zeros(y.shape[1])  # over points: squared length of what columns j, j+1, ... hold
+    largest = np.zeros(y.shape[1])  # over points: squared length of the columns j, j+1, ...
     rows = max(1, 2**20 // y.shape[1])
     for i in range(0, len(y), rows):
         tails = np.cumsum(y[i : i + rows, ::-1] ** 2, axis=1)[:, ::-1]

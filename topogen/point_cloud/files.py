@@ -7,13 +7,12 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
-import torch
 
 from ..errors import DataFileError, InvalidPoints
-from .tensors import as_array
+from .arrays import as_array
 
 _KINDS = ".npy, .npz, .csv, .pt or .parquet"
 
@@ -21,14 +20,14 @@ _KINDS = ".npy, .npz, .csv, .pt or .parquet"
 def load_points(path: str | Path) -> np.ndarray:
     """Read a point cloud of shape (n, D) as float64.
 
-    The kind is told by the suffix: .npy; .npz (key `points`, else the only two-dimensional array);
+    The suffix names the kind: .npy; .npz (key `points`, else the only two-dimensional array);
     .csv (with or without a header row); .pt (a tensor, or a dictionary as for .npz); .parquet
     (every column a number; needs pandas).
 
     Raises:
         DataFileError: the file is missing, a directory, empty, unreadable, truncated, of another
-            kind, or holds no two-dimensional array, or more than one.
-        InvalidPoints: the array is text, of the wrong rank, or holds NaN or infinity.
+            kind, or has no two-dimensional array, or more than one.
+        InvalidPoints: the array is text, of the wrong rank, or contains NaN or infinity.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
@@ -54,7 +53,7 @@ def load_points(path: str | Path) -> np.ndarray:
 
 
 def save_points(path: str | Path, points: np.ndarray) -> None:
-    """Write points of shape (n, D) as .npy, .npz (key `points`), .csv or .pt, told by the suffix.
+    """Write points of shape (n, D) as .npy, .npz (key `points`), .csv or .pt, by the suffix.
 
     Raises:
         DataFileError: another suffix, or a place that cannot be written.
@@ -93,7 +92,7 @@ def _damaged(path: Path, kind: str) -> DataFileError:
     )
 
 
-# the first bytes of pickles, and of .npy files, which may hold some
+# the first bytes of pickles, and of .npy files, which may contain some
 _PICKLES = (b"\x80", b"\x93")
 
 
@@ -150,6 +149,8 @@ def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray 
 
 
 def _pt(path: Path) -> object:
+    import torch
+
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -259,6 +260,12 @@ def _parquet(path: Path) -> object:
         raise _damaged(path, "a .parquet table") from None
 
 
+def _save_pt(file: BinaryIO, x: np.ndarray) -> None:
+    import torch
+
+    torch.save(torch.from_numpy(np.asarray(x)), file)
+
+
 _READERS: dict[str, Callable[[Path], object]] = {
     ".npy": _npy,
     ".npz": _npz,
@@ -278,5 +285,5 @@ _WRITERS: dict[str, Callable[..., None]] = {
         comments="",
         header=",".join(f"x{i}" for i in range(x.shape[1])),
     ),
-    ".pt": lambda file, x: torch.save(torch.from_numpy(np.asarray(x)), file),
+    ".pt": _save_pt,
 }

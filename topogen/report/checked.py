@@ -24,7 +24,7 @@ _TESTS = {
 _SENTENCE = {
     "agrees": "The points have the homology expected of them.",
     "disagrees": "The points do not have the homology expected of them.",
-    "undetermined": "The points do not settle it at this scale.",
+    "undetermined": "The points do not determine it at this scale.",
     None: "Nothing was expected of the points.",
 }
 
@@ -44,7 +44,7 @@ def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport
         {name: report.diagrams.get(p, []) for name, report in reports.items()},
         {name: report.cuts for name, report in reports.items()},
         {name: report.scale for name, report in reports.items()},
-        title=f"{next(iter(reports))}: {first.verdict or 'no claim'}; diagrams over Z/{p}",
+        title=f"{next(iter(reports))}: {first.verdict or 'no hypothesis'}; diagrams over Z/{p}",
         seed=first.seed,
     )
 

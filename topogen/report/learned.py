@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SENTENCE = {
     "agrees": "The samples have the homology of the data.",
     "disagrees": "The samples do not have the homology of the data.",
-    "undetermined": "The homology could not be settled.",
+    "undetermined": "The homology could not be determined.",
 }
 _MEASURES = {
     "hausdorff": "the {dim}-dimensional volume of M in the units of the points",
@@ -96,8 +96,8 @@ def clouds_figure(result: Result) -> Figure:
     clouds = {"samples": result.sample(most, seed=result.seed).numpy()}
     if result.points is not None:
         rng = np.random.default_rng(result.seed)
-        kept = rng.permutation(result.points.shape[0])[:most]
-        clouds = {"data": result.points[kept], **clouds}
+        some = rng.permutation(result.points.shape[0])[:most]
+        clouds = {"data": result.points[some], **clouds}
     colours = {name: _colours(result, cloud) for name, cloud in clouds.items()}
     return plotting.clouds_figure(clouds, colours=colours)
 

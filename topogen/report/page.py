@@ -140,7 +140,7 @@ def betti_table(report: TopologyReport, caption: str) -> str:
 
 
 def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
-    """How a cloud was looked at, as rows of a table."""
+    """How a cloud was checked, as rows of a table."""
     rows = [
         (
             "scale &epsilon;",
@@ -152,7 +152,7 @@ def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
         ("outliers left out", f"{report.outliers} of {report.n_points} points"),
     ]
     if report.points_needed is not None:
-        rows.append(("points needed", f"about {report.points_needed} to settle the rest"))
+        rows.append(("points needed", f"about {report.points_needed} to determine the rest"))
     return rows
 
 
@@ -164,7 +164,7 @@ the rest is what noise alone could give. The statement holds at scale {report.sc
 </figcaption></figure>
 <figure class="diagrams">{svg(report.plot("barcode"))}
 <figcaption>The strongest bars of each degree. The pale strip under a bar is as far as noise may
-reach; an arrow is alive at the longest edge that was looked at.</figcaption></figure>"""
+reach; an arrow is alive at the longest edge of the complex.</figcaption></figure>"""
 
 
 def page(
@@ -176,7 +176,7 @@ def page(
     made: Sequence[tuple[str, str]],
 ) -> str:
     """A page from its parts, each of them HTML already but `verdict`, a word, and `reason`."""
-    words = verdict or "no claim"
+    words = verdict or "no hypothesis"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

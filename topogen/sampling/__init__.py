@@ -1,4 +1,4 @@
-"""Points of a distribution on a set: uniform distributions without a chain, chains, and what they are worth."""
+"""Points of a distribution on M: uniform ones without a chain, Markov chains, and their worth."""
 
 from .chains import ChainResult as ChainResult
 from .chains import SamplingError as SamplingError
@@ -7,11 +7,13 @@ from .constraint_steps import NormalSolver as NormalSolver
 from .diagnostics import Diagnostics as Diagnostics
 from .diagnostics import diagnose as diagnose
 from .estimate import VolumeEstimate as VolumeEstimate
-from .hamiltonian import constrained_hmc as constrained_hmc
-from .langevin import langevin as langevin
+from .mcmc import constrained_hmc as constrained_hmc
+from .mcmc import langevin as langevin
 from .mcmc import random_walk as random_walk
 from .random_lines import Rays as Rays
-from .replica_exchange import replica_exchange as replica_exchange
+from .records import Plan as Plan
+from .replicas import Ladder as Ladder
+from .replicas import replica_exchange as replica_exchange
 from .tube import Tube as Tube
 from .volume_methods import VolumeComparison as VolumeComparison
 from .volume_methods import compare_volumes as compare_volumes

@@ -1,11 +1,11 @@
-"""Chains on M side by side: options, the loop, and what comes out of it."""
+"""Chains on M side by side: the loop, and what comes out of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ..errors import TopogenError, UnsupportedError
 from ..manifolds.base import Manifold
-from .constraint_steps import Mover, NormalSolver
+from .constraint_steps import Mover
 from .convergence import find_alarms
 from .diagnostics import Diagnostics, diagnose
-from .starting_points import Starts, starting_points
+from .records import Ready, Records, Request
+from .starting_points import starting_points
 from .target import LogDensity, Target
 from .transitions import (
     ACCEPTED,
@@ -24,16 +25,10 @@ from .transitions import (
     OUTSIDE,
     PROJECTION,
     REVERSE,
-    ChainState,
     Kernel,
     Trajectories,
-    Transition,
 )
 from .warmup import SAFE, Warm, estimate_reach, warm_up
-
-_WARMUP = 200
-# draws of each statistic that R-hat and ESS are taken from
-_DIAGNOSED = 2**18
 
 
 class SamplingError(TopogenError, ArithmeticError):
@@ -54,7 +49,7 @@ class ChainResult:
     Attributes:
         samples: points of M, shape (chains, draws, D).
         log_density: the unnormalised log density at them, shape (chains, draws).
-        acceptance: share of the transitions that were taken, in kept and thinned draws.
+        acceptance: share of the transitions that were taken, in retained and thinned draws.
         projection_failures: share refused because a return to M did not converge.
         reverse_failures: share refused because the way back did not end at its start.
         outside: share refused because the domain of validity of M was left.
@@ -132,176 +127,63 @@ class ChainResult:
         return "\n".join([*lines, f"{self.status}" + (f": {self.alarm}" if self.alarm else "")])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What all samplers are told; see :func:`topogen.sampling.mcmc`."""
-
-    n: int
-    step: float | None
-    chains: int
-    start: Any
-    weights: Any = None
-    components: Any = None
-    warmup: int | None
-    thin: int
-    accept: float
-    reach: float | None
-    solver: NormalSolver
-    throw: bool
-    generator: torch.Generator | None
-    seed: int | None
-
-    def __post_init__(self) -> None:
-        for name, least in (("n", 1), ("chains", 1), ("thin", 1), ("warmup", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"expected {name} >= {least}, got {value}")
-        for name in ("step", "reach"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"expected {name} > 0, got {value}")
-        if not 0 < self.accept < 1:
-            raise ValueError(f"expected accept between 0 and 1, got {self.accept}")
-        if self.generator is not None and self.seed is not None:
-            raise ValueError("expected a generator or a seed, got both")
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Chains at their starts: what moves them, the reach, and the source of randomness."""
-
-    trajectories: Trajectories
-    start: Starts
-    state: ChainState
-    reach: float
-    step: float
-    generator: torch.Generator | None
-
-
 @torch.no_grad()
-def prepare(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> Ready:
+def prepare(
+    M: Manifold, log_density: LogDensity | None, kernel: Kernel, request: Request
+) -> Ready:
     """Chains at their starts, and a first step."""
     if not 0 < M.dim < M.ambient_dim:
         raise UnsupportedError(
-            f"expected a set with 0 < dim < ambient_dim, got {type(M).__name__} of dimension "
+            f"expected a manifold with 0 < dim < ambient_dim, got {type(M).__name__} of dimension "
             f"{M.dim} in R^{M.ambient_dim}; it has no tangential, or no normal, direction"
         )
-    generator = plan.generator
-    if plan.seed is not None:
-        generator = torch.Generator().manual_seed(plan.seed)
+    plan, generator = request.plan, request.generator
     mover = Mover(M, plan.solver)
     start = starting_points(M, plan.chains, plan.start, plan.weights, plan.components, generator)
     trajectories = Trajectories(mover, Target(log_density, start.x), kernel)
     at = mover.frames(start.x)
     reach = estimate_reach(mover, at, generator) if plan.reach is None else plan.reach
     step = SAFE * min(reach, M.scale) / math.sqrt(M.dim) if plan.step is None else plan.step
-    return Ready(trajectories, start, trajectories.state(at), reach, step, generator)
+    return Ready(trajectories, start, trajectories.state(at), reach, step)
 
 
 @torch.no_grad()
-def run(M: Manifold, log_density: LogDensity | None, kernel: Kernel, plan: Plan) -> ChainResult:
+def run(
+    M: Manifold, log_density: LogDensity | None, kernel: Kernel, request: Request
+) -> ChainResult:
     """Start, warm up, run, judge."""
-    ready = prepare(M, log_density, kernel, plan)
-    warm = warm_up(
-        ready.trajectories,
-        ready.state,
-        ready.step,
-        iterations=_WARMUP if plan.warmup is None else plan.warmup,
-        adapt=plan.step is None,
-        target=plan.accept,
-        reach=ready.reach,
-        fixed_reach=plan.reach is not None,
-        uniform=ready.start.uniform,
-        given=ready.start.given,
-        generator=ready.generator,
-    )
+    ready = prepare(M, log_density, kernel, request)
+    warm = warm_up(ready, request)
     finite = warm.state.log_f.isfinite()
     if not bool(finite.all()):
         raise ValueError(
             f"expected starts of finite log density, got -inf or NaN at {int((~finite).sum())} of "
-            f"{plan.chains}; give starts where the density is positive"
+            f"{finite.numel()}; give starts where the density is positive"
         )
     ready.trajectories.target.nan = 0
-    records = _record(ready.trajectories, warm.state, warm.step, plan, ready.generator)
-    return judge(M, records, ready, plan, warm)
-
-
-@dataclass(frozen=True)
-class Records:
-    """What was seen along the chains; draws come first, transitions are draws times `thin`.
-
-    Attributes:
-        x: kept points, shape (draws, chains, D).
-        log_f: log density at them, (draws, chains).
-        before: log density at the start of each transition, (transitions, chains).
-        outcome: what became of it, (transitions, chains).
-        longest: its longest tangential step, (transitions, chains).
-        swaps: acceptance of swaps between replicas.
-    """
-
-    x: Tensor
-    log_f: Tensor
-    before: Tensor
-    outcome: Tensor
-    longest: Tensor
-    swaps: list[float] | None = None
-
-    @classmethod
-    def empty(cls, plan: Plan, D: int) -> Records:
-        """Room for what a plan asks for."""
-        total, chains = plan.n * plan.thin, plan.chains
-        kept = torch.empty(plan.n, chains, D, dtype=torch.float64)
-        before = torch.empty(total, chains, dtype=torch.float32)
-        outcome = torch.empty(total, chains, dtype=torch.uint8)
-        return cls(kept, kept.new_empty(plan.n, chains), before, outcome, torch.empty_like(before))
-
-    def note(self, i: int, before: ChainState, result: Transition) -> None:
-        """Take in transition i."""
-        self.before[i], self.outcome[i] = before.log_f, result.outcome
-        self.longest[i] = result.longest
-
-    def keep(self, i: int, state: ChainState) -> None:
-        """Take in draw i."""
-        self.x[i], self.log_f[i] = state.at.x, state.log_f
-
-
-def _record(
-    trajectories: Trajectories,
-    state: ChainState,
-    step: float,
-    plan: Plan,
-    generator: torch.Generator | None,
-) -> Records:
-    records = Records.empty(plan, state.at.x.shape[1])
-    for i in range(plan.n * plan.thin):
-        result = trajectories.transition(state, step, generator)
+    state, thin = warm.state, request.plan.thin
+    records = Records.empty(request, state.at.x.shape[1])
+    for i in range(request.n * thin):
+        result = ready.trajectories.transition(state, warm.step, request.generator)
         records.note(i, state, result)
         state = result.state
-        if (i + 1) % plan.thin == 0:
-            records.keep(i // plan.thin, state)
-    return records
+        if (i + 1) % thin == 0:
+            records.retain(i // thin, state)
+    return judge(M, records, ready, request, warm)
 
 
-def judge(M: Manifold, records: Records, ready: Ready, plan: Plan, warm: Warm) -> ChainResult:
+def judge(
+    M: Manifold, records: Records, ready: Ready, request: Request, warm: Warm
+) -> ChainResult:
     """The result of what was recorded.
 
     Raises:
-        SamplingError: there is an alarm, and the plan says to throw.
+        SamplingError: there is an alarm, and `throw` is set.
     """
     kernel, start = ready.trajectories.kernel, ready.start
     samples, log_f = records.x.movedim(0, 1), records.log_f.T
     rhat, bulk, tail = _convergence(samples, log_f, start.components)
-    alarm = find_alarms(
-        M,
-        records,
-        kernel,
-        reach=warm.reach,
-        rhat=rhat,
-        exact=warm.exact,
-        weighted=start.weighted,
-        nan=ready.trajectories.target.nan,
-        given=plan.reach is not None,
-    )
+    alarm = find_alarms(M, records, ready, warm, rhat, given=request.plan.reach is not None)
     rate = [float((records.outcome == code).to(torch.float64).mean()) for code in range(5)]
     status = "uncorrected" if not kernel.metropolis else "ok" if alarm is None else "alarm"
     result = ChainResult(
@@ -324,7 +206,7 @@ def judge(M: Manifold, records: Records, ready: Ready, plan: Plan, warm: Warm) -
         alarm=alarm,
         status=status,
     )
-    if plan.throw and status == "alarm":
+    if request.throw and status == "alarm":
         raise SamplingError(f"{alarm}\n{result}")
     return result
 
@@ -339,8 +221,8 @@ def _convergence(
     worst, bulk, tail = [], 0.0, 0.0
     for label in labels.unique():
         members = (labels == label).nonzero().squeeze(-1)
-        # every so many chains, so that starts of all parts are seen
-        some = members[:: max(1, -(-members.numel() * n // _DIAGNOSED))]
+        # of 2^18 draws or less, and every so many chains, so that starts of all parts are seen
+        some = members[:: max(1, -(-members.numel() * n // 2**18))]
         found = diagnose(statistics[some])
         varies = ~found.rhat.isnan()
         if not bool(varies.any()):

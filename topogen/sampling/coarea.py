@@ -16,13 +16,8 @@ import math
 import torch
 
 from ..errors import UnsupportedError
-from .estimate import VolumeEstimate, ball_volume, mean_of
+from .estimate import CHUNK, VolumeEstimate, ball_volume, mean_of
 from .tube import Tube
-
-_CHUNK = 8192
-# radius of the kernel, over that at which its level sets fill the tube
-_SHARE = 0.6
-_LEAST = 20
 
 
 def coarea_volume(
@@ -40,7 +35,7 @@ def coarea_volume(
         radius: rho, in the units of F; None takes what fills 0.6 of the tube.
 
     Raises:
-        UnsupportedError: M is told by more than D - d equations: F then has no regular levels; or
+        UnsupportedError: M is given by more than D - d equations: F then has no regular levels; or
             DF vanishes on M.
     """
     M = tube.M
@@ -54,7 +49,8 @@ def coarea_volume(
             "co-area formula needs regular level sets: use method='tube' or 'atlas'"
         )
     if radius is None:
-        radius = _SHARE * tube.tau * float(torch.linalg.svdvals(J)[..., -1].min())
+        # at 1 in place of .6 the level sets of the kernel fill the tube
+        radius = 0.6 * tube.tau * float(torch.linalg.svdvals(J)[..., -1].min())
     if not radius > 0:
         raise UnsupportedError(f"expected DF of full rank on M and radius > 0, got {radius}")
     radii = radius * torch.tensor([1.0, 0.5**0.5, 0.5], dtype=torch.float64)
@@ -63,8 +59,8 @@ def coarea_volume(
     mix = torch.tensor([[-1.0, 2.0, 0.0], [1.0, -3.0, 2.0]], dtype=torch.float64)
     total = torch.zeros(2, dtype=torch.float64)
     squares, found = total.clone(), 0
-    for start in range(0, draws, _CHUNK):
-        y = tube.region.draw(min(_CHUNK, draws - start), tube.generator)
+    for start in range(0, draws, CHUNK):
+        y = tube.region.draw(min(CHUNK, draws - start), tube.generator)
         with torch.no_grad():
             F, J = M.linearize(y)
             s = torch.linalg.svdvals(J)
@@ -77,7 +73,7 @@ def coarea_volume(
     (value, error), (gap, noise) = (
         mean_of(float(a), float(b), draws) for a, b in zip(total, squares, strict=True)
     )
-    if found < _LEAST:
+    if found < 20:
         raise UnsupportedError(
             f"expected level sets that draws hit, but {found} of {draws} came within {radius:.1e} "
             "of F = 0; DF may vanish on M (a square?), or the codimension is too large: use "

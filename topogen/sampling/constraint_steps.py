@@ -20,7 +20,6 @@ from ..manifolds.base import Manifold, projection_tolerance
 
 # up to this many equations, one backward pass for each is faster than a vectorised one
 _FEW_EQUATIONS = 3
-_RANK_GAP = 1e-8
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Mover:
     """Moves along one M with one solver.
 
     Args:
-        M: the set.
+        M: the manifold.
         solver: tolerances and budget.
 
     Raises:
@@ -122,7 +121,7 @@ class Mover:
     def __init__(self, M: Manifold, solver: NormalSolver) -> None:
         self.M, self.solver = M, solver
         self.codim = M.ambient_dim - M.dim
-        # a set that knows DE in closed form is faster where its equations are over-determined
+        # a manifold that knows DE in closed form is faster where its equations are over-determined
         closed = type(M).linearize is not Manifold.linearize
         self.few = self.codim <= _FEW_EQUATIONS and (M.defining is not None or not closed)
         floor = torch.float64
@@ -169,8 +168,8 @@ class Mover:
         if J.shape[-2] == self.codim:
             return Frames(x, calculus.normal_basis(J))
         N, rest = _row_space(J, self.codim)
-        # E has rank k on M; where it has not to this precision, M says what is normal
-        rows = (~(rest <= _RANK_GAP)).nonzero().squeeze(-1)
+        # E has rank k on M; where rounding leaves more than that, M says what is normal
+        rows = (~(rest <= 1e-8)).nonzero().squeeze(-1)
         if rows.numel():
             N = N.index_copy(0, rows, self.M.normal_basis(x[rows]))
         return Frames(x, N)
@@ -181,19 +180,19 @@ class Mover:
         """Solve E(x + v + N_x a) = 0: the points, DE there if at hand, and who converged."""
         y = at.x + v
         n = y.shape[0]
-        kept = _apply(self.linearize(at.x)[1], at.N) if self.solver.quasi else None
+        fixed = _apply(self.linearize(at.x)[1], at.N) if self.solver.quasi else None
         active = torch.arange(n, device=y.device)
         converged = torch.zeros(n, dtype=torch.bool, device=y.device)
         N, J_all = at.N, None
         for step in range(self.solver.max_steps + 1):
             here = y if active.numel() == n else y[active]
-            if kept is None:
+            if fixed is None:
                 E, J = self.linearize(here)
                 a, rest = _least_squares(_apply(J, N), E)
             else:
                 with torch.no_grad():
                     E, J = self.M.equations(here), None
-                a, rest = _least_squares(kept, E)
+                a, rest = _least_squares(fixed, E)
             size = a.norm(dim=-1)
             done = (size <= self.tol) & (rest <= self.reverse_tol)
             if J is not None:
@@ -205,7 +204,7 @@ class Mover:
                 break
             if not bool(going.all()):
                 active, N, a = active[going], N[going], a[going]
-                kept = None if kept is None else kept[going]
+                fixed = None if fixed is None else fixed[going]
             moved = -_combine(N, a)
             y = y + moved if active.numel() == n else y.index_add(0, active, moved)
         return y, J_all, converged

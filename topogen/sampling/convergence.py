@@ -8,50 +8,28 @@ of .80, since trajectories from the far side gain momentum, outrun the reach and
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..manifolds.base import Manifold
+from .records import Ready, Records
 from .transitions import ACCEPTED, PROJECTION, Kernel
-from .warmup import MOST, SAFE
-
-if TYPE_CHECKING:
-    from .chains import Records
-
-# projection failures of a gradient kernel tell of momenta that outrun the reach; a random walk
-# is refused near the tighter bends in any case, and is suspect only where it hardly moves
-_FAILURES = 0.05
-_WALK_FAILURES = 0.95
-_REGIONS = 10
-_RHAT = 1.05
-_SIGMAS = 5.0
-_MANY_CHAINS = 32
-_LEAST = 50
-_STUCK = 1e-3
-_SLACK = 1.25
+from .warmup import MOST, SAFE, Warm
 
 
 def find_alarms(
-    M: Manifold,
-    records: Records,
-    kernel: Kernel,
-    *,
-    reach: float,
-    rhat: float,
-    exact: bool,
-    weighted: bool,
-    nan: int,
-    given: bool,
+    M: Manifold, records: Records, ready: Ready, warm: Warm, rhat: float, *, given: bool
 ) -> str | None:
-    """Everything suspicious, one sentence each, or None."""
+    """Everything suspicious, one sentence each, or None; `given`: the reach is the user's."""
+    kernel, nan = ready.trajectories.kernel, ready.trajectories.target.nan
     found = [
         _failing(records, kernel),
         _stuck(records),
-        _too_fast(records, kernel, reach, given),
+        _too_fast(records, kernel, warm.reach, given),
         _drift(records),
-        _apart(M, rhat, exact, weighted),
+        _apart(M, rhat, warm.exact, ready.start.weighted),
         None if nan == 0 else f"log_density was NaN at {nan} points, which counts as density 0",
     ]
     return "; ".join(text for text in found if text) or None
@@ -60,27 +38,27 @@ def find_alarms(
 def _failing(records: Records, kernel: Kernel) -> str | None:
     """Projection failures, over all, in each tenth of the densities, along each chain."""
     failed = (records.outcome == PROJECTION).to(torch.float64)
-    limit = _FAILURES if kernel.gradient else _WALK_FAILURES
+    # those of a gradient kernel tell of momenta that outrun the reach; a random walk is refused
+    # near the tighter bends in any case, and is suspect only where it hardly moves
+    limit = 0.05 if kernel.gradient else 0.95
     advice = "shorten the step, raise inner, or start nearer to the bulk of the distribution"
 
     def above(rate: Tensor, count: Tensor) -> Tensor:
         slack = 3 * (limit * (1 - limit) / count.clamp_min(1)).sqrt()
-        return (count >= _LEAST) & (rate > limit + slack)
+        return (count >= 50) & (rate > limit + slack)
 
     everywhere = failed.mean()
     if bool(above(everywhere, torch.tensor(failed.numel(), dtype=torch.float64))):
         return f"{float(everywhere):.1%} of the transitions failed to return to M: {advice}"
-    edges = torch.quantile(
-        _some(records.before), torch.linspace(0, 1, _REGIONS + 1, dtype=torch.float32)
-    )
-    if bool(edges[-1] > edges[0]):
-        region = torch.searchsorted(edges[1:-1], records.before.flatten())
-        count = torch.bincount(region, minlength=_REGIONS).to(torch.float64)
-        rate = torch.bincount(region, failed.flatten(), _REGIONS) / count.clamp_min(1)
+    ends = torch.quantile(_some(records.before), torch.linspace(0, 1, 11, dtype=torch.float32))
+    if bool(ends[-1] > ends[0]):
+        region = torch.searchsorted(ends[1:-1], records.before.flatten())
+        count = torch.bincount(region, minlength=10).to(torch.float64)
+        rate = torch.bincount(region, failed.flatten(), 10) / count.clamp_min(1)
         bad = above(rate, count)
         if bool(bad.any()):
             return (
-                f"where the log density is about {float(edges[int(rate.argmax())]):.3g}, "
+                f"where the log density is about {float(ends[int(rate.argmax())]):.3g}, "
                 f"{float(rate.max()):.1%} of the transitions failed to return to M: {advice}"
             )
     rate = failed.mean(0)
@@ -101,9 +79,9 @@ def _stuck(records: Records) -> str | None:
     n, chains = accepted.shape
     never = int((accepted.sum(0) == 0).sum())
     share = float(accepted.mean())
-    if never and chains * (1 - share) ** n < _STUCK:
+    if never and chains * (1 - share) ** n < 1e-3:
         return f"{never} of {chains} chains never moved: shorten the step"
-    if share < _STUCK or (never == chains and n >= _LEAST):
+    if share < 1e-3 or (never == chains and n >= 50):
         return f"hardly any transition was accepted ({share:.2%}): shorten the step"
     return None
 
@@ -113,7 +91,7 @@ def _too_fast(records: Records, kernel: Kernel, reach: float, given: bool) -> st
     if not kernel.gradient:
         return None
     longest = float(torch.quantile(_some(records.longest), MOST))
-    if longest > _SLACK * SAFE * reach:
+    if longest > 1.25 * SAFE * reach:
         name = "the reach" if given else "the reach estimated from the starts"
         return (
             f"1 % of the trajectories move by {longest:.2g} or more at once, above half {name}, "
@@ -123,15 +101,15 @@ def _too_fast(records: Records, kernel: Kernel, reach: float, given: bool) -> st
 
 
 def _drift(records: Records) -> str | None:
-    """Whether the distribution of the first half of the draws differs from that of the last half."""
+    """Whether the distributions of the first and of the last half of the draws differ."""
     n, chains = records.log_f.shape
     half = n // 2
-    if half < 1 or chains < _MANY_CHAINS:
+    if half < 1 or chains < 32:
         return None
     for name, values in (("point", records.x), ("log density", records.log_f.unsqueeze(-1))):
         change = values[-half:].mean(0) - values[:half].mean(0)
         z = change.mean(0) / (change.std(0) / math.sqrt(chains)).clamp_min(1e-300)
-        if float(z.abs().max()) > _SIGMAS and float(change.mean(0).abs().max()) > 1e-9:
+        if float(z.abs().max()) > 5 and float(change.mean(0).abs().max()) > 1e-9:
             return (
                 f"the mean {name} of the chains still drifts ({float(z.abs().max()):.0f} standard "
                 "errors between the halves of the run): warm up longer"
@@ -141,15 +119,15 @@ def _drift(records: Records) -> str | None:
 
 def _apart(M: Manifold, rhat: float, exact: bool, weighted: bool) -> str | None:
     """Chains that have not met, unless their starts carry the weights already."""
-    pieces = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
+    components = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
     if exact:
         return None
-    if pieces > 1 and not weighted:
+    if components > 1 and not weighted:
         return (
-            f"M has {pieces} components, which no chain can leave, and the starts carry no "
+            f"M has {components} components, which no chain can leave, and the starts carry no "
             "weights: give weights, components with weights, or use replica_exchange"
         )
-    if rhat > _RHAT:
+    if rhat > 1.05:
         return (
             f"R-hat is {rhat:.3g}: the chains have not met; run longer, or give components of the "
             "starts with weights, or use replica_exchange"

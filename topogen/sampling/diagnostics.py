@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..errors import InvalidPoints
 
-_LEAST_DRAWS = 4
 _TAIL = 0.05
 
 
@@ -53,7 +52,7 @@ def diagnose(x: Float[Tensor, "chains draws q"]) -> Diagnostics:
             f"expected statistics of shape (chains, draws, q), got {tuple(x.shape)}; "
             "keep the last axis for a single statistic"
         )
-    if x.shape[1] < _LEAST_DRAWS or x.shape[0] == 0:
+    if x.shape[1] < 4 or x.shape[0] == 0:
         nan = x.new_full(x.shape[-1:], math.nan, dtype=torch.float64)
         return Diagnostics(nan, nan, nan)
     x = _split(x.detach().to(torch.float64)).movedim(-1, 0).contiguous()

@@ -9,9 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-# half-width of the interval that `error` states, in standard errors
-_SIGMAS = 2.0
-_ROUGH = 0.05
+# proposals, or lines, at once: some MB for each of a dozen arrays in R^10
+CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,12 @@ class VolumeEstimate:
     @property
     def error(self) -> float:
         """Half-width of a 95 % interval, widened by the bias."""
-        return _SIGMAS * self.standard_error + self.bias
+        return 2 * self.standard_error + self.bias
 
     @property
     def status(self) -> Literal["good", "rough"]:
         """Status "rough": `error` is more than 5 % of the value, or not a number."""
-        return "good" if self.error <= _ROUGH * self.value else "rough"
+        return "good" if self.error <= 0.05 * self.value else "rough"
 
     def agrees(self, other: VolumeEstimate, sigmas: float = 4.0) -> bool:
         """Whether two estimates differ by no more than `sigmas` standard errors and the biases.

@@ -3,8 +3,8 @@ r"""Uniform points and the volume of M from charts: partition-of-unity quadratur
 .. math:: H^d(M) = \sum_k \int_{U_k} \rho_k(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
 
 :class:`~topogen.Uniform` of an atlas has the volume and draws the points; what is added here is
-what the difference of two levels does not see: points of M in no chart, and points that a chart
-holds but does not decode.
+what the difference of two levels does not see: points of M in no chart, and points that a
+chart contains but does not decode.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from ..manifolds.atlas import Atlas
 from .estimate import VolumeEstimate
 from .regions import known_points
 
+# points that the two shares are taken from: one of .1 % shows
 _TRIED = 1000
-# of the size of M: a chart gives back its own points to this, or it has lost them
-_SAME = 1e-6
 
 
 def atlas_volume(
@@ -36,7 +35,7 @@ def atlas_volume(
     """H^d(M) by quadrature on the charts of M.
 
     The bias is the difference of two levels, and the shares of M that no chart covers or that
-    charts hold but do not decode.
+    charts contain but do not decode.
 
     Args:
         atlas: charts of one manifold.
@@ -56,8 +55,8 @@ def atlas_volume(
     missing = bare + lost
     missing += 2 * math.sqrt(missing * max(1 - missing, 0.0) / _TRIED)  # it is a share of _TRIED
     remarks = [
-        f"{share:.1%} of the set {what}"
-        for share, what in ((bare, "is in no chart"), (lost, "is held by a chart but not decoded"))
+        f"{share:.1%} of the manifold {what}"
+        for share, what in ((bare, "is in no chart"), (lost, "is in a chart but not decoded"))
         if share > 0
     ]
     nodes = 0 if distribution.charted is None else distribution.charted.levels.fine.weights.numel()
@@ -79,8 +78,8 @@ def undecoded(atlas: Atlas, x: Float[Tensor, "n D"]) -> float:
     lost = 0.0
     with torch.no_grad():
         for k, chart in enumerate(atlas):
-            held = (weights[:, k] > 0).nonzero().squeeze(-1)
-            back = chart.decode(chart.encode(x[held]))
-            same = (back - x[held]).norm(dim=-1) <= _SAME * scale
-            lost += float(weights[held, k][~same].sum())
+            inside = (weights[:, k] > 0).nonzero().squeeze(-1)
+            back = chart.decode(chart.encode(x[inside]))
+            same = (back - x[inside]).norm(dim=-1) <= 1e-6 * scale
+            lost += float(weights[inside, k][~same].sum())
     return lost / max(x.shape[0], 1)

@@ -25,20 +25,13 @@ from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
-from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
+from .estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 from .regions import BallAround, known_points
 
 # intervals per line on the coarsest grid; and where only the slope inside the domain of validity
 # counts
 _FIRST, _FIRST_GUARDED = 16, 32
-_HELD = 0.999
-_CHUNK = 8192  # lines
-_ROWS = 32_768
-_PILOT = 2048
-_STEEPER = 1.5
-_MOST_GROWTHS = 12
-_MOST_ROUNDS = 2000
-_ITERATIONS = 80
+_PILOT = 2048  # lines of a first look
 
 Scalar = Callable[[Tensor], Tensor]
 
@@ -68,20 +61,20 @@ class RaySample:
 class Rays:
     r"""Isotropic random lines through a ball around M = {F = 0}, F: R^D -> R, and all their hits.
 
-    F is evaluated at the ends of 16 or 32 intervals of a line. Those that may hold a zero are
+    F is evaluated at the ends of 16 or 32 intervals of a line. Those that may contain a zero are
     halved, down to `resolution` intervals per line; every sign change is then solved by
     Chandrupatla's method. With L(m) the largest slope of F where :math:`|F| \le m`, a zero is at
     least :math:`|F(a)| / L(|F(a)|)` from a. L is estimated, from random points of the ball and
     points of M, half as large again as it is there. Hits outside `M.in_domain` do not count.
 
     Args:
-        M: a set of codimension 1 whose `equations` are one function that changes sign on it.
+        M: a manifold of codimension 1 whose `equations` are one function that changes sign on it.
         points: points near M, for example the data; None looks for some.
         resolution: the finest number of intervals per line.
         generator: source of randomness.
 
     Raises:
-        UnsupportedError: M is not told by one function that changes sign.
+        UnsupportedError: M is not given by one function that changes sign.
 
     Example:
         >>> rays = Rays(tg.Torus(1.0, 0.5), generator=torch.Generator().manual_seed(0))
@@ -105,7 +98,7 @@ class Rays:
         x = known_points(M, points, generator)
         self._require_sign_change(x)
         self.ball = BallAround.of(x)
-        for _ in range(_MOST_GROWTHS):
+        for _ in range(12):
             self._measure_slopes(x)
             wider = BallAround(self.ball.centre, 1.3 * self.ball.radius)
             found = self._cast(_PILOT, wider).points
@@ -114,8 +107,8 @@ class Rays:
                 return
             self.ball = self.ball.grown(M, out)
         raise UnsupportedError(
-            f"expected a bounded set, but hits keep turning up to radius {self.ball.radius:.1e}; "
-            "restrict M, or give it a domain of validity"
+            "expected a bounded manifold, but hits keep turning up to radius "
+            f"{self.ball.radius:.1e}; restrict M, or give it a domain of validity"
         )
 
     def _require_sign_change(self, x: Tensor) -> None:
@@ -133,7 +126,7 @@ class Rays:
         """Tabulate L at the values |F| of points of the ball and of M.
 
         Outside the domain of validity F may be steep, but zeros do not count there: where the
-        domain of validity holds every interval that ends at a point of M, only points inside it
+        domain of validity contains every interval that ends at a point of M, only points inside it
         are looked at.
         """
         y = self.ball.draw(2 * _PILOT, self.generator)
@@ -141,14 +134,14 @@ class Rays:
         step = 2 * self.ball.radius / _FIRST_GUARDED
         with torch.no_grad():
             inside = self.M.in_domain(y)
-            held = self.M.in_domain(x + step * u / u.norm(dim=-1, keepdim=True))
+            near = self.M.in_domain(x + step * u / u.norm(dim=-1, keepdim=True))
             self.first = _FIRST
-            if not bool(inside.all()) and float(held.double().mean()) > _HELD:
+            if not bool(inside.all()) and float(near.double().mean()) > 0.999:
                 self.first, y = _FIRST_GUARDED, y[inside]
             F, J = self.M.linearize(torch.cat([x, y]))
         slope = J.flatten(-2).norm(dim=-1).nan_to_num(0.0, 0.0, 0.0)
         self._values, order = F.squeeze(-1).abs().nan_to_num(math.inf).sort()
-        self._slopes = _STEEPER * slope[order].cummax(0).values
+        self._slopes = 1.5 * slope[order].cummax(0).values
         self.slope = float(self._slopes[-1])
 
     def _clearance(self, f: Tensor) -> Tensor:
@@ -163,14 +156,14 @@ class Rays:
         ball = self.ball if ball is None else ball
         parts: list[RaySample] = []
         late = total = 0
-        for start in range(0, lines, _CHUNK):
+        for start in range(0, lines, CHUNK):
             with torch.no_grad():
-                part, new, roots = self._cast_chunk(min(_CHUNK, lines - start), ball)
+                part, new, roots = self._cast_chunk(min(CHUNK, lines - start), ball)
             parts.append(part)
             late, total = late + new, total + roots
         return RaySample(
             torch.cat([p.points for p in parts]),
-            torch.cat([p.line + i * _CHUNK for i, p in enumerate(parts)]),
+            torch.cat([p.line + i * CHUNK for i, p in enumerate(parts)]),
             torch.cat([p.hits for p in parts]),
             late / max(total, 1),
             sum(p.jumps for p in parts),
@@ -189,9 +182,9 @@ class Rays:
         # the slope across a zero is bounded; across a jump the value stays where it was
         zero = residual.abs() <= 1e-6 * self.slope * ball.radius
         x = origin[line] + t.unsqueeze(-1) * u[line]
-        kept = zero & self.M.in_domain(x)
-        hits = torch.bincount(line[kept], minlength=m)
-        sample = RaySample(x[kept], line[kept], hits, 0.0, int((~zero).sum()), ball.radius)
+        hit = zero & self.M.in_domain(x)
+        hits = torch.bincount(line[hit], minlength=m)
+        sample = RaySample(x[hit], line[hit], hits, 0.0, int((~zero).sum()), ball.radius)
         return sample, late, total
 
     def _brackets(
@@ -261,13 +254,13 @@ class Rays:
             raise ValueError(f"expected n >= 0, got {n}")
         most = int(self.cast(_PILOT).hits.max())
         if most == 0:
-            raise UnsupportedError("expected lines that meet the set, but none of 2048 did")
+            raise UnsupportedError("expected lines that meet the manifold, but none of 2048 did")
         taken: list[Tensor] = []
         count = 0
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(2000):
             if count >= n:
                 break
-            found = self.cast(min(max(256, most * (n - count)), 8 * _CHUNK))
+            found = self.cast(min(max(256, most * (n - count)), 8 * CHUNK))
             largest = int(found.hits.max())
             if largest > most:
                 most, count, taken = largest, 0, []
@@ -295,12 +288,14 @@ def signed_equation(M: Manifold) -> Scalar:
         m = M.equations(torch.zeros(1, D, dtype=torch.float64)).shape[-1] if k == 1 else 0
     if k != 1 or m != 1:
         raise UnsupportedError(
-            f"expected a hypersurface told by one function, got {type(M).__name__} of codimension "
-            f"{k}" + (f" with {m} equations" if m else "") + "; use method='tube' or 'atlas'"
+            f"expected a hypersurface given by one function, got {type(M).__name__} of "
+            f"codimension {k}"
+            + (f" with {m} equations" if m else "")
+            + "; use method='tube' or 'atlas'"
         )
 
     def F(x: Tensor) -> Tensor:
-        return torch.cat([M.equations(part).squeeze(-1) for part in x.split(_ROWS)])
+        return torch.cat([M.equations(part).squeeze(-1) for part in x.split(32_768)])
 
     return F
 
@@ -352,7 +347,7 @@ def chandrupatla(
     share = torch.full_like(a, 0.5)
     rows = torch.arange(a.shape[0])
     best, value = torch.where(fa.abs() < fb.abs(), a, b), torch.minimum(fa.abs(), fb.abs())
-    for _ in range(_ITERATIONS):
+    for _ in range(80):
         if rows.numel() == 0:
             break
         # b is the newest end, a the one across the zero, c the one before

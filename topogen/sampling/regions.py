@@ -1,4 +1,4 @@
-"""Where in R^D a set is: points of it, a ball around it, and a cover of a tube about it."""
+"""Where in R^D a manifold is: points of it, a ball around it, and a cover of a tube about it."""
 
 from __future__ import annotations
 
@@ -16,28 +16,17 @@ from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor, distinct
 from .estimate import ball_volume, in_ball, mean_of
 
+# points of M that the rest starts from: a few for each hundredth of a surface
 _KNOWN = 2000
-_LEAST = 20
-_MARGIN = 1.1
-_MOST_PIECES = 20_000
-_ENTRIES = 4_000_000
-# the cylinders of a cover are higher than the tube by this share, by dimension
-_EXCESS = {1: 0.1, 2: 0.1}
-_EXCESS_ABOVE = 0.25
-# steps from each new point of a net, by dimension
-_STEPS = {1: 3, 2: 8}
-_STEPS_ABOVE = 16
+_ENTRIES = 4_000_000  # of a block of distances: 32 MB
+# steps from random points in one round: two of them leave what covers all but a thousandth
 _WALKERS = 2000
-_PROPOSALS = 100_000
-_ROUNDING = 1e-9
-_MOST_PROPOSALS = 400_000
-_MOST_ROUNDS = 100
 
 
 def known_points(
     M: Manifold, points: Any = None, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n D"]:
-    """Points of M, inside its domain of validity: those given, projected; else some that are found.
+    """Points of M in its domain of validity: those given, projected, or some that are found.
 
     Without `points`, M is asked for some (:meth:`Manifold.rough_points`); if it knows none, points
     of normal clouds about the origin, a quarter, once and four times as wide as `scale`, are
@@ -57,9 +46,9 @@ def known_points(
         width = M.scale * torch.tensor([0.25, 1.0, 4.0], dtype=torch.float64)
         x = arrived(M, (width[:, None, None] * g).flatten(0, 1))
     found = distinct(x).shape[0]
-    if found < _LEAST:
+    if found < 20:
         raise InvalidPoints(
-            f"expected at least {_LEAST} different points near {type(M).__name__}, got {found} "
+            f"expected at least 20 different points near {type(M).__name__}, got {found} "
             "inside its domain of validity; pass points=, for example the data"
         )
     return x
@@ -82,7 +71,7 @@ class BoundedRegion(ABC):
 
     @abstractmethod
     def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> BoundedRegion:
-        """A larger region, that holds the tube about the points p of M too."""
+        """A larger region, that contains the tube about the points p of M too."""
 
 
 class BallAround(BoundedRegion):
@@ -93,9 +82,9 @@ class BallAround(BoundedRegion):
 
     @classmethod
     def of(cls, x: Float[Tensor, "n D"], margin: float = 0.0) -> BallAround:
-        """A ball that holds x and a tenth more, and a tube of radius `margin`."""
+        """A ball that contains x and a tenth more, and a tube of radius `margin`."""
         centre = (x.amax(0) + x.amin(0)) / 2
-        return cls(centre, _MARGIN * float((x - centre).norm(dim=-1).max()) + margin, margin)
+        return cls(centre, 1.1 * float((x - centre).norm(dim=-1).max()) + margin, margin)
 
     def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
         """In closed form."""
@@ -112,20 +101,20 @@ class BallAround(BoundedRegion):
     def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> BallAround:
         """The ball of a radius that reaches p."""
         r = float((p - self.centre).norm(dim=-1).max())
-        return BallAround(self.centre, max(self.radius, _MARGIN * r + self.margin), self.margin)
+        return BallAround(self.centre, max(self.radius, 1.1 * r + self.margin), self.margin)
 
 
 class Cylinders(BoundedRegion):
     r"""The union of :math:`\{|T_i^\top (x - c_i)| < a,\ |N_i^\top (x - c_i)| < b\}`.
 
     T_i, N_i are orthonormal bases of the tangent and the normal space of M at c_i. A point drawn
-    in one cylinder is kept with probability one over the number that hold it, so what is left is
-    uniform on the union; the mean of that probability gives the volume. In high codimension this
-    wastes far less than balls about the c_i: of a ball of radius 2 tau in R^9 one part in 13 lies
-    within tau of a 3-plane through its centre.
+    in one cylinder is retained with probability one over the number that contain it, so what is
+    left is uniform on the union; the mean of that probability gives the volume. In high
+    codimension this wastes far less than balls about the c_i: of a ball of radius 2 tau in R^9 one
+    part in 13 lies within tau of a 3-plane through its centre.
 
     Args:
-        M: the set.
+        M: the manifold.
         c: points of M, shape (m, D).
         a: tangential radius.
         b: normal radius.
@@ -151,12 +140,13 @@ class Cylinders(BoundedRegion):
         reach: float,
         generator: torch.Generator | None,
     ) -> Cylinders:
-        r"""Cylinders that hold the tube of radius `tube` about the components of M that x meets.
+        r"""Cylinders around the tube of radius `tube` about the components of M that x meets.
 
         The projection of a point of the tube lies within h of some c_i. The tangent plane turns by
         at most h / reach on the way, and M leaves it by at most h^2 / (2 reach).
         """
-        excess = _EXCESS.get(M.dim, _EXCESS_ABOVE)
+        # how much higher than the tube they are: lower ones are more, and more of them overlap
+        excess = 0.1 if M.dim in (1, 2) else 0.25
         h = (2 * excess * tube * reach) ** 0.5
         return cls(M, net(M, x, h, generator), h * (1 + tube / reach), (1 + excess) * tube)
 
@@ -164,17 +154,15 @@ class Cylinders(BoundedRegion):
         """From all proposals made so far, and up to 400 000 more."""
         while True:
             mean, error = mean_of(*self._sums, max(self._proposed, 1))
-            if self._proposed > 0 and (
-                error <= relative * mean or self._proposed >= _MOST_PROPOSALS
-            ):
+            if self._proposed > 0 and (error <= relative * mean or self._proposed >= 400_000):
                 return self._mass * mean, self._mass * error
-            self._propose(_PROPOSALS // 4, generator)
+            self._propose(25_000, generator)
 
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         """Uniform in the union."""
         parts, found = [self.c[:0]], 0
         while found < n:
-            m = min(int(1.2 * (n - found) * self._crowd) + 64, _PROPOSALS)
+            m = min(int(1.2 * (n - found) * self._crowd) + 64, 100_000)
             parts.append(self._propose(m, generator))
             found += parts[-1].shape[0]
         return torch.cat(parts)[:n]
@@ -196,20 +184,20 @@ class Cylinders(BoundedRegion):
         return x[torch.rand(n, generator=generator, dtype=torch.float64) < share]
 
     def count(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        """How many cylinders hold x."""
+        """How many cylinders contain x."""
         count = torch.zeros(x.shape[0], dtype=x.dtype)
         for rows in torch.arange(x.shape[0]).split(max(1, _ENTRIES // self.c.shape[0])):
             limit = self.a**2 + self.b**2 - x[rows].square().sum(-1, keepdim=True)
-            near = _relative(x[rows], self.c) < limit * (1 + _ROUNDING)
+            near = _relative(x[rows], self.c) < limit * (1 + 1e-9)
             i, j = near.nonzero(as_tuple=True)
             off = x[rows[i]] - self.c[j]
             s = (self.T[j].mT @ off.unsqueeze(-1)).squeeze(-1).square().sum(-1)
-            held = (s < self.a**2) & (off.square().sum(-1) - s < self.b**2)
-            count.index_add_(0, rows[i], held.to(x.dtype))
+            inside = (s < self.a**2) & (off.square().sum(-1) - s < self.b**2)
+            count.index_add_(0, rows[i], inside.to(x.dtype))
         return count
 
     def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
-        """Whether some cylinder holds x."""
+        """Whether some cylinder contains x."""
         return self.count(x) > 0
 
     def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> Cylinders:
@@ -226,10 +214,11 @@ def net(
     thousandth of the steps from random ones leaves what is covered.
     """
     c = frontier = _spread(x, h)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(100):
         every = torch.randint(c.shape[0], (_WALKERS,), generator=generator)
         last = frontier.shape[0] == 0
-        start = c[every] if last else frontier.repeat(_STEPS.get(M.dim, _STEPS_ABOVE), 1)
+        # steps from each new point, by dimension: about the neighbours that it has in a net
+        start = c[every] if last else frontier.repeat({1: 3, 2: 8}.get(M.dim, 16), 1)
         parts = [_walk(M, part, h, generator) for part in start.split(_WALKERS)]
         y = torch.cat(parts)
         out = y[nearest_distance(y, c) > h]
@@ -239,7 +228,7 @@ def net(
         c = torch.cat([c, frontier])
         _check_count(c, h)
     raise UnsupportedError(
-        f"expected {_MOST_ROUNDS} rounds of tangent steps to cover {type(M).__name__} by balls of "
+        f"expected 100 rounds of tangent steps to cover {type(M).__name__} by balls of "
         f"radius {h:.1e}, but new parts keep turning up; it is unbounded, or of too high a "
         "dimension: restrict it, or use method='rays' or region='ball'"
     )
@@ -251,8 +240,8 @@ def _walk(M: Manifold, x: Tensor, h: float, generator: torch.Generator | None) -
         T = M.tangent_basis(x)
         s = torch.randn(x.shape[0], M.dim, 1, generator=generator, dtype=torch.float64)
         p = M.project(x + 1.2 * h * (T @ (s / s.norm(dim=-2, keepdim=True))).squeeze(-1))
-        kept = p.converged & M.in_domain(p.value) & ((p.value - x).norm(dim=-1) < 1.5 * h)
-    return p.value[kept]
+        near = p.converged & M.in_domain(p.value) & ((p.value - x).norm(dim=-1) < 1.5 * h)
+    return p.value[near]
 
 
 def _relative(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, "n m"]:
@@ -268,9 +257,9 @@ def nearest_distance(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[
 
 
 def _check_count(c: Tensor, h: float) -> None:
-    if c.shape[0] > _MOST_PIECES:
+    if c.shape[0] > 20_000:
         raise UnsupportedError(
-            f"expected at most {_MOST_PIECES} pieces of radius {h:.1e} to cover the set, but it "
+            f"expected at most 20000 balls of radius {h:.1e} to cover M, but it "
             "takes more; it is large, or its reach is small: use method='atlas', or a chain"
         )
 

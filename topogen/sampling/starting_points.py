@@ -42,7 +42,7 @@ def starting_points(
     components: Any,
     generator: torch.Generator | None,
 ) -> Starts:
-    """Points of M to start from; arguments as in :func:`topogen.sampling.mcmc`."""
+    """Points of M to start from; arguments as in :class:`topogen.sampling.Plan`."""
     if start is None:
         if weights is not None or components is not None:
             raise ValueError("expected start with weights or components, got none; give start")
@@ -83,9 +83,9 @@ def systematic(
 ) -> Int[Tensor, " n"]:
     """Indices drawn in proportion to their weights, each within one of its expected count."""
     u = torch.rand(1, generator=generator, dtype=torch.float64)
-    edges = weights.cumsum(0) / weights.sum()
+    ends = weights.cumsum(0) / weights.sum()
     places = (torch.arange(n, dtype=torch.float64) + u) / n
-    return torch.searchsorted(edges, places).clamp_max(weights.shape[0] - 1)
+    return torch.searchsorted(ends, places).clamp_max(weights.shape[0] - 1)
 
 
 def _spread(m: int, n: int, generator: torch.Generator | None) -> Tensor:
@@ -121,11 +121,10 @@ def _on(M: Manifold, x: Tensor) -> Tensor:
 
 def _found(M: Manifold, chains: int, generator: torch.Generator | None) -> Starts:
     """Draws of an exact sampler where M has one, else points that are found by projection."""
-    sampler: Any = getattr(M, "sample_uniform", None)
-    if sampler is not None:
+    if M.has_sampler:
         parts, found, tries = [], 0, 0
         while found < chains and tries < 50:
-            x = sampler(chains, generator)
+            x = M.sample_uniform(chains, generator)
             parts.append(x[M.in_domain(x)])
             found, tries = found + parts[-1].shape[0], tries + 1
         x = torch.cat(parts)[:chains]

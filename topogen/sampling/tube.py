@@ -8,7 +8,7 @@ the projection of x
 .. math:: \int_{|x - p| < \tau} f(p)\, w(x)\, dx = vol_k(\tau) \int_M f\, dH^d,
           \quad w(x) = \frac{1}{\det(I_d - S_{x - p})}, \quad \tau < reach(M).
 
-The tube holds p - v with p + v, so :math:`2 / (\det(I - S_v) + \det(I + S_v))` serves as w too.
+The tube contains p - v with p + v, so :math:`2 / (\det(I - S_v) + \det(I + S_v))` serves as w too.
 The terms odd in v, the largest ones, cancel in it: it is used here. It is 1 on curves. Without a
 weight there are too many points where M bends most.
 """
@@ -26,24 +26,11 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.curvature import reach, shape_operator
-from .estimate import VolumeEstimate, ball_volume, in_ball, mean_of
+from .estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 from .regions import BallAround, BoundedRegion, Cylinders, known_points, nearest_distance
 
-# of the bound that a sample of M gives for the reach, from above
-_SHARE = 0.5
-_PILOT = 2000
-_PAIRED = 1000
-_CHUNK = 8192
-_MOST_GROWTHS = 20
-_MOST_ROUNDS = 2000
-_WIDER = 1.25
-_FILLED = 0.4
-_STEPS = 30
-# a solve that failed counts as lost where its last point is nearer than this many tau
-_NEAR = 1.5
-_ROUNDING = 1e-6
-# length of the tangential part of x - p, in tau, above which p is no projection of x
-_OBLIQUE = 1e-3
+_PILOT = 2000  # proposals of a first look
+_WIDER = 1.25  # the bound of weights, over the largest one seen
 
 
 @dataclass(frozen=True)
@@ -78,14 +65,14 @@ class Tube:
     of the tube that leave the region enlarge it until a pilot finds no more.
 
     Args:
-        M: a set with `equations`; its codimension k should be at most about 6.
+        M: a manifold with `equations`; its codimension k should be at most about 6.
         tau: radius, below the reach of M; None takes half of what a sample of M allows.
         points: points near M, for example the data; None looks for some.
         region: "auto", "cover" or "ball".
         generator: source of randomness.
 
     Raises:
-        UnsupportedError: tau exceeds the reach, or the region does not settle.
+        UnsupportedError: tau exceeds the reach, or no region covers the tube.
 
     Attributes:
         tau: the radius.
@@ -114,15 +101,16 @@ class Tube:
             raise ValueError(f"expected tau > 0, got {tau}")
         if M.dim >= M.ambient_dim:
             raise UnsupportedError(
-                f"expected a set of codimension 1 or more, got dimension {M.dim} in "
+                f"expected a manifold of codimension 1 or more, got dimension {M.dim} in "
                 f"R^{M.ambient_dim}: it is its own tube; take uniform points of a box instead"
             )
         self.M, self.generator = M, generator
         self.known = x = known_points(M, points, generator)
         with torch.no_grad():
-            # flat sets have infinite reach
-            self.reach = min(reach(M, x[:_PAIRED]).value, BallAround.of(x).radius)
-        self.tau = _SHARE * self.reach if tau is None else tau
+            # flat manifolds have infinite reach
+            self.reach = min(reach(M, x[:1000]).value, BallAround.of(x).radius)
+        # a sample of M bounds the reach from above only
+        self.tau = 0.5 * self.reach if tau is None else tau
         if not self.tau < self.reach:
             raise UnsupportedError(
                 f"expected tau below the reach of {type(M).__name__}, which is at most "
@@ -134,14 +122,14 @@ class Tube:
             if region == "ball" or (region == "auto" and self._fills(ball))
             else Cylinders.of(M, x, self.tau, self.reach, generator)
         )
-        for _ in range(_MOST_GROWTHS):
+        for _ in range(20):
             found = self.cast(_PILOT)
             out = self._fibres(found)[0]
             if not bool(out.any()):
                 return
             self.region = self.region.grown(M, found.points[out])
         raise UnsupportedError(
-            f"expected a tube that {_MOST_GROWTHS} rounds cover, but new parts keep turning up: M "
+            "expected a tube that 20 rounds cover, but new parts keep turning up: M "
             "is large or unbounded; pass points= spread over all of it"
         )
 
@@ -151,7 +139,7 @@ class Tube:
         with torch.no_grad():
             p = self.M.project(x)
         near = p.converged & ((p.value - x).norm(dim=-1) < self.tau) & self.M.in_domain(p.value)
-        return float(near.double().mean()) >= _FILLED
+        return float(near.double().mean()) >= 0.4
 
     def _fibres(self, found: TubeSample) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
         """Whether a random point of each fibre is out of the region; nearer to another projection.
@@ -168,14 +156,14 @@ class Tube:
         v = self.tau * in_ball(n, N.shape[-1], self.generator)
         x = found.points + (N @ v.unsqueeze(-1)).squeeze(-1)
         others = torch.cat([self.known, found.points[:_PILOT]])
-        crossed = nearest_distance(x, others) < (1 - _ROUNDING) * v.norm(dim=-1)
+        crossed = nearest_distance(x, others) < (1 - 1e-6) * v.norm(dim=-1)
         return ~self.region.contains(x), crossed
 
     def cast(self, draws: int) -> TubeSample:
         """The projections of those of so many proposals that lie in the tube."""
         parts = []
-        for start in range(0, draws, _CHUNK):
-            x = self.region.draw(min(_CHUNK, draws - start), self.generator)
+        for start in range(0, draws, CHUNK):
+            x = self.region.draw(min(CHUNK, draws - start), self.generator)
             parts.append(self._cast(x))
         if not parts:
             raise ValueError(f"expected draws >= 1, got {draws}")
@@ -191,16 +179,18 @@ class Tube:
     def _cast(self, x: Tensor) -> TubeSample:
         M = self.M
         with torch.no_grad():
-            projection = M.nearest(x, max_steps=_STEPS)
+            projection = M.nearest(x, max_steps=30)
             v = x - projection.value
             near = v.norm(dim=-1)
             inside = M.in_domain(projection.value)
-            failed = ~projection.converged & inside & (near < _NEAR * self.tau)
-            kept = projection.converged & inside & (near < self.tau)
-            p, v = projection.value[kept], v[kept]
+            # a solve that failed counts as lost where it ended near the tube
+            failed = ~projection.converged & inside & (near < 1.5 * self.tau)
+            taken = projection.converged & inside & (near < self.tau)
+            p, v = projection.value[taken], v[taken]
             # nearest points on a boundary are no projections
             along = (M.tangent_basis(p).mT @ v.unsqueeze(-1)).squeeze(-1)
-            normal = along.norm(dim=-1) <= _OBLIQUE * self.tau
+            # up to rounding of the solver
+            normal = along.norm(dim=-1) <= 1e-3 * self.tau
             p, v = p[normal], v[normal]
             S = shape_operator(M, p, v)
             curvatures = torch.linalg.eigvalsh(S)
@@ -240,12 +230,12 @@ class Tube:
         )
 
     def sample(self, n: int) -> Float[Tensor, "n D"]:
-        """N independent uniform points of M: projections, kept with probability w / w_max.
+        """N independent uniform points of M: projections, taken with probability w / w_max.
 
         A weight above w_max makes the draw start again.
 
         Raises:
-            UnsupportedError: tau exceeds the reach, or hardly any proposal is kept.
+            UnsupportedError: tau exceeds the reach, or hardly any proposal is taken.
         """
         if n < 0:
             raise ValueError(f"expected n >= 0, got {n}")
@@ -255,10 +245,10 @@ class Tube:
         share = max(pilot.weights.shape[0], 1) / _PILOT / bound
         taken: list[Tensor] = []
         count = 0
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(2000):
             if count >= n:
                 break
-            found = self.cast(int(min(64 + 1.1 * (n - count) / share, 8 * _CHUNK)))
+            found = self.cast(int(min(64 + 1.1 * (n - count) / share, 8 * CHUNK)))
             self._require_no_folds(found)
             if found.weights.numel() and float(found.weights.max()) > bound:
                 bound, count, taken = _WIDER * float(found.weights.max()), 0, []

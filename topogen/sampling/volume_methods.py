@@ -26,9 +26,6 @@ UniformMethod = Literal["auto", "own", "atlas", "rays", "tube"]
 VolumeMethod = Literal["auto", "own", "atlas", "rays", "tube", "coarea"]
 _ORDER: tuple[VolumeMethod, ...] = ("own", "atlas", "rays", "tube")
 _EVERY: tuple[VolumeMethod, ...] = (*_ORDER, "coarea")
-_LINES = 50_000
-_DRAWS = 40_000
-_LEAST_DRAWS = 100
 
 
 def uniform(
@@ -43,10 +40,10 @@ def uniform(
     """N independent points of the uniform distribution on M.
 
     Args:
-        M: the set, or an atlas of it.
+        M: the manifold, or an atlas of it.
         n: how many points.
         method: "own" takes the sampler that M itself has; "atlas" draws from charts (d <= 3),
-            which are put on sets that have none but know where they are, as learned ones do;
+            which are put on manifolds that have none but know where they are, as learned ones do;
             "rays" from random lines (codimension 1, one equation); "tube" from the ambient space
             near M (codimension up to about 6). "auto" takes the first of these that applies.
         atlas: charts of M.
@@ -94,7 +91,7 @@ def volume(
     """H^d(M) by one method, with its error; arguments as in :func:`uniform`.
 
     Args:
-        M: the set, or an atlas of it.
+        M: the manifold, or an atlas of it.
         method: beside those of :func:`uniform`, "coarea": from the level sets about M.
         atlas: charts of M.
         points: points near M.
@@ -124,8 +121,8 @@ def volume(
     def tube() -> Tube:
         return Tube(M, points=points, generator=generator)
 
-    if draws is not None and draws < _LEAST_DRAWS:
-        raise ValueError(f"expected draws >= {_LEAST_DRAWS} for an error, got {draws}")
+    if draws is not None and draws < 100:
+        raise ValueError(f"expected draws >= 100 for an error, got {draws}")
 
     def count(default: int) -> int:
         return default if draws is None else draws
@@ -133,9 +130,9 @@ def volume(
     find: dict[VolumeMethod, Callable[[], VolumeEstimate]] = {
         "own": own,
         "atlas": charted,
-        "rays": lambda: Rays(M, points, generator=generator).volume(count(_LINES)),
-        "tube": lambda: tube().volume(count(_DRAWS)),
-        "coarea": lambda: coarea_volume(tube(), count(10 * _DRAWS)),
+        "rays": lambda: Rays(M, points, generator=generator).volume(count(50_000)),
+        "tube": lambda: tube().volume(count(40_000)),
+        "coarea": lambda: coarea_volume(tube(), count(400_000)),
     }
     return _first(find, method)
 
@@ -215,4 +212,6 @@ def _first(find: dict[VolumeMethod, Callable[[], Any]], method: VolumeMethod) ->
             return find[name]()
         except (UnsupportedError, InvalidPoints, AtlasError) as error:
             reasons.append(f"{name}: {error}")
-    raise UnsupportedError("expected a set that some method applies to; " + "; ".join(reasons))
+    raise UnsupportedError(
+        "expected a manifold that some method applies to; " + "; ".join(reasons)
+    )

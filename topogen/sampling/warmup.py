@@ -1,4 +1,4 @@
-r"""What happens before draws are kept: the step is chosen, and the target is approached."""
+r"""What happens before draws are retained: the step is chosen, and the target is approached."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ from torch import Tensor
 
 from ..manifolds.curvature import touching_radius
 from .constraint_steps import Frames, Mover
+from .records import Ready, Request
 from .starting_points import systematic
-from .transitions import ChainState, Trajectories
+from .transitions import ChainState
 
-# the share of effectively independent rows that one annealing step keeps
-_KEPT = 0.8
-_LEAST_ANCESTORS = 0.1
 # h max |p| <= reach / 2, the maximum taken over all but 1 % of the trajectories
 SAFE = 0.5
 MOST = 0.99
-_WINDOW = 20
-_REACH_POINTS = 384
+# of `scale`: the length of the moves that pair each point with one near it
 _NEARBY = 0.1
-# pairs nearer than this share of `scale` say more of rounding than of M
-_CLOSE = 1e-3
 
 
 class DualAveraging:
@@ -65,7 +60,7 @@ class DualAveraging:
 
     @property
     def final(self) -> float:
-        """The averaged step, to be kept from here on."""
+        """The averaged step, for all draws."""
         return math.exp(self._mean)
 
 
@@ -94,60 +89,40 @@ def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) 
     Infinite where M looks flat.
     """
     n, scale = at.x.shape[0], mover.M.scale
-    at = at[torch.linspace(0, n - 1, min(n, _REACH_POINTS)).long()]
+    at = at[torch.linspace(0, n - 1, min(n, 384)).long()]
     noise = torch.randn(at.x.shape, generator=generator, dtype=at.x.dtype)
     near = mover.move(at, _NEARBY * scale / mover.M.dim**0.5 * at.tangential(noise))
     rows = (near.ok & (near.v.norm(dim=-1) > _NEARBY**2 * scale)).nonzero().squeeze(-1)
     x, N = torch.cat([at.x, near.at.x[rows]]), torch.cat([at.N, near.at.N[rows]])
     if rows.numel() == 0 and float((x - x[:1]).abs().max()) <= _NEARBY**2 * scale:
         return math.inf
-    return touching_radius(x, N, _CLOSE * scale)
+    # pairs nearer than that say more of rounding than of M
+    return touching_radius(x, N, 1e-3 * scale)
 
 
-def warm_up(
-    trajectories: Trajectories,
-    state: ChainState,
-    step: float,
-    *,
-    iterations: int,
-    adapt: bool,
-    target: float,
-    reach: float,
-    fixed_reach: bool,
-    uniform: bool,
-    given: bool,
-    generator: torch.Generator | None,
-) -> Warm:
-    r"""Run `iterations` transitions, whose first half anneals from the uniform distribution to the target.
+def warm_up(ready: Ready, request: Request) -> Warm:
+    r"""Run the warm-up transitions; the first half anneals from the uniform distribution to f.
 
-    The exponent beta rises from 0 to 1 in steps that keep 80 % of the rows effectively independent
-    under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws are resampled
-    by these weights, so components that no chain can leave get their share; others are only
-    moved. Rows given by the user without weights are not annealed.
-
-    Args:
-        trajectories: the kernel on M.
-        state: the chains at their starts.
-        step: the first step.
-        iterations: how many.
-        adapt: whether the step is adapted, to the acceptance `target` and the bound by `reach`.
-        target: mean acceptance probability.
-        reach: of M, or an estimate.
-        fixed_reach: False lowers it to what the chains find on their way.
-        uniform: whether the starts are draws of the uniform distribution of M.
-        given: whether the user gave them.
-        generator: source of randomness.
+    The exponent beta rises from 0 to 1 in steps that retain 80 % of the rows effectively
+    independent under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws
+    are resampled by these weights, so components that no chain can leave get their share; others
+    are only moved. Rows given by the user without weights are not annealed. A step that is not
+    given is adapted to the acceptance asked for, bounded by the reach; a reach that is not given
+    is lowered to what the chains find on their way.
     """
+    trajectories, state, reach = ready.trajectories, ready.state, ready.reach
+    uniform, iterations = ready.start.uniform, request.warmup
+    adapt, generator = request.plan.step is None, request.generator
     density = trajectories.target
-    anneal = density.f is not None and iterations > 1 and (uniform or not given)
+    anneal = density.f is not None and iterations > 1 and (uniform or not ready.start.given)
     ancestors = torch.arange(state.log_f.shape[0])
-    adaptation = DualAveraging(step, target)
+    adaptation = DualAveraging(ready.step, request.accept)
     longest: list[float] = []
     if anneal:
         density.beta = 0.0
     half = iterations // 2
     for i in range(iterations):
-        if i == half and not fixed_reach:
+        if i == half and request.plan.reach is None:
             reach = min(reach, estimate_reach(trajectories.mover, state.at, generator))
         if density.beta < 1:
             raw = density.raw(state.at.x)
@@ -165,12 +140,12 @@ def warm_up(
             longest.append(float(moved.quantile(MOST)))
             bound = reach
             if trajectories.kernel.gradient:
-                bound = SAFE * reach * trajectories.kernel.inner / max(longest[-_WINDOW:])
+                bound = SAFE * reach * trajectories.kernel.inner / max(longest[-20:])
             adaptation.update(float(result.probability.mean()), bound)
-    kept = ancestors.unique().numel() >= _LEAST_ANCESTORS * ancestors.numel()
-    exact = uniform and (density.f is None or (anneal and kept))
+    many = ancestors.unique().numel() >= 0.1 * ancestors.numel()
+    exact = uniform and (density.f is None or (anneal and many))
     families = ancestors if uniform and anneal else None
-    return Warm(state, adaptation.final if adapt else step, reach, exact, families)
+    return Warm(state, adaptation.final if adapt else ready.step, reach, exact, families)
 
 
 def _anneal(raw: Tensor, beta: float, last: bool) -> tuple[float, Tensor]:
@@ -185,7 +160,7 @@ def _anneal(raw: Tensor, beta: float, last: bool) -> tuple[float, Tensor]:
         return torch.softmax(delta * raw, 0) if delta else (raw > -math.inf).to(raw.dtype)
 
     def enough(delta: float) -> bool:
-        return float(1 / weights(delta).square().sum()) >= _KEPT * positive
+        return float(1 / weights(delta).square().sum()) >= 0.8 * positive
 
     positive = int((raw > -math.inf).sum())
     low, high = 0.0, 1.0 - beta

@@ -14,9 +14,6 @@ from ..manifolds.atlas import Atlas
 from ..manifolds.nerve import chart_points
 from .laws import Laws, gap, seeded, uniform_points
 
-_COUNT = 256
-_MAX_QUADRATURE_DIM = 3
-
 
 def check_atlas(
     atlas: Atlas,
@@ -48,14 +45,14 @@ def check_atlas(
         True
     """
     laws, generator = Laws(atlas), seeded(generator)
+    if points is None and atlas.manifold is not None:
+        points = uniform_points(atlas.manifold, 256, generator)
     if points is None:
-        points = uniform_points(atlas.manifold, _COUNT, generator)
-    if points is None:
-        points = uniform_points(atlas, _COUNT, generator)
-    x = (chart_points(atlas._listed()) if points is None else points).to(torch.float64)
+        points = uniform_points(atlas, 256, generator)
+    x = (chart_points(list(atlas)) if points is None else points).to(torch.float64)
     size = float((x.amax(0) - x.amin(0)).norm())
     _cover(atlas, x, laws)
-    _rims(atlas, laws)
+    _boundaries(atlas, laws)
     _overlaps(atlas, x, size, tol, laws)
     _known(atlas, laws)
     y = uniform_points(atlas, 64, generator)
@@ -75,11 +72,11 @@ def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
     laws.equal("dtype kept", atlas.weights(x.float()).dtype, torch.float32, "weights of float32")
 
 
-def _rims(atlas: Atlas, laws: Laws) -> None:
-    """At the rim of its chart a weight has vanished: the partition is continuous there."""
+def _boundaries(atlas: Atlas, laws: Laws) -> None:
+    """At the boundary of its chart a weight has vanished: the partition is continuous there."""
     closed = atlas.manifold is None or atlas.manifold.closed
     for k in range(len(atlas)):
-        chart = atlas._chart(k)
+        chart = atlas[k]
         low, high = chart.domain.bounding_box()
         generator = torch.Generator().manual_seed(k)
         u = torch.randn(32, chart.dim, generator=generator, dtype=low.dtype).to(low.device)
@@ -94,19 +91,21 @@ def _rims(atlas: Atlas, laws: Laws) -> None:
         x = x[~x.isnan().any(-1)]
         shared = atlas.multiplicity(x) > 1
         if closed:
-            laws.holds("rims", shared, f"the rim of chart {k} lies inside other charts")
+            laws.holds("chart boundaries", shared, f"that of chart {k} lies inside other charts")
         depth = chart.domain.depth(chart.encode(x))
         thin = shared & (depth < 2e-2)
-        laws.at_most("weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its rim")
+        laws.at_most(
+            "weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its boundary"
+        )
 
 
 def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
-    member = torch.stack([atlas._chart(k).contains(x) for k in range(len(atlas))], dim=-1)
+    member = torch.stack([atlas[k].contains(x) for k in range(len(atlas))], dim=-1)
     for k, l in itertools.combinations(range(len(atlas)), 2):
         both = x[member[:, k] & member[:, l]]
         if both.shape[0] == 0:
             continue
-        first, second = atlas._chart(k), atlas._chart(l)
+        first, second = atlas[k], atlas[l]
         z = first.encode(both)
         w = atlas.transition(k, l, z)
         name = f"charts {k} and {l}"
@@ -127,7 +126,7 @@ def _known(atlas: Atlas, laws: Laws) -> None:
     M = atlas.manifold
     if M is None:
         return
-    if M.volume is not None and math.isfinite(M.volume) and atlas.dim <= _MAX_QUADRATURE_DIM:
+    if M.volume is not None and math.isfinite(M.volume) and atlas.dim <= 3:
         found = atlas.volume()
         error = abs(float(found) - M.volume) / M.volume
         allowed = 1e-3 + (float(found.error) + (M.volume_error or 0.0)) / M.volume
@@ -136,7 +135,7 @@ def _known(atlas: Atlas, laws: Laws) -> None:
     verdict = atlas.orientation().orientable
     if M.orientable is not None and verdict is not None:
         laws.equal("orientable", verdict, M.orientable, "orientation of the charts and of M")
-    if M.homology is not None and atlas.dim <= _MAX_QUADRATURE_DIM:
+    if M.homology is not None and atlas.dim <= 3:
         nerve = atlas.nerve()
         if nerve.good_cover:
             found = nerve.homology(M.homology.fields)

@@ -11,8 +11,6 @@ from ..errors import ChartDomainError
 from ..manifolds.charts import Chart
 from .laws import Laws, gap, seeded
 
-_COUNT = 48
-
 
 def check_chart(
     chart: Chart, generator: torch.Generator | None = None, *, tol: float = 1e-6
@@ -36,9 +34,10 @@ def check_chart(
         True
     """
     laws, generator = Laws(chart), seeded(generator)
-    z = chart.domain.sample(_COUNT, generator=generator).to(torch.float64)
+    n = 48
+    z = chart.domain.sample(n, generator=generator).to(torch.float64)
     x = chart.decode(z)
-    laws.equal("shapes", tuple(x.shape), (_COUNT, chart.ambient_dim), "decode gives (n, D)")
+    laws.equal("shapes", tuple(x.shape), (n, chart.ambient_dim), "decode gives (n, D)")
     known = ~x.isnan().any(-1)
     laws.at_most("decodes", 1 - known.double().mean(), 0.2, "at most a fifth of U decodes to NaN")
     z, x = z[known], x[known]
@@ -52,7 +51,7 @@ def check_chart(
 def _inverse(chart: Chart, z: Tensor, x: Tensor, tol: float, laws: Laws) -> None:
     low, high = chart.domain.bounding_box()
     size, extent = float((high - low).max()), 1 + float(x.abs().max())
-    laws.holds("contains", chart.contains(x), "the chart holds what it decodes")
+    laws.holds("contains", chart.contains(x), "the chart contains what it decodes")
     back = chart.encode(x)
     laws.equal("shapes", tuple(back.shape), tuple(z.shape), "encode gives (n, d)")
     laws.at_most("inverse", gap(back, z), tol * size, "encode(decode(z)) = z")
@@ -65,18 +64,18 @@ def _inverse(chart: Chart, z: Tensor, x: Tensor, tol: float, laws: Laws) -> None
 
 def _outside(chart: Chart, z: Tensor, x: Tensor, laws: Laws) -> None:
     low, high = chart.domain.bounding_box()
-    outside, spoilt = z.clone(), x.clone()
-    outside[0], outside[1], spoilt[0] = high + (high - low), math.nan, math.nan
+    outside, invalid = z.clone(), x.clone()
+    outside[0], outside[1], invalid[0] = high + (high - low), math.nan, math.nan
     y = chart.decode(outside)
     laws.holds("NaN outside", y[:2].isnan().all(), "decode is NaN outside the domain")
     laws.at_most("NaN stays alone", gap(y[2:], x[2:]), 1e-12, "other rows must not change")
-    back = chart.encode(spoilt)
+    back = chart.encode(invalid)
     laws.holds("NaN outside", back[0].isnan().all(), "encode is NaN for NaN")
-    laws.holds("NaN outside", ~chart.contains(spoilt)[0], "contains is False for NaN")
+    laws.holds("NaN outside", ~chart.contains(invalid)[0], "contains is False for NaN")
     laws.at_most("NaN stays alone", gap(back[1:], chart.encode(x)[1:]), 1e-12, "other rows")
     law = "throw"
     laws.raises(law, ChartDomainError, lambda: chart.decode(outside, throw=True), "z outside")
-    laws.raises(law, ChartDomainError, lambda: chart.encode(spoilt, throw=True), "x outside")
+    laws.raises(law, ChartDomainError, lambda: chart.encode(invalid, throw=True), "x outside")
 
 
 def _derivatives(chart: Chart, z: Tensor, laws: Laws) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from ..errors import UnsupportedError
 from ..manifolds.atlas import Atlas
 from .laws import Laws, gap, seeded
 
-_MAX_QUADRATURE_DIM = 3
-_SIGMAS = 5.0  # a right law fails one of m tests by chance with probability 6e-7 m
+_SIGMAS = 5.0  # a right distribution fails one of m tests by chance with probability 6e-7 m
 
 
 def check_distribution(
@@ -25,14 +24,14 @@ def check_distribution(
     n: int = 4000,
     tol: float = 2e-3,
 ) -> dict[str, float]:
-    r"""Check the laws of a law on M: support, shapes, seeds, total mass, sampler against density.
+    r"""Check the laws of a distribution: support, shapes, seeds, mass, sampler against density.
 
-    With an atlas, an exact law must integrate to 1 up to `tol`, and the means of :math:`x_i` and
+    With an atlas, an exact one must integrate to 1 up to `tol`, and the means of :math:`x_i` and
     :math:`x_i^2` over n samples must be their integrals against p up to 5 standard errors. Without
     one, the volume identity :math:`E_q[1/q] = H^d(M)` is checked, where the volume is known.
 
     Args:
-        q: the law.
+        q: the distribution.
         generator: source of randomness; None takes a fixed seed.
         atlas: charts of M for the quadrature; None takes ``q.manifold.atlas()``, where there is
             one.
@@ -56,14 +55,15 @@ def check_distribution(
     _samples(q, generator, laws)
     if q.likelihood == "none":
         x = q.sample((2,), generator)
-        laws.raises("log_prob", UnsupportedError, lambda: q.log_prob(x), "a law without density")
+        laws.raises(
+            "log_prob", UnsupportedError, lambda: q.log_prob(x), "a distribution without density"
+        )
         return laws.measured
     _log_prob(q, q.sample((32,), generator), laws)
     x = q.sample((n,), generator)
-    make: Any = getattr(q.manifold, "atlas", None)
-    if atlas is None and make is not None and q.dim <= _MAX_QUADRATURE_DIM:
-        atlas = make()
-    if q.likelihood == "exact" and atlas is not None and q.dim <= _MAX_QUADRATURE_DIM:
+    if atlas is None and q.manifold.has_atlas and q.dim <= 3:
+        atlas = q.manifold.atlas()
+    if q.likelihood == "exact" and atlas is not None and q.dim <= 3:
         _quadrature(q, x, atlas, tol, laws)
     elif q.likelihood == "exact" and q.manifold.volume is not None:
         inverse = (-q.log_prob(x)).exp()
@@ -106,15 +106,15 @@ def _log_prob(q: ManifoldDistribution, x: Tensor, laws: Laws) -> None:
     laws.at_most("rows alone", gap(grid.reshape(-1), value[:6]), 1e-8, "leading axes are rows")
     laws.equal("shapes", tuple(q.log_prob(x[:0]).shape), (0,), "an empty batch")
     laws.equal("dtype kept", q.log_prob(x.float()).dtype, torch.float32, "log_prob of float32")
-    spoilt = x.clone()
-    spoilt[0] = math.nan
-    spoilt[1] = x[1] + 3 * q.manifold.scale
-    off = ~q.manifold.contains(spoilt[1])
-    # a law that validates refuses such points instead
+    invalid = x.clone()
+    invalid[0] = math.nan
+    invalid[1] = x[1] + 3 * q.manifold.scale
+    off = ~q.manifold.contains(invalid[1])
+    # a distribution that validates refuses such points instead
     if q._validate_args:
-        laws.raises("off M", ValueError, lambda: q.log_prob(spoilt[:2]), "NaN while validating")
+        laws.raises("off M", ValueError, lambda: q.log_prob(invalid[:2]), "NaN while validating")
         return
-    y = q.log_prob(spoilt)
+    y = q.log_prob(invalid)
     laws.holds("NaN stays NaN", y[0].isnan(), "log_prob of NaN is NaN, not -inf")
     laws.holds("off M", ~off | (y[1] == -math.inf), "log_prob off M is -inf")
     laws.at_most("rows alone", gap(y[2:], value[2:]), 1e-8, "bad rows must not touch the others")

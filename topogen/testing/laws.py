@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import TopogenError, UnsupportedError
+from ..manifolds.atlas import Atlas
+from ..manifolds.base import Manifold
 
 
 class LawViolation(TopogenError, AssertionError):
@@ -104,12 +106,11 @@ def seeded(generator: torch.Generator | None) -> torch.Generator:
 
 
 def uniform_points(
-    M: Any, n: int, generator: torch.Generator | None
+    M: Manifold | Atlas, n: int, generator: torch.Generator | None
 ) -> Float[Tensor, "n D"] | None:
-    """A sample of the set's own uniform law; None where it has none."""
-    sampler = getattr(M, "sample_uniform", None)
+    """A sample of the uniform distribution by M's own sampler; None where it has none."""
     try:
-        return None if sampler is None else sampler(n, generator)
+        return M.sample_uniform(n, generator)
     except UnsupportedError:  # an infinite volume, say
         return None
 

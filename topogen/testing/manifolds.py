@@ -12,21 +12,19 @@ from ..errors import InvalidPoints, ProjectionError
 from ..manifolds.base import Manifold, membership_tolerance
 from .laws import Laws, gap, seeded, uniform_points
 
-_COUNT = 16
-
 
 def check_manifold(
     M: Manifold,
     points: Float[Tensor, "n D"] | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, float]:
-    r"""Check the laws of a set M: retraction, residual, tangents, dtype, shapes, rows.
+    r"""Check the laws of a manifold M: retraction, residual, tangents, dtype, shapes, rows.
 
     Only `dim`, `ambient_dim`, `project` and `residual` need to be there; a sampler and a tangent
     basis are checked too where M has them.
 
     Args:
-        M: the set.
+        M: the manifold.
         points: points near M; None takes ``M.sample_uniform``, else projections of normal vectors
             of length `scale`.
         generator: source of randomness; None takes a fixed seed.
@@ -55,22 +53,22 @@ def check_manifold(
 
 
 def _points(
-    M: Manifold, points: Tensor | None, generator: torch.Generator, laws: Laws
+    M: Manifold, points: Tensor | None, generator: torch.Generator, laws: Laws, count: int = 16
 ) -> Float[Tensor, "n D"]:
     given = points
     if given is None:
         state = generator.get_state()
-        given = uniform_points(M, _COUNT, generator)
+        given = uniform_points(M, count, generator)
         if given is not None:
-            laws.equal("sampler", tuple(given.shape), (_COUNT, M.ambient_dim), "shape (n, D)")
+            laws.equal("sampler", tuple(given.shape), (count, M.ambient_dim), "shape (n, D)")
             laws.holds("sampler", M.contains(given), "every sample lies on M")
-            again = uniform_points(M, _COUNT, torch.Generator().set_state(state))
+            again = uniform_points(M, count, torch.Generator().set_state(state))
             laws.holds("sampler", given == again, "one generator state gives one sample")
     if given is None:
-        x = torch.randn(4 * _COUNT, M.ambient_dim, generator=generator, dtype=torch.float64)
+        x = torch.randn(4 * count, M.ambient_dim, generator=generator, dtype=torch.float64)
         given = M.scale * x
     p = M.project(given.to(torch.float64))
-    x = p.value[p.converged][:_COUNT].detach()
+    x = p.value[p.converged][:count].detach()
     if x.shape[0] < 8:
         raise InvalidPoints(
             f"expected at least 8 points that project onto M, got {x.shape[0]} "
@@ -122,12 +120,12 @@ def _rows(M: Manifold, near: Tensor, laws: Laws) -> None:
 
 def _status(M: Manifold, near: Tensor, laws: Laws) -> None:
     tol = membership_tolerance(torch.float64, M.scale)
-    spoilt = near.clone()
-    spoilt[1] = math.nan
-    p, clean = M.project(spoilt), M.project(near)
+    invalid = near.clone()
+    invalid[1] = math.nan
+    p, clean = M.project(invalid), M.project(near)
     good = torch.arange(near.shape[0]) != 1
     laws.holds("NaN does not converge", ~p.converged[1], "converged must be False for NaN")
-    laws.holds("NaN does not converge", ~M.contains(spoilt)[1], "contains must be False for NaN")
+    laws.holds("NaN does not converge", ~M.contains(invalid)[1], "contains must be False for NaN")
     laws.holds(
         "NaN stays alone", p.converged[good] == clean.converged[good], "other rows must converge"
     )
@@ -135,7 +133,7 @@ def _status(M: Manifold, near: Tensor, laws: Laws) -> None:
         "NaN stays alone", gap(p.value[good], clean.value[good]), tol, "other rows must not change"
     )
     laws.raises(
-        "throw", ProjectionError, lambda: M.project(spoilt, throw=True), "NaN with throw=True"
+        "throw", ProjectionError, lambda: M.project(invalid, throw=True), "NaN with throw=True"
     )
 
 
@@ -147,7 +145,7 @@ def _tangents(M: Manifold, x: Tensor, laws: Laws) -> None:
     ends = M.project(x.unsqueeze(-2) + steps).value, M.project(x.unsqueeze(-2) - steps).value
     derivative = (ends[0] - ends[1]) / (2 * h)
     rank = (torch.linalg.svdvals(derivative) > 0.3).sum(-1)
-    # a set with boundary may have points closer to it than h
+    # a manifold with boundary may have points closer to it than h
     share = 1.0 if M.closed else 0.9
     laws.at_most(
         "dim", float((rank != d).double().mean()), 1 - share, "dim is the rank of D project on M"

@@ -5,8 +5,9 @@ imports torch, and is imported by its own name: `topogen.topology.persistence.di
 """
 
 # homology: is it what was expected, and what will the answer cost?
-from .inference.check import TopologyReport as TopologyReport
+from .inference.check import CheckOptions as CheckOptions
 from .inference.check import check_topology as check_topology
+from .inference.report import TopologyReport as TopologyReport
 from .inference.cost import Cost as Cost
 from .inference.cost import estimate_cost as estimate_cost
 
@@ -21,9 +22,9 @@ from .comparison import compare as compare
 from . import scores as scores
 
 # parts: how many components, and what is each?
-from .connected_components import ConnectedComponent as ConnectedComponent
-from .connected_components import components as components
-from .connected_components import connected_components as connected_components
+from .connectivity import ConnectedComponent as ConnectedComponent
+from .connectivity import components as components
+from .connectivity import connected_components as connected_components
 
 # locally: which dimension, how much noise, where is it no manifold?
 from .local.dimension import DimensionEstimate as DimensionEstimate
@@ -38,5 +39,5 @@ from .local.manifold_test import manifold_test as manifold_test
 # globally: can it be oriented, which angles does it have?
 from .local.orientability import Orientability as Orientability
 from .local.orientability import orientability as orientability
-from .circular_coordinates import CircularCoordinates as CircularCoordinates
-from .circular_coordinates import circular_coordinates as circular_coordinates
+from .circle_maps import CircularCoordinates as CircularCoordinates
+from .circle_maps import circular_coordinates as circular_coordinates

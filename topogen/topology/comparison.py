@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..homology import DEFAULT_FIELDS
-from ..point_cloud.arrays import as_array
-from ..point_cloud.cloud import prepare, principal_coordinates
+from ..point_cloud.cloud import Cloud, prepare, principal_coordinates
 from ..point_cloud.knn import distances
 from ..point_cloud.landmarks import count_for_radius, farthest_points
 from .inference.check import check_topology
@@ -18,11 +17,6 @@ from .inference.report import TopologyReport, Verdict, row
 from .persistence.rips import Diagrams, truncated_rips
 from .scores import SCORES, Score
 from .scores.floors import one_frame
-
-LANDMARKS = 80
-MOST_POINTS = 1000
-KAPPA = (5.0, 10.0, 5.0)  # by the largest degree: curves have few bars, and low ones
-MOST_DEGREE = 2
 
 
 @dataclass(frozen=True)
@@ -145,18 +139,19 @@ def compare(
         raise ValueError(f"expected permutations >= 0, got {permutations}")
 
     rng = np.random.default_rng(seed)
-    x, y, unit = _equal_subsamples(a, b, rng, seed)  # first: its messages tell a from b
+    clouds = prepare(a, seed=seed, name="a"), prepare(b, seed=seed, name="b")
+    x, y, unit = _equal_subsamples(*clouds, rng, seed)
 
-    def look(points: Any, top: int | None) -> TopologyReport:
-        return check_topology(points, fields=fields, max_dim=top, alpha=alpha, seed=seed)
+    def look(cloud: Cloud, top: int | None) -> TopologyReport:
+        return check_topology(cloud, fields=fields, max_dim=top, alpha=alpha, seed=seed)
 
-    first, second = look(a, max_dim), look(b, max_dim)
-    top = max(first.max_dim, second.max_dim)
-    if first.max_dim < top:
-        first = look(a, top)
-    if second.max_dim < top:
-        second = look(b, top)
-    degrees = min(top, MOST_DEGREE)
+    reports = [look(cloud, max_dim) for cloud in clouds]
+    top = max(report.max_dim for report in reports)
+    first, second = (
+        report if report.max_dim == top else look(cloud, top)
+        for cloud, report in zip(clouds, reports, strict=True)
+    )
+    degrees = min(top, 2)
     bars, others, scale = diagrams_at_one_scale(x, y, first.fields, degrees)
     p_values, p_value = None, None
     if permutations and x.shape[1] == y.shape[1]:
@@ -173,7 +168,7 @@ def compare(
         p_value=p_value,
         scale=unit * scale,
         permutations=0 if p_values is None else permutations,
-        scores={name: SCORES[name](a, b, seed=seed) for name in scores},
+        scores={name: SCORES[name](*clouds, seed=seed) for name in scores},
     )
 
 
@@ -225,7 +220,7 @@ def permutation_p_values(T: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def diagrams_at_one_scale(
-    x: np.ndarray, y: np.ndarray, fields: Sequence[int], max_dim: int
+    x: np.ndarray, y: np.ndarray, fields: Sequence[int], max_dim: int, landmarks: int = 80
 ) -> tuple[Diagrams, Diagrams, float]:
     """Diagrams of landmarks of x and of y that have one covering radius, and that radius.
 
@@ -234,12 +229,14 @@ def diagrams_at_one_scale(
         y: points, shape (n, D').
         fields: primes p.
         max_dim: largest degree, at most 2.
+        landmarks: of each cloud, at most.
     """
-    m = min(LANDMARKS, max(len(x) // 4, min(10, len(x) // 2)))
+    m = min(landmarks, max(len(x) // 4, min(10, len(x) // 2)))
     chosen = [(z, *farthest_points(z, m, 0)) for z in (x, y)]
     scale = max(float(radius[-1]) for _, _, radius in chosen)
     D = [distances(z[index[: count_for_radius(radius, scale)]]) for z, index, radius in chosen]
-    threshold = min(KAPPA[max_dim] * scale, max(float(np.median(d)) for d in D))
+    longest = 10 if max_dim == 1 else 5  # curves have few bars
+    threshold = min(longest * scale, max(float(np.median(d)) for d in D))
     first, second = (truncated_rips(d, threshold, fields, max_dim) for d in D)
     for diagrams in (first, second):  # the cut leaves bars of length 0
         for p, bars in diagrams.items():
@@ -275,7 +272,9 @@ def _matching(u: np.ndarray, v: np.ndarray) -> float:
     return float(cost[linear_sum_assignment(cost)].sum() ** 0.5)
 
 
-def _each(first: Diagrams, second: Diagrams, distance: Any) -> np.ndarray:
+def _each(
+    first: Diagrams, second: Diagrams, distance: Callable[[np.ndarray, np.ndarray], float]
+) -> np.ndarray:
     done: dict[tuple[bytes, bytes], float] = {}  # most diagrams are the same over every field
 
     def once(u: np.ndarray, v: np.ndarray) -> float:
@@ -290,19 +289,18 @@ def _each(first: Diagrams, second: Diagrams, distance: Any) -> np.ndarray:
 
 
 def _equal_subsamples(
-    a: Any, b: Any, rng: np.random.Generator, seed: int
+    first: Cloud, second: Cloud, rng: np.random.Generator, seed: int, most: int = 1000
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Random subsamples of equal size, in one frame where the clouds share a space, and a unit."""
-    if as_array(a, name="a").shape[1] == as_array(b, name="b").shape[1]:
-        x, y, unit = one_frame(a, b, seed)
+    if first.rows.shape[1] == second.rows.shape[1]:
+        x, y, unit = one_frame(first, second, seed)
         if x.shape[1] > 20:  # fewer columns, same distances but for isotropic noise
             both = principal_coordinates(np.concatenate([x, y]))[0]
             x, y = both[: len(x)], both[len(x) :]
     else:
-        first, second = prepare(a, seed=seed, name="a"), prepare(b, seed=seed, name="b")
         unit = max(first.unit, second.unit)
         x, y = (cloud.points * (cloud.unit / unit) for cloud in (first, second))
-    n = min(len(x), len(y), MOST_POINTS)
+    n = min(len(x), len(y), most)
     return x[rng.permutation(len(x))[:n]], y[rng.permutation(len(y))[:n]], unit
 
 

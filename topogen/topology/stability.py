@@ -2,7 +2,7 @@ r"""How stable a statistic of a cloud is: the same statistic on resamples, in pa
 
 A resample of n distinct points is drawn by one of two rules:
 
-- with replacement: n draws, of which the distinct points are kept, about :math:`(1 - 1/e)\,n`
+- with replacement: n draws, of which the distinct points are used, about :math:`(1 - 1/e)\,n`
   (a repeated point changes no complex);
 - without replacement: `size` distinct points.
 
@@ -32,13 +32,9 @@ from ..point_cloud.arrays import as_array, first_rows
 from ..point_cloud.cloud import LEAST_POINTS, prepare
 from ..point_cloud.knn import distances
 from ..point_cloud.landmarks import count_for_radius, farthest_points
-from .inference.check import TopologyReport, check_topology
-from .inference.hypothesis import Betti
+from .inference.check import check_topology
+from .inference.report import Betti, TopologyReport
 from .persistence.rips import Diagrams, truncated_rips
-
-MOST_LANDMARKS = 200
-MOST_DEGREE = 2  # of the band
-KAPPA = 5.0
 
 Points = Float[np.ndarray, "_ D"]
 
@@ -62,8 +58,8 @@ class Bootstrap:
         diagrams: {p: [(birth, death) arrays by degree]} of the cloud, up to degree 2, in the units
             of the points.
         band: {p: (c_0, c_1, ...)}: the bottleneck distance that a share 1 - `alpha` of the
-            resamples keep to `diagrams`. A bar with (death - birth)/2 > c_k has a partner in each
-            of those resamples.
+            resamples have at most to `diagrams`. A bar with (death - birth)/2 > c_k has a partner
+            in each of those resamples.
         alpha: of the band.
         seconds: wall time.
 
@@ -103,7 +99,7 @@ class Bootstrap:
     def to_dict(self) -> dict[str, Any]:
         """What is known of the resamples in types that JSON knows; fields become string keys.
 
-        The estimate and the values of a statistic of one's own are kept as they are.
+        The estimate and the values of a statistic of one's own stay as they are.
         """
         result: dict[str, Any] = {
             "repeats": len(self.values),
@@ -192,7 +188,7 @@ def bootstrap(
             a cluster it must be importable there (no lambda).
         repeats: number of resamples.
         size: points of a resample, drawn without replacement; None draws n with replacement and
-            keeps the distinct points.
+            retains the distinct points.
         alpha: of the band.
         fields: primes p, of the default statistic.
         max_dim: largest degree of the default statistic; by default the dimension of the cloud.
@@ -235,7 +231,7 @@ def bootstrap(
                 f"replacement, got {len(x)}; give more points, or a size"
             )
         estimate: Any = check_topology(
-            points, fields=fields, max_dim=max_dim, seed=seed, progress=False
+            cloud, fields=fields, max_dim=max_dim, seed=seed, progress=False
         )
         statistic = _Topology.of(x, size, estimate)
     else:
@@ -258,7 +254,7 @@ def bootstrap(
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _Replicate:
     """What a worker sends back. An error is text: not every exception survives the way."""
 
     seed: int
@@ -269,30 +265,30 @@ class _Outcome:
 
 def _evaluate(
     x: Points, statistic: Callable[[np.ndarray], Any], size: int | None, seed: int
-) -> _Outcome:
+) -> _Replicate:
     """The statistic of the resample with this seed; runs in a worker."""
     try:
-        return _Outcome(seed, statistic(x[_draw(len(x), seed, size)]))
+        return _Replicate(seed, statistic(x[_draw(len(x), seed, size)]))
     except Exception as error:  # _collect raises it again, with the seed
-        return _Outcome(
+        return _Replicate(
             seed, error=f"{type(error).__name__}: {error}", where=traceback.format_exc()
         )
 
 
-def _collect(pool: Any, task: Callable[[int], _Outcome], seeds: Sequence[int]) -> Iterator[Any]:
-    """The values in order; the pool's map gives outcomes or futures of them."""
+def _collect(pool: Any, task: Callable[[int], _Replicate], seeds: Sequence[int]) -> Iterator[Any]:
+    """The values in order; the pool's map gives replicates or futures of them."""
     done = 0
     try:
         for item in pool.map(task, seeds):
-            outcome = item if isinstance(item, _Outcome) else item.result()
-            if outcome.error is not None:
+            replicate = item if isinstance(item, _Replicate) else item.result()
+            if replicate.error is not None:
                 failed = TopogenError(
-                    f"the statistic failed on the resample with seed {outcome.seed} "
-                    f"({outcome.error}); resample(points, {outcome.seed}, size) gives its points"
+                    f"the statistic failed on the resample with seed {replicate.seed} "
+                    f"({replicate.error}); resample(points, {replicate.seed}, size) has its points"
                 )
-                failed.add_note(f"In the worker:\n{outcome.where}")
+                failed.add_note(f"In the worker:\n{replicate.where}")
                 raise failed
-            yield outcome.value
+            yield replicate.value
             done += 1
     except TopogenError:
         raise
@@ -318,12 +314,12 @@ class _Topology:
     @staticmethod
     def of(x: Points, size: int | None, report: TopologyReport) -> _Topology:
         """With the scale and the diagrams of the whole cloud."""
-        kept = round((1 - math.exp(-1)) * len(x)) if size is None else size
-        m = min(MOST_LANDMARKS, max(LEAST_POINTS, kept // 4), len(x))
+        distinct = round((1 - math.exp(-1)) * len(x)) if size is None else size
+        m = min(200, max(LEAST_POINTS, distinct // 4), len(x))
         index, radius = farthest_points(x, m, 0)
         D = distances(x[index])
         epsilon = float(radius[-1])
-        threshold = min(KAPPA * epsilon, float(np.quantile(D[np.triu_indices(m, 1)], 0.25)))
+        threshold = min(5 * epsilon, float(np.quantile(D[np.triu_indices(m, 1)], 0.25)))
         reference = _diagrams(D, threshold, report.fields, report.max_dim)
         return _Topology(report.fields, report.max_dim, report.seed, epsilon, threshold, reference)
 
@@ -333,7 +329,7 @@ class _Topology:
         report = check_topology(
             x, fields=self.fields, max_dim=self.max_dim, seed=self.seed, progress=False
         )
-        index, radius = farthest_points(x, min(len(x), 2 * MOST_LANDMARKS), 0)
+        index, radius = farthest_points(x, min(len(x), 400), 0)
         D = distances(x[index[: count_for_radius(radius, self.epsilon)]])
         ours = _diagrams(D, self.threshold, self.fields, self.max_dim)
         distance = {
@@ -347,12 +343,12 @@ class _Topology:
 
 
 def _diagrams(D: np.ndarray, threshold: float, fields: Sequence[int], max_dim: int) -> Diagrams:
-    return truncated_rips(D, threshold, fields, min(max_dim, MOST_DEGREE))
+    return truncated_rips(D, threshold, fields, min(max_dim, 2))
 
 
 def _summary(
     values: Sequence[Any], estimate: TopologyReport, alpha: float, unit: float
-) -> tuple[Any, Any, Any]:
+) -> tuple[dict, dict, dict]:
     """Counts, shares and band per field and degree."""
     counts, share, band = {}, {}, {}
     for p, numbers in estimate.betti.items():

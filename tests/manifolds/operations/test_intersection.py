@@ -132,7 +132,7 @@ def test_too_many_equations() -> None:
         Intersection(a, b, Sphere(3))
     with pytest.raises(ValueError, match="in one R\\^D"):
         Intersection(Circle(), Sphere())
-    with pytest.raises(ValueError, match="two sets or more"):
+    with pytest.raises(ValueError, match="two manifolds or more"):
         Intersection(Circle())
 
 
@@ -213,9 +213,9 @@ def test_an_empty_part_has_no_sampler() -> None:
 
 
 def test_a_walk_stays_in_a_restriction(make: Any) -> None:
-    from topogen.sampling import mcmc
+    from topogen.sampling import random_walk
 
-    result = mcmc(Restriction(Sphere(), make.upper), None, 100, chains=100, seed=0)
+    result = random_walk(Restriction(Sphere(), make.upper), None, 100, chains=100, seed=0)
     assert result.status == "ok"
     z = result.samples[..., 2]
     assert float(z.min()) >= 0.2

@@ -10,7 +10,6 @@ from topogen.manifolds.spaces import (
     Circle,
     GenusSurface,
     MobiusBand,
-    ReferenceSpace,
     Sphere,
 )
 
@@ -36,7 +35,7 @@ CASES: dict[str, tuple[float, bool | None]] = {
 ALL = SPACES.names(without=set(SPACES) - set(CASES), slow={"genus1", "genus2"})
 
 
-def draw(M: ReferenceSpace, n: int) -> torch.Tensor:
+def draw(M: Manifold, n: int) -> torch.Tensor:
     return M.sample_uniform(n, torch.Generator().manual_seed(3))
 
 

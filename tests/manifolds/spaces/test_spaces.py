@@ -11,7 +11,8 @@ from tests.catalogue import SPACES
 from topogen import calculus
 from topogen.errors import ProjectionError, UnsupportedError
 from topogen.homology import Homology
-from topogen.manifolds.operations.disjoint_union import DisjointUnion
+from topogen.manifolds.base import Manifold
+from topogen.manifolds.operations import disjoint_union
 from topogen.manifolds.spaces import (
     Circle,
     Euclidean,
@@ -72,7 +73,7 @@ ALL = SPACES.names(
 )  # of finite volume
 
 
-def cloud(M: ReferenceSpace, n: int, noise: float = 0.0) -> torch.Tensor:
+def cloud(M: Manifold, n: int, noise: float = 0.0) -> torch.Tensor:
     """N uniform points of M, moved by normal noise of `noise` times the size of M."""
     generator = torch.Generator().manual_seed(1)
     x = M.sample_uniform(n, generator)
@@ -234,9 +235,9 @@ def test_bad_parameters() -> None:
         (lambda: MobiusBand(2.0), "width < 2"),
         (lambda: GenusSurface(0), "genus >= 1"),
         (lambda: Interval(1.0, 1.0), "lo < hi"),
-        (lambda: DisjointUnion(Circle(), Sphere()), "one dimension in one"),
-        (lambda: DisjointUnion(Torus(), Torus(1.5, 0.4)), "do not meet"),
-        (lambda: DisjointUnion(Circle(), Circle()), "do not meet"),
+        (lambda: disjoint_union(Circle(), Sphere()), "one dimension in one"),
+        (lambda: disjoint_union(Torus(), Torus(1.5, 0.4)), "do not meet"),
+        (lambda: disjoint_union(Circle(), Circle()), "do not meet"),
     ]
     for build, message in cases:
         with pytest.raises(ValueError, match=message):

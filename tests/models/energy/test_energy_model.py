@@ -136,7 +136,7 @@ def test_laplace_beltrami_on_the_torus():
 def test_a_learned_set_gets_charts_and_survives_a_file(tmp_path):
     truth = tg.VonMises(0.0, 1.0)
     x = truth.sample((800,), seeded(0))
-    model = EnergyModel(tg.LocalPolynomials(1, 2), networks=2)
+    model = EnergyModel(tg.LocalPolynomials(1, 2), networks=1)
     assert [s.name for s in model.stages(x)][-1] == "energy"
     with pytest.raises(NotFittedError):
         model()

@@ -51,7 +51,7 @@ def test_boxes_cover(name, last):
     for _ in range(3):
         c, radii = boxes.centres, boxes.radii
         torch.testing.assert_close(B.retract(c), c)
-        ratio = torch.stack([within(B, p, c, radii, mu) for p in b])
+        ratio = within(B, b, c, radii, mu)
         assert 0.3 < float(ratio.max()) <= 1 + 1e-9
         boxes = halved_in_part(boxes)
 
@@ -66,13 +66,14 @@ def halved_in_part(boxes):
     return Boxes(boxes.base, boxes.scale, middle, torch.cat([boxes.half[kept], halves.half]))
 
 
-def within(B, p, c, radii, mu):
-    """How far p is from the nearest box, in units of its radii, largest over the factors."""
+def within(B, b, c, radii, mu):
+    """How far points are from the nearest box, in units of its radii, largest over the factors."""
     ratios = []
-    for q in B.orbit(p):
+    for q in B.orbit(b):
         parts = zip(B.factors, B.split(q), B.split(c), strict=True)
-        ratios.append(torch.stack([f.distance(x, y) for f, x, y in parts], -1) * mu / radii)
-    return torch.stack(ratios).amax(-1).min()
+        distances = [f.distance(x.unsqueeze(-2), y) for f, x, y in parts]
+        ratios.append((torch.stack(distances, -1) * mu / radii).amax(-1).amin(-1))
+    return torch.stack(ratios).amin(0)
 
 
 @pytest.mark.parametrize("name", ["klein", "mobius", "projective", "projective x circle"])

@@ -101,7 +101,7 @@ def test_peaked_distributions_stay_right():
     assert float(d.mean()) < 10 / 4000 + 3 * float(d.std()) / math.sqrt(4000)
     x = distribution.sample(4000, seeded(7))
     c = torch.special.i1e(torch.tensor(20.0)) / torch.special.i0e(torch.tensor(20.0))
-    # as far from the truth as 2000 points tell, 4 standard errors
+    # as far from the truth as 2000 points show, 4 standard errors
     aligned = x @ circle(torch.tensor(1.0).double())
     assert abs(float(aligned.mean() - c)) < 4 * float(aligned.std()) / math.sqrt(1300)
 

@@ -12,7 +12,7 @@ from topogen.models.injective.bases import standard
 from topogen.models.injective.certificate import EmbeddingCertificate, certify
 from topogen.models.injective.decoder import SpectralDecoder
 from topogen.models.injective.decoder_fit import fit_decoder
-from topogen.models.injective.homology_checks import image_homology, spare_loops
+from topogen.models.injective.homology_checks import extra_loops, image_homology
 from topogen.models.injective.neighbor_graph import neighbour_graph
 from topogen.point_cloud.arrays import diameter
 
@@ -64,7 +64,7 @@ def is_right(name, n):
     assert found.condition < 30
     assert found.collision > 0.05
     assert found.reconstruction < found.allowed
-    assert False not in found.onto.values()
+    assert False not in found.one_to_one.values()
 
 
 @pytest.mark.parametrize(("name", "n"), RIGHT[:2])
@@ -125,8 +125,8 @@ def fitted(x, dim, base):
 def test_loops_of_noisy_data_that_a_base_lacks_are_seen():
     graph = neighbour_graph(noisy(tg.ProjectivePlane(), 2000).numpy(), 2, noisy=True)
     marks = graph.landmarks(150)
-    assert spare_loops(standard("sphere"), marks) == {2: 1, 3: 0}
-    assert spare_loops(standard("projective"), marks) == {2: 0, 3: 0}
+    assert extra_loops(standard("sphere"), marks) == {2: 1, 3: 0}
+    assert extra_loops(standard("projective"), marks) == {2: 0, 3: 0}
 
 
 def test_an_image_that_crosses_itself_has_other_homology():
@@ -145,7 +145,7 @@ def test_the_homology_of_the_image_is_in_the_certificate():
     assert found.failed == ()
     again = EmbeddingCertificate.of(found.to_dict())
     assert again.to_dict() == found.to_dict()
-    assert again.spare == {2: 0, 3: 0}
+    assert again.extra_loops == {2: 0, 3: 0}
 
 
 def test_a_wrong_base_gets_no_residual(ellipse, monkeypatch):

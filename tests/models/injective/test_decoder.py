@@ -10,7 +10,7 @@ from topogen import calculus
 from topogen.errors import TrainingError
 from topogen.models.injective.bases import product, standard
 from topogen.models.injective.decoder import Decoder, SpectralDecoder
-from topogen.models.injective.decoder_fit import distances
+from topogen.models.injective.decoder_fit import distances_to_image
 from topogen.models.injective.nearest_points import nearest_points
 
 BASES = {
@@ -104,7 +104,7 @@ def test_points_of_a_known_image_are_found_exactly(known, name):
     g = known.decoder(base, bandwidth, formula(known))
     b = g.base.sample(600, generator=seeded(7))
     x = g(g.base.sample(300, generator=seeded(8)))
-    assert float(distances(g, b, x).max()) < 1e-7
+    assert float(distances_to_image(g, b, x).max()) < 1e-7
     # and their base points, up to the group
     c = g.base.sample(300, generator=seeded(9))
     near = g.base.distance(c[:, None], b[None]).argmin(-1)
@@ -157,7 +157,7 @@ def test_far_points_go_to_the_nearest_though_slowly(known):
     assert torch.equal(projections.converged, projections.residual <= 1e-10)
 
 
-def test_points_beyond_the_edge_of_a_band_end_on_the_edge(known):
+def test_points_outside_a_band_end_on_its_boundary(known):
     g = known.decoder("cylinder", 1, known.cylinder)
     t = torch.linspace(0, 6, 40).double()
     x = torch.stack([1.2 * t.cos(), 1.2 * t.sin(), torch.linspace(1, 3, 40).double()], -1)

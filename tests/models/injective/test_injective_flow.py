@@ -1,4 +1,4 @@
-"""InjectiveFlow: known answers, conformance, files, seeds, errors."""
+"""InjectiveFlow: known answers, conformance, files, random seeds, errors."""
 
 import math
 import warnings
@@ -10,7 +10,8 @@ import topogen as tg
 from tests import catalogue
 from topogen import serialization
 from topogen.errors import InvalidPoints, NotFittedError, TrainingError
-from topogen.models.injective import InjectiveFlow
+from topogen.models.injective import InjectiveFlow, injective_flow
+from topogen.models.injective.base_selection import bases_with
 from topogen.models.injective.bases import standard
 
 pytestmark = pytest.mark.xdist_group("image")  # the fits of tests/catalogue.py
@@ -112,6 +113,25 @@ def test_auto_finds_a_circle(ellipse):
     assert flow.manifold.volume == pytest.approx(9.688448220547675, abs=1e-5)
 
 
+def test_betti_numbers_that_are_known_are_not_found_again(ellipse, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("found again")
+
+    monkeypatch.setattr(injective_flow, "check_topology", never)
+    flow, result = fitted(ellipse(600), 1, "auto", betti={2: (1, 1), 3: (1, None)})
+    assert result.status == "converged"
+    assert flow.image.base.name == "S^1"
+
+
+def test_bases_are_those_of_the_betti_numbers():
+    names = lambda betti, dim=2: [base.name for base in bases_with(betti, dim)]
+    assert names({2: (1, 2, 1), 3: (1, 2, 1)}) == ["T^2"]
+    assert names({2: (1, 2, None)}) == ["T^2", "Klein bottle"]
+    assert names({2: (1, 0)}, 1) == ["[-1, 1]^1"]
+    with pytest.raises(TrainingError, match="known base of dimension 2"):
+        names({2: (1, 4, 1)})
+
+
 def test_duplicates_and_far_away_units_are_fine(circle_flow, ellipse):
     x = ellipse(800)
     doubled, _ = fitted(torch.cat([x, x[:400]]), 1, "circle")
@@ -145,10 +165,10 @@ def test_points_are_checked(ellipse):
         fitted(ellipse(50), 1, "circle")
     with pytest.raises(InvalidPoints, match="at least 100 distinct points, got 50"):
         fitted(ellipse(50).repeat(4, 1), 1, "circle")
-    spoilt = ellipse(300)
-    spoilt[7, 1] = math.nan
+    invalid = ellipse(300)
+    invalid[7, 1] = math.nan
     with pytest.raises(InvalidPoints):
-        fitted(spoilt, 1, "circle")
+        fitted(invalid, 1, "circle")
     with pytest.raises(InvalidPoints):
         tg.fit(InjectiveFlow(1, 3, "circle"), ellipse(300))
 

@@ -7,7 +7,7 @@ import torch
 
 from topogen.models.injective.base_distributions import SpectralDistribution
 from topogen.models.injective.bases import Spectrum, standard
-from topogen.models.injective.marginal_likelihood import MarginalLikelihood, mode
+from topogen.models.injective.marginal_likelihood import MarginalLikelihood, posterior_mode
 
 
 def seeded(seed=0):
@@ -101,7 +101,9 @@ def test_the_mode_has_no_slope():
     b = base.sample(500, generator=seeded())
     found = evidence_of(b[b[:, 2] > -0.5], base, 5)
     lam = 0.01 * found.mu.sum(1)
-    a, nll, H, done = mode(torch.zeros_like(found.mean), found.phi, found.w, found.mean, lam)
+    a, nll, H, done = posterior_mode(
+        torch.zeros_like(found.mean), found.phi, found.w, found.mean, lam
+    )
     assert done
     a = a.requires_grad_()
     loss = (found.phi @ a + found.w.log()).logsumexp(0) - a @ found.mean

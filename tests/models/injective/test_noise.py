@@ -18,7 +18,7 @@ def noisy(M, n, noise, seed=0):
     return x + noise * torch.randn(x.shape, generator=seeded(seed + 1), dtype=x.dtype)
 
 
-def test_noise_is_told_where_neighbourhoods_are_smaller():
+def test_noise_is_found_where_neighbourhoods_are_smaller():
     """12 neighbours of 4000 points span .01 of the circle; sigma is .04."""
     x = noisy(tg.Circle(), 4000, 0.04)
     search = Search(1, x[400:], x[:400], [])
@@ -26,7 +26,7 @@ def test_noise_is_told_where_neighbourhoods_are_smaller():
     assert search.noise == pytest.approx(0.674 * 0.04, rel=0.1)
     off = (search.projections.norm(dim=-1) - 1).abs()
     assert float(off.square().mean().sqrt()) < 0.015
-    # the negative control: neighbourhoods of one size tell the size of a ball
+    # the negative control: errors in neighbourhoods of one size measure that size
     assert search.local_error[0] < 0.3 * search.noise
 
 
@@ -50,7 +50,7 @@ def test_a_wrong_base_of_noisy_points_is_refused():
     with pytest.warns(UserWarning, match="no embedding"):
         result = tg.fit(flow, noisy(tg.Circle(), 4000, 0.04), progress=False)
     assert result.status != "converged"
-    assert any(flow.certificate.spare.values())
+    assert any(flow.certificate.extra_loops.values())
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 import topogen as tg
 from topogen import Homology, check_topology
 from topogen.errors import InvalidPoints, UnsupportedError
+from topogen.topology import CheckOptions
 
 
 @pytest.mark.parametrize(
@@ -47,19 +48,19 @@ def test_few_points_may_be_undetermined_but_are_never_wrong(cloud, space, name, 
     assert check_topology(cloud(name, n, 3), space(name), seed=3).verdict != "disagrees"
 
 
-@pytest.mark.parametrize(("sampled", "claimed"), [("torus", "klein"), ("klein", "torus")])
-def test_torus_and_klein_bottle_are_told_apart(cloud, space, sampled, claimed):
+@pytest.mark.parametrize(("sampled", "expected"), [("torus", "klein"), ("klein", "torus")])
+def test_torus_and_klein_bottle_are_distinguished(cloud, space, sampled, expected):
     x = cloud(sampled, 2500)
-    assert check_topology(x, space(claimed)).verdict == "disagrees"
-    assert check_topology(x, space(claimed).homology).verdict == "disagrees"
-    # over Z/2 alone they are alike: the field is part of the claim
-    assert check_topology(x, space(claimed).homology, fields=(2,)).verdict == "agrees"
+    assert check_topology(x, space(expected)).verdict == "disagrees"
+    assert check_topology(x, space(expected).homology).verdict == "disagrees"
+    # over Z/2 alone they are alike: the field is part of the hypothesis
+    assert check_topology(x, space(expected).homology, fields=(2,)).verdict == "agrees"
 
 
 @pytest.mark.parametrize("n", [2000, 2600])
 def test_thin_handles_below_the_scale_never_read_as_a_torus(cloud, n):
     # two of the four loops are thinner than the scale: the diagrams alone say (1, 2, 1) here, in
-    # every start and at both resolutions; the bending of the cloud gives it away
+    # every start and at both resolutions; only its local flatness shows it
     for seed in range(2):
         report = check_topology(cloud("thin genus 2", n, 100 + seed), seed=seed)
         assert report.betti[2][1] in (None, 4), str(report)
@@ -84,7 +85,7 @@ def test_a_disc_is_determined_and_a_hole_in_it_disagrees(cloud):
     assert check_topology(ring, Homology((1, 1))).verdict == "agrees"
 
 
-def test_another_cloud_is_a_claim(cloud):
+def test_another_cloud_is_a_hypothesis(cloud):
     torus = cloud("torus", 2500)
     assert check_topology(torus, cloud("flat torus", 2500, 5)).verdict == "agrees"
     assert check_topology(torus, cloud("klein", 2500, 5)).verdict == "disagrees"
@@ -136,9 +137,14 @@ def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
     report = check_topology(x, Homology((1, 2, 1)))
     assert report.verdict == "agrees", str(report)
     assert 0.5 * count < report.outliers < 2 * count
-    assert any("do not lie on the set" in remark for remark in report.remarks)
-    assert check_topology(x, Homology((1, 2, 1)), trim=0.0).verdict == "undetermined"
-    assert check_topology(x, max_dim=0, trim=0.01).outliers == math.floor(0.01 * len(x))
+    assert any("do not lie on the manifold" in remark for remark in report.remarks)
+    assert (
+        check_topology(x, Homology((1, 2, 1)), options=CheckOptions(trim=0.0)).verdict
+        == "undetermined"
+    )
+    assert check_topology(x, max_dim=0, options=CheckOptions(trim=0.01)).outliers == math.floor(
+        0.01 * len(x)
+    )
 
 
 @pytest.mark.parametrize("name", ["circle", "torus", "so3", "disc", "klein"])
@@ -252,7 +258,7 @@ def test_bad_arguments_are_refused(cloud):
     with pytest.raises(ValueError, match="max_seconds"):
         check_topology(x, max_seconds=-1.0)
     with pytest.raises(ValueError, match="trim"):
-        check_topology(x, trim=0.9)
+        check_topology(x, options=CheckOptions(trim=0.9))
     with pytest.raises(ValueError, match="one of the fields"):
         check_topology(x, Homology({5: (1, 1)}))
 

@@ -1,4 +1,4 @@
-"""What no space can have is withdrawn, with the first reason; what one can have stays."""
+"""What no space can have is revoked, with the first reason; what one can have stays."""
 
 from __future__ import annotations
 
@@ -88,22 +88,22 @@ def test_nothing_is_said_of_what_is_open_or_not_computed():
 
 def test_the_first_reason_and_its_factor_stay():
     evidence = evidence_of({2: [1, 2, 1], 3: [1, 2, 1]})
-    evidence.withdraw(2, "too coarse", 3.0)
-    evidence.withdraw(2, "something else", 7.0)
-    evidence.withdraw(1, "no time")
+    evidence.revoke(2, "too coarse", 3.0)
+    evidence.revoke(2, "something else", 7.0)
+    evidence.revoke(1, "no time")
     assert evidence.reasons == {2: "too coarse", 1: "no time"}
     assert evidence.needed == {2: 3.0}
     assert evidence.first_reason == "no time"  # of the lowest degree
     assert evidence.betti == {2: [1, None, None], 3: [1, None, None]}
     assert evidence.p_values == {2: [0.5, None, None], 3: [0.5, None, None]}
-    evidence.withdraw(0, "endless", math.inf)
+    evidence.revoke(0, "endless", math.inf)
     assert 0 not in evidence.needed
 
 
 def test_settling_takes_the_reason_away():
     evidence = evidence_of({2: [1, 2], 3: [1, 2]})
-    evidence.withdraw(1, "too coarse", 3.0)
-    evidence.settle(1, {2: Count(2, 0.1), 3: Count(1, 0.2)})
+    evidence.revoke(1, "too coarse", 3.0)
+    evidence.decide(1, {2: Count(2, 0.1), 3: Count(1, 0.2)})
     assert evidence.betti == {2: [1, 2], 3: [1, 1]}
     assert evidence.p_values[3][1] == 0.2
     assert not evidence.reasons
@@ -111,7 +111,7 @@ def test_settling_takes_the_reason_away():
 
 
 @pytest.mark.parametrize(
-    ("two", "three", "closed", "kept"),
+    ("two", "three", "closed", "possible"),
     [
         ((1, 2, 1), (1, 1, 0), True, True),  # Klein bottle
         ((1, 1, 1, 1), (1, 0, 0, 1), True, True),  # SO(3)
@@ -120,8 +120,8 @@ def test_settling_takes_the_reason_away():
         ((1, 2, 0), (1, 2, 0), False, True),  # a torus with a hole would do
     ],
 )
-def test_impossible_numbers_are_withdrawn(two, three, closed, kept):
+def test_impossible_numbers_are_revoked(two, three, closed, possible):
     evidence = evidence_of({2: two, 3: three})
     check_consistency(evidence, len(two) - 1, closed)
-    assert (evidence.betti == {2: list(two), 3: list(three)}) is kept
-    assert bool(evidence.reasons) is not kept
+    assert (evidence.betti == {2: list(two), 3: list(three)}) is possible
+    assert bool(evidence.reasons) is not possible

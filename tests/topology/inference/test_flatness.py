@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from topogen.point_cloud.cloud import Cloud
 from topogen.point_cloud.landmarks import farthest_points
-from topogen.topology.inference.flatness import MOST_BENDING, away_from_singular, bending
+from topogen.topology.inference.flatness import (
+    MOST_DEVIATION,
+    away_from_singular,
+    flatness_deviation,
+)
+
+
+def cloud_of(x):
+    return Cloud(x, np.arange(len(x)), 1.0, len(x), 0, (), source=x)
 
 
 def looked_at(x, m):
@@ -24,42 +33,42 @@ def tube(r, n=3000, seed=0):
 def test_a_flat_sheet_does_not_bend(noise, most):
     rng = np.random.default_rng(0)
     x = np.c_[rng.random((3000, 2)), noise * rng.standard_normal(3000)]
-    assert bending(x, *looked_at(x, 200), 2, 0) < most
+    assert flatness_deviation(x, *looked_at(x, 200), 2, 0) < most
 
 
-def test_a_thinner_handle_bends_more_and_one_below_the_scale_too_much():
+def test_a_thinner_handle_deviates_more_and_one_below_the_scale_too_much():
     rng, values = np.random.default_rng(0), []
     for r in (1.0, 0.5, 0.25, 0.1):  # beside a sheet, at about 100 points per unit of area
         sheet = np.c_[6 * rng.random((3600, 2)) + 5, np.zeros(3600)]
         x = np.concatenate([sheet, tube(r, round(100 * 4 * 2 * np.pi * r))])
         index, radius = farthest_points(x, 1500, 0)
         m = int((radius > 0.3).sum()) + 1
-        values.append(bending(x, x[index[:m]], 0.3, 2, 0))
+        values.append(flatness_deviation(x, x[index[:m]], 0.3, 2, 0))
     assert values[0] < values[1] < min(values[2:])
-    assert values[0] < MOST_BENDING[2] < min(values[2:])  # radii below the scale
+    assert values[0] < MOST_DEVIATION[2] < min(values[2:])  # radii below the scale
 
 
 def test_units_and_frames_do_not_matter():
     x = tube(0.5)
     marks, scale = looked_at(x, 300)
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
-    turned = bending(1e3 * x @ turn, 1e3 * marks @ turn, 1e3 * scale, 2, 0)
-    assert turned == pytest.approx(bending(x, marks, scale, 2, 0), rel=1e-6)
+    turned = flatness_deviation(1e3 * x @ turn, 1e3 * marks @ turn, 1e3 * scale, 2, 0)
+    assert turned == pytest.approx(flatness_deviation(x, marks, scale, 2, 0), rel=1e-6)
 
 
 def test_balls_without_points_say_nothing():
     x = np.random.default_rng(0).random((30, 2))
-    assert bending(x, x[:5], 1e-6, 2, 0) == np.inf
+    assert flatness_deviation(x, x[:5], 1e-6, 2, 0) == np.inf
 
 
-def test_crossing_sheets_are_told_from_a_manifold():
+def test_crossing_sheets_are_distinguished_from_a_manifold():
     rng = np.random.default_rng(0)
     u, none = rng.uniform(-1, 1, (2, 1200, 2)), np.zeros(1200)
     flat, upright = np.c_[u[0], none], np.c_[u[1][:, 0], none, u[1][:, 1]]
     x = np.concatenate([flat, upright])
     marks, scale = looked_at(x, 300)
-    away = away_from_singular(x, marks, scale, 2, 0)
+    away = away_from_singular(cloud_of(x), marks, scale, 2, 0)
     line = np.linalg.norm(marks[:, 1:], axis=1)  # distance from the line where they cross
     assert away[line > 0.6].all()
     assert not away[line < scale].any()
-    assert away_from_singular(flat, *looked_at(flat, 300), 2, 0) is None
+    assert away_from_singular(cloud_of(flat), *looked_at(flat, 300), 2, 0) is None

@@ -9,52 +9,53 @@ import pytest
 
 import topogen as tg
 from topogen.errors import UnsupportedError
-from topogen.topology.inference.hypothesis import Claim, homology_of, read_claim
+from topogen.topology.inference.hypothesis import Hypothesis, read_hypothesis
+from topogen.topology.inference.report import homology_of
 
 TORUS = tg.Homology((1, 2, 1))
 
 
 @pytest.mark.parametrize("expected", [TORUS, (1, 2, 1), [1, 2, 1], {2: (1, 2, 1), 3: (1, 2, 1)}])
 def test_homology_in_every_form(expected):
-    claim = read_claim(expected, (2, 3))
-    assert claim.homology == TORUS
-    assert not claim.closed
-    assert claim.number(1, 3) == 2
-    assert claim.number(7, 2) == 0
-    assert claim.sample(10, 0) is None
+    hypothesis = read_hypothesis(expected, (2, 3))
+    assert hypothesis.homology == TORUS
+    assert not hypothesis.closed
+    assert hypothesis.number(1, 3) == 2
+    assert hypothesis.number(7, 2) == 0
+    assert hypothesis.sample(10, 0) is None
 
 
 def test_a_manifold_brings_its_dimension_and_a_sample():
-    claim = read_claim(tg.Torus(), (2, 3))
-    assert (claim.name, claim.dim, claim.closed) == ("Torus", 2, True)
-    assert claim.sample(10, 0).shape == (10, 3)
-    assert claim.sample(10, 0).tolist() == claim.sample(10, 0).tolist()
-    assert not read_claim(tg.MobiusBand(), (2, 3)).closed
+    hypothesis = read_hypothesis(tg.Torus(), (2, 3))
+    assert (hypothesis.name, hypothesis.dim, hypothesis.closed) == ("Torus", 2, True)
+    assert hypothesis.sample(10, 0).shape == (10, 3)
+    assert hypothesis.sample(10, 0).tolist() == hypothesis.sample(10, 0).tolist()
+    assert not read_hypothesis(tg.MobiusBand(), (2, 3)).closed
 
 
-def test_anything_with_a_homology_is_a_claim():
-    claim = read_claim(SimpleNamespace(homology=TORUS), (2,))
-    assert (claim.homology, claim.dim, claim.closed) == (TORUS, None, False)
+def test_anything_with_a_homology_is_a_hypothesis():
+    hypothesis = read_hypothesis(SimpleNamespace(homology=TORUS), (2,))
+    assert (hypothesis.homology, hypothesis.dim, hypothesis.closed) == (TORUS, None, False)
 
 
 def test_other_points_are_a_cloud():
     points = np.zeros((4, 2))
-    claim = read_claim(points, (2,))
-    assert claim.points is points
-    assert claim.homology is None
+    hypothesis = read_hypothesis(points, (2,))
+    assert hypothesis.points is points
+    assert hypothesis.homology is None
     with pytest.raises(UnsupportedError, match="homology of the other cloud"):
-        claim.number(0, 2)
+        hypothesis.number(0, 2)
 
 
-def test_nothing_expected_is_no_claim():
-    assert read_claim(None, (2, 3)) is None
+def test_nothing_expected_is_no_hypothesis():
+    assert read_hypothesis(None, (2, 3)) is None
 
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(UnsupportedError, match="SimpleNamespace with homology None"):
-        read_claim(SimpleNamespace(homology=None), (2, 3))
+        read_hypothesis(SimpleNamespace(homology=None), (2, 3))
     with pytest.raises(ValueError, match="over one of the fields"):
-        read_claim({5: (1, 1)}, (2, 3))
+        read_hypothesis({5: (1, 1)}, (2, 3))
 
 
 def test_a_space_without_a_sampler_gives_no_sample():
@@ -62,7 +63,7 @@ def test_a_space_without_a_sampler_gives_no_sample():
         raise UnsupportedError("no sampler")
 
     space = SimpleNamespace(sample_uniform=refuse)
-    assert Claim("space", TORUS, manifold=space).sample(10, 0) is None
+    assert Hypothesis("space", TORUS, manifold=space).sample(10, 0) is None
 
 
 def test_homology_needs_every_degree():

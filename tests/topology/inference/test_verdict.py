@@ -6,10 +6,10 @@ import pytest
 
 from topogen import Homology
 from topogen.topology.inference.evidence import Evidence
-from topogen.topology.inference.hypothesis import Claim
+from topogen.topology.inference.hypothesis import Hypothesis
 from topogen.topology.inference.verdict import judge
 
-CLAIM = Claim("the claim", Homology((1, 2, 1)))
+HYPOTHESIS = Hypothesis("the hypothesis", Homology((1, 2, 1)))
 
 
 def evidence_of(numbers):
@@ -22,7 +22,7 @@ def evidence_of(numbers):
     )
     for k, b in enumerate(numbers):
         if b is None:
-            evidence.withdraw(k, f"degree {k} is open")
+            evidence.revoke(k, f"degree {k} is open")
     return evidence
 
 
@@ -41,7 +41,7 @@ def never():
     ],
 )
 def test_without_a_sample_of_the_claim(found, verdict, word):
-    said, reason = judge(evidence_of(found), CLAIM, never)
+    said, reason = judge(evidence_of(found), HYPOTHESIS, never)
     assert said == verdict
     assert word in reason
 
@@ -52,16 +52,16 @@ def test_without_a_sample_of_the_claim(found, verdict, word):
         ((1, 2, 1), "disagrees"),  # so many points do show the class that is missing
         ((1, 2, 0), "undetermined"),
         ((1, 2, None), "undetermined"),
-        (None, "disagrees"),  # the claim has no sampler
+        (None, "disagrees"),  # the hypothesis has no sampler
     ],
 )
 def test_a_missing_class_counts_if_a_sample_of_the_claim_shows_it(sample, verdict):
     reference = None if sample is None else evidence_of(sample)
-    assert judge(evidence_of((1, 2, 0)), CLAIM, lambda: reference)[0] == verdict
+    assert judge(evidence_of((1, 2, 0)), HYPOTHESIS, lambda: reference)[0] == verdict
 
 
 def test_only_fields_of_the_claim_are_compared():
-    over_two = Claim("the claim", Homology({2: (1, 2, 1)}))
+    over_two = Hypothesis("the hypothesis", Homology({2: (1, 2, 1)}))
     evidence = evidence_of((1, 2, 1))
     evidence.betti[3] = [1, 1, 0]
     assert judge(evidence, over_two, never)[0] == "agrees"

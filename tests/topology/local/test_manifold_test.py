@@ -185,7 +185,7 @@ def test_null_is_what_a_simulation_gives(d):
     from gudhi.sklearn.rips_persistence import RipsPersistence
 
     rng = np.random.default_rng(0)
-    for resolution, k in enumerate(LINKS[d]):
+    for resolution, k in enumerate(LINKS[d].sizes):
         tables = [_noise_of_a_link(d, k, rng) for _ in range(300)]
         rips = RipsPersistence(homology_dimensions=range(d), threshold=2.0, homology_coeff_field=2,
                                input_type="full distance matrix", num_collapses=0)  # fmt: skip

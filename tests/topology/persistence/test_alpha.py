@@ -7,9 +7,8 @@ import pytest
 
 from topogen.topology.persistence.alpha import (
     JITTER,
-    alpha_cut_off,
     alpha_diagrams,
-    alpha_p_value,
+    alpha_noise,
     circumspheres,
     in_span,
     jittered,
@@ -109,7 +108,7 @@ def test_degenerate_clouds_neither_hang_nor_crash(name):
     assert np.isinf(bars[0][:, 1]).sum() == 1
     for degree, count in enumerate(CLASSES.get(name, ()), start=1):
         strong = ratios(bars[degree])
-        assert (strong > alpha_cut_off(0.01, 2, degree, len(x))).sum() == count
+        assert (strong > alpha_noise(2, degree, len(x)).cut_off(0.01)).sum() == count
     if name == "line in R^3":
         assert np.sort(bars[0][:, 1])[:-1] == pytest.approx(np.full(19, np.sqrt(14) / 2), rel=1e-4)
 
@@ -143,7 +142,7 @@ def test_the_prediction_is_close_on_points_that_fill_their_space(D):
 
 def test_cut_offs_bound_the_noise_of_a_disc():
     # 40 discs at level 0.05: 9 or more beyond the cut-off has probability 2e-4 under the bound
-    cut = alpha_cut_off(0.05, 2, 1, 200)
+    cut = alpha_noise(2, 1, 200).cut_off(0.05)
     beyond = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -154,7 +153,7 @@ def test_cut_offs_bound_the_noise_of_a_disc():
 
 def test_p_values_and_cut_offs_are_inverse_and_monotone():
     for dim, degree in [(1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (4, 1)]:
-        cuts = [alpha_cut_off(0.01, dim, degree, n) for n in (30, 100, 400, 2000, 9000)]
+        cuts = [alpha_noise(dim, degree, n).cut_off(0.01) for n in (30, 100, 400, 2000, 9000)]
         assert (np.diff(cuts) >= 0).all()
-        assert alpha_cut_off(0.001, dim, degree, 400) > cuts[2]
-        assert alpha_p_value(cuts[2], dim, degree, 400) == pytest.approx(0.01)
+        assert alpha_noise(dim, degree, 400).cut_off(0.001) > cuts[2]
+        assert alpha_noise(dim, degree, 400).p_value(cuts[2]) == pytest.approx(0.01)

@@ -13,12 +13,8 @@ from topogen import check_topology
 from topogen.errors import InvalidPoints
 from topogen.point_cloud.cloud import prepare
 from topogen.point_cloud.knn import distances, neighbours
-from topogen.topology.persistence.diffusion import (
-    COORDINATES,
-    FADED,
-    FADED_TO,
-    diffusion_cloud,
-)
+from topogen.topology import CheckOptions
+from topogen.topology.persistence.diffusion import diffusion_cloud
 
 
 def diffused(x):
@@ -29,7 +25,7 @@ def diffused(x):
     D = A.sum(axis=1)
     mu, u = np.linalg.eigh(A / np.sqrt(D[:, None] * D))
     mu, u = np.maximum(mu[::-1], 0), u[:, ::-1]
-    t = np.log(FADED_TO) / np.log(mu[FADED] / mu[1])
+    t = np.log(0.1) / np.log(mu[9] / mu[1])
     return distances(u * mu**t / np.sqrt(D)[:, None])
 
 
@@ -37,7 +33,7 @@ def test_distances_are_those_of_the_walk(cloud):
     prepared = prepare(cloud("circle", 200))
     found = distances(diffusion_cloud(prepared).points)
     exact = diffused(prepared.points)
-    assert diffusion_cloud(prepared).points.shape == (200, COORDINATES)
+    assert diffusion_cloud(prepared).points.shape == (200, 60)
     assert found / found.max() == pytest.approx(exact / exact.max(), abs=1e-6)
 
 
@@ -63,7 +59,7 @@ def test_the_seed_starts_the_solver_only(cloud):
 
 @pytest.mark.parametrize(("name", "n"), [("circle", 1000), ("sphere", 2500)])
 def test_clean_connected_clouds_keep_their_homology(cloud, space, name, n):
-    report = check_topology(cloud(name, n), space(name), metric="diffusion")
+    report = check_topology(cloud(name, n), space(name), options=CheckOptions(metric="diffusion"))
     assert report.verdict == "agrees", str(report)
     assert report.dim == space(name).dim
     assert any("no lengths" in remark for remark in report.remarks)
@@ -72,7 +68,9 @@ def test_clean_connected_clouds_keep_their_homology(cloud, space, name, n):
 def test_a_tube_finer_than_the_slow_modes_is_not_said_to_be_gone(cloud):
     thin = tg.Torus(1.0, 0.15)
     x = thin.sample_uniform(2500, generator=torch.Generator().manual_seed(0))
-    assert check_topology(x, thin, metric="diffusion").verdict == "undetermined"
+    assert (
+        check_topology(x, thin, options=CheckOptions(metric="diffusion")).verdict == "undetermined"
+    )
 
 
 def test_noise_in_more_dimensions_than_points_hides_less_of_a_circle():
@@ -94,10 +92,10 @@ def test_noise_in_more_dimensions_than_points_hides_less_of_a_circle():
 def test_parts_are_refused(cloud):
     two = np.concatenate([cloud("circle", 400), cloud("circle", 200, 1) + 10.0])
     with pytest.raises(InvalidPoints, match="2 parts of up to 400 of 600"):
-        check_topology(two, metric="diffusion")
+        check_topology(two, options=CheckOptions(metric="diffusion"))
 
 
 def test_too_few_points_are_refused():
     x = np.random.default_rng(0).random((49, 2))
     with pytest.raises(InvalidPoints, match="at least 50"):
-        check_topology(x, metric="diffusion")
+        check_topology(x, options=CheckOptions(metric="diffusion"))

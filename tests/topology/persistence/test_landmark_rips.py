@@ -12,10 +12,8 @@ from scipy.sparse import coo_matrix
 from topogen.point_cloud.knn import distances
 from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.persistence.landmark_rips import (
-    KAPPA,
-    LEAST_KAPPA,
     LEAST_SHARE,
-    MOST_SIMPLICES,
+    LONGEST_EDGE,
     Budget,
     RunLimit,
     _merges,
@@ -85,7 +83,7 @@ def two_clusters(small, n=2000):
     return np.concatenate([rng.random((n, 2)), rng.random((small, 2)) * 0.1 + 3.0])
 
 
-def run_of(x, scale, *, dim=2, max_dim=0, most=MOST_SIMPLICES):
+def run_of(x, scale, *, dim=2, max_dim=0, most=2e6):
     index, radius = farthest_points(x, len(x) // 4, 0)
     m = int((radius >= scale).sum())
     return rips_run(x, x[index[:m]], float(radius[m - 1]), 0, dim, max_dim, (2, 3), RunLimit(most))
@@ -110,7 +108,7 @@ def test_strays_near_each_other_count_together():
 
 
 def test_budgets_are_monotone_and_bounded():
-    assert Budget().run(1.0).simplices == MOST_SIMPLICES
+    assert Budget().run(1.0).simplices == RunLimit().simplices
     assert Budget().left() == math.inf
     begin = Budget().begin
     by_time = [Budget(s, None, begin).run(0.1).simplices for s in (1e-9, 0.5, 2.0, 1e6)]
@@ -118,7 +116,7 @@ def test_budgets_are_monotone_and_bounded():
     by_memory = [Budget(None, b).run(1.0).simplices for b in (2**20, 2**24, 2**40)]
     for numbers in (by_time, by_share, by_memory):
         assert numbers == sorted(numbers)
-        assert numbers[0] < numbers[-1] <= MOST_SIMPLICES
+        assert numbers[0] < numbers[-1] <= RunLimit().simplices
     assert Budget(1e-9, None, begin - 1).run(1.0).simplices == 0.0
 
 
@@ -126,14 +124,14 @@ def test_a_run_with_fewer_simplices_has_shorter_edges_then_fewer_degrees(cloud):
     x = cloud("fat torus", 2500) / 6
     free = run_of(x, 0.035, max_dim=2)
     assert free.remark == ""
-    assert free.threshold == pytest.approx(KAPPA[2] * free.scale)
+    assert free.threshold == pytest.approx(LONGEST_EDGE[2][0] * free.scale)
     budgets = free.simplices * np.array([8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.0])
     runs = [run_of(x, 0.035, max_dim=2, most=most) for most in budgets]
     for most, run in zip(budgets, runs, strict=True):
         top = len(run.diagrams[2]) - 1
         assert len(run.diagrams[3]) == top + 1
         assert top == 0 or run.simplices <= most
-        assert top == 0 or run.threshold >= LEAST_KAPPA[2] * run.scale
+        assert top == 0 or run.threshold >= LONGEST_EDGE[2][1] * run.scale
         assert bool(run.remark) == (top < 2)
     assert (np.diff([len(run.diagrams[2]) for run in runs]) <= 0).all()
     assert (np.diff([run.threshold for run in runs]) <= 0).all()
@@ -148,8 +146,8 @@ def test_a_run_with_fewer_simplices_has_shorter_edges_then_fewer_degrees(cloud):
 def test_ratios_and_merges_do_not_depend_on_the_unit(cloud):
     x = cloud("sphere", 800)
     index, radius = farthest_points(x, 150, 0)
-    one = rips_run(x, x[index], radius[-1], 0, 2, 2, (3,))
-    many = rips_run(1e5 * x, 1e5 * x[index], 1e5 * radius[-1], 0, 2, 2, (3,))
+    one = rips_run(x, x[index], radius[-1], 0, 2, 2, (3,), RunLimit())
+    many = rips_run(1e5 * x, 1e5 * x[index], 1e5 * radius[-1], 0, 2, 2, (3,), RunLimit())
     for k in range(3):
         assert many.strengths(3, k) == pytest.approx(one.strengths(3, k), rel=1e-6)
     assert one.strengths(3, 2)[0] > 1.4  # the sphere itself

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from topogen.topology.persistence.null_distributions import (
     RIPS_NULL,
-    cut_off,
-    gumbel_cut_off,
-    gumbel_p_value,
+    NoiseRatio,
     gumbel_quantile,
-    p_value,
+    rips_noise,
 )
 
 distribution = settings(max_examples=60, deadline=None, derandomize=True)
@@ -23,22 +21,30 @@ rises = st.floats(1.01, 1.6)
 LEVELS = (0.1, 0.05, 0.01, 1e-3, 1e-5)
 
 
+def cut_off(level, *key):
+    return rips_noise(*key).cut_off(level)
+
+
+def p_value(ratio, *key):
+    return rips_noise(*key).p_value(ratio)
+
+
 @distribution
 @given(medians, rises)
 def test_the_distribution_goes_through_both_quantiles(median, rise):
     high = median * rise
-    assert gumbel_p_value(median, median, high) == pytest.approx(0.5)
-    assert gumbel_p_value(high, median, high) == pytest.approx(0.01)
-    assert gumbel_cut_off(0.5, median, high) == pytest.approx(median)
-    assert gumbel_cut_off(0.01, median, high) == pytest.approx(high)
+    assert NoiseRatio(median, high).p_value(median) == pytest.approx(0.5)
+    assert NoiseRatio(median, high).p_value(high) == pytest.approx(0.01)
+    assert NoiseRatio(median, high).cut_off(0.5) == pytest.approx(median)
+    assert NoiseRatio(median, high).cut_off(0.01) == pytest.approx(high)
 
 
 @distribution
 @given(medians, rises, st.floats(2e-6, 0.9))
 def test_p_value_and_cut_off_invert_each_other(median, rise, level):
-    ratio = gumbel_cut_off(level, median, median * rise)
+    ratio = NoiseRatio(median, median * rise).cut_off(level)
     if ratio > 1:  # smaller ratios do not exist, and count as 1
-        assert gumbel_p_value(ratio, median, median * rise) == pytest.approx(level, rel=1e-6)
+        assert NoiseRatio(median, median * rise).p_value(ratio) == pytest.approx(level, rel=1e-6)
 
 
 @distribution
@@ -48,14 +54,14 @@ def test_the_quantile_is_the_cut_off_of_what_is_not_a_ratio(median, rise):
     assert gumbel_quantile(0.5, median, high) == pytest.approx(median)
     assert gumbel_quantile(0.01, median, high) == pytest.approx(high)
     assert math.exp(gumbel_quantile(0.2, math.log(median), math.log(high))) == pytest.approx(
-        gumbel_cut_off(0.2, median, high)
+        NoiseRatio(median, high).cut_off(0.2)
     )
 
 
 @distribution
 @given(medians, rises, st.lists(st.floats(0.5, 1e6), min_size=2, max_size=6))
 def test_p_values_are_probabilities_that_fall(median, rise, ratios):
-    p = [gumbel_p_value(r, median, median * rise) for r in sorted(ratios)]
+    p = [NoiseRatio(median, median * rise).p_value(r) for r in sorted(ratios)]
     assert p == sorted(p, reverse=True)
     assert all(1e-6 <= v <= 1 for v in p)
 

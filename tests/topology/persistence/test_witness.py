@@ -10,26 +10,23 @@ from topogen.datasets import alanine
 from topogen.point_cloud.cloud import prepare
 from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.persistence.witness import (
-    CLOSED,
-    MOST_DEGREE,
-    RELAXATION,
-    landmark_count,
+    WITNESS_RULES,
     witness_betti,
     witness_edges,
 )
 
 
-def _opinion(x, dim, max_dim=None, start=0):
+def _witness(x, dim, max_dim=None, start=0):
     x = prepare(x).points
-    index, radius = farthest_points(x, landmark_count(len(x), dim), start)
+    index, radius = farthest_points(x, WITNESS_RULES[min(dim, 3)].landmark_count(len(x)), start)
     return witness_betti(
         x,
         x[index],
         float(radius[-1]),
         (2, 3),
         dim if max_dim is None else max_dim,
-        relaxation=RELAXATION[min(dim, 3)],
-        most_degree=MOST_DEGREE[min(dim, 3)],
+        relaxation=WITNESS_RULES[min(dim, 3)].relaxation,
+        most_degree=WITNESS_RULES[min(dim, 3)].most_degree,
     )
 
 
@@ -71,7 +68,7 @@ def test_known_spaces(name, space, cloud):
     dim, n = CASES[name]
     homology = space(name).homology
     expected = {p: tuple(homology.betti_number(k, p) for k in range(dim + 1)) for p in (2, 3)}
-    assert _opinion(cloud(name, n), dim).betti == expected
+    assert _witness(cloud(name, n), dim).betti == expected
 
 
 @pytest.mark.slow
@@ -79,26 +76,26 @@ def test_known_spaces(name, space, cloud):
 def test_three_manifolds(name, space, cloud):
     homology = space(name).homology
     expected = {p: tuple(homology.betti_number(k, p) for k in range(4)) for p in (2, 3)}
-    assert _opinion(cloud(name, 6000), 3).betti == expected
+    assert _witness(cloud(name, 6000), 3).betti == expected
 
 
 def test_where_holes_still_close_nothing_is_counted():
     """Conformers of alanine: a torus with many points in a few places and few elsewhere."""
     generator = torch.Generator().manual_seed(0)
     x = alanine.embed(alanine.sample_torsions(8000, generator)).numpy()
-    found = _opinion(x, 2)
+    found = _witness(x, 2)
     assert found.betti is not None
-    born, alive = RELAXATION[2]
+    born, alive = WITNESS_RULES[2].relaxation
     for p, numbers in found.betti.items():
         assert numbers[1] is None
         birth, death = found.diagrams[p][1].T
         assert ((birth <= born) & (death >= alive)).sum() > 2  # classes which the torus has not
-        assert ((birth <= born) & (death > CLOSED * alive) & (death < alive)).any()
+        assert ((birth <= born) & (death > 0.9 * alive) & (death < alive)).any()
 
 
 def test_contractible_clouds_have_no_classes(cloud):
     for name, dim in [("disc", 2), ("ball", 3)]:
-        assert _opinion(cloud(name, 2500), dim, max_dim=2).betti[2] == (1, 0, 0)
+        assert _witness(cloud(name, 2500), dim, max_dim=2).betti[2] == (1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +112,6 @@ def test_contractible_clouds_have_no_classes(cloud):
 def test_what_is_not_resolved_gets_no_numbers(name, n, noise, space, cloud):
     x = cloud(name, n)
     x = x + noise * np.random.default_rng(0).standard_normal(x.shape)
-    found = _opinion(x, space(name).dim)
+    found = _witness(x, space(name).dim)
     assert found.betti is None
     assert "edges at each landmark" in found.reason

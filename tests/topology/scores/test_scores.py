@@ -24,8 +24,8 @@ from topogen.topology.scores import (
     support_precision,
     support_recall,
 )
-from topogen.topology.scores.geometry_score import _living_times, relative_living_times
-from topogen.topology.scores.imd import TIMES, graph_laplacian, heat_trace, imd_of_traces
+from topogen.topology.scores.heat_traces import TIMES, graph_laplacian, heat_trace, imd_of_traces
+from topogen.topology.scores.living_times import _living_times, relative_living_times
 
 SQUARE = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 ONE_SPACE = [name for name in SCORES if name not in ("geometry_score", "imd")]
@@ -94,7 +94,7 @@ def test_representation_divergence_laws():
     assert representation_divergence(w, w) == 0
     assert representation_divergence(v, w) == pytest.approx(value)
     assert representation_divergence(7 * w, 0.1 * v) == pytest.approx(value)
-    order = rng.permutation(40)  # pairs kept together
+    order = rng.permutation(40)  # pairs stay together
     assert representation_divergence(
         w[np.ix_(order, order)], v[np.ix_(order, order)]
     ) == pytest.approx(value)

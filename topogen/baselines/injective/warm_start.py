@@ -12,7 +12,7 @@ from ...errors import TrainingError
 from ...models.injective.base_points import initial_base_points
 from ...models.injective.bases import Base
 from ...models.injective.decoder import Decoder
-from ...models.injective.homology_checks import on_loops
+from ...models.injective.homology_checks import action_on_loops
 from ...models.injective.neighbor_graph import Landmarks, neighbour_graph
 from ...point_cloud.tensors import distinct
 
@@ -70,7 +70,7 @@ class Start:
 
         if self.marks is None:
             return None
-        _, onto = on_loops(decoder, self.marks, KDTree(self.points.numpy()))
+        _, onto = action_on_loops(decoder, self.marks, KDTree(self.points.numpy()))
         fields = [f"Z/{p}" for p, fine in onto.items() if fine is False]
         if fields:
             return f"loops are lost over {' and '.join(fields)}"

@@ -1,4 +1,4 @@
-"""How two sets lie to each other, found from points of both."""
+"""The relative position of two manifolds, found from points of both."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .intersection import Intersection, TransversalityError
 
 @dataclass(frozen=True)
 class Contact:
-    """How two sets of one dimension lie to each other.
+    """The relative position of two manifolds of one dimension.
 
     Attributes:
         kind: "apart"; "crossing" (at an angle, in `crossing`); "overlapping" (in a set of full
-            dimension); "touching" (close, in a way that is not told).
+            dimension); "touching" (close, in a way that is not resolved).
         gap: the least distance found; 0 where they meet.
-        shares: of the points of each that the other holds.
+        shares: of the points of each that the other contains.
         crossing: what they share, where they cross.
     """
 
@@ -43,10 +43,10 @@ def find_contact(
     points: Float[Tensor, "p D"] | None = None,
     seed: int = 0,
 ) -> Contact:
-    """How A and B lie to each other, from points x of A and y of B that spread over them.
+    """The relative position of A and B, from points x of A and y of B that spread over them.
 
     Args:
-        A: the first set.
+        A: the first manifold.
         B: the second, of the same dimension.
         x: points of A.
         y: points of B.
@@ -65,12 +65,12 @@ def find_contact(
             if error.gap == 0:
                 return Contact("touching", 0.0)
     with torch.no_grad():
-        least, settled = gap(A, B, x, y)
-    apart = settled and math.isfinite(least) and least > 1e-6 * max(A.scale, B.scale)
+        least, converged = gap(A, B, x, y)
+    apart = converged and math.isfinite(least) and least > 1e-6 * max(A.scale, B.scale)
     return Contact("apart" if apart else "touching", least)
 
 
 def _share(x: Tensor, M: Manifold, atol: float) -> float:
     with torch.no_grad():
-        held = (M.residual(x) <= atol) & M.in_domain(x)
-    return float(held.double().mean()) if held.numel() else 0.0
+        shared = (M.residual(x) <= atol) & M.in_domain(x)
+    return float(shared.double().mean()) if shared.numel() else 0.0

@@ -14,16 +14,11 @@ from ..locate import distinct
 
 # neighbours see each other, and the other's tangent, under less than this angle
 _COSINE = math.cos(0.3)
-_LONGEST = 0.25
-_SPACING = 0.05
-_SAME = 1e-6
-_MAX_ROUNDS = 60
-_MAX_POINTS = 5000
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The closed curves of a set of dimension 1.
+    """The closed curves of a manifold of dimension 1.
 
     Attributes:
         count: how many.
@@ -36,19 +31,21 @@ class Curves:
     error: float
 
 
-def trace(M: Manifold, points: Float[Tensor, "n D"]) -> Curves | None:
-    """The closed curves of a manifold M of dimension 1 that hold the given points of it.
+def trace(
+    M: Manifold, points: Float[Tensor, "n D"], *, max_rounds: int = 60, max_points: int = 5000
+) -> Curves | None:
+    """The closed curves of a manifold M of dimension 1 through the given points of it.
 
     Each point is joined to the nearest one ahead and behind, as the tangent goes; where there is
     none, steps along the tangent look for it. None where a curve does not close: it has an end,
-    or more than 5000 points.
+    or needs more than `max_points` points.
     """
-    x = distinct(points, _SPACING * M.scale)
+    x = distinct(points, 0.05 * M.scale)
     t = M.tangent_basis(x)[..., 0]
-    h = torch.full_like(x[:, 0], _LONGEST * M.scale)
-    longest = _LONGEST * M.scale
-    for _ in range(_MAX_ROUNDS):
-        if x.shape[0] > _MAX_POINTS:
+    longest, same = 0.25 * M.scale, 1e-6 * M.scale
+    h = torch.full_like(x[:, 0], longest)
+    for _ in range(max_rounds):
+        if x.shape[0] > max_points:
             return None
         ahead = _neighbours(x, t, longest)
         i, side = (ahead < 0).nonzero(as_tuple=True)
@@ -59,13 +56,13 @@ def trace(M: Manifold, points: Float[Tensor, "n D"]) -> Curves | None:
             found = p.converged & _agree(x[i], t[i], p.value, u)
             grown = (1.5 * h[i[found]]).clamp_max(longest)
             h[i[~found]] /= 2
-            x, t, h = _added(x, t, h, p.value[found], u[found], grown, _SAME * M.scale)
+            x, t, h = _added(x, t, h, p.value[found], u[found], grown, same)
             continue
         curves, u = _closed(M, x, t, ahead)
         if curves is not None:
             return curves
         longest /= 2
-        x, t, h = _added(x, t, h, *u, _SAME * M.scale)
+        x, t, h = _added(x, t, h, *u, same)
     return None
 
 

@@ -1,4 +1,4 @@
-r"""What several sets have in common, where they cross at an angle."""
+r"""What several manifolds have in common, where they cross at an angle."""
 
 from __future__ import annotations
 
@@ -19,18 +19,12 @@ from ..base import Manifold, Projection, iterate, projection_tolerance
 from ..locate import arrived, distinct, gap, one_space, some_points
 from .curves import trace
 
-_COUNT = 1024
-# of those, the ones closest to all parts
-_STARTS = 256
 # sine of the least angle at which normals count as independent
 _TRANSVERSAL = 1e-3
-_REFINEMENTS = 12
-_LOWEST = 8
-_PATIENCE = 4
 
 
 class TransversalityError(TopogenError, ValueError):
-    """Sets do not meet, or meet without crossing.
+    """Manifolds do not meet, or meet without crossing.
 
     Attributes:
         gap: the least distance found between two of them; 0 where they meet.
@@ -44,22 +38,21 @@ class TransversalityError(TopogenError, ValueError):
 
 
 class Intersection(Manifold):
-    r"""A n B n ..., where the sets cross: the zero set of :math:`E = (E_A, E_B, \dots)`.
+    r"""A n B n ..., where the manifolds cross: the zero set of :math:`E = (E_A, E_B, \dots)`.
 
-    With orthonormal bases :math:`N_A, N_B, \dots` of the normal spaces as columns of N, the sets
+    With orthonormal bases :math:`N_A, N_B, \dots` of the normal spaces as columns of N, they
     cross at x where the least singular value :math:`\sigma_{\min}(N)` is positive, and the
     intersection then has codimension :math:`k = k_A + k_B + \dots` there. For two hypersurfaces
     whose normals make an angle :math:`\theta` it is :math:`\sqrt{1 - |\cos\theta|}`. One step of
     `project` is the shortest s with :math:`N_i^\top s = -a_i`, :math:`a_i` the steps of the parts
     in their normal coordinates.
 
-    Distributions: on an intersection energies add; :math:`\log p_A + \log p_B` is the unnormalised
-        log
-    density of the product of experts w.r.t. :math:`H^{D-k}`. Conditioning one distribution on the
-    other set is another distribution: it has the factor :math:`1/\sqrt{\det N^\top N}`.
+    On an intersection energies add: :math:`\log p_A + \log p_B` is the unnormalised log density of
+    the product of experts w.r.t. :math:`H^{D-k}`. Conditioning one distribution on the other
+    manifold is another distribution: it has the factor :math:`1/\sqrt{\det N^\top N}`.
 
     Args:
-        parts: two or more sets in one R^D.
+        parts: two or more manifolds in one R^D.
         points: points near the intersection, to start the search from; besides, it starts from
             the samplers of the parts, or from projected normal vectors.
         homology: Betti numbers, where known; in dimensions 0 and 1 they are found.
@@ -73,7 +66,7 @@ class Intersection(Manifold):
 
     Raises:
         ValueError: the codimensions add up to more than D.
-        TransversalityError: no common point is found, or the sets are tangent at one. A component
+        TransversalityError: no common point is found, or the parts are tangent at one. A component
             smaller than the spacing of a thousand points of each part can pass unseen.
 
     Reference:
@@ -105,12 +98,12 @@ class Intersection(Manifold):
         if self.dim < 0:
             raise ValueError(
                 f"expected codimensions that add up to at most D={self.ambient_dim}, got "
-                f"{' + '.join(str(M.ambient_dim - M.dim) for M in parts)}; such sets do not meet "
+                f"{' + '.join(str(M.ambient_dim - M.dim) for M in parts)}; these do not meet "
                 "in general, and where they do the intersection is not stable"
             )
         self.parts = nn.ModuleList(parts)
         self.transversality = 1.0
-        self._homology = homology
+        self.given_homology = homology
         generator = torch.Generator().manual_seed(seed)
         self.found = self._search(generator, points) if found is None else found
         if transversality is None:
@@ -125,7 +118,7 @@ class Intersection(Manifold):
         """
         return {
             "parts": self.parts,
-            "homology": self._homology,
+            "homology": self.given_homology,
             "found": self.found,
             "transversality": self.transversality,
         }
@@ -143,10 +136,11 @@ class Intersection(Manifold):
             TransversalityError: none is found.
         """
         with torch.no_grad():
-            clouds = [some_points(M, _COUNT, generator, near) for M in self.listed()]
+            clouds = [some_points(M, 1024, generator, near) for M in self.listed()]
             starts = torch.cat(clouds)
             apart = torch.stack([M.residual(starts) for M in self.listed()]).amax(0)
-            p = self.project(starts[apart.argsort()[:_STARTS]])
+            # from those closest to all parts
+            p = self.project(starts[apart.argsort()[:256]])
             found = p.value[p.converged]
             if found.shape[0]:
                 return distinct(found, 1e-6 * self.scale) if self.dim == 0 else found
@@ -155,18 +149,18 @@ class Intersection(Manifold):
             if len(gaps) > 1:  # each two of them may meet
                 worst = torch.stack([M.residual(p.value) for M in self.listed()]).amax(0)
                 gaps.append((float(worst.nan_to_num(nan=math.inf).min()), False))
-        least, settled = max(gaps)
-        what = "at distance" if settled else "at a distance of at most"
+        least, exact = max(gaps)
+        what = "at distance" if exact else "at a distance of at most"
         names = " and ".join(type(M).__name__ for M in self.listed())
         raise TransversalityError(
-            f"expected sets that meet, got {names} with no common point, {what} {least:.2g}; "
+            f"expected manifolds that meet, got {names} with no common point, {what} {least:.2g}; "
             "move one, or pass points= near where they meet",
             least,
             math.nan,
         )
 
-    def _least_sigma(self, generator: torch.Generator) -> float:
-        """The least sigma_min on the intersection, by a search around the lowest points found.
+    def _least_sigma(self, generator: torch.Generator, rounds: int = 12) -> float:
+        """The least sigma_min on the intersection, by a search around the 8 lowest points found.
 
         Raises:
             TransversalityError: it is 0 in all but rounding.
@@ -175,15 +169,15 @@ class Intersection(Manifold):
             x = self.found
             sigma = self.sigma_min(x)
             radius, lowest = 0.1 * self.scale, [float(sigma.min())]
-            for _ in range(_REFINEMENTS if self.dim else 0):
-                x = x[sigma.argsort()[:_LOWEST]]
+            for _ in range(rounds if self.dim else 0):
+                x = x[sigma.argsort()[:8]]
                 noise = torch.randn(4, *x.shape, generator=generator, dtype=x.dtype)
                 p = self.project((x + radius * noise).reshape(-1, self.ambient_dim))
                 x = torch.cat([x, p.value[p.converged]])
                 sigma = self.sigma_min(x)
                 lowest.append(float(sigma.min()))
-                # next to a point of contact it halves with the radius
-                if len(lowest) > _PATIENCE and lowest[-1] > 0.8 * lowest[-1 - _PATIENCE]:
+                # next to a contact it halves with the radius; 4 rounds without that end it
+                if len(lowest) > 4 and lowest[-1] > 0.8 * lowest[-5]:
                     break
                 radius /= 2
         least = float(sigma.min())
@@ -192,14 +186,15 @@ class Intersection(Manifold):
             point = torch.where(point.abs() < 1e-6 * self.scale, 0.0, point)
             where = ", ".join(f"{v:.3g}" for v in point.tolist())
             raise TransversalityError(
-                f"expected sets that cross, got sets tangent at ({where}): the least singular "
-                f"value of their normals is {least:.1e} there, below {_TRANSVERSAL:.0e}; move one",
+                f"expected manifolds that cross, got some tangent at ({where}): the least "
+                f"singular value of their normals is {least:.1e} there, below "
+                f"{_TRANSVERSAL:.0e}; move one",
                 0.0,
                 least,
             )
         return least
 
-    # -- the set ----------------------------------------------------------------------------------
+    # -- the manifold -----------------------------------------------------------------------------
 
     def sigma_min(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The least singular value of the stacked orthonormal normals of the parts at x."""
@@ -298,7 +293,7 @@ class Intersection(Manifold):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is within `atol` of the intersection, and inside the domains of validity of all parts."""
+        """Whether x is within `atol` of the intersection, and valid for all parts."""
         return super().contains(x, atol) & self.in_domain(x)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
@@ -346,11 +341,11 @@ class Intersection(Manifold):
         return Q.reshape(*x.shape, self.ambient_dim).to(x.dtype)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """Orthonormal basis of what the tangent spaces share; NaN where the sets are tangent."""
+        """Orthonormal basis of what the tangent spaces share; NaN where the parts are tangent."""
         return self._frame(x)[..., self.ambient_dim - self.dim :]
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
-        """Orthonormal basis of the sum of the normal spaces; NaN where the sets are tangent."""
+        """Orthonormal basis of the sum of the normal spaces; NaN where the parts are tangent."""
         return self._frame(x)[..., : self.ambient_dim - self.dim]
 
     # -- what is known of it ----------------------------------------------------------------------
@@ -363,11 +358,11 @@ class Intersection(Manifold):
 
     @property
     def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Normal bundles of orientable sets are orientable, hence that of the intersection."""
+        """Normal bundles of orientable parts are orientable, hence that of the intersection."""
         return True if self.dim <= 1 or all(M.orientable for M in self.listed()) else None
 
     @cached_property
-    def _pieces(self) -> tuple[int, float, float] | None:
+    def _known(self) -> tuple[int, float, float] | None:
         """Number of components, H^d and its error, in dimensions 0 and 1; None where not found."""
         if self.dim == 0:
             return self.found.shape[0], float(self.found.shape[0]), 0.0
@@ -380,14 +375,14 @@ class Intersection(Manifold):
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether all parts are, or all that is found are points and closed curves."""
-        return all(M.closed for M in self.listed()) or self._pieces is not None
+        return all(M.closed for M in self.listed()) or self._known is not None
 
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """As given; else of points or closed curves, counted; None in higher dimensions."""
-        if self._homology is not None or self._pieces is None:
-            return self._homology
-        return Homology((self._pieces[0],) * (1 + self.dim))
+        if self.given_homology is not None or self._known is None:
+            return self.given_homology
+        return Homology((self._known[0],) * (1 + self.dim))
 
     @property
     def volume(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -395,12 +390,12 @@ class Intersection(Manifold):
 
         There :mod:`topogen.sampling` estimates it.
         """
-        return None if self._pieces is None else self._pieces[1]
+        return None if self._known is None else self._known[1]
 
     @property
     def volume_error(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of `volume`: 0 for points, estimated by doubling the steps for curves."""
-        return None if self._pieces is None else self._pieces[2]
+        return None if self._known is None else self._known[2]
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -13,8 +13,8 @@ def mayer_vietoris(a: Homology, b: Homology, c: Homology) -> Homology | None:
 
     .. math:: \beta_n(A \cup B) = \beta_n(A) + \beta_n(B) - r_n + \beta_{n-1}(C) - r_{n-1},
 
-    with :math:`r_n` the rank of the first map. Betti numbers alone tell it where its source or
-    its target is 0, and in degree 0 where A and B are connected, or C is; elsewhere (a meridian
+    with :math:`r_n` the rank of the first map. Betti numbers alone determine it where its source
+    or its target is 0, and in degree 0 where A and B are connected, or C is; elsewhere (a meridian
     bounds outside a torus, a circle in the torus may not) the answer is None.
 
     Args:
@@ -55,7 +55,7 @@ def mayer_vietoris(a: Homology, b: Homology, c: Homology) -> Homology | None:
 
 
 def _rank(a: Homology, b: Homology, c: Homology, n: int, p: int) -> int | None:
-    """The rank of H_n(C) -> H_n(A) + H_n(B), where Betti numbers tell it."""
+    """The rank of H_n(C) -> H_n(A) + H_n(B), where Betti numbers determine it."""
     source = c.betti_number(n, p)
     parts = a.betti_number(n, p), b.betti_number(n, p)
     if source == 0 or parts == (0, 0):

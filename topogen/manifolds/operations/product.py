@@ -1,4 +1,4 @@
-"""Products of sets."""
+"""Products of manifolds."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from ..charts import Chart, Domain
 from ..default_atlas import charts_of
 from ..factors import CoordinateFactor
 from ..geodesics import Geodesic, tolerance
-from ..locate import sampler_of
-from ..spaces.base import Nearest, ReferenceSpace
+from .composite import Composite, Onto, reasons
 
 
 class ProductDomain(Domain):
@@ -90,14 +89,10 @@ def _volume(M: Manifold) -> tuple[float, float | None] | None:
     return None if M.volume is None else (M.volume, M.volume_error)
 
 
-def _why(M: Manifold) -> str | None:
-    return getattr(M, "why_no_defining", None) or f"{type(M).__name__} has none"
-
-
-class Product(ReferenceSpace):
+class Product(Composite):
     r"""A x B in R^{D_A + D_B}: homology by Kuenneth, volume |A||B|, everything else side by side.
 
-    The factors may be any sets, learned ones too. `project` is then a product of retractions
+    The factors may be any manifolds, learned ones too. `project` is then a product of retractions
     instead of a nearest point, and `sample_uniform` and `atlas` need factors that have them.
 
     Example:
@@ -114,26 +109,13 @@ class Product(ReferenceSpace):
         self.first, self.second = first, second
         self.dim = first.dim + second.dim
         self.ambient_dim = first.ambient_dim + second.ambient_dim
-        why = [_why(M) for M in (first, second) if M.defining is None]
-        self.why_no_defining = "; ".join(w for w in why if w) or None
+        self.why_no_defining = reasons(first, second)
 
     # properties: a factor may still be learned
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether both factors are."""
         return self.first.closed and self.second.closed
-
-    @property
-    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The hypotenuse of those of the factors."""
-        return math.hypot(self.first.scale, self.second.scale)
-
-    @property
-    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The hypotenuse of those of the factors; None where both are known exactly."""
-        if self.first.tolerance is None and self.second.tolerance is None:
-            return None
-        return math.hypot(*(M.atol(torch.float64) for M in (self.first, self.second)))
 
     @property
     def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -194,37 +176,25 @@ class Product(ReferenceSpace):
         D = self.first.ambient_dim
         return x[..., :D], x[..., D:]
 
-    def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        p = self.project(x, tol=tol, max_steps=max_steps)
-        return p.value, p.residual, p.steps
+    def listed(self) -> list[Manifold]:
+        """The factors."""
+        return [self.first, self.second]
 
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """Those of the factors, each to half the square of `tol`; see :meth:`Manifold.project`."""
-        parts = zip((self.first, self.second), self._split(x), strict=True)
-        p, q = (M.project(y, tol=_half(tol), max_steps=max_steps) for M, y in parts)
-        both = _beside(x, p, q)
-        return self.settled(both, tol, throw)
+    def _length(self, lengths: list[float]) -> float:
+        return math.hypot(*lengths)
 
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """Those of the factors; arguments as in :meth:`Manifold.nearest`."""
-        parts = zip((self.first, self.second), self._split(x), strict=True)
-        p, q = (M.nearest(y, tol=_half(tol), max_steps=max_steps) for M, y in parts)
-        both = _beside(x, p, q)
-        return self.settled(both, tol, throw)
+    def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
+        """Side by side, each to half the square of `tol`; NaN in one half is NaN in both."""
+        half = _half(tol)
+        a, b = self._split(x)
+        p, q = onto(self.first, a, half), onto(self.second, b, half)
+        finite = x.isfinite().all(-1)
+        return Projection(
+            torch.where(finite.unsqueeze(-1), torch.cat([p.value, q.value], -1), math.nan),
+            torch.where(finite, torch.hypot(p.residual, q.residual), math.nan),
+            p.converged & q.converged,
+            torch.maximum(p.steps, q.steps),
+        )
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The hypotenuse of those of the factors."""
@@ -255,7 +225,7 @@ class Product(ReferenceSpace):
         return torch.cat([E, F], -1), _blocks(J, K)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether both parts lie where their factor is stated."""
+        """Whether both parts lie in the domain of validity of their factor."""
         a, b = self._split(x)
         return self.first.in_domain(a) & self.second.in_domain(b)
 
@@ -388,14 +358,13 @@ class Product(ReferenceSpace):
         Raises:
             UnsupportedError: a factor has no sampler.
         """
-        samplers = [sampler_of(M) for M in (self.first, self.second)]
-        return torch.cat([draw(n, generator) for draw in samplers], -1)
+        return torch.cat([M.sample_uniform(n, generator) for M in self.listed()], -1)
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
-        """Pairs of points all over the factors; None if one does not know where it is."""
-        a, b = (M.rough_points(n, generator) for M in (self.first, self.second))
+        """Pairs of points all over the factors; None if one knows none."""
+        a, b = (M.rough_points(n, generator) for M in self.listed())
         if a is None or b is None or not (len(a) and len(b)):
             return None
         i, j = (torch.randint(len(x), (n,), generator=generator) for x in (a, b))
@@ -405,9 +374,9 @@ class Product(ReferenceSpace):
         """All products of charts; a good cover where both factors have one.
 
         Raises:
-            UnsupportedError: a factor has no charts, and knows no points to put them on.
+            UnsupportedError: a factor has no charts, and no points to put them on.
         """
-        charts = [list(charts_of(M)) for M in (self.first, self.second)]
+        charts = [list(charts_of(M)) for M in self.listed()]
         return Atlas([ProductChart(a, b) for a, b in itertools.product(*charts)], self)
 
 
@@ -432,14 +401,3 @@ def _both(g: Geodesic, h: Geodesic) -> Geodesic:
         vectors[k] = torch.where(ok.unsqueeze(-1), vectors[k], math.nan)
     lengths = {k: torch.hypot(*pairs[k]) for k in ("length", "error")}
     return Geodesic(**vectors, **lengths, converged=ok, steps=torch.maximum(g.steps, h.steps))
-
-
-def _beside(x: Tensor, p: Projection, q: Projection) -> Projection:
-    """The projection of pairs x; NaN or infinity in one half spoils both."""
-    finite = x.isfinite().all(-1)
-    return Projection(
-        torch.where(finite.unsqueeze(-1), torch.cat([p.value, q.value], -1), math.nan),
-        torch.where(finite, torch.hypot(p.residual, q.residual), math.nan),
-        p.converged & q.converged,
-        torch.maximum(p.steps, q.steps),
-    )

@@ -1,4 +1,4 @@
-"""The part of a set where inequalities hold."""
+"""The part of a manifold where inequalities hold."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from ...errors import SaveError, UnsupportedError
 from ...homology import Homology
 from ..base import Manifold, Projection
 from ..integration import Integral
-from ..locate import sampler_of
-
-_MAX_PROPOSALS = 1000
-_SCATTERINGS = 20
+from .composite import Composite, Onto
 
 
-class Restriction(Manifold):
+class Restriction(Composite):
     r"""The part :math:`\{x \in M : g(x) \le 0\}` of a manifold M, of the same dimension.
 
     Points that violate an inequality are rejected, never moved to the boundary: `project` is that
@@ -94,7 +91,7 @@ class Restriction(Manifold):
         return torch.cat(columns, -1)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the domain of validity of M and all inequalities hold; NaN never does."""
+        """Whether x lies in the domain of validity of M and all inequalities hold."""
         self.check_points(x)
         return self.manifold.in_domain(x) & (self.g(x) <= 0).all(-1)
 
@@ -105,35 +102,22 @@ class Restriction(Manifold):
         inside = self.in_domain(x)
         return self.manifold.contains(x, atol) & inside
 
-    def _kept(self, p: Projection, tol: float | None, throw: bool) -> Projection:
+    def listed(self) -> list[Manifold]:
+        """M alone."""
+        return [self.manifold]
+
+    def _length(self, lengths: list[float]) -> float:
+        return lengths[0]
+
+    def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
+        """The projection onto M, converged only where the inequalities hold at the value.
+
+        The boundary of the part is not searched.
+        """
+        p = onto(self.manifold, x, tol)
         inside = self.in_domain(p.value)
         residual = torch.where(inside, p.residual, math.inf)
-        p = Projection(p.value, residual, p.converged & inside, p.steps)
-        return self.settled(p, tol, throw)
-
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, converged only where the inequalities hold at the value."""
-        self.check_points(x)
-        return self._kept(self.manifold.project(x, tol=tol, max_steps=max_steps), tol, throw)
-
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 200,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, converged only where the inequalities hold; the boundary is not searched."""
-        self.check_points(x)
-        return self._kept(self.manifold.nearest(x, tol=tol, max_steps=max_steps), tol, throw)
+        return Projection(p.value, residual, p.converged & inside, p.steps)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M where the inequalities hold, else infinite."""
@@ -174,36 +158,36 @@ class Restriction(Manifold):
         """Uniform points of M, those that violate an inequality rejected.
 
         Raises:
-            UnsupportedError: M has no sampler, or less than a thousandth of its points is kept.
+            UnsupportedError: M has no sampler, or accepts less than a thousandth of its points.
         """
-        draw = sampler_of(self.manifold)
-        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        draw = self.manifold.sample_uniform
+        parts = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         found = tried = 0
         while found < n:
             # grows with what the part turns out to be
             count = max(64, min(int(1.2 * (n - found) * (tried + 1) / (found + 1)), 100_000))
             x = draw(count, generator)
             x = x[self.in_domain(x)]
-            kept.append(x)
+            parts.append(x)
             found, tried = found + x.shape[0], tried + count
-            if tried > _MAX_PROPOSALS * (found + 10):
+            if tried > 1000 * (found + 10):
                 raise UnsupportedError(
-                    f"expected a part that holds a thousandth of its set, got {found} of {tried} "
+                    f"expected a part of at least a thousandth of M, got {found} of {tried} "
                     "uniform points inside; start chains of topogen.sampling at points of the part"
                 )
-        return torch.cat(kept)[:n]
+        return torch.cat(parts)[:n]
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points of M that violate no inequality; fewer than n where few do not."""
-        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
-        while sum(len(x) for x in kept) < n and len(kept) <= _SCATTERINGS:
+        parts = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        while sum(len(x) for x in parts) < n and len(parts) <= 20:
             x = self.manifold.rough_points(n, generator)
             if x is None:
                 return None
-            kept.append(x[self.in_domain(x)])
-        return torch.cat(kept)
+            parts.append(x[self.in_domain(x)])
+        return torch.cat(parts)
 
     def measure(self, n: int = 100_000, generator: torch.Generator | None = None) -> Integral:
         """The volume of the part from n uniform points of M, and its standard error.
@@ -212,10 +196,10 @@ class Restriction(Manifold):
             UnsupportedError: M has no sampler, or no known volume.
         """
         V = self.manifold.volume
-        x = sampler_of(self.manifold)(n, generator)
+        x = self.manifold.sample_uniform(n, generator)
         if V is None:
             raise UnsupportedError(
-                f"expected a set of known volume, got {type(self.manifold).__name__}; "
+                f"expected a manifold of known volume, got {type(self.manifold).__name__}; "
                 "estimate it with topogen.sampling"
             )
         share = self.in_domain(x).to(torch.float64).mean()
@@ -223,21 +207,10 @@ class Restriction(Manifold):
         error = self.manifold.volume_error or 0.0
         return Integral(V * share, V * spread + error * share)
 
-    # properties: M may still be learned
-    @property
-    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M."""
-        return self.manifold.scale
-
     @property
     def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """True where M is; else it is not known."""
         return True if self.manifold.orientable else None
-
-    @property
-    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M."""
-        return self.manifold.tolerance
 
     def extra_repr(self) -> str:
         """Shown by repr."""

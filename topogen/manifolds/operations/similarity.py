@@ -1,4 +1,4 @@
-"""Similar copies of a set: moved, turned, and made larger or smaller."""
+"""Similar copies of a manifold: moved, rotated, scaled."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from ...calculus import RowMap
 from ...homology import Homology
 from ..base import Manifold, Projection
-from ..locate import sampler_of
+from .composite import Composite, Onto
 
 
-class Similarity(Manifold):
-    r"""The copy cRM + b of a manifold M: turned by R, c times as large, moved by b.
+class Similarity(Composite):
+    r"""The copy cRM + b of a manifold M: rotated by R, c times as large, moved by b.
 
     Volumes are those of M times :math:`c^d`; homology and orientability are those of M.
 
@@ -76,48 +76,25 @@ class Similarity(Manifold):
         self.check_points(x)
         return self.back(x.to(torch.float64))
 
-    def _turn(self, v: Tensor) -> Tensor:
+    def _rotated(self, v: Tensor) -> Tensor:
         """R v, v a row."""
         return v if self.rotation is None else v @ self.rotation.mT.to(v)
 
     def forth(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The copy of y: cRy + b."""
-        return self.factor * self._turn(y) + self.shift.to(y)
+        return self.factor * self._rotated(y) + self.shift.to(y)
 
-    def _copy(self, p: Projection, x: Tensor, tol: float | None, throw: bool) -> Projection:
-        p = Projection(
-            self.forth(p.value).to(x.dtype),
-            (self.factor * p.residual).to(x.dtype),
-            p.converged,
-            p.steps,
-        )
-        return self.settled(p, tol, throw)
+    def listed(self) -> list[Manifold]:
+        """M alone."""
+        return [self.manifold]
 
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, copied; arguments as in :meth:`Manifold.project`."""
-        inner = None if tol is None else tol / self.factor
-        p = self.manifold.project(self._inside(x), tol=inner, max_steps=max_steps)
-        return self._copy(p, x, tol, throw)
+    def _length(self, lengths: list[float]) -> float:
+        return self.factor * lengths[0]
 
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 200,
-        throw: bool = False,
-    ) -> Projection:
-        """That of M, copied; arguments as in :meth:`Manifold.nearest`."""
-        inner = None if tol is None else tol / self.factor
-        p = self.manifold.nearest(self._inside(x), tol=inner, max_steps=max_steps)
-        return self._copy(p, x, tol, throw)
+    def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
+        p = onto(self.manifold, self._inside(x), None if tol is None else tol / self.factor)
+        value, residual = self.forth(p.value), self.factor * p.residual
+        return Projection(value.to(x.dtype), residual.to(x.dtype), p.converged, p.steps)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M, times c."""
@@ -140,12 +117,12 @@ class Similarity(Manifold):
         return (self.factor * r).to(x.dtype), self.forth(y).to(x.dtype)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the copy of the region in which M is stated."""
+        """Whether x lies in the copy of the domain of validity of M."""
         return self.manifold.in_domain(self.back(x))
 
     @property
     def defining(self) -> RowMap | None:
-        """Of M, times c, where there is one: unit speed stays unit speed."""
+        """That of M, times c, where there is one."""
         F = self.manifold.defining
         return None if F is None else lambda x: self.factor * F(self.back(x))
 
@@ -158,15 +135,15 @@ class Similarity(Manifold):
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """Those of M: c E and DE R^T."""
         E, J = self.manifold.linearize(self.back(x))
-        return self.factor * E, self._turn(J)
+        return self.factor * E, self._rotated(J)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """That of M, turned."""
-        return self._turn(self.manifold.tangent_basis(self.back(x)).mT).mT
+        """That of M, rotated."""
+        return self._rotated(self.manifold.tangent_basis(self.back(x)).mT).mT
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
-        """That of M, turned."""
-        return self._turn(self.manifold.normal_basis(self.back(x)).mT).mT
+        """That of M, rotated."""
+        return self._rotated(self.manifold.normal_basis(self.back(x)).mT).mT
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
@@ -176,7 +153,7 @@ class Similarity(Manifold):
         Raises:
             UnsupportedError: M has no sampler.
         """
-        return self.forth(sampler_of(self.manifold)(n, generator))
+        return self.forth(self.manifold.sample_uniform(n, generator))
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
@@ -184,12 +161,6 @@ class Similarity(Manifold):
         """Points all over M, copied."""
         x = self.manifold.rough_points(n, generator)
         return None if x is None else self.forth(x)
-
-    # properties: M may still be learned
-    @property
-    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M, times c."""
-        return self.factor * self.manifold.scale
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -218,13 +189,7 @@ class Similarity(Manifold):
         error = self.manifold.volume_error
         return None if error is None else error * self.factor**self.dim
 
-    @property
-    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of M, times c."""
-        tolerance = self.manifold.tolerance
-        return None if tolerance is None else self.factor * tolerance
-
     def extra_repr(self) -> str:
         """Shown by repr."""
-        turned = "" if self.rotation is None else ", rotation=..."
-        return f"shift={self.shift.tolist()}, factor={self.factor:g}{turned}"
+        rotated = "" if self.rotation is None else ", rotation=..."
+        return f"shift={self.shift.tolist()}, factor={self.factor:g}{rotated}"

@@ -1,4 +1,4 @@
-r"""Unions of sets of one dimension, as lists of components."""
+"""Unions of manifolds of one dimension, kept as lists of their parts."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ...calculus import RowMap
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ..atlas import Atlas
 from ..base import Manifold, Projection, membership_tolerance
 from ..default_atlas import atlas_of_parts
-from ..locate import of_part, one_space, sampler_of, some_points
+from ..locate import gap as gap_of
+from ..locate import of_part, one_space, some_points
+from .composite import Composite, Onto, reasons
 from .contact import Contact, find_contact
 from .mayer_vietoris import mayer_vietoris
 
-# points of each part, to find what parts share
-_COUNT = 4096
-_FINE_COUNT = 65_536
 
-
-class Union(Manifold):
+class Union(Composite):
     r"""A u B u ..., kept as its parts: a point belongs to the part of least residual.
 
-    A product of defining functions is not used: :math:`D(F_A F_B) = F_B\, DF_A + F_A\, DF_B`
-    vanishes where the parts meet, and no Newton step is left there. A point of several parts
-    counts once: with m(x) the number of parts that hold x,
+    A product of defining functions is used only for parts that are apart: where they meet,
+    :math:`D(F_A F_B) = F_B\, DF_A + F_A\, DF_B` vanishes, and with it the Newton step. A point of
+    several parts counts once: with m(x) the number of parts that contain x,
 
     .. math:: H^d(A \cup B \cup \dots) = \sum_i \int_{A_i} \frac{1}{m(x)}\, dH^d(x),
 
-    and the uniform distribution is that of the parts, weighted by volume, with points kept with
-    probability 1/m. Only parts that share a set of full dimension feel it. Two tangent planes meet
-    where parts
-    cross: `tangent_basis` is NaN there.
+    and the uniform distribution is that of the parts, weighted by volume, with points accepted
+    with probability 1/m. It matters only for parts that share a subset of full dimension. Two
+    tangent planes meet where parts cross: `tangent_basis` is NaN there.
 
     `homology` is the sum where all parts are found apart; that of two crossing parts where
-    :func:`mayer_vietoris` tells it; else None. Parts that another part holds do not count. How
-    the parts lie to each other is found once, when first asked for.
+    :func:`mayer_vietoris` determines it; else None. Parts inside another part do not count. The
+    relative position of the parts is found once, when first asked for.
 
     Args:
-        parts: two or more sets of one dimension in one R^D.
+        parts: two or more manifolds of one dimension in one R^D.
         points: points near the parts, to search for common points from; besides, the search starts
             from the samplers of the parts, or from projected normal vectors.
         atol: distance at which a point of one part is a point of another as well; None takes the
-            rounding of the points. Learned parts that share a piece need their own accuracy here.
+            rounding of the points. Learned parts that overlap need their own accuracy here.
         homology: Betti numbers, where known.
         seed: of the search.
+        gap: the least distance of the parts, where they are known to be apart: then nothing is
+            searched, and defining functions multiply (:func:`disjoint_union`).
 
     Raises:
         ValueError: parts of different dimensions, or in different spaces.
@@ -73,19 +73,25 @@ class Union(Manifold):
         atol: float | None = None,
         homology: Homology | None = None,
         seed: int = 0,
+        gap: float | None = None,
     ) -> None:
         super().__init__()
         self.ambient_dim = one_space(parts)
         dims = [M.dim for M in parts]
         if len(set(dims)) > 1:
             raise ValueError(
-                f"expected parts of one dimension, got dimensions {dims}; a set of mixed "
-                "dimension has no one volume: keep its parts in a list, with a distribution on each"
+                f"expected parts of one dimension, got dimensions {dims}; a union of mixed "
+                "dimension has no one volume: list its parts, with a distribution on each"
             )
         self.dim = dims[0]
         self.parts = nn.ModuleList(parts)
-        self.points, self.atol_shared, self.seed = points, atol, seed
-        self._homology = homology
+        self.points, self.atol_shared, self.seed, self.gap = points, atol, seed, gap
+        self.given_homology = homology
+        self.why_no_defining = "parts that meet have no common defining function"
+        if gap is not None:
+            self.why_no_defining = reasons(*parts)
+            if self.why_no_defining is None and self.ambient_dim - self.dim > 2:
+                self.why_no_defining = "no product of vectors of more than 2 equations is at hand"
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`~topogen.storable.Storable`."""
@@ -93,8 +99,9 @@ class Union(Manifold):
             "parts": self.parts,
             "points": self.points,
             "atol": self.atol_shared,
-            "homology": self._homology,
+            "homology": self.given_homology,
             "seed": self.seed,
+            "gap": self.gap,
         }
 
     def listed(self) -> list[Manifold]:
@@ -104,20 +111,20 @@ class Union(Manifold):
     # -- the parts at a point ---------------------------------------------------------------------
 
     def _residuals(self, x: Tensor) -> Tensor:
-        """The residual of every part, infinite outside its domain of validity unless x is outside all."""
+        """The residual of every part; infinite outside its domain, unless x is outside all."""
         self.check_points(x)
         r = torch.stack([M.residual(x) for M in self.listed()], -1)
         inside = torch.stack([M.in_domain(x) for M in self.listed()], -1)
         return torch.where(inside | ~inside.any(-1, keepdim=True), r, math.inf)
 
     def part(self, x: Float[Tensor, "*batch D"]) -> Int[Tensor, "*batch"]:
-        """The index of the part that x belongs to: that of least residual, among guards of x."""
+        """The index of the part of x: the least residual, of parts with x in their domain."""
         return self._residuals(x).detach().nan_to_num(nan=math.inf).argmin(-1)
 
     def members(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch K"]:
-        """Which parts hold x, a point of the union: that of least residual, and all within `atol`.
+        """Which parts contain x, a point of the union: that of least residual, all within `atol`.
 
         `atol` is that of the union where it is None, or the rounding of x.
         """
@@ -128,10 +135,14 @@ class Union(Manifold):
         own = torch.nn.functional.one_hot(r.argmin(-1), len(self.parts)).bool()
         return own | (r <= atol)
 
-    # -- the set ----------------------------------------------------------------------------------
+    # -- the manifold -----------------------------------------------------------------------------
 
-    def _closest(self, found: list[Projection], x: Tensor) -> Projection:
-        """Of the projections of x onto the parts, the nearest that converged, else the best."""
+    def _length(self, lengths: list[float]) -> float:
+        return max(lengths)
+
+    def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
+        """Onto every part; the nearest of the points reached, else the one of least residual."""
+        found = [onto(M, x, tol) for M in self.listed()]
         distance = torch.stack([(p.value - x).norm(dim=-1) for p in found], -1).detach()
         residual = torch.stack([p.residual for p in found], -1).detach()
         ok = torch.stack([p.converged for p in found], -1)
@@ -146,34 +157,8 @@ class Union(Manifold):
             of_part([p.steps for p in found], k),
         )
 
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """Onto every part; the nearest of the points reached. As in :meth:`Manifold.project`."""
-        self.check_points(x)
-        found = [M.project(x, tol=tol, max_steps=max_steps) for M in self.listed()]
-        return self.settled(self._closest(found, x), tol, throw)
-
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 200,
-        throw: bool = False,
-    ) -> Projection:
-        """The nearest of the stationary points of the parts; as in :meth:`Manifold.nearest`."""
-        self.check_points(x)
-        found = [M.nearest(x, tol=tol, max_steps=max_steps) for M in self.listed()]
-        return self.settled(self._closest(found, x), tol, throw)
-
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        """The least residual of the parts whose guards hold x."""
+        """The least residual of the parts with x in their domain of validity."""
         r = self._residuals(x)
         return torch.where(r.isnan().all(-1), math.nan, r.nan_to_num(nan=math.inf).amin(-1))
 
@@ -198,12 +183,38 @@ class Union(Manifold):
         return torch.stack([M.in_domain(x) for M in self.listed()]).any(0)
 
     def rough_points(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
-        """Points all over each part; None if a part does not know where it is."""
+        """Points all over each part; None if a part knows none."""
+        if self.gap is not None:
+            return super().rough_points(n, generator)
         parts = [M.rough_points(n, generator) for M in self.listed()]
         return None if any(x is None for x in parts) else torch.cat(cast("list[Tensor]", parts))
 
+    @property
+    def defining(self) -> RowMap | None:
+        """The product of those of parts that are apart, as real or complex numbers; else None.
+
+        It needs D - d = 1 or 2.
+        """
+        functions = [M.defining for M in self.listed()]
+        known = [F for F in functions if F is not None]
+        codim = self.ambient_dim - self.dim
+        if self.gap is None or len(known) < len(functions) or codim > 2:
+            return None
+        if codim < 2:
+            return lambda x: math.prod((F(x) for F in known[1:]), start=known[0](x))
+
+        def product(x: Tensor) -> Tensor:
+            values = [torch.complex(*F(x).unbind(-1)) for F in known]
+            z = math.prod(values[1:], start=values[0])
+            return torch.stack([z.real, z.imag], -1)
+
+        return product
+
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
-        """E of the part that x belongs to, filled up with zeros to one length."""
+        """The defining function, else E of the part of x, filled up with zeros to one length."""
+        F = self.defining
+        if F is not None:
+            return F(x)
         E = [M.equations(x) for M in self.listed()]
         m = max(e.shape[-1] for e in E)
         return of_part([nn.functional.pad(e, (0, m - e.shape[-1])) for e in E], self.part(x))
@@ -211,7 +222,9 @@ class Union(Manifold):
     def linearize(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
-        """E and DE of the part that x belongs to, filled up with zeros to one length."""
+        """E and DE; see :meth:`equations`."""
+        if self.defining is not None:
+            return super().linearize(x)
         E, J = zip(*(M.linearize(x) for M in self.listed()), strict=True)
         m, k = max(e.shape[-1] for e in E), self.part(x)
         E = [nn.functional.pad(e, (0, m - e.shape[-1])) for e in E]
@@ -219,18 +232,18 @@ class Union(Manifold):
         return of_part(E, k), of_part(J, k)
 
     def _basis(self, x: Tensor, bases: list[Tensor]) -> Tensor:
-        """The basis of the part of x; NaN where parts with different tangent spaces hold x."""
-        held, k = self.members(x), self.part(x)
+        """The basis of the part of x; NaN where parts with different tangent spaces meet."""
+        shares, k = self.members(x), self.part(x)
         own = of_part(bases, k)
         d = own.shape[-1]
         # the cosines of the angles between two spaces are the singular values of Q^T R
         crossing = torch.zeros_like(k, dtype=torch.bool)
-        shared = (held.sum(-1) > 1).nonzero(as_tuple=True)
+        shared = (shares.sum(-1) > 1).nonzero(as_tuple=True)
         for i, Q in enumerate(bases):
             if shared[0].numel() and d:
                 across = Q[shared] - own[shared] @ (own[shared].mT @ Q[shared])
                 limit = 100 * membership_tolerance(x.dtype)
-                crossing[shared] |= (across.norm(dim=(-2, -1)) > limit) & held[shared][:, i]
+                crossing[shared] |= (across.norm(dim=(-2, -1)) > limit) & shares[shared][:, i]
         return torch.where(crossing[..., None, None], math.nan, own)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
@@ -243,16 +256,18 @@ class Union(Manifold):
         self.check_points(x)
         return self._basis(x, [M.normal_basis(x) for M in self.listed()])
 
-    # -- how the parts lie to each other ----------------------------------------------------------
+    # -- the relative position of the parts -------------------------------------------------------
 
     @cached_property
     def contacts(self) -> dict[tuple[int, int], Contact]:
-        """How each two parts lie to each other, found by a search from some thousand points."""
+        """The relative position of each two parts, by a search from some thousand points."""
+        every = itertools.combinations(range(len(self.parts)), 2)
+        if self.gap is not None:
+            return {pair: Contact("apart", self.gap) for pair in every}
         generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            clouds = [some_points(M, _COUNT, generator, self.points) for M in self.listed()]
-        pairs = itertools.combinations(range(len(clouds)), 2)
-        return {(i, j): self._contact(i, j, clouds[i], clouds[j]) for i, j in pairs}
+            clouds = [some_points(M, 4096, generator, self.points) for M in self.listed()]
+        return {(i, j): self._contact(i, j, clouds[i], clouds[j]) for i, j in every}
 
     def _contact(self, i: int, j: int, x: Tensor, y: Tensor) -> Contact:
         atol = self.atol_shared
@@ -263,16 +278,16 @@ class Union(Manifold):
 
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As given; else by how the parts lie to each other, where that tells it."""
+        """As given; else by the relative position of the parts, where that determines it."""
         parts = [M.homology for M in self.listed()]
-        if self._homology is not None or any(h is None for h in parts):
-            return self._homology
+        if self.given_homology is not None or any(h is None for h in parts):
+            return self.given_homology
         left = {i: h for i, h in enumerate(parts) if h is not None and i in self._outer}
         for (i, j), contact in self.contacts.items():
             if contact.kind == "apart" or not {i, j} <= self._outer:
                 continue
             C = None if contact.crossing is None else contact.crossing.homology
-            # of three parts that hang together, two known pairs do not tell the whole
+            # of three connected parts, two known pairs do not determine the whole
             if C is None or not (i in left and j in left):
                 return None
             both = mayer_vietoris(left.pop(i), left.pop(j), C)
@@ -297,7 +312,7 @@ class Union(Manifold):
 
     @cached_property
     def _outer(self) -> set[int]:
-        """The parts that no other part holds."""
+        """The parts that no other part contains."""
         outer = set(range(len(self.parts)))
         for (i, j), contact in self.contacts.items():
             if {i, j} <= outer and 1.0 in contact.shares:
@@ -309,8 +324,7 @@ class Union(Manifold):
         pairs = [c for pair, c in self.contacts.items() if set(pair) <= self._outer]
         return all(c.kind == "apart" for c in pairs)
 
-    # -- volume and uniform distribution
-    # -------------------------------------------------------------------
+    # -- volume and uniform distribution ----------------------------------------------------------
 
     @property
     def _volumes(self) -> list[float] | None:
@@ -335,7 +349,7 @@ class Union(Manifold):
                 total += V
                 continue
             try:
-                x = sampler_of(self.listed()[k])(_FINE_COUNT, generator)
+                x = self.listed()[k].sample_uniform(65_536, generator)
             except UnsupportedError:
                 return None
             share = 1 / self.members(x).sum(-1).to(torch.float64)
@@ -356,10 +370,15 @@ class Union(Manifold):
         """The sum of those of the parts, and three standard errors of a sampled overlap."""
         return None if self._measure is None else self._measure[1]
 
+    @property
+    def has_sampler(self) -> bool:
+        """Whether all parts have one, and a known volume."""
+        return self._volumes is not None and super().has_sampler
+
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
-        """A part drawn by volume, a uniform point of it, kept with probability 1 / m(x).
+        """A part drawn by volume, a uniform point of it, accepted with probability 1 / m(x).
 
         Raises:
             UnsupportedError: a part has no sampler, or no known volume.
@@ -370,40 +389,76 @@ class Union(Manifold):
                 f"{[M.volume for M in self.listed()]}; estimate them with topogen.sampling, "
                 "and take a Mixture with manifold=this union"
             )
-        samplers = [sampler_of(M) for M in self.listed()]
+        if self.gap is not None:
+            return self._sample_apart(self._volumes, n, generator)
         weights = torch.tensor(self._volumes, dtype=torch.float64)
-        kept = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
+        accepted = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         found = 0
         while found < n:
             count = n - found + 16
             k = torch.multinomial(weights, count, replacement=True, generator=generator)
             x = torch.zeros(count, self.ambient_dim, dtype=torch.float64)
-            for i, draw in enumerate(samplers):
+            for i, M in enumerate(self.listed()):
                 mine = (k == i).nonzero().squeeze(-1)
                 if mine.numel():
-                    x[mine] = draw(mine.numel(), generator)
+                    x[mine] = M.sample_uniform(mine.numel(), generator)
             u = torch.rand(count, generator=generator, dtype=torch.float64)
             x = x[u * self.members(x).sum(-1) < 1]
-            kept.append(x)
+            accepted.append(x)
             found += x.shape[0]
-        return torch.cat(kept)[:n]
+        return torch.cat(accepted)[:n]
+
+    def _sample_apart(
+        self, volumes: list[float], n: int, generator: torch.Generator | None
+    ) -> Tensor:
+        """A point of every part, one of them chosen by volume: none belongs to two parts."""
+        x = [M.sample_uniform(n, generator) for M in self.listed()]
+        shares = torch.tensor(volumes, dtype=torch.float64).cumsum(0)[:-1] / math.fsum(volumes)
+        u = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+        return of_part(x, (u >= shares).sum(-1))
 
     def atlas(self) -> Atlas:
         """The charts of all parts."""
         return atlas_of_parts(self, self.listed())
 
-    @property  # like the next: the parts may still be learned
-    def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The largest of the parts."""
-        return max(M.scale for M in self.listed())
-
-    @property
-    def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The largest of the parts; None where all are known exactly."""
-        if all(M.tolerance is None for M in self.listed()):
-            return None
-        return max(M.atol(torch.float64) for M in self.listed())
-
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"dim={self.dim}, ambient_dim={self.ambient_dim}"
+
+
+def disjoint_union(*parts: Manifold) -> Union:
+    r"""The union of manifolds of one dimension in R^D that do not meet.
+
+    Betti numbers and volumes add; defining functions multiply, as real or complex numbers.
+
+    Raises:
+        ValueError: the dimensions differ, or two parts are found to meet: alternating projections
+            from the closest of 500 sample points of each reach a distance below 1e-6 of their
+            size. Parts that meet only where no sample point is near can pass.
+        UnsupportedError: a part has no sampler.
+
+    Example:
+        >>> M = disjoint_union(tg.Circle(1.0), tg.Circle(2.0))
+        >>> round(M.volume / torch.pi, 6), str(M.homology)
+        (6.0, 'Z/2: (2, 2), Z/3: (2, 2)')
+        >>> M.project(torch.tensor([[0.0, 1.4], [0.0, 1.6]])).value
+        tensor([[0., 1.],
+                [0., 2.]])
+    """
+    least = math.inf
+    for A, B in itertools.combinations(parts, 2):
+        if (A.dim, A.ambient_dim) != (B.dim, B.ambient_dim):
+            raise ValueError(
+                f"expected manifolds of one dimension in one R^D, got dimension {A.dim} in "
+                f"R^{A.ambient_dim} and {B.dim} in R^{B.ambient_dim}"
+            )
+        generator = torch.Generator().manual_seed(0)
+        x, y = (M.sample_uniform(500, generator) for M in (A, B))
+        found = gap_of(A, B, x, y)[0]
+        if found <= 1e-6 * max(A.scale, B.scale):
+            raise ValueError(
+                f"expected manifolds that do not meet, got {A} and {B} at distance {found:.1e}; "
+                "change a radius"
+            )
+        least = min(least, found)
+    return Union(*parts, gap=least)

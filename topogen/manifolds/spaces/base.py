@@ -18,13 +18,12 @@ Nearest = tuple[Tensor, Tensor, Tensor]
 
 
 class ReferenceSpace(Manifold):
-    r"""A set that is known exactly, with the ground truth that tests and demos need.
+    r"""A manifold that is known exactly, with the ground truth that tests and demos need.
 
     To implement one, set the attributes of :class:`Manifold` and write
 
     - ``_nearest(x, tol, max_steps)``: for finite float64 rows x, shape (n, D), a nearest point of
-    M,
-      the residual of the equations solved for it (0 where there is a closed form), and the steps;
+      M, the residual of the equations solved for it (0 for a closed form), and the steps;
     - ``sample_uniform(n, generator=None)``: the normalised H^d on M, exactly;
     - ``atlas()``: charts in closed form that cover M.
 
@@ -154,7 +153,7 @@ def rejection(
     bound: float,
     generator: torch.Generator | None,
 ) -> Float[Tensor, "n d"]:
-    """Draws of the distribution with a given unnormalised density w.r.t. the distribution of the proposals.
+    """Draws from an unnormalised density w.r.t. the distribution of the proposals.
 
     Args:
         n: how many.

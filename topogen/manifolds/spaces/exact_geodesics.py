@@ -98,7 +98,7 @@ class ExactGeodesics(ReferenceSpace):
         max_steps: int = 1024,
         throw: bool = False,
     ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
-        """Tangent vectors w at x in parallel along the geodesic of v; see :meth:`Manifold.transport`."""
+        """W in parallel along the geodesic of v; see :meth:`Manifold.transport`."""
         g, (carried,) = self._follow(x, v, (w,), tol, throw)
         return carried.reshape(g.end.shape).to(x.dtype), g
 
@@ -153,10 +153,14 @@ class ExactGeodesics(ReferenceSpace):
         T = self.tangent_basis(x).mT.to(torch.float64)
         return self._acceleration(x.to(torch.float64).unsqueeze(-2), T).mean(-2).to(x.dtype)
 
+    def _polish(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """The point of M next to each x that is on M up to rounding: a few products."""
+        return self._nearest(x, 0.0, 0)[0]
+
     def _found(self, x: Float[Tensor, "n D"], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The nearest points of M, and which x were points of M, up to the rounding of a dtype."""
-        p = self.project(x)
-        return p.value, p.converged & ((x - p.value).norm(dim=-1) <= self.atol(dtype))
+        """The points of M, and which x were points of M, up to the rounding of a dtype."""
+        y = self._polish(torch.where(x.isfinite().all(-1, keepdim=True), x, 0.0))
+        return y, (x - y).norm(dim=-1) <= self.atol(dtype)
 
     def _follow(
         self, x: Tensor, v: Tensor, w: tuple[Tensor, ...], tol: float | None, throw: bool

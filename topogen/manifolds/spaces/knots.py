@@ -104,9 +104,9 @@ class TorusKnot(ParametrizedSpace):
             positive = rho2 > 0
             rho = torch.where(positive, rho2, 1.0).sqrt() * positive
             e = torch.complex(x[..., 0], x[..., 1]) / torch.where(positive, rho, 1.0)
-            w = torch.complex((rho - self.R) / self.r, x[..., 2] / self.r)
-            if self.p * self.q < 0:
-                w = w.conj()
+            # the conjugate of w for p q < 0; torch's own is a view that vmap cannot differentiate
+            height = x[..., 2] if self.p * self.q > 0 else -x[..., 2]
+            w = torch.complex((rho - self.R) / self.r, height / self.r)
             f = e ** abs(self.q) - w ** abs(self.p)
             return torch.stack([f.real, f.imag], -1) * self.r
 

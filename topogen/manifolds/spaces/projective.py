@@ -99,6 +99,9 @@ class ProjectivePlane(ExactGeodesics):
         u = (self.matrix(v) @ n.unsqueeze(-1)).squeeze(-1)
         return u - (n * u).sum(-1, keepdim=True) * n
 
+    def _polish(self, x: Tensor) -> Tensor:
+        return self.embed(self.direction(x))
+
     def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         n = self.direction(x)
         return self._push(n, self._pull(n, v))
@@ -201,6 +204,7 @@ class SpecialOrthogonal(ExactGeodesics):
         super().__init__()
         if n != 3:
             raise UnsupportedError(f"expected SO(n) with n = 3, got n={n}; SO(2) is tg.Circle()")
+        self.n = n
         self.homology = Homology({2: (1, 1, 1, 1), 3: (1, 0, 0, 1)})
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
@@ -222,6 +226,12 @@ class SpecialOrthogonal(ExactGeodesics):
         X = x.unflatten(-1, (3, 3)).unsqueeze(-3)
         E = cross_matrix(torch.eye(3, dtype=x.dtype, device=x.device)) / math.sqrt(2)
         return (X @ E).flatten(-2).mT
+
+    def _polish(self, x: Tensor) -> Tensor:
+        # a step of Newton and Schulz to the orthogonal matrix; reflections are no rotations
+        X = _matrix(x)
+        Y = (X @ (3 * torch.eye(3, dtype=x.dtype) - X.mT @ X) / 2).flatten(-2)
+        return torch.where(torch.linalg.det(X).unsqueeze(-1) > 0, Y, torch.inf)
 
     def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         X = _matrix(x)
@@ -335,7 +345,7 @@ def _rotation(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _quaternion(X: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    r"""The unit quaternion q of a rotation with q_0 >= 0: the longest column of :math:`4 q q^\top`."""
+    r"""The unit quaternion q, q_0 >= 0, of a rotation: the longest column of 4 q q^T."""
     trace = X.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     u = 2 * _axis(X)
     corner = torch.cat([1 + trace, u.unsqueeze(-2)], -1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...manifolds.base import Manifold
 from ...sampling.mcmc import random_walk
+from ...sampling.records import Plan
 from ..optimize import Adam
 from .network import Energies
 
@@ -65,13 +66,15 @@ def contrast(
             M,
             log_density,
             1,
-            chains=chains,
-            start=y,
-            step=None if t % every == 0 else step,
-            warmup=every if t % every == 0 else 0,
-            thin=4,
-            reach=reach,
             generator=generator,
+            plan=Plan(
+                chains=chains,
+                start=y,
+                step=None if t % every == 0 else step,
+                warmup=every if t % every == 0 else 0,
+                thin=4,
+                reach=reach,
+            ),
         )
         y, step, reach = walk.samples[:, -1], walk.step, walk.reach
         i = torch.randint(x.shape[0], (500,), generator=generator)

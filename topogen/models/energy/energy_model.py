@@ -125,8 +125,7 @@ class EnergyModel(LearnedDistribution):
             )
         if atlas is not None and atlas.manifold is None:
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
-        own = getattr(manifold, "atlas", None)
-        if atlas is None and own is None and manifold.dim <= _MAX_QUADRATURE_DIM:
+        if atlas is None and not manifold.has_atlas and manifold.dim <= _MAX_QUADRATURE_DIM:
             atlas = ProjectedAtlas(manifold)
         self.atlas = atlas
         if atlas is None:

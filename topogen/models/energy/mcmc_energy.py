@@ -13,9 +13,9 @@ from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...distributions.energy import LogZ, evaluate
 from ...errors import UnsupportedError
 from ...manifolds.base import Manifold
-from ...manifolds.locate import working_sampler
 from ...sampling.chains import ChainResult
 from ...sampling.mcmc import random_walk
+from ...sampling.records import Plan
 from .partition_function import Draws, Method, Sampler, estimate
 from .reference_measure import Measure
 
@@ -130,15 +130,14 @@ def chains(
     measure: Measure | None = None,
 ) -> Sampler:
     """Draws of :math:`e^{t f}` on M by chains, and uniform ones by the sampler of M if any."""
-    exact = working_sampler(M)
 
     def draw(t: float, n: int) -> Draws:
         if t == 0 and measure is not None:
             with torch.no_grad():
                 return Draws(evaluate(log_density, measure.points), measure.effective)
-        if t == 0 and exact is not None:
+        if t == 0 and M.has_sampler:
             with torch.no_grad():
-                return Draws(evaluate(log_density, exact(n, generator)), float(n))
+                return Draws(evaluate(log_density, M.sample_uniform(n, generator)), float(n))
         distribution = None if t == 0 else lambda x: t * log_density(x)
         walk = _walk(M, distribution, start, _CHAINS, -(-n // _CHAINS), generator)
         with torch.no_grad():
@@ -154,9 +153,8 @@ def uniform_draws(
     M: Manifold, n: int, start: Float[Tensor, "m D"], generator: torch.Generator
 ) -> Float[Tensor, "n D"]:
     """Uniform draws of M: by its exact sampler where it has one, else by chains."""
-    sampler = working_sampler(M)
-    if sampler is not None:
-        return sampler(n, generator)
+    if M.has_sampler:
+        return M.sample_uniform(n, generator)
     return _walk(M, None, start, _CHAINS, -(-n // _CHAINS), generator).points[:n]
 
 
@@ -173,15 +171,12 @@ def _walk(
     Raises:
         SamplingError: there is an alarm.
     """
-    known = working_sampler(M) is not None
     index = torch.randint(start.shape[0], (count,), generator=generator)
     return random_walk(
         M,
         log_density,
         draws,
-        chains=count,
-        start=None if known else start[index],
-        thin=10,
         throw=True,
         generator=generator,
+        plan=Plan(chains=count, start=None if M.has_sampler else start[index], thin=10),
     )

@@ -65,7 +65,8 @@ class Conditioner(nn.Module):
     Example:
         >>> net = Conditioner(3, Coordinate("circle"), 2, bins=4, width=8, depth=1)
         >>> net.start(torch.Generator().manual_seed(0))
-        >>> at = ConditionedCoordinates(torch.rand(3, 7).double(), torch.randn(3, 7, 2), torch.ones(3, 7))
+        >>> u = torch.rand(3, 7).double()
+        >>> at = ConditionedCoordinates(u, torch.randn(3, 7, 2), torch.ones(3, 7))
         >>> v, log_slope = net(at)
         >>> bool((net.inverse(at._replace(u=v)) - at.u).abs().max() < 1e-12)
         True

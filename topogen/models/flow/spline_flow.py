@@ -22,7 +22,7 @@ _LEAST = 20
 
 
 class SplineDistribution(ManifoldDistribution):
-    r"""The mean of the distributions that K maps T_k: M -> M take to the uniform distribution of M.
+    r"""The mean of the distributions that K maps T_k: M -> M take to the uniform one.
 
     .. math:: p(x) = \frac{1}{K\, H^d(M)} \sum_k |\det DT_k(x)|
 

@@ -18,7 +18,7 @@ _SOME = 2000
 
 
 class Flows(nn.Module):
-    r"""K maps T_k: M -> M that take their distributions to the uniform one, and the mean of these distributions.
+    r"""K maps T_k: M -> M that take their distributions to the uniform one, and the mean of those.
 
     T acts on the coordinates u of M one after the other, :math:`v_i = S_i(u_i; x_{<i})`, with
     :math:`x_{<i}` the embedded coordinates before it. The coordinates preserve volume, so

@@ -49,7 +49,7 @@ class Boxes:
 
     @property
     def radii(self) -> Float[Tensor, "m k"]:
-        """Radii of balls of the factors around c that hold them, one of each factor."""
+        """Radii of balls of the factors around c that contain them, one of each factor."""
         columns = []
         halves, middles = self._split(self.half), self._split(self.middle)
         for f, x, h in zip(self.base.factors, middles, halves, strict=True):

@@ -3,7 +3,7 @@ r"""Distributions on bases, exponential families among them, and their images on
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping
 
 import torch
@@ -18,12 +18,13 @@ from .image_manifold import ImageManifold, require_share
 from .marginal_likelihood import MarginalLikelihood
 
 
-class BaseDistribution(Fittable, ABC):
+class BaseDistribution(Fittable):
     """A distribution on a base B, with a density w.r.t. the volume of B, at points of its cover.
 
     To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
     """
 
+    _numbers = ("log_z_error",)
     base: Base
     log_z_error: float = 0.0
 
@@ -77,7 +78,7 @@ class SpectralDistribution(BaseDistribution):
         power: s, as fitted.
     """
 
-    _numbers = ("log_z_error", "log_c", "power")
+    _numbers = (*BaseDistribution._numbers, "log_c", "power")
     coefficients: Tensor
     log_z: Tensor
     top: Tensor

@@ -63,7 +63,7 @@ def _no_recipe(base: Base) -> TrainingError:
     )
 
 
-def _turned(angles: np.ndarray) -> np.ndarray:
+def _cos_sin(angles: np.ndarray) -> np.ndarray:
     """(cos, sin) of each column side by side."""
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(len(angles), -1)
 
@@ -85,8 +85,8 @@ def _torus(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray
     """Harmonic angles; over a double cover those in which sigma is a shift or a reflection."""
     k, n = base.dim, graph.n
     if len(base.group) == 1:
-        return _turned(_circles(graph, count, k, equal_area))
-    # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or kept
+        return _cos_sin(_circles(graph, count, k, equal_area))
+    # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or fixed
     gamma = base.group[1].diagonal().reshape(k, 2).tolist()
     shifted = [g == [-1, -1] for g in gamma]
     reflected = [g == [1, -1] for g in gamma]
@@ -106,13 +106,13 @@ def _torus(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray
             image = -s
         else:
             shift = math.pi if shifted[c] else 0.0
-            s = _turn(up[:, c], down[:, c], shift, base)
+            s = _mean_angle(up[:, c], down[:, c], shift, base)
             image = s + shift
         if equal_area:
             t = np.concatenate([s, image]) % (2 * math.pi)
             s = 2 * math.pi * _by_rank(t, cover.area)[:n]
         columns.append(s)
-    return _turned(np.stack(columns, axis=1))
+    return _cos_sin(np.stack(columns, axis=1))
 
 
 def _angles(graph: Graph, count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +129,7 @@ def _circles(graph: Graph, count: int, k: int, equal_area: bool) -> np.ndarray:
     return angles
 
 
-def _turn(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> np.ndarray:
+def _mean_angle(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> np.ndarray:
     """The mean of an angle and of the angle on the other sheet, less the shift between them.
 
     Raises:
@@ -160,7 +160,7 @@ def _connected(cover: Graph, base: Base) -> Graph:
 
 
 def _eigenbasis(eta: np.ndarray, cover: Graph, reflected: list[bool]) -> np.ndarray:
-    """Integral combinations of the forms that sigma keeps, or reverses, in the wanted order.
+    """Integral combinations of the forms that sigma preserves, or reverses, in the wanted order.
 
     Raises:
         TrainingError: sigma does not act on the classes as the group of the base does.
@@ -194,14 +194,7 @@ def _sphere(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarra
     """A discrete conformal map to S^2 from a potential between two poles; RP^2 on its cover."""
     odd = len(base.group) == 2
     g = _connected(graph.cover(graph.sign), base) if odd else graph
-    marks = g.landmarks(8)
-    if odd:
-        north = int(marks.nodes[0])
-        south = int(g.sigma[north])
-    else:
-        # the farthest node from the farthest node
-        north = int(marks.distance[0].argmax())
-        south = int(g.distances(north).argmax())
+    north, south = _poles(g, odd)
     L = g.laplacian()
     right = np.zeros(g.n)
     right[south], right[north] = -1.0, 1.0
@@ -225,18 +218,37 @@ def _sphere(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarra
         values = np.real(w * np.conj(unit))
         w[inner] += unit * solve_poisson(L, -(L @ values), fixed=rows)[inner]
     if odd:
-        rotation = np.angle((np.conj(w[rows]) * w[g.sigma[rows]]).sum())
-        if abs(abs(rotation) - math.pi) > 0.7:
-            # the belt's angle may run the other way round on the other sheet
-            raise TrainingError(
-                "expected sigma to turn the longitude by half a turn, got "
-                f"{rotation:.2f}: the data do not have the base {base.name}"
-            )
-        w = (w - w[g.sigma]) / 2
+        w = _antipodal(w, g.sigma, rows, base)
     p = np.stack([np.real(w), np.imag(w), height], axis=1)
     p[inner, 2] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
     p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300)
     return p[: graph.n]
+
+
+def _poles(g: Graph, odd: bool) -> tuple[int, int]:
+    """Both nodes over one point, or the farthest node from the farthest node, and that one."""
+    marks = g.landmarks(8)
+    if odd:
+        north = int(marks.nodes[0])
+        return north, int(g.sigma[north])
+    north = int(marks.distance[0].argmax())
+    return north, int(g.distances(north).argmax())
+
+
+def _antipodal(w: np.ndarray, sigma: np.ndarray, rows: np.ndarray, base: Base) -> np.ndarray:
+    """The part of w with w(sigma x) = -w(x).
+
+    Raises:
+        TrainingError: sigma does not turn the longitudes of these rows by half a turn.
+    """
+    rotation = np.angle((np.conj(w[rows]) * w[sigma[rows]]).sum())
+    # the belt's angle may run the other way round on the other sheet
+    if abs(abs(rotation) - math.pi) > 0.7:
+        raise TrainingError(
+            "expected sigma to turn the longitude by half a turn, got "
+            f"{rotation:.2f}: the data do not have the base {base.name}"
+        )
+    return (w - w[sigma]) / 2
 
 
 def _harmonic_sphere(base: Base, graph: Graph, count: int) -> np.ndarray:
@@ -263,7 +275,7 @@ def _band(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
     g = _connected(cover, base) if odd else graph
     theta = _angles(g, count * (1 + odd), 1)[0][:, 0]
     if odd:
-        t = _turn(theta[:n], theta[n:], math.pi, base)
+        t = _mean_angle(theta[:n], theta[n:], math.pi, base)
         theta = np.concatenate([t, t + math.pi])
         h = conjugate(cover, theta)
         h = (h - h[cover.sigma]) / 2
@@ -273,7 +285,7 @@ def _band(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
         theta = 2 * math.pi * _by_rank(theta % (2 * math.pi), g.area)
         h = 2 * _by_rank(h, g.area) - 1
     h = h / np.abs(h).max() if odd else 2 * (h - h.min()) / (h.max() - h.min()) - 1
-    points = np.concatenate([_turned(theta[:, None]), h[:, None]], axis=1)
+    points = np.concatenate([_cos_sin(theta[:, None]), h[:, None]], axis=1)
     return points[:n]
 
 
@@ -281,10 +293,10 @@ def _product(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarr
     """Circles by cohomology; the other factors from the eigenfunctions that these leave."""
     circles = sum(f == UnitSphere(1) for f in base.factors)
     known = [np.ones(graph.n)]
-    turned = np.zeros((graph.n, 0))
+    cosines = np.zeros((graph.n, 0))
     if circles:
         angles = _circles(graph, count, circles, equal_area)
-        turned = _turned(angles)
+        cosines = _cos_sin(angles)
         # functions of the angles alone; waves of one sign, as m and -m span the same two
         waves = {1: 24, 2: 5}.get(circles, 2)
         for m in itertools.product(range(-waves, waves + 1), repeat=circles):
@@ -293,10 +305,12 @@ def _product(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarr
                 known += [np.real(wave), np.imag(wave)]
     sizes = [f.width for f in base.factors if f != UnitSphere(1)]
     rest = _orthogonal(graph, np.stack(known, axis=1), sum(sizes))
-    of_circles = iter(np.split(turned, max(circles, 1), axis=1))
+    of_circles = iter(np.split(cosines, max(circles, 1), axis=1))
     of_others = iter(np.split(rest, np.cumsum(sizes)[:-1], axis=1))
     parts = [
-        next(of_circles) if f == UnitSphere(1) else _placed(next(of_others), f, graph.area)
+        next(of_circles)
+        if f == UnitSphere(1)
+        else _points_of_factor(next(of_others), f, graph.area)
         for f in base.factors
     ]
     return np.concatenate(parts, axis=1)
@@ -330,7 +344,7 @@ def _orthogonal(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
     )
 
 
-def _placed(u: np.ndarray, factor: HarmonicFactor, area: np.ndarray) -> np.ndarray:
+def _points_of_factor(u: np.ndarray, factor: HarmonicFactor, area: np.ndarray) -> np.ndarray:
     """Eigenfunctions as points of a factor."""
     if factor.width > 1:
         return _on_sphere(u)

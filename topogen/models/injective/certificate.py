@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ...errors import UnsupportedError
-from ...topology.inference.check import Verdict
+from ...topology.inference.report import Verdict
 from .bases import Base
 from .decoder import Decoder
 from .decoder_fit import FittedDecoder
-from .homology_checks import image_homology, on_loops, spare_loops
+from .homology_checks import action_on_loops, extra_loops, image_homology
 from .injectivity_proof import InjectivityProof, prove_injective
 from .neighbor_graph import Landmarks
 
@@ -47,9 +47,9 @@ class EmbeddingCertificate:
             the distribution is thin, so are the data.
         winding: how often the loops of B, in columns, wind round the classes of the data; None
             where B has no integral class or the data's are not clear.
-        onto: per field Z/p, whether g is one to one on H_1; None where the data's classes are not
-            clear.
-        spare: per field Z/p, how many clear loops the data have that B does not have.
+        one_to_one: per field Z/p, whether g is one to one on H_1; None where the data's classes
+            are not clear.
+        extra_loops: per field Z/p, how many clear loops the data have that B does not have.
         homology: the verdict of :func:`topogen.check_topology` on uniform points of g(B), against
             the homology of B over Z/2 and Z/3; where it is undetermined, condition and collision
             have to be twice as good. None where something else had failed already.
@@ -67,8 +67,8 @@ class EmbeddingCertificate:
     gap: float
     excess: float
     winding: np.ndarray | None
-    onto: dict[int, bool | None]
-    spare: dict[int, int]
+    one_to_one: dict[int, bool | None]
+    extra_loops: dict[int, int]
     homology: Verdict | None = None
     homology_reason: str = ""
 
@@ -99,7 +99,7 @@ class EmbeddingCertificate:
         data = asdict(self)
         data["failures"] = [list(failure) for failure in self.failures]
         data["winding"] = None if self.winding is None else self.winding.tolist()
-        for name in ("onto", "spare"):
+        for name in ("one_to_one", "extra_loops"):
             data[name] = {str(p): value for p, value in data[name].items()}
         return data
 
@@ -110,7 +110,7 @@ class EmbeddingCertificate:
         d["injectivity"] = InjectivityProof(**d["injectivity"])
         d["failures"] = tuple((name, sentence) for name, sentence in d["failures"])
         d["winding"] = None if d["winding"] is None else np.array(d["winding"])
-        for name in ("onto", "spare"):
+        for name in ("one_to_one", "extra_loops"):
             d[name] = {int(p): value for p, value in d[name].items()}
         return EmbeddingCertificate(**d)
 
@@ -136,7 +136,7 @@ def certify(
     sigma = torch.linalg.svdvals(J)
     tree = KDTree(x.numpy())
     spacing, gap, excess = _distances_to_data(tree, x, held_out, value, sigma)
-    winding, onto = on_loops(decoder, marks, tree)
+    winding, one_to_one = action_on_loops(decoder, marks, tree)
     certificate = EmbeddingCertificate(
         base=base.name,
         failures=(),
@@ -149,8 +149,8 @@ def certify(
         gap=gap,
         excess=excess,
         winding=winding,
-        onto=onto,
-        spare=spare_loops(base, marks),
+        one_to_one=one_to_one,
+        extra_loops=extra_loops(base, marks),
     )
     failures = tuple(_failures(certificate))
     if failures:
@@ -172,10 +172,10 @@ def _failures(c: EmbeddingCertificate) -> Iterator[tuple[str, str]]:
         yield "collision", words
     if c.excess > LARGEST_EXCESS:
         yield "excess", f"the image leaves the data, by {c.excess:.1f} times their spacing"
-    for p, one_to_one in c.onto.items():
-        if one_to_one is False:
+    for p, fine in c.one_to_one.items():
+        if fine is False:
             yield "loops", f"loops are lost over Z/{p}"
-    for p, more in c.spare.items():
+    for p, more in c.extra_loops.items():
         if more:
             yield "loops", f"over Z/{p} the data have {more} loops more than {c.base}"
 

@@ -121,7 +121,7 @@ def _finer_and_finer(
         b = yield from _alternate(decoder, b, x)
         if base.factors == (UnitSphere(1),):
             b = yield from _alternate(decoder, _at_even_speed(decoder, b), x)
-        found = FittedDecoder(decoder, b, distances(decoder, b, held_out))
+        found = FittedDecoder(decoder, b, distances_to_image(decoder, b, held_out))
         if best is not None and found.score > _GAIN * best.score:
             break
         best = found
@@ -145,7 +145,7 @@ def with_residual(
     b = nearest_points(decoder, x, found.b, max_steps=12, ends=False).b
     yield from decoder.learn(b, x, generator)
     b = yield from _alternate(decoder, b, x, ridge=1e-12, gain=0.97)
-    better = FittedDecoder(decoder, b, distances(decoder, b, held_out))
+    better = FittedDecoder(decoder, b, distances_to_image(decoder, b, held_out))
     return better if better.score < _GAIN * found.score else found
 
 
@@ -182,7 +182,7 @@ def _at_even_speed(decoder: SpectralDecoder, b: Tensor, steps: int = 20_000) -> 
     return torch.stack([s.cos(), s.sin()], -1)
 
 
-def distances(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
+def distances_to_image(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
     """Distances of points x to the image of g, found from known base points b."""
     projections = nearest_points(decoder, x, b[nearest_row(decoder(b), x)], max_steps=12)
     return (projections.value - x).norm(dim=-1)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ...errors import TrainingError
-from ...topology.inference.check import TopologyReport, check_topology
+from ...topology.inference.check import check_topology
+from ...topology.inference.report import TopologyReport
 from .bases import Base
 from .decoder import Decoder
 from .image_manifold import ImageManifold
@@ -30,7 +31,7 @@ def image_homology(decoder: Decoder) -> TopologyReport:
     return check_topology(cloud, expected=base.homology, progress=False)
 
 
-def spare_loops(base: Base, marks: Landmarks) -> dict[int, int]:
+def extra_loops(base: Base, marks: Landmarks) -> dict[int, int]:
     """Per field Z/p, how many clear classes of degree 1 the data have beyond those of B.
 
     Args:
@@ -46,7 +47,7 @@ def spare_loops(base: Base, marks: Landmarks) -> dict[int, int]:
     }
 
 
-def on_loops(
+def action_on_loops(
     decoder: Decoder, marks: Landmarks, tree: Any
 ) -> tuple[np.ndarray | None, dict[int, bool | None]]:
     """The winding matrix, and whether g is one to one on H_1 over Z/2 and over Z.
@@ -59,7 +60,7 @@ def on_loops(
     base = decoder.base
     loops = base.loops()
     near = [tree.query(decoder(loop).numpy())[1] for loop in loops]
-    onto: dict[int, bool | None] = {}
+    one_to_one: dict[int, bool | None] = {}
     winding = None
     for p in base.homology.fields:
         rank = base.homology.betti_number(1, p)
@@ -68,19 +69,19 @@ def on_loops(
         try:
             classes = strongest_classes(marks, rank, *((2,) if p == 2 else ()))
         except TrainingError:
-            onto[p] = None
+            one_to_one[p] = None
             continue
         rows = [(i, np.roll(i, -1)) for i in near]
         if max(classes.undefined(i, j) for i, j in rows) > 0:
-            onto[p] = None
+            one_to_one[p] = None
             continue
         W = np.stack([classes.along(i, j).sum(axis=1) for i, j in rows], axis=1)
         if p == 2:
-            onto[p] = rank_mod_2(W) == rank
+            one_to_one[p] = rank_mod_2(W) == rank
         else:
             winding = W
-            onto[p] = spans_lattice(W)
-    return winding, onto
+            one_to_one[p] = spans_lattice(W)
+    return winding, one_to_one
 
 
 def rank_mod_2(W: np.ndarray) -> int:

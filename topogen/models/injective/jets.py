@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .bases import Spectrum
-from .bases.harmonic_factors import UnitSphere
 
 # points in one block: 2048 x 1000 functions in float64 take 16 MB
 ROWS = 2048
@@ -66,7 +65,7 @@ class Jets:
             H = torch.einsum("nvi,nvwD,nwj->nijD", E, bend[:, self.place], E)
             splits = (base.split(x) for x in (b, E.mT, slope.mT))
             for f, p, F, s in zip(base.factors, *splits, strict=True):
-                if isinstance(f, UnitSphere):
+                if f.width > f.dim:  # a sphere, whose geodesics bend
                     inward = torch.einsum("nw,nDw->nD", p, s)
                     H = H - (F @ F.mT).unsqueeze(-1) * inward[:, None, None]
             parts.append((value[:, 0], slope.mT @ E, H.flatten(1, 2)))

@@ -80,7 +80,7 @@ class MarginalLikelihood:
         total = by_factor.sum(1)
         power = total**s
         lam = 1e-9 + power  # p has a mode whatever the data
-        a, nll, H, found = mode(self._a, phi, self.w, self.mean, lam)
+        a, nll, H, found = posterior_mode(self._a, phi, self.w, self.mean, lam)
         if bool(a.isfinite().all()):
             self._a = a  # the next search starts here
         value = -n * nll - 0.5 * n * float(lam @ a.square())
@@ -141,7 +141,7 @@ class MarginalLikelihood:
         return Penalty(a, log_c, float(z[-1]), value, tuple(losses), done)
 
 
-def mode(
+def posterior_mode(
     a: Tensor, phi: Tensor, w: Tensor, mean: Tensor, lam: Tensor
 ) -> tuple[Tensor, float, Tensor, bool]:
     """The a of least -a . mean + log sum_i w_i exp(a . phi_i) + lam . a^2 / 2, by damped Newton.

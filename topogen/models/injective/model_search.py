@@ -176,7 +176,7 @@ class Search:
                     mine = choice
                 if choice.good(self.noise, named=len(bases) == 1):
                     return choice
-                if len(bases) > 1 and any(choice.certificate.spare.values()):
+                if len(bases) > 1 and any(choice.certificate.extra_loops.values()):
                     break  # whatever the base points: the data have loops that this base has not
             if mine is not None and (best is None or mine.rank < best.rank):
                 best = mine

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import TrainingError
+from ...point_cloud.knn import component_labels, nearest
 from ...topology.persistence.cohomology import PersistentClass, persistent_classes
 
 
@@ -78,9 +79,7 @@ class Graph:
     @cached_property
     def component(self) -> np.ndarray:
         """The number of the connected component of every node, shape (n,)."""
-        from scipy.sparse.csgraph import connected_components
-
-        return connected_components(self._lengths, directed=False)[1]
+        return component_labels(self.n, self.i, self.j)
 
     def cover(self, sign: np.ndarray) -> Graph:
         """The double cover in which an edge of sign -1 changes the sheet."""
@@ -215,12 +214,9 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
         dim: of the manifold.
         noisy: whether tangent planes need more points.
     """
-    from scipy.spatial import KDTree
-
     n, k = len(x), min({1: 16, 2: 14, 3: 24}.get(dim, 8 * dim), len(x) - 1)
     wide = min(n - 1, (40 if noisy else 24) if dim == 2 else 12 * dim + (6 if dim > 2 else 0))
-    tree = KDTree(x)
-    distance, neighbour = (np.asarray(a) for a in tree.query(x, max(k, wide) + 1))
+    distance, neighbour = nearest(x, x, max(k, wide) + 1, exact=True)
     local = x[neighbour[:, : wide + 1]]
     local = local - local.mean(axis=1, keepdims=True)
     if x.shape[1] > wide:
@@ -233,7 +229,7 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     i = np.repeat(np.arange(n), k)
     j = neighbour[:, 1 : k + 1].ravel()
     if dim == 1:
-        a, b = _both_ways(x, frame[:, :, 0], tree, min(3 * k, n // 10))
+        a, b = _both_ways(x, frame[:, :, 0], min(3 * k, n // 10))
         i, j = np.concatenate([i, a]), np.concatenate([j, b])
     pairs = np.unique(np.sort(np.stack([i, j], axis=1), axis=1), axis=0)
     i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
@@ -252,15 +248,13 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     )  # fmt: skip
 
 
-def _both_ways(
-    x: np.ndarray, frame: np.ndarray, tree: Any, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _both_ways(x: np.ndarray, frame: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Edges from every point of a curve to the next one forth and the next one back.
 
     All nearest neighbours may lie on one side, beside a gap that chance leaves. They are looked
     for among `count` of them, within 26 degrees of the tangent (of cosine 0.9).
     """
-    distance, neighbour = tree.query(x, count + 1)
+    distance, neighbour = nearest(x, x, count + 1, exact=True)
     along = ((x[neighbour] - x[:, None]) * frame[:, None]).sum(axis=2)
     ends = []
     for side in (along, -along):

@@ -1,4 +1,4 @@
-r"""A spectral decoder with a neural residual, for sets with detail finer than its functions."""
+r"""A spectral decoder with a neural residual, for detail finer than the functions of its base."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from ..nn.sine import SineNetwork
 from ..optimize import Adam, descend
 from .bases import Base, Spectrum
 from .decoder import Decoder, SpectralDecoder, normal_equations, ridge_solution
-
-# the network sees the functions of B up to this bandwidth: they tell its points apart
-_LOW = 2
 
 
 class ResidualDecoder(Decoder):
@@ -35,8 +32,9 @@ class ResidualDecoder(Decoder):
         super().__init__()
         self.base, self.bandwidth, self.ambient_dim = base, bandwidth, ambient_dim
         self.spectral = SpectralDecoder(base, bandwidth, ambient_dim)
-        count = Spectrum(base, _LOW).count
-        self.low = SpectralDecoder(base, _LOW, count)
+        # the functions of bandwidth 2 separate the points of B
+        count = Spectrum(base, 2).count
+        self.low = SpectralDecoder(base, 2, count)
         self.low.coefficients = torch.eye(count, dtype=torch.float64)
         self.net = SineNetwork(count, ambient_dim, width=64, features=200)
         self.net.requires_grad_(False)
@@ -44,13 +42,14 @@ class ResidualDecoder(Decoder):
     @staticmethod
     def of(decoder: SpectralDecoder, generator: torch.Generator) -> ResidualDecoder:
         """The same map, A = 0, with random features."""
-        result = ResidualDecoder(decoder.base, decoder.bandwidth, decoder.ambient_dim)
+        K = decoder.spectrum.bandwidth
+        result = ResidualDecoder(decoder.base, K, decoder.ambient_dim)
         result.spectral.coefficients = decoder.coefficients.clone()
-        # what is left is as fast as what the functions of B could still say, and faster: the
-        # first layer has .07 of the bandwidth, the fastest random features have all of it
-        result.net.draw(generator, 1.0 * decoder.bandwidth)
+        # frequencies, in units of the bandwidth, of the fastest random features and of the first
+        # layer: what is left is as fast as what the functions of B could still say, and faster
+        result.net.draw(generator, float(K))
         with torch.no_grad():
-            result.net.W1.mul_(0.07 * decoder.bandwidth)
+            result.net.W1.mul_(0.07 * K)
             result.net.C.zero_()
         return result
 

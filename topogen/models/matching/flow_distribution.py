@@ -19,7 +19,7 @@ _CHECKED = 64
 
 
 class FlowDistribution(ManifoldDistribution):
-    r"""The push-forward of a distribution p_0 on M by the flow of a tangent field, :math:`t \in [0, 1]`.
+    r"""The push-forward of a distribution p_0 on M by the flow of a tangent field over [0, 1].
 
     With :math:`\dot x_t = v_t(x_t)`, v = P f tangent to M, and :math:`x_1 = x`,
 

@@ -156,7 +156,7 @@ class FlowMatching(LearnedDistribution):
         require_flows(manifold)
         if base is not None and base.manifold is not manifold:
             raise ValueError("expected a base distribution on this manifold, got one on another")
-        own = callable(getattr(manifold, "sample_uniform", None))
+        own = manifold.has_sampler or manifold.volume == math.inf
         if atlas is None and base is None and not own and manifold.dim <= _MAX_CHARTED_DIM:
             atlas = ProjectedAtlas(manifold)
         self.atlas = atlas
@@ -372,7 +372,7 @@ def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | No
 
 
 def require_flows(manifold: Manifold) -> None:
-    """Raise unless flows of tangent fields carry a distribution to every other on M, as far as is known.
+    """Raise where flows of tangent fields are known not to carry p_0 to every distribution.
 
     Raises:
         UnsupportedError: M has a boundary, or several components, or infinite volume.

@@ -1,4 +1,4 @@
-"""Kernel distributions on spheres: the same kernels about all points, at several concentrations."""
+"""Kernel densities on spheres: the same kernels about all points, at several concentrations."""
 
 from __future__ import annotations
 

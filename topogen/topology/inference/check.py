@@ -12,22 +12,51 @@ import numpy as np
 
 from ...homology import DEFAULT_FIELDS, is_prime
 from ...point_cloud.cloud import LEAST_POINTS, MOST_POINTS, Cloud, prepare
-from ..local.dimension import DimensionEstimate, dimension_of
+from ..local.dimension import dimension_of
+from ..persistence.diffusion import diffusion_cloud
 from ..persistence.landmark_rips import Budget
 from ..persistence.null_distributions import check_alpha
 from ..persistence.rips import PRIMES_BELOW
 from ..progress import Notify, progress_line
-from .evidence import Evidence, check_consistency
+from .evidence import Evidence
 from .gather import gather
-from .hypothesis import Claim, homology_of, read_claim
+from .hypothesis import Hypothesis, read_hypothesis
 from .outliers import trim_outliers
-from .report import TopologyReport as TopologyReport
-from .report import Verdict as Verdict
+from .published_tests import published_numbers
+from .report import TopologyReport, Verdict, homology_of
 from .verdict import judge
 
-MOST_DIM = 3
-# arrays of the size of the cloud that are held at once, and numbers per point of neighbours
-COPIES, NEIGHBOUR_NUMBERS = 4, 64
+MOST_DIM = 3  # beyond it Rips complexes of enough landmarks are out of reach
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How :func:`check_topology` looks at clouds.
+
+    Attributes:
+        trim: fraction of points left out as outliers, those farthest from their neighbours;
+            "auto" finds those that do not continue the manifold of their neighbours, and leaves
+            them out where that makes the landmarks finer.
+        metric: "diffusion" measures distances along the cloud, by a random walk on its nearest
+            neighbours: for noise that fills many dimensions, and connected clouds only. Scales are
+            then no lengths.
+        max_memory: bytes that may be used beside the points; it costs points or landmarks.
+        extras: also report what the tests of Bobrowski and Skraba and of Fasy et al. say.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    trim: float | Literal["auto"] = "auto"
+    metric: Literal["euclidean", "diffusion"] = "euclidean"
+    max_memory: int | None = None
+    extras: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_memory is not None and not self.max_memory >= 2**20:
+            raise ValueError(f"expected max_memory >= 2**20 bytes, got {self.max_memory}")
+        if self.metric not in ("euclidean", "diffusion"):
+            raise ValueError(f"expected metric 'euclidean' or 'diffusion', got {self.metric!r}")
 
 
 def check_topology(
@@ -39,91 +68,84 @@ def check_topology(
     alpha: float = 0.01,
     seed: int = 0,
     max_seconds: float | None = None,
-    max_memory: int | None = None,
-    trim: float | Literal["auto"] = "auto",
-    metric: Literal["euclidean", "diffusion"] = "euclidean",
-    extras: bool = False,
     progress: bool | None = None,
+    options: CheckOptions | None = None,
 ) -> TopologyReport:
-    r"""Find the Betti numbers of a cloud, and compare them with a claim.
+    r"""Find the Betti numbers of a cloud, and compare them with those expected.
 
     Farthest-point landmarks at two resolutions and from three starts give truncated Vietoris-Rips
     diagrams; a bar is a class when its ratio death/birth is beyond what noise gives. A degree is
-    determined when all of them say so clearly, when the witness complexes of all points do not
-    contradict with one voice, when the cloud is flat at the scale, and when the numbers could be
-    those of a space (for a claimed closed manifold: of one such). A degree that up to 2500 points
-    on a surface or a 3-manifold in R^3 or R^4 leave open may be settled by the alpha complex of
-    all of them. Otherwise it is None.
+    determined when all of them show it clearly, when the witness complexes of all points do not
+    contradict unanimously, when the cloud is locally flat at the scale, and when the numbers could
+    be those of a space (of one closed manifold, where one is expected). A degree that up to 2500
+    points on a surface or a 3-manifold in R^3 or R^4 leave open may be determined by the alpha
+    complex of all of them. Otherwise it is None.
     "agrees" needs every degree determined and equal over every field, "disagrees" one determined
-    degree that differs; a missing class counts only if a sample of the claim, of the same size,
-    does show it.
+    degree that differs; a missing class counts only if a sample of what is expected, of the same
+    size, does show it.
 
     Args:
         points: array-like, shape (n, D), any D.
         expected: a :class:`~topogen.homology.Homology` (or what makes one), anything with an
             attribute `homology` (and `dim`, `closed`), another cloud, or None.
         fields: primes p; homology is over Z/p.
-        max_dim: largest degree, at most 3; by default the dimension of the claim or the cloud.
+        max_dim: largest degree, at most 3; by default the expected dimension, or the cloud's.
         alpha: bound on the probability to report a class that is not there at this scale.
         seed: of landmarks and samples; same seed, same report.
         max_seconds: time limit; it costs starts, longest edges or degrees, which the report says.
             :func:`~topogen.topology.estimate_cost` says beforehand what to expect.
-        max_memory: bytes that may be used beside the points; it costs points or landmarks.
-        trim: fraction of points left out as outliers, those farthest from their neighbours;
-            "auto" finds those that do not continue the set of their neighbours, and leaves them
-            out where that makes the landmarks finer.
-        metric: "diffusion" measures distances along the cloud, by a random walk on its nearest
-            neighbours: for noise that fills many dimensions, and connected clouds only. Scales are
-            then no lengths.
-        extras: also report what the tests of Bobrowski and Skraba and of Fasy et al. say.
         progress: a line on standard error that says what is done; by default on a terminal.
+        options: trimming, metric, memory and extras.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points; with diffusion
             also fewer than 50, or a cloud of several parts.
-        UnsupportedError: the homology of the claimed manifold is not known.
-        ValueError: an argument out of range, or a claim over none of the fields.
+        UnsupportedError: the homology of the expected manifold is not known.
+        ValueError: an argument out of range, or homology expected over none of the fields.
     """
     primes = check_fields(fields)
     check_degree(max_dim)
-    _check_arguments(alpha, max_seconds, max_memory, metric)
-    budget = Budget(max_seconds, max_memory)
-    claim = read_claim(expected, primes)
+    check_alpha(alpha)
+    if max_seconds is not None and not max_seconds > 0:
+        raise ValueError(f"expected max_seconds > 0, got {max_seconds}")
+    options = options or CheckOptions()
+    budget = Budget(max_seconds, options.max_memory)
+    hypothesis = read_hypothesis(expected, primes)
     with progress_line(progress) as notify:
-        study = _Study(primes, alpha, seed, budget, trim, metric, notify)
-        cloud, estimate = study.read(points, "points")
-        other: Cloud | None = None
-        dims = [estimate.dim]
-        if claim is not None and claim.points is not None:
-            other, other_estimate = study.read(claim.points, "expected")
-            dims.append(other_estimate.dim)
-        top = top_degree(dims, claim) if max_dim is None else max_dim
-        closed_dim = claim.dim if claim is not None and claim.closed else None
-        cloud, evidence = study.look(cloud, estimate.dim, top, closed_dim)
-        known = claim.homology if claim is not None else None
+        study = _Study(primes, alpha, seed, budget, options, notify)
+        cloud, dim = study.read(points, "points")
+        other, dims = None, [dim]
+        if hypothesis is not None and hypothesis.points is not None:
+            other, other_dim = study.read(hypothesis.points, "expected")
+            dims.append(other_dim)
+        top = top_degree(dims, hypothesis) if max_dim is None else max_dim
+        closed_dim = None if hypothesis is None else hypothesis.closed_dim
+        cloud, evidence = study.evidence(cloud, dim, top, closed_dim)
+        known = None if hypothesis is None else hypothesis.homology
         verdict: Verdict | None = None
         reason = "every degree is determined at this scale"
         if evidence.reasons:
             reason = f"undetermined in part: {evidence.first_reason}"
         n = len(cloud.points)
-        if claim is not None and other is not None:
+        if hypothesis is not None and other is not None:
             notify("the other cloud")
-            theirs = study.look(other, dims[1], top, None)[1]
+            theirs = study.evidence(other, dims[1], top)[1]
             known = homology_of(theirs.betti)
             if known is None:
                 verdict = "undetermined"
                 reason = f"the homology of the other cloud is undetermined: {theirs.first_reason}"
             else:
-                claim = Claim(claim.name, known)
                 verdict, reason = judge(
-                    evidence, claim, lambda: study.look_at_part(other, n, dims[1], top) or theirs
+                    evidence,
+                    Hypothesis(hypothesis.name, known),
+                    lambda: study.evidence_of_part(other, n, dims[1], top) or theirs,
                 )
-        elif (space := claim) is not None:
-            verdict, reason = judge(evidence, space, lambda: study.look_at_sample(space, n, top))
+        elif (space := hypothesis) is not None:
+            verdict, reason = judge(
+                evidence, space, lambda: study.evidence_of_sample(space, n, top)
+            )
         numbers: dict[str, Any] = {}
-        if extras:
-            from .published_tests import published_numbers
-
+        if options.extras:
             notify("other tests")
             numbers = published_numbers(cloud.points, evidence.runs, alpha, seed)
     first = {r.resolution: r for r in reversed(evidence.runs)}
@@ -135,7 +157,7 @@ def check_topology(
         p_values={p: tuple(v) for p, v in evidence.p_values.items()},
         scale=evidence.scale * cloud.unit,
         reason=reason,
-        points_needed=None if times is None else _rounded(times * len(cloud.points)),
+        points_needed=None if times is None else _rounded(times * n),
         strategy=evidence.strategy,
         witness={p: tuple(b) for p, b in evidence.witness.items()},
         diagrams={p: [b * cloud.unit for b in bars] for p, bars in diagrams.items()},
@@ -143,115 +165,106 @@ def check_topology(
         expected=known,
         fields=tuple(evidence.betti),
         alpha=alpha,
-        dim=estimate.dim,
+        dim=dim,
         max_dim=top,
         n_points=cloud.given,
         outliers=cloud.outliers,
         landmarks=(len(first[0].landmarks), len(first[1].landmarks)) if first else (0, 0),
         seed=seed,
         seconds=time.monotonic() - budget.begin,
-        remarks=(*cloud.remarks, *evidence.remarks, *_remarks(estimate.dim, claim, top)),
+        remarks=(*cloud.remarks, *evidence.remarks, *_remarks(dim, hypothesis, top)),
         extras=numbers,
     )
 
 
 @dataclass(frozen=True)
 class _Study:
-    """How clouds are looked at: the same way for the points, the other cloud and references."""
+    """How clouds are looked at: the same way for the points, the other cloud and samples."""
 
     fields: tuple[int, ...]
     alpha: float
     seed: int
     budget: Budget
-    trim: float | Literal["auto"]
-    metric: str
+    options: CheckOptions
     notify: Notify
 
-    def read(self, points: Any, name: str) -> tuple[Cloud, DimensionEstimate]:
-        """A cloud ready for :meth:`look`, and its dimension."""
+    def read(self, points: Any, name: str) -> tuple[Cloud, int]:
+        """A prepared cloud, and its dimension."""
         self.notify("reading the points")
-        most, columns = MOST_POINTS, np.shape(points)[1] if np.ndim(points) == 2 else 1
+        most = MOST_POINTS
         if self.budget.max_memory is not None:
-            per_point = 8 * (COPIES * columns + NEIGHBOUR_NUMBERS)
-            most = min(most, self.budget.max_memory // per_point)
+            # four arrays of the size of the cloud at once, and 64 numbers per point of neighbours
+            columns = np.shape(points)[1] if np.ndim(points) == 2 else 1
+            most = min(most, self.budget.max_memory // (8 * (4 * columns + 64)))
             most = max(LEAST_POINTS, most)
-        trim = 0.0 if self.trim == "auto" else self.trim
+        trim = 0.0 if self.options.trim == "auto" else self.options.trim
         cloud = prepare(points, trim=trim, seed=self.seed, name=name, most=most)
-        if self.metric == "diffusion":
-            from ..persistence.diffusion import diffusion_cloud
-
+        if self.options.metric == "diffusion":
             self.notify("diffusion distances")
             cloud = diffusion_cloud(cloud, seed=self.seed)
         self.notify("dimension")
-        return cloud, dimension_of(cloud, seed=self.seed)
+        return cloud, dimension_of(cloud, seed=self.seed).dim
 
-    def look_at_part(self, cloud: Cloud, n: int, dim: int, top: int) -> Evidence | None:
+    def evidence_of_part(self, cloud: Cloud, n: int, dim: int, top: int) -> Evidence | None:
         """The evidence of a random part of n points; None where there are no more."""
         if len(cloud.points) <= n:
             return None
         rows = np.random.default_rng(self.seed).choice(len(cloud.points), n, replace=False)
         remark = f"{n} of {len(cloud.points)} points drawn at random"
-        return self.look(cloud.only(np.sort(rows), remark), dim, top, None)[1]
+        return self.evidence(cloud.only(np.sort(rows), remark), dim, top)[1]
 
-    def look_at_sample(self, claim: Claim, n: int, top: int) -> Evidence | None:
-        """The evidence of n points of the claimed space, in the same metric, with none to trim."""
-        self.notify("a sample of the claim")
-        sample = claim.sample(min(n, MOST_POINTS), self.seed)
+    def evidence_of_sample(self, space: Hypothesis, n: int, top: int) -> Evidence | None:
+        """The evidence of n points of the space, in the same metric, with none to trim."""
+        self.notify("a sample of what is expected")
+        sample = space.sample(min(n, MOST_POINTS), self.seed)
         if sample is None:
             return None
-        study = replace(self, trim=0.0)
-        drawn, seen = study.read(sample, "sample")
-        dim = claim.dim if self.metric == "euclidean" else None
-        return study.look(drawn, dim or seen.dim, top, claim.dim if claim.closed else None)[1]
+        study = replace(self, options=replace(self.options, trim=0.0))
+        cloud, seen = study.read(sample, "sample")
+        dim = space.dim if self.options.metric == "euclidean" else None
+        return study.evidence(cloud, dim or seen, top, space.closed_dim)[1]
 
-    def look(
-        self, cloud: Cloud, dim: int, top: int, closed_dim: int | None
+    def evidence(
+        self, cloud: Cloud, dim: int, top: int, closed_dim: int | None = None
     ) -> tuple[Cloud, Evidence]:
         """The evidence, and the points that it speaks of: without outliers where that helps.
 
-        What is said without them must settle every degree, and must not have fewer classes than
-        the landmarks show with them: trimming opens holes, too.
+        Without them every degree must be determined, with no fewer classes than the landmarks show
+        with them: trimming opens holes, too.
         """
-        evidence = self._gather(cloud, dim, top, closed_dim)
-        if self.trim != "auto":
+
+        def gathered(points: Cloud) -> Evidence:
+            return gather(
+                points, dim, top, self.fields, alpha=self.alpha, seed=self.seed,
+                closed_dim=closed_dim, budget=self.budget, notify=self.notify,
+            )  # fmt: skip
+
+        evidence = gathered(cloud)
+        if self.options.trim != "auto":
             return cloud, evidence
         self.notify("outliers")
         rows = trim_outliers(cloud.points, dim, self.seed)
-        if len(rows) == len(cloud.points):
-            return cloud, evidence
         count = len(cloud.points) - len(rows)
+        if count == 0:
+            return cloud, evidence
         clean = cloud.only(
             rows,
-            f"{count} of {len(cloud.points)} points left out: they do not lie on the set",
+            f"{count} of {len(cloud.points)} points left out: they do not lie on the manifold",
             outliers=count,
         )
-        trimmed = self._gather(clean, dim, top, closed_dim)
+        trimmed = gathered(clean)
         if homology_of(trimmed.betti) is None:
             return cloud, evidence
         for p in self.fields:
             for k in range(top + 1):
                 b, t = evidence.betti[p][k], trimmed.betti[p][k]
                 if t is not None and (b not in (None, t) or t < evidence.seen(p, k)):
-                    trimmed.withdraw(
+                    trimmed.revoke(
                         k,
                         f"degree {k} has Betti number {t} over Z/{p} without {count} outliers, "
                         "and more or other with them",
                     )
         return clean, trimmed
-
-    def _gather(self, cloud: Cloud, dim: int, top: int, closed_dim: int | None) -> Evidence:
-        evidence = gather(
-            cloud,
-            dim,
-            top,
-            self.fields,
-            alpha=self.alpha,
-            seed=self.seed,
-            budget=self.budget,
-            notify=self.notify,
-        )
-        check_consistency(evidence, closed_dim or dim, closed_dim is not None)
-        return evidence
 
 
 def check_fields(fields: Sequence[int]) -> tuple[int, ...]:
@@ -268,38 +281,25 @@ def check_degree(max_dim: int | None) -> None:
         raise ValueError(f"expected 0 <= max_dim <= {MOST_DIM}, got {max_dim}")
 
 
-def _check_arguments(
-    alpha: float, max_seconds: float | None, max_memory: int | None, metric: str
-) -> None:
-    check_alpha(alpha)
-    if max_seconds is not None and not max_seconds > 0:
-        raise ValueError(f"expected max_seconds > 0, got {max_seconds}")
-    if max_memory is not None and not max_memory >= 2**20:
-        raise ValueError(f"expected max_memory >= 2**20 bytes, got {max_memory}")
-    if metric not in ("euclidean", "diffusion"):
-        raise ValueError(f"expected metric 'euclidean' or 'diffusion', got {metric!r}")
-
-
-def top_degree(dims: Sequence[int], claim: Claim | None) -> int:
-    """The dimension of the claim or the cloud; in more than 3 dimensions what is affordable."""
-    known = claim.homology.top_degree if claim is not None and claim.homology is not None else 0
-    if claim is not None and claim.dim is not None:
-        return min(MOST_DIM, max(claim.dim, known))
+def top_degree(dims: Sequence[int], hypothesis: Hypothesis | None) -> int:
+    """The dimension expected or seen; in more than 3 dimensions what is affordable."""
+    known = (0 if hypothesis is None else hypothesis.top_degree) or 0
+    if hypothesis is not None and hypothesis.dim is not None:
+        return min(MOST_DIM, max(hypothesis.dim, known))
     dim = max(dims)
     if dim > MOST_DIM:  # thick or noisy: its homology lives in lower degrees
         dim = 1 if known else 2
     return min(MOST_DIM, max(dim, known))
 
 
-def _remarks(dim: int, claim: Claim | None, top: int) -> list[str]:
-    remarks = []
-    if claim is not None and claim.dim is not None and claim.dim != dim:
+def _remarks(dim: int, hypothesis: Hypothesis | None, top: int) -> list[str]:
+    remarks, highest = [], dim
+    if hypothesis is not None and hypothesis.dim not in (None, dim):
         remarks.append(
-            f"the cloud looks {dim}-dimensional, {claim.name} has dimension {claim.dim}"
+            f"the cloud looks {dim}-dimensional, {hypothesis.name} has dimension {hypothesis.dim}"
         )
-    highest = (
-        claim.homology.top_degree if claim is not None and claim.homology is not None else dim
-    )
+    if hypothesis is not None and hypothesis.top_degree is not None:
+        highest = hypothesis.top_degree
     if highest > top:
         remarks.append(f"degrees above {top} were not tested")
     return remarks

@@ -14,20 +14,14 @@ from ...point_cloud.cloud import prepare
 from ...point_cloud.knn import distances
 from ...point_cloud.landmarks import farthest_points, holdout_gap
 from ..local.dimension import dimension_of
-from ..persistence.landmark_rips import (
-    BYTES_PER_SIMPLEX,
-    NO_BUDGET,
-    SECONDS_PER_RUN,
-    SECONDS_PER_SIMPLEX,
-    affordable_graph,
-)
+from ..persistence.landmark_rips import PRICE, RunLimit, affordable_graph
 from .check import check_degree, check_fields, top_degree
 from .gather import STARTS, landmark_counts, most_landmarks
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted cost of :func:`~topogen.topology.check_topology` without a claim.
+    """Predicted cost of :func:`~topogen.topology.check_topology` with nothing expected.
 
     Attributes:
         seconds: wall time on this machine, within a factor of about 3.
@@ -94,13 +88,13 @@ def estimate_cost(
     index, radius = farthest_points(x, most, int(rng.integers(len(x))))
     counts = landmark_counts(radius, gap, d, most)
     graphs = [
-        affordable_graph(distances(x[index[:m]]), float(radius[m - 1]), d, top, NO_BUDGET)
+        affordable_graph(distances(x[index[:m]]), float(radius[m - 1]), d, top, RunLimit())
         for m in counts
     ]
     one_start = time.monotonic() - start
-    persistence = sum(SECONDS_PER_RUN + SECONDS_PER_SIMPLEX * g.simplices for g in graphs)
+    persistence = sum(PRICE.run + PRICE.simplex * g.simplices for g in graphs)
     seconds = 2 * (start - begin) + STARTS * (2 * one_start + len(primes) * persistence)
     size = max(g.simplices for g in graphs)
     columns = np.shape(points)[1]
-    memory = 8 * cloud.given * columns * 2 + 8 * 6 * counts[0] ** 2 + BYTES_PER_SIMPLEX * size
+    memory = 8 * cloud.given * columns * 2 + 8 * 6 * counts[0] ** 2 + PRICE.simplex_bytes * size
     return Cost(seconds, memory / 2**20, dim, min(g.top for g in graphs), counts, size)

@@ -1,4 +1,4 @@
-"""Other complexes beside Rips: one that may contradict it, one that may settle what it leaves."""
+"""Other complexes beside Rips: one that may revoke, one that may decide what Rips leaves open."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..persistence.alpha import MOST_AMBIENT, alpha_cut_off, alpha_diagrams, alpha_p_value
+from ..persistence.alpha import MOST_AMBIENT, alpha_diagrams, alpha_noise
 from ..persistence.landmark_rips import Budget
 from ..persistence.rips import ratios
-from .evidence import Count, Doubt, Evidence
-
-OPINIONS = 3  # witness complexes that must agree to be heard
-MOST_ALPHA_POINTS = 2500
-ALPHA_SHARE = 0.8
-MOST_RADIUS = 2.2  # of alpha complexes, in scales
+from .evidence import Count, Evidence, Inconclusive
 
 
-def second_opinion(
-    evidence: Evidence, opinions: Sequence[Mapping[int, Sequence[int | None]]]
+def check_by_witnesses(
+    evidence: Evidence, witnesses: Sequence[Mapping[int, Sequence[int | None]]], *, least: int = 3
 ) -> None:
-    """Withdraw what the witness complexes contradict with one voice: they see a class more.
+    """Revoke what all witness complexes contradict: they see a class more.
 
     They have fewer landmarks, so not to see a class is no contradiction. Degree 0, where stray
-    points count, is left to Rips. None in a vote: that complex does not resolve the degree.
+    points count, is left to Rips.
+
+    Args:
+        evidence: changed in place.
+        witnesses: {p: Betti numbers} of the complexes; None where one does not resolve a degree.
+        least: fewer complexes say nothing.
     """
-    if len(opinions) < OPINIONS:
+    if len(witnesses) < least:
         return
     for p, numbers in evidence.betti.items():
-        votes = [opinion[p] for opinion in opinions]
+        votes = [betti[p] for betti in witnesses]
         evidence.witness[p] = [
             v[0] if len(set(v)) == 1 else None for v in zip(*votes, strict=True)
         ]
         for k, (b, w) in enumerate(zip(numbers, evidence.witness[p], strict=False)):
             if k > 0 and b is not None and w is not None and w > b:
-                evidence.withdraw(
+                evidence.revoke(
                     k,
                     f"over Z/{p} degree {k} has {b} classes by Rips complexes and {w} by witness "
                     "complexes; give more points",
                     2.0,
                 )
-    evidence.strategy += f" and {len(opinions)} witness complexes"
+    evidence.strategy += f" and {len(witnesses)} witness complexes"
 
 
-def settle_by_characteristic(evidence: Evidence, dim: int) -> None:
-    r"""Settle a degree that is in doubt over one field, from the Euler characteristic of another.
+def decide_by_characteristic(evidence: Evidence, dim: int) -> None:
+    r"""Decide a degree that is undetermined over one field by the Euler characteristic of another.
 
     A class of p-torsion makes a bar over Z/p alone, weaker than the others. Over the field q all
     degrees must be clear; :math:`\sum_k (-1)^k \beta_k(p) = \sum_k (-1)^k \beta_k(q)` then gives
-    the one number that p lacks. The witness complexes must say it too, with one voice, and
-    contradict no other number.
+    the one number that p lacks. All witness complexes must show it too, and contradict no other
+    number.
 
     Args:
         evidence: changed in place.
@@ -62,7 +62,9 @@ def settle_by_characteristic(evidence: Evidence, dim: int) -> None:
     (k,) = evidence.reasons
     readings = evidence.readings.get(k, {})
     clear = {p: r for p, r in readings.items() if isinstance(r, Count)}
-    between = {p: r.p_value for p, r in readings.items() if isinstance(r, Doubt) and r.p_value}
+    between = {
+        p: r.p_value for p, r in readings.items() if isinstance(r, Inconclusive) and r.p_value
+    }
     if not clear or not between or len(clear) + len(between) < len(evidence.betti):
         return
 
@@ -77,51 +79,63 @@ def settle_by_characteristic(evidence: Evidence, dim: int) -> None:
     }
     for p, numbers in evidence.betti.items():
         expected = [*numbers[:k], counts[p].betti, *numbers[k + 1 :]]
-        heard = [b if w is None else w for b, w in zip(numbers, evidence.witness[p], strict=True)]
-        if heard != expected:
+        shown = [b if w is None else w for b, w in zip(numbers, evidence.witness[p], strict=True)]
+        if shown != expected:
             return
-    evidence.settle(k, counts)
+    evidence.decide(k, counts)
     evidence.remarks.append(
-        f"degree {k} over Z/{', Z/'.join(str(p) for p in between)} settled by the Euler "
+        f"degree {k} over Z/{', Z/'.join(str(p) for p in between)} determined by the Euler "
         "characteristic and the witness complexes"
     )
 
 
-def alpha_route(
+def decide_by_alpha(
     evidence: Evidence,
     x: np.ndarray,
     dim: int,
     level: float,
     rng: np.random.Generator,
     budget: Budget,
+    *,
+    most: int = 2500,
 ) -> None:
-    """Settle open degrees of few points on a closed surface in R^3 or R^4, by alpha complexes.
+    """Decide open degrees of few points on a closed surface in R^3 or R^4, by alpha complexes.
 
-    All points and a random part must give the same numbers, every degree that is settled the
-    number it has, a class of top degree over Z/2 (else the surface is not closed at this radius),
-    and one Euler characteristic over all fields.
+    All points and a random part of 80 % must give the same numbers, every degree that is decided
+    the number it has, a class of top degree over Z/2 (else the surface is not closed at this
+    radius), and one Euler characteristic over all fields.
+
+    Args:
+        evidence: changed in place.
+        x: points, shape (n, D).
+        dim: intrinsic dimension.
+        level: bound on the probability to report a class that is not there, per degree.
+        rng: draws the part.
+        budget: nothing is done where no time is left.
+        most: nor with more points: the null distributions are simulated up to there.
     """
     n, D = x.shape
     fields, top = list(evidence.betti), len(evidence.cuts) - 1
-    if n > MOST_ALPHA_POINTS or not dim < D <= MOST_AMBIENT or budget.left() <= 0:
+    if n > most or not dim < D <= MOST_AMBIENT or budget.left() <= 0:
         return
     if dim < 2 or top != dim or 2 not in fields:
         return
-    part = x[rng.choice(n, math.ceil(ALPHA_SHARE * n), replace=False)]
+    part = x[rng.choice(n, math.ceil(0.8 * n), replace=False)]
     found: list[dict[int, list[int]]] = []
     strengths: dict[int, list[np.ndarray]] = {}
     for y in (part, x):
-        run = alpha_diagrams(y, fields, top, seed=0, most_radius=MOST_RADIUS * evidence.scale)
+        # a radius is half an edge: where Rips edges of 4.4 scales end
+        run = alpha_diagrams(y, fields, top, seed=0, most_radius=2.2 * evidence.scale)
         if run.diagrams is None:
             return
         numbers: dict[int, list[int]] = {}
         for p in fields:
             strengths[p] = [np.r_[ratios(b), 1.0] for b in run.diagrams[p][1:]]
-            cuts = [alpha_cut_off(level, dim, k, len(y)) for k in range(1, top + 1)]
-            doubts = [alpha_cut_off(0.05, dim, k, len(y)) for k in range(1, top + 1)]
+            nulls = [alpha_noise(dim, k, len(y)) for k in range(1, top + 1)]
+            cuts, noise = ([null.cut_off(q) for null in nulls] for q in (level, 0.05))
             counts = [int((s > c).sum()) for s, c in zip(strengths[p], cuts, strict=True)]
             rest = [s[c] for s, c in zip(strengths[p], counts, strict=True)]
-            if any(r > doubt for r, doubt in zip(rest, doubts, strict=True)):
+            if any(r > most_noise for r, most_noise in zip(rest, noise, strict=True)):
                 return
             numbers[p] = counts
         found.append(numbers)
@@ -136,8 +150,7 @@ def alpha_route(
         if k in evidence.reasons:
             counts = {p: found[0][p][k - 1] for p in fields}
             weakest = {p: float(s[k - 1][max(counts[p] - 1, 0)]) for p, s in strengths.items()}
-            evidence.settle(
-                k, {p: Count(b, alpha_p_value(weakest[p], dim, k, n)) for p, b in counts.items()}
-            )
-            evidence.remarks.append(f"degree {k} settled by alpha complexes of all points")
+            null = alpha_noise(dim, k, n)
+            evidence.decide(k, {p: Count(b, null.p_value(weakest[p])) for p, b in counts.items()})
+            evidence.remarks.append(f"degree {k} determined by alpha complexes of all points")
     evidence.strategy += ", alpha complexes"

@@ -1,4 +1,4 @@
-"""When the Rips runs settle a Betti number: both resolutions and all starts clearly give it."""
+"""The Betti numbers that the Rips runs decide: both resolutions and all starts must show them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..persistence.landmark_rips import LEAST_KAPPA, Run
-from ..persistence.null_distributions import cut_off, p_value
+from ..persistence.landmark_rips import LONGEST_EDGE, Run
+from ..persistence.null_distributions import rips_noise
 from ..persistence.rips import by_rank
-from .evidence import Count, Doubt, Evidence
-from .flatness import MOST_BENDING
+from .evidence import Count, Evidence, Inconclusive
+from .flatness import MOST_DEVIATION
 
+# a regular m-gon passes the cut-off of curves from m = 6 on; landmarks are irregular, and at the
+# coarse resolution fewer
 LEAST_LANDMARKS = 12
 
 
-def settle(evidence: Evidence, dim: int) -> None:
-    """Settle every degree afresh.
+def decide(evidence: Evidence, dim: int) -> None:
+    """Decide every degree afresh.
 
     Args:
         evidence: changed in place.
@@ -27,100 +29,103 @@ def settle(evidence: Evidence, dim: int) -> None:
     evidence.needed.clear()
     evidence.readings.clear()
     for degree in range(len(evidence.cuts)):
-        _settle(evidence, dim, degree)
+        found = _decide_degree(evidence, dim, degree)
+        if isinstance(found, Inconclusive):
+            evidence.revoke(degree, found.reason, found.needed)
+        else:
+            evidence.decide(degree, found)
 
 
-def _settle(evidence: Evidence, dim: int, degree: int) -> None:
-    """Write the Betti number of one degree where every field has one."""
+def _decide_degree(evidence: Evidence, dim: int, degree: int) -> dict[int, Count] | Inconclusive:
+    """The Betti number of one degree over every field, where every field has one."""
     runs = evidence.runs
-    strict = evidence.bending > 0.8 * MOST_BENDING[dim]
+    strict = evidence.deviation > 0.8 * MOST_DEVIATION[dim]
     if len(runs) < 2:
-        return evidence.withdraw(degree, "the time limit left no run")
+        return Inconclusive("the time limit left no run", math.inf)
     fewest = min(len(r.landmarks) for r in runs)
     if fewest < LEAST_LANDMARKS:
-        return evidence.withdraw(
-            degree,
+        return Inconclusive(
             f"the widest gap of the cloud leaves only {fewest} landmarks, {LEAST_LANDMARKS} are "
             "needed; give more points, or trim outliers",
             2 * LEAST_LANDMARKS / fewest,
         )
     if any(len(diagram) <= degree for r in runs for diagram in r.diagrams.values()):
         worst = min(r.threshold / r.scale for r in runs)
-        return evidence.withdraw(
-            degree,
+        return Inconclusive(
             f"the landmarks are too coarse for degree {degree} (edges up to {worst:.1f} scales); "
             "give more points",
-            max(1.5, (LEAST_KAPPA[dim] / worst) ** dim),
+            max(1.5, (LONGEST_EDGE[dim][1] / worst) ** dim),
         )
     readings = {
-        p: _read(runs, p, degree, dim, evidence.cuts[degree], strict) for p in evidence.betti
+        p: _read_field(runs, p, degree, dim, evidence.cuts[degree], strict) for p in evidence.betti
     }
     evidence.readings[degree] = readings
     counts: dict[int, Count] = {}
     for p, reading in readings.items():
-        if isinstance(reading, Doubt):
-            return evidence.withdraw(degree, reading.reason, reading.needed)
+        if isinstance(reading, Inconclusive):
+            return reading
         counts[p] = reading
     # a top class is born at the same scale over every field that has it
     if strict and degree >= max(dim, 1) and not any(c.betti for c in counts.values()):
-        return evidence.withdraw(
-            degree,
-            f"the cloud bends by {evidence.bending:.2f} within the scale, so a class of "
-            f"degree {degree} could be born too late to be seen; give more points",
-            (evidence.bending / (0.8 * MOST_BENDING[dim])) ** dim,
+        return Inconclusive(
+            f"the cloud deviates from its tangent planes by {evidence.deviation:.2f} within the "
+            f"scale, so a class of degree {degree} could be born too late to be seen; give more "
+            "points",
+            (evidence.deviation / (0.8 * MOST_DEVIATION[dim])) ** dim,
         )
-    return evidence.settle(degree, counts)
+    return counts
 
 
-def _read(
+def _read_field(
     runs: Sequence[Run], p: int, degree: int, dim: int, cut: Sequence[float], strict: bool
-) -> Count | Doubt:
+) -> Count | Inconclusive:
     """What the runs say over one field.
 
     A class has a median ratio (over starts) beyond the cut-off and stays above the noise's 95 %
-    quantile in every start; noise has a median below its 99 % quantile (95 % where the cloud bends
-    much, `strict`) and never far exceeds the cut-off.
+    quantile in every start; noise has a median below its 99 % quantile (95 % where the cloud is
+    far from flat, `strict`) and never far exceeds the cut-off.
     """
     counts: list[int] = []
     values: list[float] = []
     for resolution in (0, 1):
         here = [r for r in runs if r.resolution == resolution]
+        null = rips_noise(dim, degree, resolution)
         if any(r.cut_short(p, degree, dim, cut[resolution]) for r in here):
             strength = max(float(r.strengths(p, degree)[0]) for r in here)
-            return Doubt(
+            return Inconclusive(
                 f"over Z/{p} a bar of degree {degree} outlives the longest edge (of "
-                f"{min(r.threshold / r.scale for r in here):.1f} scales) too early to be told "
-                "from noise; give more points",
+                f"{min(r.threshold / r.scale for r in here):.1f} scales) too early to be "
+                "distinguished from noise; give more points",
                 2.0,
-                p_value(strength, dim, degree, resolution),
+                null.p_value(strength),
             )
         table = by_rank([r.strengths(p, degree) for r in here])
         middle = np.median(table, axis=0)  # over starts, j-th strongest bar by j-th strongest
         n = int((middle > cut[resolution]).sum())
         weakest = float(table[:, n - 1].min()) if n else math.inf
         strongest = float(table[:, n].max())
-        maybe = cut_off(0.05, dim, degree, resolution)
-        doubt = maybe if strict else cut_off(0.01, dim, degree, resolution)
-        if middle[n] > doubt or weakest < maybe:
+        maybe = null.cut_off(0.05)
+        noise = maybe if strict else null.cut_off(0.01)
+        if middle[n] > noise or weakest < maybe:
             ratio = min(weakest, float(middle[n]))
-            return Doubt(
+            return Inconclusive(
                 f"over Z/{p} a bar of degree {degree} lies between noise and a class "
                 f"(ratio {ratio:.2f}, class from {cut[resolution]:.2f})",
                 # ratios grow as 1/scale
                 max(1.5, (1.2 * cut[resolution] / ratio) ** dim),
-                p_value(ratio, dim, degree, resolution),
+                null.p_value(ratio),
             )
         if strongest > 1.15 * cut[resolution]:
-            return Doubt(
+            return Inconclusive(
                 f"over Z/{p} one start sees a class of degree {degree} (ratio {strongest:.2f})"
                 " that the others do not",
                 2.0,
             )
         counts.append(n)
         chosen = middle[n - 1] if n else middle[0]
-        values.append(p_value(float(chosen), dim, degree, resolution))
+        values.append(null.p_value(float(chosen)))
     if counts[0] != counts[1]:
-        return Doubt(
+        return Inconclusive(
             f"over Z/{p} the two resolutions see {counts[0]} and {counts[1]} classes "
             f"of degree {degree}",
             2.0,

@@ -17,12 +17,12 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """Why a Betti number is open.
+class Inconclusive:
+    """Why a Betti number is undetermined.
 
     Attributes:
         reason: in words.
-        needed: how many times as many points would settle it.
+        needed: how many times as many points would determine it.
         p_value: of the bar between noise and a class, where that is the reason.
     """
 
@@ -33,7 +33,7 @@ class Doubt:
 
 @dataclass
 class Evidence:
-    """What the runs say, degree by degree; None where they do not settle it, with the reason.
+    """What the runs say, degree by degree; None where they do not decide, with the reason.
 
     Attributes:
         betti: {p: [Betti number or None per degree]}.
@@ -42,12 +42,12 @@ class Evidence:
         scale: median covering radius of the fine landmarks.
         cuts: per degree, the ratios (fine, coarse) from which a bar is a class.
         reasons: per undetermined degree, why.
-        needed: per undetermined degree, how many times as many points would settle it, if known.
+        needed: per undetermined degree, how many times as many points would do, if known.
         remarks: what a reader should know.
-        bending: of the cloud within two scales.
+        deviation: of the cloud from its tangent planes within two scales.
         witness: Betti numbers that all starts of the witness complex give, None where they differ.
         readings: per degree and field p what the Rips runs say, also where another field leaves
-            the degree open.
+            the degree undetermined.
         strategy: what was computed, in words.
     """
 
@@ -59,9 +59,9 @@ class Evidence:
     reasons: dict[int, str] = field(default_factory=dict)
     needed: dict[int, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    bending: float = 0.0
+    deviation: float = 0.0
     witness: dict[int, list[int | None]] = field(default_factory=dict)
-    readings: dict[int, dict[int, Count | Doubt]] = field(default_factory=dict)
+    readings: dict[int, dict[int, Count | Inconclusive]] = field(default_factory=dict)
     strategy: str = ""
 
     @property
@@ -70,7 +70,7 @@ class Evidence:
         return self.reasons[min(self.reasons)]
 
     def seen(self, p: int, degree: int) -> int:
-        """Fewest classes of a degree that a run shows beyond the cut-off, settled or not."""
+        """Fewest classes of a degree that a run shows beyond the cut-off, decided or not."""
         counts = [
             int((r.strengths(p, degree) > self.cuts[degree][r.resolution]).sum())
             for r in self.runs
@@ -78,8 +78,8 @@ class Evidence:
         ]
         return min(counts, default=0) + (degree == 0)
 
-    def withdraw(self, degree: int, reason: str, needed: float | None = None) -> None:
-        """Mark a degree undetermined over every field; the first reason stays."""
+    def revoke(self, degree: int, reason: str, needed: float | None = None) -> None:
+        """Make a degree undetermined over every field; the first reason stays."""
         for p in self.betti:
             self.betti[p][degree] = None
             self.p_values[p][degree] = None
@@ -88,7 +88,7 @@ class Evidence:
             if needed is not None and math.isfinite(needed):
                 self.needed[degree] = needed
 
-    def settle(self, degree: int, counts: dict[int, Count]) -> None:
+    def decide(self, degree: int, counts: dict[int, Count]) -> None:
         """Write the Betti numbers of a degree."""
         for p, count in counts.items():
             self.betti[p][degree], self.p_values[p][degree] = count.betti, count.p_value
@@ -97,7 +97,7 @@ class Evidence:
 
 
 def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
-    r"""Withdraw what no space, or no closed manifold, can have.
+    r"""Revoke what no space, or no closed manifold, can have.
 
     By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the alternating
     sum of beta_k(p) over all degrees, the Euler characteristic, does not depend on p. On a closed
@@ -106,30 +106,22 @@ def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
     Args:
         evidence: changed in place.
         dim: the dimension up to which homology can be nonzero.
-        closed: whether the points are claimed to come from a closed manifold of dimension `dim`.
+        closed: whether by hypothesis the points are of a closed manifold of dimension `dim`.
     """
-    degrees = range(min(len(evidence.cuts), dim + 1))
-    if len(degrees) == dim + 1 and len(evidence.betti) > 1:
-        known = [all(b[k] is not None for b in evidence.betti.values()) for k in degrees]
-        if all(known):
-            chi = {
-                p: sum((-1) ** k * (b[k] or 0) for k in degrees) for p, b in evidence.betti.items()
-            }
-            if len(set(chi.values())) > 1:
-                for k in degrees:
-                    if len({b[k] for b in evidence.betti.values()}) > 1:
-                        evidence.withdraw(
-                            k, "the Euler characteristic differs between the fields: not resolved"
-                        )
-    if closed and 2 in evidence.betti and len(degrees) == dim + 1:
-        two = evidence.betti[2]
-        broken = [
-            k
-            for k in degrees
-            if two[k] is not None and two[dim - k] is not None and two[k] != two[dim - k]
-        ]
-        for k in broken:
-            if k > 0:  # components are seen at any scale; a lost top class is not
-                evidence.withdraw(
+    if len(evidence.cuts) <= dim:
+        return
+    degrees, betti = range(dim + 1), evidence.betti
+    if all(b[k] is not None for k in degrees for b in betti.values()):
+        chi = {sum((-1) ** k * (b[k] or 0) for k in degrees) for b in betti.values()}
+        for k in degrees if len(chi) > 1 else ():
+            if len({b[k] for b in betti.values()}) > 1:
+                evidence.revoke(
+                    k, "the Euler characteristic differs between the fields: not resolved"
+                )
+    if closed and 2 in betti:
+        two = betti[2].copy()
+        for k in range(1, dim + 1):  # components are seen at any scale; a lost top class is not
+            if None not in (two[k], two[dim - k]) and two[k] != two[dim - k]:
+                evidence.revoke(
                     k, "Poincare duality fails, which no closed manifold allows: not resolved"
                 )

@@ -1,4 +1,4 @@
-"""How far a cloud bends within the scale at which it is looked at."""
+"""Local flatness: how far a cloud leaves its tangent planes within the scale of the landmarks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import math
 
 import numpy as np
 
+from ...point_cloud.cloud import Cloud
 from ...point_cloud.frames import spectrum
 from ...point_cloud.knn import nearest
 from ..local.manifold_test import manifold_test
 
-# bending of the cloud within two covering radii from which handles may hide below the scale, by
-# intrinsic dimension (4 stands for more)
-MOST_BENDING = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
-POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}  # that are looked at
-LEAST_SHEET = 0.42  # lambda_d / lambda_1 where sheets meet
+# deviation from the tangent planes within two covering radii from which handles may hide below the
+# scale, by intrinsic dimension (4 stands for more): tests/topology/inference/test_flatness.py
+MOST_DEVIATION = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
+# random points per landmark that suffice for a covariance in a ball of two scales
+POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}
 
 
-def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int) -> float:
+def flatness_deviation(
+    x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
+) -> float:
     r"""How far the cloud leaves its tangent planes within 2 `scale`, on its most curved patch.
 
     In each ball :math:`B = \sqrt{(\sum_{i>d} \lambda_i - \sigma^2) / \lambda_d}` with the
     eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the covariance; :math:`\sigma^2`, the
     noise, is the median of the same normal part in balls of radius `scale`. The result is the
-    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat piece; a handle
+    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat part; a handle
     whose loop is as short as the scale, which no diagram shows, has B > 0.4 (a cloud that is as
     thin all over counts as noisy). Homology at a scale is that of the manifold when the scale is
     small against its reach (Niyogi, Smale and Weinberger, 2008,
@@ -37,7 +40,7 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
         seed: of the points and the centres that stand for more.
 
     Returns:
-        B; infinite where no ball holds enough points to tell.
+        B; infinite where no ball contains enough points.
     """
     rng = np.random.default_rng(seed)
     size = min(len(x), len(landmarks) * POINTS_PER_LANDMARK[min(max(dim, 1), 4)])
@@ -46,7 +49,7 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
     distance, index = nearest(sample, centres, min(80, size))
     normal: dict[float, list[float]] = {1.0: [], 2.0: []}
     tangent: list[float] = []
-    kept: list[int] = []
+    measured: list[int] = []
     for i, (row, near) in enumerate(zip(distance, index, strict=True)):
         for factor, parts in normal.items():
             y = sample[near[row <= factor * scale]]
@@ -56,38 +59,39 @@ def bending(x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: 
             parts.append(float(spread[dim:].sum()) / (len(y) - 1 - dim))
             if factor == 2.0:
                 tangent.append(float(spread[dim - 1]) / (len(y) - 1))
-                kept.append(i)
-    if not kept:
+                measured.append(i)
+    if not measured:
         return math.inf
     noise = float(np.median(normal[1.0])) if normal[1.0] else 0.0
     squares = np.maximum(np.array(normal[2.0]) - noise, 0) / np.maximum(tangent, 1e-300)
-    patches = nearest(centres[kept], centres[kept], min(8, len(kept)))[1]
+    patches = nearest(centres[measured], centres[measured], min(8, len(measured)))[1]
     return math.sqrt(float(squares[patches].mean(axis=1).max()))
 
 
 def away_from_singular(
-    x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
+    cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, seed: int
 ) -> np.ndarray | None:
     r"""Which landmarks are farther than 3 `scale` from where sheets meet; None if none do.
 
     Where sheets cross, the cloud leaves every plane however fine the scale is. A strand thinner
-    than the scale, whose links are no spheres either, is told from that by its covariance:
+    than the scale, whose links are no spheres either, is distinguished by its covariance:
     :math:`\lambda_d \ge 0.42 \lambda_1` where sheets meet (1/2 at right angles), less on a tube of
-    radius below the scale. Arguments as in :func:`bending`.
+    radius below the scale. Arguments as in :func:`flatness_deviation`, for a prepared cloud.
 
     Returns:
         a mask of the landmarks, shape (m,), or None where no sheets meet.
     """
-    check = manifold_test(x, dim=dim, seed=seed)
-    if check.is_manifold is not False:
+    test = manifold_test(cloud.alone(), dim=dim, seed=seed)
+    if test.is_manifold is not False:
         return None
-    singular = x[check.singular]
+    x = cloud.points
+    singular = x[test.singular]
     ratios = []
     distance, index = nearest(x, singular[:: 1 + len(singular) // 200], min(400, len(x)))
     for row, near in zip(distance, index, strict=True):
         y = x[near[row <= 2 * scale]]
         spread = spectrum(y)
         ratios.append(spread[dim - 1] / max(spread[0], 1e-300) if len(y) > dim else 0.0)
-    if np.median(ratios) < LEAST_SHEET:
+    if np.median(ratios) < 0.42:
         return None
     return nearest(singular, landmarks, 1)[0][:, 0] > 3 * scale

@@ -1,35 +1,35 @@
-r"""From persistence diagrams to Betti numbers that are said only when the evidence is unanimous.
+r"""From a cloud to Betti numbers that are reported only when the evidence is unanimous.
 
 The largest ratio death/birth that noise alone gives in a Rips diagram of farthest-point landmarks
 hardly depends on the space or the sample (weak universality: Bobrowski and Skraba, 2023,
 https://arxiv.org/abs/2207.03926). Its distribution is simulated (`benchmarks/topology_null.py`)
-and kept in :mod:`topogen.topology.persistence.null_distributions`.
+and tabulated in :mod:`topogen.topology.persistence.null_distributions`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...point_cloud.cloud import Cloud
 from ...point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from ..persistence.landmark_rips import Budget, rips_run
-from ..persistence.null_distributions import cut_off
-from ..persistence.witness import MOST_DEGREE, RELAXATION, landmark_count, witness_betti
-from .cross_checks import alpha_route, second_opinion, settle_by_characteristic
-from .decision import LEAST_LANDMARKS, settle
-from .evidence import Evidence
-from .flatness import MOST_BENDING, away_from_singular, bending
+from ..persistence.null_distributions import rips_noise
+from ..persistence.witness import WITNESS_RULES, witness_betti
+from ..progress import Notify
+from .cross_checks import check_by_witnesses, decide_by_alpha, decide_by_characteristic
+from .decision import LEAST_LANDMARKS, decide
+from .evidence import Evidence, check_consistency
+from .flatness import MOST_DEVIATION, away_from_singular, flatness_deviation
 
-STARTS = 3
+STARTS = 3  # the least number with a median
 # per intrinsic dimension (4 stands for more): landmarks have covering radius c times the hold-out
-# gap, c = (fine, coarse); at most MOST_LANDMARKS of them, or MOST_LANDMARKS_TO_2 where no degree
-# above 2 is asked for
+# gap, c = (fine, coarse), those of the null distributions (benchmarks/topology_null.py)
 RESOLUTIONS = {1: (1.6, 2.2), 2: (0.65, 0.75), 3: (0.8, 0.96), 4: (0.8, 0.96)}
-MOST_LANDMARKS = {1: 600, 2: 1600, 3: 1000, 4: 1000}
-MOST_LANDMARKS_TO_2 = {1: 600, 2: 1600, 3: 1600, 4: 1600}
+# likewise, the largest number of landmarks for degrees up to 2, and for more: about a second a run
+MOST_LANDMARKS = {1: (600, 600), 2: (1600, 1600), 3: (1600, 1000), 4: (1600, 1000)}
 
 
 def gather(
@@ -40,13 +40,14 @@ def gather(
     *,
     alpha: float,
     seed: int,
+    closed_dim: int | None = None,
     budget: Budget | None = None,
-    notify: Callable[[str], None] = lambda stage: None,
+    notify: Notify = lambda stage: None,
 ) -> Evidence:
     """Betti numbers of a prepared cloud, by the complexes that suit its size and dimension.
 
     Truncated Rips of landmarks at 2 resolutions from 3 random starts; a witness complex from each
-    start as a second opinion; for few points on a surface or a 3-manifold in R^3 or R^4 the alpha
+    start as a cross-check; for few points on a surface or a 3-manifold in R^3 or R^4 the alpha
     complex of all of them where Rips leaves a degree open.
 
     Args:
@@ -56,9 +57,10 @@ def gather(
         fields: primes p.
         alpha: bound on the probability to report a class that is not there, over all degrees.
         seed: of starts and of the hold-out halves.
+        closed_dim: dimension of the closed manifold that the points are of, by hypothesis.
         budget: of time and memory; fewer starts, landmarks or degrees where it bites, with a
             remark.
-        notify: told what is computed next.
+        notify: called with what is computed next.
     """
     budget = budget or Budget()
     d, rng = min(max(dim, 1), 4), np.random.default_rng(seed)
@@ -68,49 +70,50 @@ def gather(
         {p: [None] * (max_dim + 1) for p in fields},
         [],
         0.0,
-        [[cut_off(level, d, k, r) for r in (0, 1)] for k in range(max_dim + 1)],
+        [[rips_noise(d, k, r).cut_off(level) for r in (0, 1)] for k in range(max_dim + 1)],
     )
-    opinions = _run_complexes(evidence, cloud, d, max_dim, fields, rng, budget, notify)
+    witnesses = _run_complexes(evidence, cloud, d, rng, budget, notify)
     if evidence.runs:
         evidence.scale = float(np.median([r.scale for r in evidence.runs if r.resolution == 0]))
     if evidence.runs and max_dim > 0:
         first = evidence.runs[0]
-        bend = bending(cloud.points, first.landmarks, first.scale, dim, seed)
-        if bend > MOST_BENDING[d]:
-            settle(evidence, d)
+        marks, where = first.landmarks, (first.scale, dim, seed)
+        deviation = flatness_deviation(cloud.points, marks, *where)
+        if deviation > MOST_DEVIATION[d]:
+            decide(evidence, d)
             if not evidence.reasons:
                 notify("where it is no manifold")
-                away = away_from_singular(cloud.points, first.landmarks, first.scale, dim, seed)
+                away = away_from_singular(cloud, marks, *where)
                 if away is not None and away.sum() >= LEAST_LANDMARKS:
-                    bend = bending(cloud.points, first.landmarks[away], first.scale, dim, seed)
+                    deviation = flatness_deviation(cloud.points, marks[away], *where)
                     evidence.remarks.append(
-                        "not a manifold: where sheets meet (see manifold_test) the bending was "
-                        "not judged"
+                        "not a manifold: local flatness was not tested where sheets meet (see "
+                        "manifold_test)"
                     )
-        evidence.bending = bend
-    settle(evidence, d)
-    second_opinion(evidence, opinions)
-    flat = evidence.bending <= MOST_BENDING[d]
-    if flat:
-        settle_by_characteristic(evidence, d)
-    if flat and any(k in evidence.reasons for k in range(1, max_dim + 1)):
-        notify("alpha complexes")
-        alpha_route(evidence, cloud.points, d, level, rng, budget)
-    if not flat:
-        times = (evidence.bending / MOST_BENDING[d]) ** d
+        evidence.deviation = deviation
+    decide(evidence, d)
+    check_by_witnesses(evidence, witnesses)
+    if evidence.deviation <= MOST_DEVIATION[d]:
+        decide_by_characteristic(evidence, d)
+        if any(k in evidence.reasons for k in range(1, max_dim + 1)):
+            notify("alpha complexes")
+            decide_by_alpha(evidence, cloud.points, d, level, rng, budget)
+    else:
         for k in range(1, max_dim + 1):
-            evidence.withdraw(
+            evidence.revoke(
                 k,
-                f"the cloud bends by {evidence.bending:.2f} within the scale (at most "
-                f"{MOST_BENDING[d]:g}), so thinner handles could hide; give more points",
-                times,
+                f"the cloud deviates from its tangent planes by {evidence.deviation:.2f} within "
+                f"the scale (at most {MOST_DEVIATION[d]:g}), so thinner handles could hide; give "
+                "more points",
+                (evidence.deviation / MOST_DEVIATION[d]) ** d,
             )
+    check_consistency(evidence, closed_dim or dim, closed_dim is not None)
     return evidence
 
 
 def most_landmarks(n: int, dim: int, max_dim: int) -> int:
     """The largest number of Rips landmarks for n points of dimension `dim` (1 to 4)."""
-    return min((MOST_LANDMARKS_TO_2 if max_dim <= 2 else MOST_LANDMARKS)[dim], max(4, n // 2))
+    return min(MOST_LANDMARKS[dim][int(max_dim > 2)], max(4, n // 2))
 
 
 def landmark_counts(radius: np.ndarray, gap: float, dim: int, most: int) -> tuple[int, int]:
@@ -124,24 +127,23 @@ def _run_complexes(
     evidence: Evidence,
     cloud: Cloud,
     d: int,
-    max_dim: int,
-    fields: Sequence[int],
     rng: np.random.Generator,
     budget: Budget,
-    notify: Callable[[str], None],
+    notify: Notify,
 ) -> list[dict[int, tuple[int | None, ...]]]:
     """Rips runs from each start into `evidence`; the Betti numbers of the witness complexes."""
-    x = cloud.points
+    x, fields, max_dim = cloud.points, list(evidence.betti), len(evidence.cuts) - 1
     gap = holdout_gap(x, rng)
     most = most_landmarks(len(x), d, max_dim)
     # each point of a thick cloud would be witness to almost every edge
-    m_witness = landmark_count(len(x), d) if d <= 3 else 0
+    rule = WITNESS_RULES[min(d, 3)]
+    m_witness = rule.landmark_count(len(x)) if d <= 3 else 0
     if budget.max_memory is not None:
         m = math.isqrt(budget.max_memory // 64)  # a few tables of m x m numbers
         if m < max(most, m_witness):
             most, m_witness = min(most, m), min(m_witness, m)
             evidence.remarks.append(f"memory limit: at most {m} landmarks")
-    opinions: list[dict[int, tuple[int | None, ...]]] = []
+    witnesses: list[dict[int, tuple[int | None, ...]]] = []
     slowest = 0.0
     for start in range(STARTS):
         before = budget.left()
@@ -174,14 +176,14 @@ def _run_complexes(
                 float(radius[m_witness - 1]),
                 fields,
                 max_dim,
-                relaxation=RELAXATION[d],
-                most_degree=MOST_DEGREE[d],
+                relaxation=rule.relaxation,
+                most_degree=rule.most_degree,
             )
             if witness.betti is not None:
-                opinions.append(witness.betti)
+                witnesses.append(witness.betti)
         slowest = max(slowest, before - budget.left())
     evidence.strategy = f"Rips complexes of landmarks, {len(evidence.runs)} runs"
     stray = float(np.median([r.stray for r in evidence.runs])) if evidence.runs else 0.0
     if stray > 0:
         evidence.remarks.append(f"{stray:.2%} of the points stand apart, too few for a component")
-    return opinions
+    return witnesses

@@ -12,27 +12,18 @@ from ...errors import UnsupportedError
 from ...homology import Homology
 from ...point_cloud.arrays import uniform_sample
 
-Betti = dict[int, tuple[int | None, ...]]
-
-
-def homology_of(betti: Mapping[int, Sequence[int | None]]) -> Homology | None:
-    """The homology with these Betti numbers {p: per degree}; None where one is undetermined."""
-    known = {p: tuple(b for b in numbers if b is not None) for p, numbers in betti.items()}
-    whole = all(len(known[p]) == len(numbers) for p, numbers in betti.items())
-    return Homology(known) if whole else None
-
 
 @dataclass(frozen=True)
-class Claim:
+class Hypothesis:
     """The homology expected of a cloud.
 
     Attributes:
         name: what it is called in sentences.
         homology: the Betti numbers; None for a cloud, whose own are still to be found.
-        dim: dimension of the manifold, where the claim is one.
-        closed: whether the claim is a manifold without boundary (Poincare duality then holds).
+        dim: dimension of the manifold, where one is expected.
+        closed: whether it is a manifold without boundary (Poincare duality then holds).
         manifold: the object with `sample_uniform`, where there is one.
-        points: the other cloud, where the claim is one.
+        points: the other cloud, where one is expected.
     """
 
     name: str
@@ -42,6 +33,16 @@ class Claim:
     manifold: Any = None
     points: Any = None
 
+    @property
+    def closed_dim(self) -> int | None:
+        """The dimension of the closed manifold, where one is expected."""
+        return self.dim if self.closed else None
+
+    @property
+    def top_degree(self) -> int | None:
+        """The largest degree in which homology is expected; None where nothing is known."""
+        return None if self.homology is None else self.homology.top_degree
+
     def number(self, degree: int, p: int) -> int:
         """The Betti number expected over Z/p."""
         if self.homology is None:
@@ -49,7 +50,7 @@ class Claim:
         return self.homology.betti_number(degree, p)
 
     def sample(self, n: int, seed: int) -> np.ndarray | None:
-        """Draw n points of the claimed manifold, uniform by volume; None where it cannot."""
+        """Draw n points of the manifold, uniform by volume; None where it cannot."""
         if not hasattr(self.manifold, "sample_uniform"):
             return None
         try:
@@ -58,7 +59,7 @@ class Claim:
             return None
 
 
-def read_claim(expected: Any, fields: Sequence[int]) -> Claim | None:
+def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
     """Understand the `expected` of :func:`~topogen.topology.check_topology`.
 
     Raises:
@@ -67,10 +68,9 @@ def read_claim(expected: Any, fields: Sequence[int]) -> Claim | None:
     """
     if expected is None:
         return None
-    if isinstance(expected, Homology):
-        claim = Claim("the homology given", expected)
-    elif isinstance(expected, Mapping) or _is_betti(expected):
-        claim = Claim("the homology given", Homology(expected))
+    if isinstance(expected, Homology | Mapping) or _is_betti(expected):
+        known = expected if isinstance(expected, Homology) else Homology(expected)
+        hypothesis = Hypothesis("the homology given", known)
     elif hasattr(expected, "homology"):
         name = type(expected).__name__
         if expected.homology is None:
@@ -80,16 +80,18 @@ def read_claim(expected: Any, fields: Sequence[int]) -> Claim | None:
             )
         closed = bool(getattr(expected, "closed", False))
         dim = getattr(expected, "dim", None)
-        claim = Claim(name, expected.homology, dim, closed and dim is not None, manifold=expected)
+        hypothesis = Hypothesis(
+            name, expected.homology, dim, closed and dim is not None, manifold=expected
+        )
     else:
-        return Claim("the other cloud", points=expected)
-    known = claim.homology
+        return Hypothesis("the other cloud", points=expected)
+    known = hypothesis.homology
     if known is not None and not set(known.fields) & set(fields):
         raise ValueError(
             f"expected Betti numbers over one of the fields {tuple(fields)}, got {known.fields}; "
             "pass fields= to match"
         )
-    return claim
+    return hypothesis
 
 
 def _is_betti(expected: Any) -> bool:

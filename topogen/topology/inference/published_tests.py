@@ -11,8 +11,6 @@ import numpy as np
 from ...point_cloud.knn import nearest
 from ..persistence.landmark_rips import Run
 
-SUBSAMPLES = 40
-
 
 def universal_p_values(diagram: np.ndarray, *, A: float = 1.0) -> np.ndarray:
     r"""P-value of each bar of one degree, by the conjectured universal distribution of noise.
@@ -44,10 +42,12 @@ def universal_p_values(diagram: np.ndarray, *, A: float = 1.0) -> np.ndarray:
     return p
 
 
-def hausdorff_band(x: np.ndarray, alpha: float, seed: int, *, most: int = 10_000) -> float:
+def hausdorff_band(
+    x: np.ndarray, alpha: float, seed: int, *, subsamples: int = 40, most: int = 10_000
+) -> float:
     r"""Radius c within which a subsample is Hausdorff-close to the cloud, at confidence 1 - alpha.
 
-    The (1 - alpha) quantile, over 40 subsamples of size n / ln n, of the distance from the cloud
+    The (1 - alpha) quantile, over subsamples of size n / ln n, of the distance from the cloud
     to the subsample. Bars of a Rips diagram longer than 4 c are significant (2 c in radii). After
     Fasy, Lecci, Rinaldo, Wasserman, Balakrishnan and Singh, 2014, https://arxiv.org/abs/1303.7117.
 
@@ -55,6 +55,7 @@ def hausdorff_band(x: np.ndarray, alpha: float, seed: int, *, most: int = 10_000
         x: points, shape (n, D).
         alpha: of the band.
         seed: of the subsamples.
+        subsamples: their number.
         most: a random part of that many points stands for more.
     """
     rng = np.random.default_rng(seed)
@@ -63,7 +64,7 @@ def hausdorff_band(x: np.ndarray, alpha: float, seed: int, *, most: int = 10_000
     size = max(2, int(len(x) / math.log(len(x))))
     far = [
         nearest(x[rng.choice(len(x), size, replace=False)], x, 1)[0].max()
-        for _ in range(SUBSAMPLES)
+        for _ in range(subsamples)
     ]
     return float(np.quantile(far, 1 - alpha))
 
@@ -82,14 +83,14 @@ def published_numbers(
         return {}
     run = runs[0]
     band = 4 * hausdorff_band(x, alpha, seed)
-    pieces = 1 + int((run.merges[:, 0] > band).sum())
+    components = 1 + int((run.merges[:, 0] > band).sum())
     universal: dict[str, list[int]] = {}
     fasy: dict[str, list[int | None]] = {}
     for p, bars in run.diagrams.items():
         universal[str(p)] = [
             int((universal_p_values(b) * max(len(b), 1) < alpha).sum()) for b in bars[1:]
         ]
-        fasy[str(p)] = [pieces, *(_longer(b, band, run.threshold) for b in bars[1:])]
+        fasy[str(p)] = [components, *(_longer(b, band, run.threshold) for b in bars[1:])]
     return {"bobrowski_skraba": universal, "fasy": fasy}
 
 

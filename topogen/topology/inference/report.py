@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...homology import Homology
-from .hypothesis import Betti, homology_of
+from ...plotting import barcode_figure, persistence_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Verdict = Literal["agrees", "disagrees", "undetermined"]
+Betti = dict[int, tuple[int | None, ...]]
+
+
+def homology_of(betti: Mapping[int, Sequence[int | None]]) -> Homology | None:
+    """The homology with these Betti numbers {p: per degree}; None where one is undetermined."""
+    known = {p: tuple(b for b in numbers if b is not None) for p, numbers in betti.items()}
+    whole = all(len(known[p]) == len(numbers) for p, numbers in betti.items())
+    return Homology(known) if whole else None
 
 
 def row(values: Sequence[Any], form: str = "") -> str:
@@ -24,7 +32,7 @@ def row(values: Sequence[Any], form: str = "") -> str:
 
 @dataclass(frozen=True)
 class TopologyReport:
-    r"""Betti numbers of a cloud at a scale, and the verdict on a claim.
+    r"""Betti numbers of a cloud at a scale, and the verdict on what was expected.
 
     Attributes:
         verdict: "agrees", "disagrees", "undetermined"; None when nothing was expected.
@@ -36,22 +44,22 @@ class TopologyReport:
             gaps and tears narrower than about :math:`2\epsilon`, and holes in a surface narrower
             than :math:`4\epsilon`, are not seen.
         reason: one sentence.
-        points_needed: an estimate of how many points of the same kind would settle what is
-            undetermined; None where all is settled, or where nothing can be said.
+        points_needed: an estimate of how many points of the same kind would determine every
+            degree; None where all are determined, or where nothing can be said.
         strategy: which complexes were computed.
-        witness: {p: (b_0, ...)} by the witness complexes, a second opinion; None where their
-            starts differ.
+        witness: {p: (b_0, ...)} by the witness complexes, a cross-check; None where their starts
+            differ.
         diagrams: {p: [(birth, death) arrays by degree]} of the first landmarks, in the same units.
         cuts: per degree, the ratio death/birth (degree 0: death/scale) from which a bar is a
             class.
-        expected: what was claimed; for another cloud, its determined homology, None where it has
+        expected: the hypothesis; for another cloud, its determined homology, None where it has
             none.
         fields: the primes p.
         alpha: bound on the probability that a class was reported that is not there.
         dim: estimated dimension of the cloud.
         max_dim: the largest degree tested.
         n_points: number of points given.
-        outliers: how many points were left out because they do not lie on the set.
+        outliers: how many points were left out because they do not lie on the manifold.
         landmarks: numbers of landmarks at the fine and the coarse resolution.
         seed: of everything random.
         seconds: wall time.
@@ -100,7 +108,7 @@ class TopologyReport:
         return homology_of(self.betti)
 
     def __str__(self) -> str:
-        lines = [f"topology  {self.verdict or 'no claim'}: {self.reason}"]
+        lines = [f"topology  {self.verdict or 'no hypothesis'}: {self.reason}"]
         for p, numbers in self.betti.items():
             line = f"  Z/{p}  Betti {row(numbers)}  p {row(self.p_values[p], '.1g')}"
             if self.expected is not None and p in self.expected.fields:
@@ -112,7 +120,7 @@ class TopologyReport:
             f"narrower than {4 * self.scale:.3g} are not seen"
         )
         if self.points_needed is not None:
-            lines.append(f"  about {self.points_needed} points would settle it")
+            lines.append(f"  about {self.points_needed} points would determine it")
         lines.append(
             f"  dimension {self.dim}, {self.n_points} points, landmarks {self.landmarks[0]} and "
             f"{self.landmarks[1]}, {self.strategy}, seed {self.seed}, {self.seconds:.1f} s"
@@ -177,9 +185,7 @@ class TopologyReport:
         """
         if kind not in ("diagram", "barcode"):
             raise ValueError(f'expected kind "diagram" or "barcode", got {kind!r}')
-        from ...plotting import barcode_figure, persistence_figure
-
         panels = {f"Z/{p}": bars for p, bars in self.diagrams.items()}
-        title = f"{self.verdict or 'no claim'}, scale {self.scale:.3g}"
+        title = f"{self.verdict or 'no hypothesis'}, scale {self.scale:.3g}"
         figure = barcode_figure if kind == "barcode" else persistence_figure
         return figure(panels, self.cuts, self.scale, title=title)

@@ -1,4 +1,4 @@
-"""The intrinsic dimension of a cloud, and how far its points scatter around their set."""
+"""The intrinsic dimension of a cloud, and how far its points scatter around their manifold."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from ...point_cloud.knn import nearest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# numbers of neighbours, each about 4/3 or 3/2 of the one before: the two halves of an octave
 SCALES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
 WIDE_SCALES = (*SCALES, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-LEAST_GAP = 3.0
-MOST_ANISOTROPY = 20.0  # tangent eigenvalues are alike; those of curvature are far smaller
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class DimensionScales:
     """The dimension of a cloud as it looks at each radius, by three estimators.
 
     A curve with noise looks thick below the size of its noise, is 1-dimensional above it, and
-    nothing in particular once the radius reaches that of its bends.
+    nothing in particular once the radius reaches that of its curvature.
 
     Attributes:
         neighbours: number k of neighbours of each scale.
@@ -151,7 +150,7 @@ class DimensionEstimate:
 
 
 def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
-    r"""Estimate the dimension of the set that the points sample.
+    r"""Estimate the dimension of the manifold that the points sample.
 
     Local PCA: the geometric mean over centres of the eigenvalues :math:`\lambda_1 \ge \lambda_2
     \ge \dots` of the covariance of k neighbours, for several k; the dimension is the d with the
@@ -173,7 +172,9 @@ def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
     """
     cloud = prepare(points, seed=seed)
-    return replace(dimension_of(cloud, seed=seed), scales=scales_of(cloud, seed=seed))
+    return replace(
+        dimension_of(cloud, seed=seed), scales=dimension_across_scales(cloud, seed=seed)
+    )
 
 
 def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
@@ -181,7 +182,9 @@ def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
     x = _spanned(cloud.points)
     centres = _centres(x, seed)
     dim, gap, used = _local_pca(x, centres)
-    two_nn, levina_bickel = _neighbour_estimates(x, centres)
+    r = nearest(x, centres, min(21, len(x)))[0][:, 1:]
+    r = r[r[:, 0] > 0]
+    two_nn, levina_bickel = (_two_nn(r), _levina_bickel(r)) if len(r) >= 5 else 2 * (math.nan,)
     local = float(dim) if dim else math.nan
     if dim == 0:
         dim = min(x.shape[1], max(1, round(levina_bickel)) if levina_bickel > 0 else x.shape[1])
@@ -191,10 +194,10 @@ def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
 
 
 def _spanned(x: np.ndarray) -> np.ndarray:
-    """Coordinates in the subspace that centred points span: elsewhere no axis can hold a gap."""
+    """Coordinates in the subspace that centred points span: beyond it no gap means anything."""
     values, axes = np.linalg.eigh(x.T @ x)
-    kept = values > 1e-14 * values[-1]
-    return x if kept.all() else x @ axes[:, kept]
+    spanned = values > 1e-14 * values[-1]
+    return x if spanned.all() else x @ axes[:, spanned]
 
 
 def _centres(x: np.ndarray, seed: int) -> np.ndarray:
@@ -211,15 +214,19 @@ def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarra
 
 
 def _widest_gap(values: np.ndarray, k: int) -> tuple[int, float]:
-    """(d, ratio of eigenvalues d and d+1) of the spectra of k neighbours; (0, 1) without one."""
+    """(d, ratio of eigenvalues d and d+1) of the spectra of k neighbours; (0, 1) without one.
+
+    A gap is a ratio above 3. Tangent eigenvalues are alike, within a factor of 20; those of
+    curvature are far smaller.
+    """
     log = np.log(np.maximum(values, 1e-14 * np.maximum(values[:, :1], 1e-300))).mean(axis=0)
     usable = min(len(log) - 1, k // 3)
     if usable < 1:
         return 0, 1.0
-    usable = min(usable, int((log > log[0] - math.log(MOST_ANISOTROPY)).sum()))
+    usable = min(usable, int((log > log[0] - math.log(20.0)).sum()))
     gaps = np.exp(log[:usable] - log[1 : usable + 1])
     d = int(gaps.argmax()) + 1
-    return (d, float(gaps[d - 1])) if gaps[d - 1] > LEAST_GAP else (0, 1.0)
+    return (d, float(gaps[d - 1])) if gaps[d - 1] > 3 else (0, 1.0)
 
 
 def _local_pca(x: np.ndarray, centres: np.ndarray) -> tuple[int, float, int]:
@@ -239,17 +246,8 @@ def _local_pca(x: np.ndarray, centres: np.ndarray) -> tuple[int, float, int]:
     return best
 
 
-def _neighbour_estimates(x: np.ndarray, centres: np.ndarray) -> tuple[float, float]:
-    """TwoNN and Levina-Bickel (k = 10..20)."""
-    r = nearest(x, centres, min(21, len(x)))[0][:, 1:]
-    r = r[r[:, 0] > 0]
-    if len(r) < 5:
-        return math.nan, math.nan
-    return _two_nn(r), _levina_bickel(r)
-
-
 def _levina_bickel(r: np.ndarray) -> float:
-    """From sorted distances to k neighbours, shape (c, k), k >= 3."""
+    """From sorted distances to k neighbours, shape (c, k), k >= 3; 10 to 20 of them are usual."""
     logs = np.log(r[:, -1:] / r[:, :-1])
     mean = float(logs.mean()) * (r.shape[1] - 1) / max(r.shape[1] - 2, 1)
     return 1 / mean if mean > 1e-9 else math.nan
@@ -258,10 +256,10 @@ def _levina_bickel(r: np.ndarray) -> float:
 def _two_nn(r: np.ndarray) -> float:
     """From sorted distances, shape (c, >= 2): a line through the distribution of their ratio."""
     mu = np.sort(np.log(r[:, 1] / r[:, 0]))
-    keep = mu[: int(0.9 * len(mu))]
-    weights = -np.log1p(-np.arange(1, len(mu) + 1) / (len(mu) + 1))[: len(keep)]
-    square = float(keep @ keep)
-    return float(keep @ weights) / square if square > 1e-9 * len(keep) else math.nan
+    low = mu[: int(0.9 * len(mu))]
+    weights = -np.log1p(-np.arange(1, len(mu) + 1) / (len(mu) + 1))[: len(low)]
+    square = float(low @ low)
+    return float(low @ weights) / square if square > 1e-9 * len(low) else math.nan
 
 
 def dimension_across_scales(points: Any, *, seed: int = 0) -> DimensionScales:
@@ -280,11 +278,7 @@ def dimension_across_scales(points: Any, *, seed: int = 0) -> DimensionScales:
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
     """
-    return scales_of(prepare(points, seed=seed), seed=seed)
-
-
-def scales_of(cloud: Cloud, *, seed: int = 0) -> DimensionScales:
-    """:func:`dimension_across_scales` of a prepared cloud."""
+    cloud = prepare(points, seed=seed)
     x = _spanned(cloud.points)
     n = len(x)
     centres = _centres(x, seed)
@@ -317,7 +311,7 @@ def _thinned(x: np.ndarray, k: int, rng: np.random.Generator) -> float:
 
 
 def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
-    r"""Root-mean-square distance of the points from the set they scatter around, in their units.
+    r"""Root-mean-square distance of the points from the manifold they scatter around.
 
     The part of a local covariance that is normal to the leading `dim` axes grows as
     :math:`\sigma^2 + c\, r^4` with the radius r of the neighbourhood; a line through its medians
@@ -325,11 +319,12 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
 
     Args:
         points: array-like, shape (n, D).
-        dim: dimension of the set; estimated where not given.
+        dim: dimension of the manifold; estimated where not given.
         seed: of the centres.
 
     Returns:
-        sigma, 0 where the points fill their space (dim >= D) or no noise is seen.
+        sigma, in the units of the points; 0 where the points fill their space (dim >= D) or no
+        noise is seen.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.

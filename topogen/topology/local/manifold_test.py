@@ -1,4 +1,4 @@
-r"""Where a cloud is no manifold: the homology of small links, and the bending of tangent planes.
+r"""Where a cloud is no manifold: the homology of small links, and the turn of tangent planes.
 
 A space is a d-manifold at x iff the link of x, the points at a small distance around it, looks
 like the sphere :math:`S^{d-1}`; on a boundary it looks like a half sphere, which is contractible.
@@ -10,26 +10,46 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...point_cloud.arrays import as_array
+from ...plotting import draw_clouds
 from ...point_cloud.cloud import Cloud, prepare
 from ...point_cloud.frames import spectrum
 from ...point_cloud.knn import distances, nearest
 from ...point_cloud.landmarks import farthest_points
 from ..persistence.null_distributions import check_alpha, gumbel_quantile
-from .dimension import dimension_of, scales_of
+from .dimension import dimension_across_scales, dimension_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# per dimension: neighbours of the finer and of the coarser link; landmarks; most points of a link
-LINKS = {1: (40, 64), 2: (64, 96), 3: (120, 180)}
-LANDMARKS = {1: 400, 2: 400, 3: 100}
-MOST_LINK = {1: (40, 64), 2: (64, 96), 3: (60, 80)}  # more directions are thinned
-MOST_SPECTRA = 20_000
+
+class LinkRule(NamedTuple):
+    """How links are sampled and read, by dimension.
+
+    Attributes:
+        sizes: numbers of neighbours of the finer and of the coarser link.
+        most: points of a link, finer and coarser; more directions are thinned.
+        landmarks: how many points are looked at, at first.
+        persistent: deviation(k/3) / deviation(k), from which a point is singular: it is about
+            3^(-1/d), the ratio of radii, where the manifold is curved.
+    """
+
+    sizes: tuple[int, int]
+    most: tuple[int, int]
+    landmarks: int
+    persistent: float
+
+
+# the sizes are those of the null distributions below; the last numbers lie between those of curved
+# and of singular points, tests/topology/local/test_manifold_test.py
+LINKS = {
+    1: LinkRule((40, 64), (40, 64), 400, 0.4),
+    2: LinkRule((64, 96), (64, 96), 400, 0.66),
+    3: LinkRule((120, 180), (60, 80), 100, 0.75),
+}
 # median and 99 % quantile of the largest persistence that is noise in the link of a regular point
 # (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
 # graded patches with noise of a tenth of the radius, tests/topology/local/test_manifold_test.py
@@ -42,22 +62,10 @@ NULL = {
     (3, 1): ((0.36, 0.54), (0.33, 0.54)),
     (3, 2): ((0.01, 0.06), (0.02, 0.09)),
 }
-POINTS_PER_LINK = 3  # a cloud has at least so many times the points of a link
-# distance off the best d-plane over radius: links of more are widened to the thinnest; where
-# that comes from curvature, which grows with the radius, they cannot be
-THICK, THIN = 0.16, 0.14
-ROUND = 0.2  # least lambda_d / lambda_1 of a widened link: a tube is no plane
-FLAT = 0.5  # lambda_{d+1} / lambda_d below which d axes carry the points
-STRAND = 0.02  # lambda_d / lambda_1 below which fewer than d axes do
-# bending(k/3) / bending(k) at a singular point; about 3^(-1/d), the ratio of radii, where curved
-LEAST_PERSISTENT = {1: 0.4, 2: 0.66, 3: 0.75}
-BENT = 0.35  # bending below which nothing stands out
-VOTERS = 8  # tested points around each that must support its label, at least half of them
-MOST_UNDECIDED = 0.05  # share of the landmarks, for a manifold
-MOST_UNDECIDED_SINGULAR = 0.5  # and for a singular set among them
+POINTS_PER_LINK = 3  # a cloud has at least so many times the points of a link: else it is one link
+VOTERS = 8  # tested points around each of which at least half must support its label
 REGULAR, BOUNDARY, SINGULAR, UNDECIDED = range(4)
-NAMES = np.array(["regular", "boundary", "singular", "undecided"])
-COLOURS = dict(zip(NAMES.tolist(), ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b"), strict=True))
+NAMES = np.array(["regular", "boundary", "singular", "undecided"])  # in this order
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,13 @@ class ManifoldTest:
 
     Attributes:
         is_manifold: False where links of many neighbouring points are no spheres, True where
-            nearly all are spheres or, on a boundary, half spheres, None where it is not settled.
+            nearly all are spheres or, on a boundary, half spheres, None where it is undetermined.
         dim: the dimension d of the manifold that was tested for.
         labels: "regular", "boundary", "singular" or "undecided", shape (n,), that of the nearest
             tested point.
         tested: rows of the points whose links were looked at.
-        singular: rows of the points labelled singular.
-        boundary: rows of the points labelled boundary.
-        bending: root of the variance off the best d-plane over the least within it, per tested
-            point.
+        deviation: from the tangent planes, the root of the variance off the best d-plane over the
+            least within it, per tested point.
         scale: median radius of the coarser links, in the units of the points.
         alpha: bound on the probability to call a manifold singular, for links as in the null.
         reason: one sentence.
@@ -83,8 +89,8 @@ class ManifoldTest:
     Example:
         >>> t = np.linspace(-1, 1, 400)
         >>> cross = np.concatenate([np.stack([t, 0 * t], 1), np.stack([0 * t, t], 1)])
-        >>> check = manifold_test(cross)
-        >>> check.is_manifold, float(abs(cross[check.singular]).max().round(1))
+        >>> test = manifold_test(cross)
+        >>> test.is_manifold, float(abs(cross[test.singular]).max().round(1))
         (False, 0.0)
     """
 
@@ -92,7 +98,7 @@ class ManifoldTest:
     dim: int
     labels: np.ndarray = field(repr=False)
     tested: np.ndarray = field(repr=False)
-    bending: np.ndarray = field(repr=False)
+    deviation: np.ndarray = field(repr=False)
     scale: float
     alpha: float
     reason: str
@@ -124,13 +130,13 @@ class ManifoldTest:
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
-        from ...plotting import draw_clouds
-
+        colours = ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b")
+        of_label = dict(zip(NAMES.tolist(), colours, strict=True))
         rows = {
             "all points": np.arange(len(self.points)),
             "singular and boundary": np.union1d(self.singular, self.boundary),
         }
-        colour = np.array([COLOURS[label] for label in self.labels])
+        colour = np.array([of_label[label] for label in self.labels])
         figure = Figure(figsize=(9.6, 5.4))
         draw_clouds(
             figure,
@@ -139,7 +145,7 @@ class ManifoldTest:
             bottom=0.07,
             top=0.94,
         )
-        marks = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in COLOURS.items()]
+        marks = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in of_label.items()]
         figure.legend(handles=marks, loc="lower center", ncols=4, frameon=False)
         figure.suptitle(self.reason, fontsize=10)
         return figure
@@ -156,9 +162,9 @@ def manifold_test(
     singular when more, or one in a lower degree. A bar is a class when its persistence is beyond
     what noise gives in the link of a regular point, at level alpha k/n: a Bonferroni bound over
     the n/k disjoint links. Links are looked at around farthest-point landmarks, and where the
-    bending :math:`B = \sqrt{\sum_{i>d} \lambda_i / \lambda_d}` of the local covariance stands out
-    against that of other points. A point is singular when its links at both k say so, when B does
-    not fall with the radius as that of a curved sheet does, and when at least half of its
+    deviation :math:`B = \sqrt{\sum_{i>d} \lambda_i / \lambda_d}` from the tangent planes stands
+    out against that of other points. A point is singular when its links at both k say so, when B
+    does not fall with the radius as that of a curved sheet does, and when at least half of its
     neighbours are singular too.
 
     Links after Stolz, Tanner, Harrington and Nanda, 2020, "Geometric anomaly detection in data"
@@ -177,42 +183,41 @@ def manifold_test(
     if dim is not None and dim < 1:
         raise ValueError(f"expected dim >= 1, got {dim}")
     check_alpha(alpha)
-    given = as_array(points)
-    cloud = prepare(given, seed=seed)
+    cloud = prepare(points, seed=seed)
     if dim is not None:
-        return _check(given, cloud, dim, alpha, seed)
-    first = _check(given, cloud, dimension_of(cloud, seed=seed).dim, alpha, seed)
+        return _test(cloud, dim, alpha, seed)
+    first = _test(cloud, dimension_of(cloud, seed=seed).dim, alpha, seed)
     if first.is_manifold is None:  # noise thickens a cloud: try the dimension at larger scales
-        seen = {v for v in scales_of(cloud, seed=seed).local_pca if v < first.dim}
+        seen = {v for v in dimension_across_scales(cloud, seed=seed).local_pca if v < first.dim}
         for d in sorted(map(int, seen), reverse=True):
-            second = _check(given, cloud, d, alpha, seed)
+            second = _test(cloud, d, alpha, seed)
             if second.is_manifold is not None:
                 remark = f"of dimension {first.dim} at small scales: {first.reason}"
                 return replace(second, remarks=(*second.remarks, remark))
     return first
 
 
-def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldTest:
+def _test(cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldTest:
     """:func:`manifold_test` for one dimension."""
     if d not in LINKS:
-        return _unsettled(given, cloud, d, alpha, f"links of {d}-manifolds need too many points")
+        return _undetermined(cloud, d, alpha, f"links of {d}-manifolds need too many points")
     x = cloud.points
     rng = np.random.default_rng(seed)
     fine, coarse = _sizes(x, d, rng)
     if len(x) < POINTS_PER_LINK * coarse:
-        return _unsettled(
-            given, cloud, d, alpha,
+        return _undetermined(
+            cloud, d, alpha,
             f"links of {coarse} points need {POINTS_PER_LINK * coarse} points, got {len(x)}",
         )  # fmt: skip
-    links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:MOST_SPECTRA])
-    marks = farthest_points(x, min(LANDMARKS[d], len(x)), int(rng.integers(len(x))))[0]
-    tested = np.append(marks, np.setdiff1d(links.bent(), marks))
+    most, most_unclear = LINKS[d].landmarks, 0.5  # of the links, beside a singular set
+    links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:20_000])
+    marks = farthest_points(x, min(most, len(x)), int(rng.integers(len(x))))[0]
+    tested = np.append(marks, np.setdiff1d(links.outstanding(), marks))
     label, suspect = links.labels(tested)
-    doubtful = rng.permutation(np.flatnonzero(label != REGULAR))
-    doubtful = doubtful[np.argsort(~suspect[doubtful], kind="stable")][: LANDMARKS[d]]
-    unclear = (label[: len(marks)] == UNDECIDED).mean()
-    if len(doubtful) and unclear < MOST_UNDECIDED_SINGULAR:
-        around = np.setdiff1d(nearest(x, x[tested[doubtful]], VOTERS)[1], tested)
+    unusual = rng.permutation(np.flatnonzero(label != REGULAR))
+    unusual = unusual[np.argsort(~suspect[unusual], kind="stable")][:most]
+    if len(unusual) and (label[: len(marks)] == UNDECIDED).mean() < most_unclear:
+        around = np.setdiff1d(nearest(x, x[tested[unusual]], VOTERS)[1], tested)
         more = links.labels(around)
         tested = np.append(tested, around)
         label, suspect = np.append(label, more[0]), np.append(suspect, more[1])
@@ -220,59 +225,60 @@ def _check(given: np.ndarray, cloud: Cloud, d: int, alpha: float, seed: int) -> 
     supported = 2 * (label[near] == label[:, None]).sum(axis=1) >= near.shape[1]
     label = np.where(supported | (label == REGULAR), label, UNDECIDED)
     suspects = int((suspect & (2 * suspect[near].sum(axis=1) >= near.shape[1])).sum())
-    unsettled = float((label[: len(marks)] == UNDECIDED).mean())
-    verdict, reason = _verdict(label, suspects, unsettled, d)
+    unclear = float((label[: len(marks)] == UNDECIDED).mean())
+    singular, boundary = (int((label == kind).sum()) for kind in (SINGULAR, BOUNDARY))
+    sphere = {1: "two points", 2: "a circle", 3: "a sphere"}[d]
+    verdict: bool | None = None
+    if singular and unclear < most_unclear:
+        verdict, reason = False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
+    elif unclear > 0.05:
+        reason = f"{unclear:.0%} of the links are unclear; give more points"
+    elif suspects:
+        reason = f"{suspects} of {len(label)} links may be singular; give more points"
+    elif boundary:
+        half = f"half of it at {boundary} of {len(label)} points"
+        verdict, reason = True, f"links are {sphere}, or {half}"
+    else:
+        verdict, reason = True, f"every clear link is {sphere}"
     of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
     order = np.argsort(tested)
     return ManifoldTest(
-        verdict, d, NAMES[cloud.spread(of_cloud, given)], cloud.index[tested[order]],
+        verdict, d, NAMES[cloud.spread(of_cloud)], cloud.index[tested[order]],
         links.spectra[0][links.near(tested[order])].mean(axis=1),
         links.scale(marks) * cloud.unit,
-        alpha, reason, cloud.remarks, given,
+        alpha, reason, cloud.remarks, cloud.rows,
     )  # fmt: skip
 
 
 def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Numbers of neighbours of the two links, larger where noise is as wide as the usual ones."""
-    fine, coarse = LINKS[d]
+    """Numbers of neighbours of the two links, larger where noise is as wide as the usual ones.
+
+    Links whose points are off the best d-plane by more than 0.16 of the radius are widened until
+    they are thinnest, below 0.14; where that comes from curvature, which grows with the radius,
+    they never are. A tube is no plane: of a widened link lambda_d is at least a fifth of lambda_1.
+    """
+    fine, coarse = LINKS[d].sizes
     probes = x[rng.permutation(len(x))[:200]]
     most = int(len(x) / (POINTS_PER_LINK * 1.3))
     distance, index = nearest(x, probes, max(most, min(fine, len(x) - 1)) + 1)
-    k, best, thinnest = fine, fine, THIN
+    k, best, thinnest = fine, fine, 0.14
     while k <= most:
         y = x[index[:, : k + 1 : 1 + k // 256]]
         values = spectrum(y) / y.shape[1]
         thickness = np.median(np.sqrt(values[:, d:].sum(axis=1)) / distance[:, k])
-        if k == fine and thickness <= THICK:
+        if k == fine and thickness <= 0.16:
             return fine, coarse
-        if thickness < thinnest and np.median(values[:, d - 1] / values[:, 0]) >= ROUND:
+        if thickness < thinnest and np.median(values[:, d - 1] / values[:, 0]) >= 0.2:
             best, thinnest = k, float(thickness)
         k = round(1.3 * k)
     return best, coarse if best == fine else max(coarse, round(1.3 * best))
 
 
-def _verdict(
-    label: np.ndarray, suspects: int, unsettled: float, d: int
-) -> tuple[bool | None, str]:
-    """From the labels, the suspects among suspects, and the undecided share of the landmarks."""
-    singular = int((label == SINGULAR).sum())
-    if singular and unsettled < MOST_UNDECIDED_SINGULAR:
-        return False, f"{singular} of {len(label)} links are no {d - 1}-spheres"
-    if unsettled > MOST_UNDECIDED:
-        return None, f"{unsettled:.0%} of the links are unclear; give more points"
-    if suspects:
-        return None, f"{suspects} of {len(label)} links may be singular; give more points"
-    edge = int((label == BOUNDARY).sum())
-    sphere = {1: "two points", 2: "a circle", 3: "a sphere"}[d]
-    if edge:
-        return True, f"links are {sphere}, or half of it at {edge} of {len(label)} points"
-    return True, f"every clear link is {sphere}"
-
-
-def _unsettled(given: np.ndarray, cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldTest:
-    labels, none = np.full(len(given), "undecided"), np.empty(0, dtype=int)
-    bending = none.astype(float)
-    return ManifoldTest(None, d, labels, none, bending, math.nan, alpha, why, cloud.remarks, given)
+def _undetermined(cloud: Cloud, d: int, alpha: float, why: str) -> ManifoldTest:
+    labels, none = np.full(cloud.given, "undecided"), np.empty(0, dtype=int)
+    return ManifoldTest(
+        None, d, labels, none, none.astype(float), math.nan, alpha, why, cloud.remarks, cloud.rows
+    )
 
 
 @dataclass(frozen=True)
@@ -298,23 +304,23 @@ class _Links:
             for part, z in zip(values, (y, y[:, : k // 3 + 1]), strict=True):
                 part.append(np.pad(spectrum(z), ((0, 0), (0, 1))) + 1e-300)
         wide, narrow = (np.concatenate(part) for part in values)
-        bends = [np.sqrt(s[:, d:].sum(axis=1) / s[:, d - 1]) for s in (wide, narrow)]
-        return bends[0], bends[1], wide[:, d] / wide[:, d - 1], wide[:, d - 1] / wide[:, 0]
+        B = [np.sqrt(s[:, d:].sum(axis=1) / s[:, d - 1]) for s in (wide, narrow)]
+        return B[0], B[1], wide[:, d] / wide[:, d - 1], wide[:, d - 1] / wide[:, 0]
 
     def near(self, at: np.ndarray) -> np.ndarray:
         """Places in `some` of the points nearest to each, shape (len(at), VOTERS)."""
         x = self.x[self.some]
         return nearest(x, self.x[at], min(VOTERS, len(x)))[1]
 
-    def bent(self) -> np.ndarray:
-        """Points whose bending stands out against the others and is largest nearby."""
-        bending = self.spectra[0]
-        log = np.log(np.maximum(bending, 1e-9))
+    def outstanding(self) -> np.ndarray:
+        """Points whose deviation, above 0.35, stands out by 3 sigma and is largest nearby."""
+        B = self.spectra[0]
+        log = np.log(np.maximum(B, 1e-9))
         spread = 1.4826 * float(np.median(np.abs(log - np.median(log))))
-        high = max(BENT, math.exp(float(np.median(log)) + 3 * spread))
-        peak = bending[self.near(self.some)].max(axis=1) <= bending
-        found = np.flatnonzero(peak & (bending >= high))
-        return self.some[found[np.argsort(-bending[found])][: LANDMARKS[self.d]]]
+        high = max(0.35, math.exp(float(np.median(log)) + 3 * spread))
+        peak = B[self.near(self.some)].max(axis=1) <= B
+        found = np.flatnonzero(peak & (B >= high))
+        return self.some[found[np.argsort(-B[found])][: LINKS[self.d].landmarks]]
 
     def labels(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels by links and spectra; suspects: singular at one size, regular at none."""
@@ -324,8 +330,9 @@ class _Links:
         for a, b in ((fine, coarse), (coarse, fine)):
             label = np.where((a == UNDECIDED) & ((b == REGULAR) | (b == BOUNDARY)), b, label)
         wide, narrow, normal, tangent = (s[self.near(at)].mean(axis=1) for s in self.spectra)
-        label[(label == BOUNDARY) & (normal > FLAT)] = UNDECIDED
-        curved = (narrow < LEAST_PERSISTENT[self.d] * wide) & (tangent > STRAND)
+        # above 1/2 more than d axes carry the points, below 1/50 fewer do
+        label[(label == BOUNDARY) & (normal > 0.5)] = UNDECIDED
+        curved = (narrow < LINKS[self.d].persistent * wide) & (tangent > 0.02)
         label[(label == SINGULAR) & curved] = UNDECIDED
         singular = (fine == SINGULAR) | (coarse == SINGULAR)
         regular = (fine == REGULAR) | (coarse == REGULAR)
@@ -337,7 +344,7 @@ class _Links:
 
         d, k = self.d, self.sizes[resolution]
         top = 2.0 if d == 1 else 1.75  # the Rips complex of a round sphere dies at sqrt(3)
-        tables = [distances(v) for v in self._directions(at, k, MOST_LINK[d][resolution])]
+        tables = [distances(v) for v in self._directions(at, k, LINKS[d].most[resolution])]
         rips = RipsPersistence(
             homology_dimensions=list(range(d)),
             threshold=top,
@@ -353,11 +360,8 @@ class _Links:
                 bars = np.minimum(np.asarray(diagrams[j]).reshape(-1, 2), top)
                 length = np.sort(bars[:, 1] - bars[:, 0])[::-1][int(j == 0) :]
                 length = np.append(length, (0.0, 0.0))
-                distribution = NULL[d, j][resolution]
-                noise, cut = (
-                    gumbel_quantile(0.05, *distribution),
-                    gumbel_quantile(level, *distribution),
-                )
+                null = NULL[d, j][resolution]
+                noise, cut = gumbel_quantile(0.05, *null), gumbel_quantile(level, *null)
                 if j == d - 1:
                     strong[i], weak[i] = length[0] > cut, length[0] <= noise
                     length = length[1:]

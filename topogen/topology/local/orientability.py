@@ -1,30 +1,29 @@
-"""Whether the set that a cloud samples is orientable, from signs between tangent frames."""
+"""Whether the manifold that a cloud samples is orientable, from signs between tangent frames."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...point_cloud.cloud import prepare
+from ...point_cloud.frames import principal_axes
 from ...point_cloud.knn import nearest, neighbours
 from ...point_cloud.landmarks import farthest_points
 from ...point_cloud.orientation import forest_signs, frustration, reversing_cycle
 from .dimension import dimension_of
 
-if TYPE_CHECKING:
-    from ..inference.check import TopologyReport
-
-ORIENTABLE_BELOW = 0.10
-NON_ORIENTABLE_ABOVE = 0.18
-MOST_LANDMARKS = 1000
+# ratios of eigenvalues below which a cloud may be orientable, and above which it may be not: about
+# 0 and 1/4 or more in theory, with what sampling adds (tests/topology/local/test_orientability.py)
+ORIENTABLE_BELOW, NON_ORIENTABLE_ABOVE = 0.10, 0.18
 
 
 @dataclass(frozen=True)
 class Orientability:
-    r"""Whether a cloud's set is orientable.
+    r"""Whether the manifold that a cloud samples is orientable.
 
     The answer carries a certificate. Where it is True, `signs` make every edge consistent,
     :math:`\sigma_i \sigma_j \det_{ij} > 0`, down to the |det| of the weakest edge that a spanning
@@ -32,7 +31,7 @@ class Orientability:
     to -1.
 
     Attributes:
-        orientable: True, False, or None where the signs do not settle it.
+        orientable: True, False, or None where the signs do not decide.
         margin: True: the least |det| on the maximal spanning forest minus the largest |det| of an
             edge that contradicts `signs` (0 if none does); False: the least |det| on `cycle`;
             both in (0, 1], 1 where frames are parallel. None: NaN.
@@ -66,45 +65,47 @@ class Orientability:
     signs: np.ndarray = field(repr=False)
     cycle: np.ndarray = field(repr=False)
 
-    def consistent_with(self, report: TopologyReport) -> tuple[bool | None, str]:
+    def consistent_with(
+        self, betti: Mapping[int, Sequence[int | None]]
+    ) -> tuple[bool | None, str]:
         r"""Whether the signs and the homology can be those of one closed manifold.
 
         A closed connected d-manifold has :math:`\beta_d(\mathbf{Z}/2) = 1`, and it is orientable
         iff :math:`\beta_d(\mathbf{Z}/p) = 1` for an odd prime p: so over all components
         :math:`\beta_d(p) \le \beta_d(2) = \beta_0`, with equality iff all are orientable.
 
+        Args:
+            betti: {p: (b_0, b_1, ...)}, None where undetermined, as in a
+                :class:`~topogen.topology.TopologyReport`.
+
         Returns:
             True, False (they contradict each other), or None (nothing to compare); one sentence.
         """
-        d, odd = self.dim, [p for p in report.betti if p != 2]
+        d = self.dim
+        tops = {p: numbers[d] if d < len(numbers) else None for p, numbers in betti.items()}
         if self.orientable is None:
-            return None, f"orientability is not settled: {self.reason}"
-        if 2 not in report.betti or not odd:
-            return None, f"the fields {tuple(report.betti)} lack 2 or an odd prime"
-        pieces, top = report.betti[2][0], self._top(report, 2)
-        tops = {p: self._top(report, p) for p in odd}
-        if pieces is None or top is None or None in tops.values():
-            return None, f"the homology is not settled in degrees 0 and {d}"
-        if top != pieces:
+            return None, f"orientability is undetermined: {self.reason}"
+        if 2 not in betti or len(betti) < 2:
+            return None, f"the fields {tuple(betti)} lack 2 or an odd prime"
+        components, top = betti[2][0], tops.pop(2)
+        if components is None or top is None or None in tops.values():
+            return None, f"the homology is undetermined in degree 0 or {d}"
+        if top != components:
             return None, (
-                f"{top} classes of degree {d} over Z/2 in {pieces} components: no closed "
+                f"{top} classes of degree {d} over Z/2 in {components} components: no closed "
                 f"{d}-manifold, so nothing to compare"
             )
         for p, found in tops.items():
-            if (found == pieces) != self.orientable:
+            if (found == components) != self.orientable:
                 word = "orientable" if self.orientable else "non-orientable"
                 return False, (
-                    f"the signs say {word} (margin {self.margin:.2f}), but {pieces} components "
-                    f"have {found} classes of degree {d} over Z/{p}: "
+                    f"the signs say {word} (margin {self.margin:.2f}), but {components} "
+                    f"components have {found} classes of degree {d} over Z/{p}: "
                     + ("a non-orientable" if self.orientable else "an orientable")
                     + " manifold has that; one of the two is not resolved"
                 )
         counts = ", ".join(f"{found} over Z/{p}" for p, found in tops.items())
         return True, f"{top} classes of degree {d} over Z/2 and {counts}, as the signs say"
-
-    def _top(self, report: TopologyReport, p: int) -> int | None:
-        numbers = report.betti[p]
-        return numbers[self.dim] if self.dim < len(numbers) else None
 
 
 def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orientability:
@@ -112,7 +113,8 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
 
     At landmarks i the d leading principal axes :math:`T_i` of the nearest points span the tangent
     plane; an edge carries the weight :math:`w_{ij} = |\det T_i^T T_j|^3` and the sign
-    :math:`s_{ij} = \mathrm{sign} \det T_i^T T_j`. The set is orientable iff s is a coboundary,
+    :math:`s_{ij} = \mathrm{sign} \det T_i^T T_j`. The manifold is orientable iff s is a
+    coboundary,
     :math:`s_{ij} = \sigma_i \sigma_j`, iff the least eigenvalue :math:`\lambda_0` of the signed
     normalised Laplacian :math:`1 - D^{-1/2} (s w) D^{-1/2}` is zero; it is measured against
     :math:`\lambda_1` of the unsigned one: 0 up to sampling against about 1/4 (a long Moebius band)
@@ -123,7 +125,7 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
 
     Args:
         points: array-like, shape (n, D).
-        dim: dimension of the set; estimated where not given.
+        dim: dimension of the manifold; estimated where not given.
         seed: of the first landmark.
 
     Raises:
@@ -142,13 +144,11 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
             none, none.reshape(0, 2), none.astype(float), none, none,
         )  # fmt: skip
     n = len(x)
-    m = min(MOST_LANDMARKS, max(10, n // 4))
+    m = min(1000, max(10, n // 4))  # eigenvalues of m x m matrices take a second
     chosen, _ = farthest_points(x, m, int(np.random.default_rng(seed).integers(n)))
     marks = x[chosen]
     k_frame = min(n - 1, max(3 * d + 6, min(40, round(2.5 * n / m))))
-    local = x[nearest(x, marks, k_frame + 1)[1]]
-    local = local - local.mean(axis=1, keepdims=True)
-    frame = np.linalg.svd(local, full_matrices=False)[2][:, :d]
+    frame = principal_axes(x[nearest(x, marks, k_frame + 1)[1]], d)[1]
     k_edge = min(m - 1, {1: 2, 2: 7, 3: 12}.get(d, 16))
     edges = np.zeros((m, m), dtype=bool)
     edges[np.arange(m)[:, None], neighbours(marks, k_edge)[1]] = True
@@ -176,8 +176,9 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
         )
     else:
         reason = (
-            f"the ratio {ratio:.2f} settles nothing ({ORIENTABLE_BELOW} to {NON_ORIENTABLE_ABOVE})"
-            f", or signs of strength {against:.2f} contradict it; give more points"
+            f"the ratio {ratio:.2f} is inconclusive ({ORIENTABLE_BELOW} to "
+            f"{NON_ORIENTABLE_ABOVE}), or signs of strength {against:.2f} contradict it; give "
+            "more points"
         )
     return Orientability(
         orientable, margin, ratio, frames, d, reason,

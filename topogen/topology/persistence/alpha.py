@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from .null_distributions import gumbel_cut_off, gumbel_p_value
+from .null_distributions import NoiseRatio
 from .rips import Diagrams
 
 # median and 99 % quantile of the largest noise ratio, by (local dimension, degree), of n = 100,
@@ -36,9 +36,7 @@ NULL: dict[tuple[int, int], tuple[tuple[float, ...], tuple[float, ...]]] = {
     (4, 3): ((1.04, 1.09, 1.15, 1.19), (1.10, 1.15, 1.20, 1.24)),
 }
 MOST_AMBIENT = 4  # the triangulation grows about ninefold with each further dimension
-MOST_SIMPLICES = 1_000_000
-JITTER = 1e-6
-_PROBE = 150  # points of the smaller of the two trial triangulations
+JITTER = 1e-6  # shares of the extent: far above rounding, far below any scale that is looked at
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def alpha_diagrams(
     max_dim: int,
     *,
     seed: int = 0,
-    most_simplices: int = MOST_SIMPLICES,
+    most_simplices: int = 1_000_000,
     most_radius: float = math.inf,
 ) -> AlphaFiltration:
     r"""Persistence diagrams of the alpha filtration of all points, in radii.
@@ -119,36 +117,23 @@ def alpha_diagrams(
     return AlphaFiltration(diagrams, int(tree.num_simplices()))
 
 
-def alpha_cut_off(level: float, dim: int, degree: int, n: int) -> float:
-    """The ratio death/birth that noise exceeds with probability `level`.
+def alpha_noise(dim: int, degree: int, n: int) -> NoiseRatio:
+    """The distribution of the largest ratio death/birth of noise, quantiles linear in ln n.
+
+    Noise needs a dimension more than its degree: a thin cloud has its normal noise to make it
+    with, which gives no more than points that fill degree + 1 dimensions.
 
     Args:
-        level: in (0, 1), for this degree.
         dim: intrinsic dimension of the cloud.
         degree: of the class, 1 to 3.
-        n: number of points.
-    """
-    return gumbel_cut_off(level, *_quantiles(dim, degree, n))
-
-
-def alpha_p_value(ratio: float, dim: int, degree: int, n: int) -> float:
-    """Probability that noise alone gives this ratio or more; arguments as in `alpha_cut_off`."""
-    return gumbel_p_value(ratio, *_quantiles(dim, degree, n))
-
-
-def _quantiles(dim: int, degree: int, n: int) -> tuple[float, float]:
-    """Median and 99 % quantile, linear in ln n, beyond the largest size too.
-
-    Noise needs a dimension more than its degree: a thin set has its normal noise to make it with,
-    which gives no more than points that fill degree + 1 dimensions.
+        n: number of points; beyond the largest size of the table too.
     """
     rows = NULL[min(max(dim, degree + 1), MOST_AMBIENT), degree]
     at = max(math.log(n), math.log(SIZES[0]))
     ln = np.log(SIZES)
     i = min(int(np.searchsorted(ln, at, side="right")), len(ln) - 1)
     t = (at - ln[i - 1]) / (ln[i] - ln[i - 1])
-    median, high = (float(row[i - 1] + t * (row[i] - row[i - 1])) for row in rows)
-    return median, high
+    return NoiseRatio(*(float(row[i - 1] + t * (row[i] - row[i - 1])) for row in rows))
 
 
 def in_span(x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n r"]:
@@ -169,7 +154,7 @@ def jittered(x: Float[np.ndarray, "n D"], seed: int) -> Float[np.ndarray, "n D"]
 def delaunay(x: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "c k"] | None:
     """Cells of the Delaunay triangulation, k = D+1 sorted vertices each; None where Qhull fails.
 
-    Points that Qhull cannot tell from a neighbour are in no cell.
+    Points that Qhull cannot distinguish from a neighbour are in no cell.
     """
     from scipy.spatial import Delaunay, QhullError
 
@@ -182,14 +167,15 @@ def delaunay(x: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "c k"] | None:
         return None
 
 
-def predicted_simplices(x: Float[np.ndarray, "n D"]) -> int:
-    """Simplices of the Delaunay triangulation, by a power distribution through two random subsamples.
+def predicted_simplices(x: Float[np.ndarray, "n D"], trial: int = 150) -> int:
+    """Simplices of the Delaunay triangulation, by a power law through two random subsamples.
 
-    Space-filling points and surfaces in R^3 are close to linear in n, curves in R^3 quadratic.
+    They have `trial` and twice as many points. Space-filling points and surfaces in R^3 are close
+    to linear in n, curves in R^3 quadratic.
     """
     n = len(x)
     order = np.random.default_rng(0).permutation(n)
-    sizes = [min(n, _PROBE), min(n, 2 * _PROBE)]
+    sizes = [min(n, trial), min(n, 2 * trial)]
     counts = []
     for size in sizes:
         cells = delaunay(x[order[:size]])

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-MOST_BASES = 100  # bases of loops that are tried before a lift to the integers is refused
-
 
 @dataclass(frozen=True, eq=False)
 class PersistentClass:
-    """A class of H^1(Rips; Z/p), with a cocycle that holds on all edges shorter than `death`.
+    """A class of H^1(Rips; Z/p), with a cocycle on all edges shorter than `death`.
 
     Attributes:
         birth: length of the edge that closes the loop.
@@ -141,7 +139,10 @@ def persistent_classes(
 
 
 def integral_basis(
-    cocycles: Integer[np.ndarray, "k m m"], graph: Bool[np.ndarray, "m m"], prime: int
+    cocycles: Integer[np.ndarray, "k m m"],
+    graph: Bool[np.ndarray, "m m"],
+    prime: int,
+    most: int = 100,
 ) -> Integer[np.ndarray, "k m m"] | None:
     r"""Integral cocycles whose reductions modulo p span the given classes over Z/p.
 
@@ -160,6 +161,7 @@ def integral_basis(
         cocycles: modulo p.
         graph: edges of the complex; only these are used.
         prime: p.
+        most: bases of loops that are tried.
 
     Returns:
         the lift; None where no loops that were tried give one, or the classes are dependent.
@@ -177,7 +179,7 @@ def integral_basis(
     distinct, count = np.unique(upright, axis=1, return_counts=True)
     order = np.argsort(-count, kind="stable")
     rng = np.random.default_rng(0)
-    for _ in range(MOST_BASES):
+    for _ in range(most):
         dual = _row_reduced(np.concatenate([distinct[:, order], loops], axis=1), prime)
         if dual is None:
             return None

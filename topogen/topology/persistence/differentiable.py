@@ -28,8 +28,6 @@ from ...point_cloud.landmarks import farthest_points
 from .rips import PRIMES_BELOW
 
 MOST_LANDMARKS = (500, 128, 64, 40)  # per max_dim: the whole Rips filtration takes about 0.1 s
-KAPPA = 5.0
-MOST_SIMPLICES = 5_000_000
 
 
 def persistence_diagrams(
@@ -125,12 +123,12 @@ def _landmarks(
     y = y - y.mean(axis=0)
     index, radius = farthest_points(y, m, int((y * y).sum(axis=1).argmax()))
     if threshold is None and m > MOST_LANDMARKS[max_dim]:
-        cut = KAPPA * float(radius[-1]) * size
+        cut = 5 * float(radius[-1]) * size
     return index, cut
 
 
 def _generators(
-    D: np.ndarray, cut: float, max_dim: int, field: int
+    D: np.ndarray, cut: float, max_dim: int, field: int, most: int = 5_000_000
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per degree the edges (b, 2) of births and of deaths; (i, i) is length 0, (-1, -1) the cut.
 
@@ -139,10 +137,10 @@ def _generators(
     from gudhi import SimplexTree
 
     degree = (D <= cut).sum(axis=1) - 1
-    most = sum(math.comb(int(v), k) / (k + 1) for v in degree for k in range(max_dim + 2))
-    if most > MOST_SIMPLICES:
+    count = sum(math.comb(int(v), k) / (k + 1) for v in degree for k in range(max_dim + 2))
+    if count > most:
         raise ValueError(
-            f"expected a filtration of at most {MOST_SIMPLICES} simplices, got up to {most:.1e} "
+            f"expected a filtration of at most {most} simplices, got up to {count:.1e} "
             f"on {len(D)} landmarks; give fewer landmarks or a smaller threshold"
         )
     tree = SimplexTree.create_from_array(D, cut)
@@ -201,8 +199,8 @@ class TopologyLoss(nn.Module):
     step moves the ends of few edges: a fresh batch or many small steps spread the motion.
 
     A loop can be lost by filling it (an earlier death) or by tearing it open (a later birth), and
-    won by closing a gap or by widening. `hold` leaves only one of the two: it keeps the gradient
-    from the other ends of the bars of degree >= 1.
+    won by closing a gap or by widening. `hold` leaves only one of the two: it stops the gradient
+    of the other ends of the bars of degree >= 1.
 
     Args:
         betti: :math:`(\beta_0, \beta_1, \dots)`, None for a degree that is left alone; or a

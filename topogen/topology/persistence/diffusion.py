@@ -10,15 +10,13 @@ import numpy as np
 from ...errors import InvalidPoints
 from ...point_cloud.arrays import diameter
 from ...point_cloud.cloud import Cloud
-from ...point_cloud.knn import neighbour_graph
+from ...point_cloud.knn import component_labels, neighbour_graph
 from .landmark_rips import LEAST_SHARE
 
-LEAST_POINTS = 50
-COORDINATES = 60
-FADED, FADED_TO = 9, 0.1  # the 9th coordinate weighs a tenth of the first
 
-
-def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
+def diffusion_cloud(
+    cloud: Cloud, *, seed: int = 0, coordinates: int = 60, slow: int = 9, faded: float = 0.1
+) -> Cloud:
     r"""The cloud in coordinates whose Euclidean distances are diffusion distances.
 
     A walk on the symmetric graph of :math:`k = \sqrt n` nearest neighbours has the transition
@@ -28,35 +26,41 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
     .. math:: |\Psi(i) - \Psi(j)|^2 = \sum_m \frac{(P^t_{im} - P^t_{jm})^2}{D_m}, \qquad
         \Psi(i) = D_i^{-1/2} \left(\mu_l^t\, u_l(i)\right)_{l \ge 1},
 
-    of which the 60 slowest coordinates are kept; t is such that the 9th has faded to a tenth of
-    the first. Noise in many dimensions adds about the same to all Euclidean distances but little
-    to these; handles that only faster modes see are smoothed away. After Coifman and Lafon, 2006
-    (https://doi.org/10.1016/j.acha.2006.04.006) and Damrich, Berens and Kobak, 2024
+    of which the slowest coordinates are retained; t is such that one of them has faded to a tenth
+    of the first. Noise in many dimensions adds about the same to all Euclidean distances but
+    little to these; handles that only faster modes see are smoothed away. After Coifman and Lafon,
+    2006 (https://doi.org/10.1016/j.acha.2006.04.006) and Damrich, Berens and Kobak, 2024
     (https://arxiv.org/abs/2311.03087).
+
+    Args:
+        cloud: at least 50 points.
+        seed: of the first vector of the eigensolver.
+        coordinates: how many are retained.
+        slow: number of the coordinate that has faded.
+        faded: its weight, as a share of that of the first.
 
     Raises:
         InvalidPoints: the graph is not connected but for stray points, or too small.
     """
     from scipy.sparse import diags
-    from scipy.sparse.csgraph import connected_components
     from scipy.sparse.linalg import eigsh
 
     x = cloud.points
     n = len(x)
-    if n < LEAST_POINTS:
+    if n < 50:
         raise InvalidPoints(
-            f"expected at least {LEAST_POINTS} distinct points for diffusion distances, got {n}; "
+            f"expected at least 50 distinct points for diffusion distances, got {n}; "
             "use metric='euclidean'"
         )
     A = neighbour_graph(x, math.isqrt(n))
-    label = connected_components(A, directed=False)[1]
+    label = component_labels(n, *A.nonzero())
     size = np.bincount(label)
     rows = np.flatnonzero(label == size.argmax())
     if len(rows) < (1 - LEAST_SHARE) * n:
         raise InvalidPoints(
             f"expected a connected cloud for diffusion distances, got {len(size)} parts of up to "
-            f"{len(rows)} of {n} points; check the parts one by one (topogen.topology.connected_components), or "
-            "use metric='euclidean'"
+            f"{len(rows)} of {n} points; check the parts one by one "
+            "(topogen.topology.connected_components), or use metric='euclidean'"
         )
     if len(rows) < n:
         cloud = cloud.only(rows, f"{n - len(rows)} stray points left out")
@@ -64,10 +68,10 @@ def diffusion_cloud(cloud: Cloud, *, seed: int = 0) -> Cloud:
     D = np.asarray(A.sum(axis=1)).ravel()
     root = diags(D**-0.5)
     start = np.random.default_rng(seed).standard_normal(n)
-    mu, u = eigsh(root @ A @ root, k=min(COORDINATES + 1, n - 2), which="LA", v0=start)
+    mu, u = eigsh(root @ A @ root, k=min(coordinates + 1, n - 2), which="LA", v0=start)
     order = np.argsort(-mu)[1:]
     mu, u = np.maximum(mu[order], 0.0), u[:, order]
-    t = -math.log(FADED_TO) / max(math.log(mu[0] / max(mu[FADED - 1], 1e-12)), 1e-12)
+    t = -math.log(faded) / max(math.log(mu[0] / max(mu[slow - 1], 1e-12)), 1e-12)
     psi = u * (mu / mu[0]) ** t / np.sqrt(D)[:, None]
     length = diameter(psi)
     return replace(

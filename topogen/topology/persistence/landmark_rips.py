@@ -1,4 +1,4 @@
-"""One look at a cloud: landmarks and their diagrams, at a cost that is known before it is paid."""
+"""Rips diagrams of landmarks of a cloud, at a cost that is known before it is paid."""
 
 from __future__ import annotations
 
@@ -13,34 +13,51 @@ import numpy as np
 from ...point_cloud.knn import distances, nearest
 from .rips import Diagrams, collapsed_graph, ratios, rips_diagrams
 
-# per intrinsic dimension (4 stands for more): edges up to KAPPA covering radii; a diagram cut
-# below LEAST_KAPPA of them cannot show a class of degree >= 1
-KAPPA = {1: 10.0, 2: 5.0, 3: 3.3, 4: 3.3}
-LEAST_KAPPA = {1: 3.6, 2: 3.3, 3: 2.95, 4: 2.95}
-# by (dimension, degree): the scales by which a class of the reference spaces is born
+# per intrinsic dimension (4 stands for more), in covering radii: the longest edge, and the least
+# longest edge from which a diagram can show a class of degree >= 1; the null distributions are
+# simulated with these edges (benchmarks/topology_null.py)
+LONGEST_EDGE = {1: (10.0, 3.6), 2: (5.0, 3.3), 3: (3.3, 2.95), 4: (3.3, 2.95)}
+# by (dimension, degree): the scales by which a class of the reference spaces is born, measured on
+# samples of all of them
 LATEST_BIRTH = {
     **{(1, 1): 2.6, (2, 1): 1.9, (2, 2): 3.8},
     **{(d, k): b for d in (3, 4) for k, b in ((1, 1.4), (2, 2.0), (3, 2.8))},
 }
-# a component of fewer points than this share of the cloud is a stray cluster, not a piece
+# fewer points than this share of the cloud are a stray cluster and no component: what a few
+# outliers make
 LEAST_SHARE = 0.005
-# cost of persistence in one field, measured: seconds per run, and seconds and bytes per simplex
-SECONDS_PER_RUN, SECONDS_PER_SIMPLEX, BYTES_PER_SIMPLEX = 0.01, 5e-7, 30
-MOST_SIMPLICES = 2e6
-# cost of an edge collapse: seconds per unit of the sum of squared degrees
-SECONDS_PER_WORK = 4e-8
-MOST_WORK = 2e8
-MOST_MASS_POINTS = 5000
 
 
 class RunLimit(NamedTuple):
-    """The largest number of simplices, and the largest sum of squared degrees to collapse."""
+    """What one run may cost.
 
-    simplices: float = MOST_SIMPLICES
-    work: float = MOST_WORK
+    Attributes:
+        simplices: their largest number; 2e6 take a second and 60 MB in each field.
+        work: the largest sum of squared degrees of a graph whose edges are collapsed; 2e8 take
+            about 8 seconds.
+    """
+
+    simplices: float = 2e6
+    work: float = 2e8
 
 
-NO_BUDGET = RunLimit()
+class Price(NamedTuple):
+    """What persistence costs, measured; on other machines within a factor of 3 or so.
+
+    Attributes:
+        run: seconds per diagram in one field.
+        simplex: seconds per simplex.
+        simplex_bytes: bytes per simplex.
+        work: seconds of an edge collapse per unit of the sum of squared degrees.
+    """
+
+    run: float = 0.01
+    simplex: float = 5e-7
+    simplex_bytes: float = 30
+    work: float = 4e-8
+
+
+PRICE = Price()
 
 
 @dataclass
@@ -60,10 +77,11 @@ class Budget:
     def run(self, share: float) -> RunLimit:
         """What one run may cost that takes this share of what is left."""
         seconds = max(0.0, self.left() * share)
-        by_memory = math.inf if self.max_memory is None else self.max_memory / BYTES_PER_SIMPLEX
+        by_memory = math.inf if self.max_memory is None else self.max_memory / PRICE.simplex_bytes
+        most = RunLimit()
         return RunLimit(
-            min(MOST_SIMPLICES, seconds / SECONDS_PER_SIMPLEX, by_memory),
-            min(MOST_WORK, seconds / SECONDS_PER_WORK),
+            min(most.simplices, seconds / PRICE.simplex, by_memory),
+            min(most.work, seconds / PRICE.work),
         )
 
 
@@ -125,7 +143,7 @@ def rips_run(
     dim: int,
     max_dim: int,
     fields: Sequence[int],
-    limit: RunLimit = NO_BUDGET,
+    limit: RunLimit,
 ) -> Run:
     """Truncated Rips diagrams of landmarks of x, within a limit."""
     D = distances(landmarks)
@@ -150,14 +168,14 @@ class FlagGraph(NamedTuple):
 def affordable_graph(
     D: np.ndarray, scale: float, dim: int, max_dim: int, limit: RunLimit
 ) -> FlagGraph:
-    """The edges up to KAPPA scales, or fewer so that their complex is within the limit.
+    """The edges up to the longest one, or fewer so that their complex is within the limit.
 
-    First the threshold falls, to LEAST_KAPPA scales, then the degree. Where the landmarks are so
-    few that a quarter of all pairs is closer than LEAST_KAPPA scales, only degree 0 is left.
+    First the threshold falls, to the least in `LONGEST_EDGE`, then the degree. Where the landmarks
+    are so few that a quarter of all pairs is closer than that, only degree 0 is left.
     """
     quartile = float(np.quantile(D[np.triu_indices(len(D), 1)], 0.25)) if len(D) > 1 else 0.0
-    least = LEAST_KAPPA[dim] * scale
-    threshold, top, remark = min(KAPPA[dim] * scale, quartile), max_dim, ""
+    longest, least = (edge * scale for edge in LONGEST_EDGE[dim])
+    threshold, top, remark = min(longest, quartile), max_dim, ""
     if threshold < least:
         top, threshold = 0, max(threshold, 3.5 * scale)
     while True:
@@ -178,8 +196,8 @@ def affordable_graph(
 def simplex_count(graph: Any, dim: int, samples: int = 100) -> float:
     """Estimated number of simplices of dimension up to `dim` of a flag complex.
 
-    The cliques that hold a sampled edge are counted; there are (number of edges) x (mean count) /
-    C(k, 2) cliques of k vertices. Exact for all edges sampled, k <= 5.
+    The cliques that contain a sampled edge are counted; there are (number of edges) x (mean
+    count) / C(k, 2) cliques of k vertices. Exact for all edges sampled, k <= 5.
     """
     m, edges = graph.shape[0], graph.nnz
     total = float(m + edges)
@@ -198,10 +216,10 @@ def simplex_count(graph: Any, dim: int, samples: int = 100) -> float:
     return total + float(per_edge[: dim - 1].sum())
 
 
-def _masses(x: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Share of the points that is nearest to each landmark."""
-    if len(x) > MOST_MASS_POINTS:
-        x = x[np.random.default_rng(0).choice(len(x), MOST_MASS_POINTS, replace=False)]
+def _masses(x: np.ndarray, landmarks: np.ndarray, most: int = 5000) -> np.ndarray:
+    """Share of the points, of `most` of them at random, that is nearest to each landmark."""
+    if len(x) > most:
+        x = x[np.random.default_rng(0).choice(len(x), most, replace=False)]
     near = nearest(landmarks, x, 1)[1][:, 0]
     return np.bincount(near, minlength=len(landmarks)) / len(x)
 

@@ -1,4 +1,4 @@
-r"""The distribution of the largest noise ratio death/birth: Gumbel in its logarithm, through two quantiles.
+r"""The largest noise ratio death/birth: Gumbel in its logarithm, through two quantiles.
 
 .. math:: P(\max \ln r > t) = 1 - \exp(-e^{-(t - \mu)/b}),
 
@@ -9,6 +9,7 @@ lighter than that, so p-values err on the side of noise.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 # median and 99 % quantile of the largest noise ratio by intrinsic dimension and degree, for the
 # fine and the coarse resolution (degree 0: death / covering radius); benchmarks/topology_null.py
@@ -27,61 +28,55 @@ RIPS_NULL: dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]
     (4, 2): ((1.28, 1.33), (1.25, 1.29)),
     (4, 3): ((1.18, 1.22), (1.18, 1.21)),
 }
-_LN2, _LN99 = -math.log(math.log(2.0)), -math.log(-math.log(0.99))
 
 
 def check_alpha(alpha: float) -> None:
-    """ValueError where a level is out of the range in which the simulated distributions are trusted."""
+    """ValueError where a level is out of the range in which the simulations are trusted."""
     if not 0 < alpha <= 0.1:
         raise ValueError(f"expected 0 < alpha <= 0.1, got {alpha}")
 
 
-def _location_scale(median: float, high: float) -> tuple[float, float]:
-    """Mu and b of the Gumbel distribution with this median and 99 % quantile."""
-    b = (high - median) / (_LN99 - _LN2)
-    return median - b * _LN2, b
-
-
 def gumbel_quantile(level: float, median: float, high: float) -> float:
-    """What a Gumbel distribution with this median and 99 % quantile exceeds with probability `level`."""
+    """What a Gumbel variable with this median and 99 % quantile exceeds at this `level`."""
     mu, b = _location_scale(median, high)
     return mu - b * math.log(-math.log1p(-level))
 
 
-def gumbel_p_value(ratio: float, median: float, high: float) -> float:
-    """Probability that noise alone gives a ratio at least this large; never below 1e-6.
+def _location_scale(median: float, high: float) -> tuple[float, float]:
+    """Mu and b of the Gumbel distribution with this median and 99 % quantile."""
+    at_half, at_99 = (-math.log(-math.log(q)) for q in (0.5, 0.99))  # the standard quantiles
+    b = (high - median) / (at_99 - at_half)
+    return median - b * at_half, b
 
-    Args:
-        ratio: death/birth.
-        median: median of the largest noise ratio.
+
+class NoiseRatio(NamedTuple):
+    """The distribution of the largest ratio death/birth of noise.
+
+    Attributes:
+        median: its median.
         high: its 99 % quantile.
     """
-    mu, b = _location_scale(math.log(median), math.log(high))
-    p = -math.expm1(-math.exp(-(math.log(max(ratio, 1.0)) - mu) / b))
-    return min(1.0, max(1e-6, p))
+
+    median: float
+    high: float
+
+    def cut_off(self, level: float) -> float:
+        """The ratio that noise exceeds with probability `level`, in (0, 1)."""
+        return math.exp(gumbel_quantile(level, math.log(self.median), math.log(self.high)))
+
+    def p_value(self, ratio: float) -> float:
+        """Probability that noise alone gives a ratio at least this large; never below 1e-6."""
+        mu, b = _location_scale(math.log(self.median), math.log(self.high))
+        p = -math.expm1(-math.exp(-(math.log(max(ratio, 1.0)) - mu) / b))
+        return min(1.0, max(1e-6, p))
 
 
-def gumbel_cut_off(level: float, median: float, high: float) -> float:
-    """The ratio that noise exceeds with probability `level`; arguments as in `gumbel_p_value`."""
-    return math.exp(gumbel_quantile(level, math.log(median), math.log(high)))
-
-
-def cut_off(level: float, dim: int, degree: int, resolution: int = 0) -> float:
-    """The ratio in a Rips diagram of landmarks that noise exceeds with probability `level`.
+def rips_noise(dim: int, degree: int, resolution: int = 0) -> NoiseRatio:
+    """That of Rips diagrams of farthest-point landmarks.
 
     Args:
-        level: in (0, 1), for this degree.
         dim: intrinsic dimension of the cloud.
         degree: 0 to 3; in degree 0 the ratio is death/scale.
         resolution: 0 for the fine landmarks, 1 for the coarse ones.
     """
-    return gumbel_cut_off(level, *_rips_quantiles(dim, degree, resolution))
-
-
-def p_value(ratio: float, dim: int, degree: int, resolution: int = 0) -> float:
-    """Probability that noise alone gives a ratio at least this large; arguments as `cut_off`."""
-    return gumbel_p_value(ratio, *_rips_quantiles(dim, degree, resolution))
-
-
-def _rips_quantiles(dim: int, degree: int, resolution: int) -> tuple[float, float]:
-    return RIPS_NULL[min(max(dim, degree, 1), 4), degree][resolution]
+    return NoiseRatio(*RIPS_NULL[min(max(dim, degree, 1), 4), degree][resolution])

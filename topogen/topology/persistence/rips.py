@@ -13,7 +13,7 @@ PRIMES_BELOW = 46337  # gudhi multiplies two residues in 32 bits
 
 
 def collapsed_graph(distance: np.ndarray, threshold: float, max_dim: int) -> Any:
-    """Edges up to `threshold`, fewer by an edge collapse that keeps every diagram.
+    """Edges up to `threshold`, fewer by an edge collapse that changes no diagram.
 
     For degree 0 alone the edges of a minimum spanning tree are enough.
 

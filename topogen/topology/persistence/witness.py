@@ -1,4 +1,4 @@
-r"""A second opinion beside Vietoris-Rips: the lazy witness complex, which all points take part in.
+r"""A cross-check of Vietoris-Rips: the lazy witness complex, in which all points take part.
 
 Few landmarks are the vertices, all points are witnesses. An edge enters at
 
@@ -7,7 +7,7 @@ Few landmarks are the vertices, all points are witnesses. An edge enters at
 when a witness w lies in the Voronoi cells of a and b, both enlarged by f in squared distance; a
 simplex enters with its last edge (the complex with nu = 1 of de Silva and Carlsson, 2004,
 https://doi.org/10.2312/SPBG/SPBG04/157-166). At f near 0 this is a Delaunay triangulation of the
-landmarks inside the set, with holes where witnesses are missing; holes close at a multiple of
+landmarks inside the manifold, with holes where witnesses are missing; holes close at a multiple of
 epsilon^2, epsilon the covering radius of the landmarks, and real classes live on.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -22,17 +23,35 @@ from jaxtyping import Float
 from ...point_cloud.knn import nearest
 from .rips import Diagrams, rips_diagrams
 
-# per intrinsic dimension (3 stands for more): witnesses per landmark, and the relaxations
-# (born, alive), in squared covering radii, between which a class must live
-WITNESSES = {1: 12, 2: 8, 3: 8}
-RELAXATION = {1: (3.0, 4.0), 2: (3.0, 3.4), 3: (2.5, 2.9)}
-MOST_LANDMARKS = {1: 400, 2: 1600, 3: 1600}
-# mean degree of the collapsed graph beyond which it is no triangulation: a circle has 2, a closed
-# surface 6 - 6 chi/m; thick, bent or coarse clouds keep more, and their Betti numbers mislead
-MOST_DEGREE = {1: 3.3, 2: 6.3, 3: 30.0}
-# share of `alive` from which no class may die: where the set is resolved, holes for want of
-# witnesses have closed by then; where some still close, others will look like classes
-CLOSED = 0.9
+
+class WitnessRule(NamedTuple):
+    """How witness complexes are made and read, by intrinsic dimension.
+
+    Attributes:
+        witnesses: per landmark, at least.
+        most_landmarks: their largest number.
+        relaxation: (born, alive), in squared covering radii, between which a class must live.
+        most_degree: mean degree of the collapsed graph beyond which it is no triangulation: a
+            circle has 2, a closed surface 6 - 6 chi/m; thick, curved or coarse clouds retain
+            more, and their Betti numbers mislead.
+    """
+
+    witnesses: int
+    most_landmarks: int
+    relaxation: tuple[float, float]
+    most_degree: float
+
+    def landmark_count(self, n: int) -> int:
+        """How many landmarks n points can be witnesses to."""
+        return min(self.most_landmarks, n // self.witnesses)
+
+
+# measured on the spaces of tests/topology/persistence/test_witness.py
+WITNESS_RULES = {
+    1: WitnessRule(12, 400, (3.0, 4.0), 3.3),
+    2: WitnessRule(8, 1600, (3.0, 3.4), 6.3),
+    3: WitnessRule(8, 1600, (2.5, 2.9), 30.0),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ class WitnessBetti:
         betti: {p: persistent Betti numbers}, from relaxation `born` to `alive`, None in a degree
             in which classes die shortly before `alive`; None altogether if refused.
         diagrams: {p: [(birth, death) per degree]} in units of scale^2, cut at `alive`.
-        edges: number of edges after the edge collapse, which keeps every diagram.
+        edges: number of edges after the edge collapse, which changes no diagram.
         reason: why it was refused, else empty.
     """
 
@@ -53,12 +72,6 @@ class WitnessBetti:
     reason: str = ""
 
 
-def landmark_count(n: int, dim: int) -> int:
-    """How many landmarks n points of intrinsic dimension `dim` can be witnesses to."""
-    d = min(dim, 3)
-    return min(MOST_LANDMARKS[d], n // WITNESSES[d])
-
-
 def witness_betti(
     x: Float[np.ndarray, "n D"],
     landmarks: Float[np.ndarray, "m D"],
@@ -66,20 +79,20 @@ def witness_betti(
     fields: Sequence[int],
     max_dim: int,
     *,
-    relaxation: tuple[float, float] = RELAXATION[2],
-    most_degree: float = MOST_DEGREE[3],
+    relaxation: tuple[float, float] = (3.0, 3.4),
+    most_degree: float = 30.0,
 ) -> WitnessBetti:
     r"""Betti numbers over each field: classes born by r_0 scale^2 and alive at r_1 scale^2.
 
     Args:
         x: the witnesses, all points.
-        landmarks: farthest points of x, about `landmark_count(n, dim)` of them.
+        landmarks: farthest points of x, as many as :meth:`WitnessRule.landmark_count` says.
         scale: their covering radius.
         fields: primes p; homology is over Z/p.
         max_dim: the largest degree.
-        relaxation: (r_0, r_1); `RELAXATION[dim]`.
-        most_degree: refuse where the edge collapse leaves a larger mean degree than this: the set
-            is not resolved (and the work is large); `MOST_DEGREE[dim]`.
+        relaxation: (r_0, r_1), see :class:`WitnessRule`.
+        most_degree: refuse where the edge collapse leaves a larger mean degree than this: the
+            manifold is not resolved (and the work is large).
 
     Example:
         >>> t = np.linspace(0, 2 * np.pi, 201)[1:]
@@ -102,8 +115,8 @@ def witness_betti(
             None,
             {},
             graph.nnz,
-            f"the witness complex keeps {degree:.1f} edges at each landmark, a resolved set at "
-            f"most {most_degree:g}; give more points",
+            f"the witness complex retains {degree:.1f} edges at each landmark, that of a resolved "
+            f"manifold at most {most_degree:g}; give more points",
         )
     diagrams = rips_diagrams(graph, alive, fields, max_dim)
     betti = {p: tuple(_count(b, born, alive) for b in bars) for p, bars in diagrams.items()}
@@ -112,7 +125,9 @@ def witness_betti(
 
 def _count(bars: Float[np.ndarray, "c 2"], born: float, alive: float) -> int | None:
     death = bars[bars[:, 0] <= born, 1]
-    if ((death >= CLOSED * alive) & (death < alive)).any():
+    # where the manifold is resolved, holes for want of witnesses have closed at 0.9 `alive`; where
+    # some still close, others will look like classes
+    if ((death >= 0.9 * alive) & (death < alive)).any():
         return None
     return int((death >= alive).sum())
 

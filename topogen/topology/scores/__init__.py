@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from functools import partial
 
-from .cross_barcode import cross_barcode as cross_barcode
-from .cross_barcode import mtop_divergence as mtop_divergence
-from .cross_barcode import r_cross_barcode as r_cross_barcode
-from .cross_barcode import representation_divergence as representation_divergence
-from .cross_barcode import rtd as rtd
+from .cross_barcodes import cross_barcode as cross_barcode
+from .cross_barcodes import mtop_divergence as mtop_divergence
+from .cross_barcodes import r_cross_barcode as r_cross_barcode
+from .cross_barcodes import representation_divergence as representation_divergence
+from .cross_barcodes import rtd as rtd
 from .floors import Score as Score
-from .geometry_score import geometry_score as geometry_score
-from .imd import graph_laplacian as graph_laplacian
-from .imd import heat_trace as heat_trace
-from .imd import imd as imd
+from .heat_traces import graph_laplacian as graph_laplacian
+from .heat_traces import heat_trace as heat_trace
+from .heat_traces import imd as imd
+from .living_times import geometry_score as geometry_score
 from .topp_r import Support as Support
 from .topp_r import support_precision as support_precision
 from .topp_r import support_recall as support_recall

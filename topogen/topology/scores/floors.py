@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidPoints
-from ...point_cloud.arrays import as_array, diameter
+from ...point_cloud.arrays import diameter
 from ...point_cloud.cloud import prepare
 
-LEAST_SIZE = 20
+LEAST_SIZE = 20  # points of a subsample: below it every score is noise
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ def one_frame(a: Any, b: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray, fl
             cloud that is smaller than 1e-4 of both together: rounding would hide its shape.
     """
     first, second = prepare(a, seed=seed, name="a"), prepare(b, seed=seed, name="b")
-    x = as_array(a, name="a")[first.index]
-    y = as_array(b, name="b", ambient_dim=x.shape[1])[second.index]
+    x, y = first.rows[first.index], second.rows[second.index]
+    if x.shape[1] != y.shape[1]:
+        raise InvalidPoints(f"b: expected points in R^{x.shape[1]}, got {y.shape[1]} columns")
     both = np.concatenate([x, y])
     size = float(np.abs(both).max())  # first, so that the squares of huge numbers are safe
     both = both / size

@@ -33,12 +33,7 @@ class Support:
     """
 
     def __init__(
-        self,
-        X: np.ndarray,
-        rng: np.random.Generator,
-        *,
-        level: float = 0.1,
-        resamples: int = 20,
+        self, X: np.ndarray, rng: np.random.Generator, *, level: float = 0.1, resamples: int = 20
     ) -> None:
         from scipy.spatial.distance import cdist
 
@@ -127,14 +122,7 @@ def support_recall(
 
 
 def _overlap(
-    name: str,
-    a: Any,
-    b: Any,
-    size: int,
-    repeats: int,
-    level: float,
-    resamples: int,
-    seed: int,
+    name: str, a: Any, b: Any, size: int, repeats: int, level: float, resamples: int, seed: int
 ) -> Score:
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"expected 0 < level < 1, resamples >= 1, got {level}, {resamples}")

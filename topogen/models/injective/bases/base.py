@@ -209,7 +209,7 @@ class Base(Storable):
         return (lengths if scale is None else lengths * scale).norm(dim=-1).amin(0)
 
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
-        """A quadrature of the uniform distribution of the cover; see :meth:`HarmonicFactor.nodes`."""
+        """A quadrature of the uniform distribution of the cover, see :class:`HarmonicFactor`."""
         x, w = self.factors[0].nodes(degree)
         for f in self.factors[1:]:
             y, v = f.nodes(degree)

@@ -103,7 +103,7 @@ class HarmonicFactor(ABC):
 
     @abstractmethod
     def nodes(self, degree: int) -> tuple[Float[Tensor, "m w"], Float[Tensor, " m"]]:
-        """A quadrature of the uniform distribution, exact for products of two polynomials of a degree."""
+        """A quadrature, uniform weight, exact for products of two polynomials of a degree."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:

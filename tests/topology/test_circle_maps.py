@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from topogen.errors import InvalidPoints
-from topogen.topology import circular_coordinates
+from topogen.topology import circle_maps, circular_coordinates
 from topogen.topology.persistence.cohomology import PersistentClass
 
 TURN = 2 * np.pi
@@ -299,13 +299,13 @@ def test_classes_that_share_no_scale_are_left_out():
     strong, weak, late = (
         PersistentClass(b, d, nothing) for b, d in ((0.1, 1.0), (0.05, 0.2), (0.3, 0.9))
     )
-    kept, scale = circular_coordinates._at_one_scale([strong, weak, late], 0.12, 2.0)
-    assert kept == [strong, late]
+    alive, scale = circle_maps._at_one_scale([strong, weak, late], 0.12, 2.0)
+    assert alive == [strong, late]
     assert scale == pytest.approx((0.3 * 0.9) ** 0.5)
 
 
 def test_a_refused_lift_is_said(ring, monkeypatch):
-    monkeypatch.setattr(circular_coordinates, "integral_basis", lambda *_: None)
+    monkeypatch.setattr(circle_maps, "integral_basis", lambda *_: None)
     c = circular_coordinates(ring[0], seed=0)
     assert c.values.shape == (600, 0)
     assert "do not lift to the integers" in c.reason

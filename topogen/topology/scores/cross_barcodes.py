@@ -156,13 +156,7 @@ def mtop_divergence(
 
 
 def rtd(
-    a: Any,
-    b: Any,
-    *,
-    degree: int = 1,
-    size: int = 200,
-    repeats: int = 3,
-    seed: int = 0,
+    a: Any, b: Any, *, degree: int = 1, size: int = 200, repeats: int = 3, seed: int = 0
 ) -> Score:
     r"""Representation topology divergence of data and the samples matched to them.
 
@@ -170,7 +164,7 @@ def rtd(
     to one of b so that the sum of the distances is least (an optimal transport plan, our
     addition; where pairs are given, as for an encoder, use that function). Symmetric in
     distribution, invariant under isometries and scalings of both clouds together. The matching
-    adds much noise: at 200 points a piece torn out of a torus does not show.
+    adds much noise: at 200 points a hole torn into a torus does not show.
 
     Args:
         a: the data, array-like of shape (n, D).

@@ -30,11 +30,7 @@ def graph_laplacian(x: np.ndarray, k: int = 5) -> Any:
 
 
 def heat_trace(
-    L: Any,
-    probes: np.ndarray,
-    *,
-    times: np.ndarray = TIMES,
-    steps: int = 10,
+    L: Any, probes: np.ndarray, *, times: np.ndarray = TIMES, steps: int = 10
 ) -> np.ndarray:
     r"""Heat trace :math:`\mathrm{hkt}(t) = \operatorname{tr} e^{-tL}` by Lanczos quadrature.
 

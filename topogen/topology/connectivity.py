@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from ..homology import DEFAULT_FIELDS
-from ..point_cloud.arrays import as_array, first_rows
+from ..point_cloud.arrays import first_rows
 from ..point_cloud.cloud import LEAST_POINTS, prepare
-from ..point_cloud.knn import distances, nearest
+from ..point_cloud.knn import component_labels, distances, nearest
 from ..point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from .inference.check import check_topology
-from .inference.gather import RESOLUTIONS, gather
+from .inference.gather import MOST_LANDMARKS, RESOLUTIONS, gather
 from .inference.report import TopologyReport, row
-from .local.dimension import dimension_of, intrinsic_dimension
+from .local.dimension import dimension_of
 from .local.orientability import Orientability, orientability
-from .persistence.null_distributions import check_alpha, cut_off
+from .persistence.null_distributions import check_alpha, rips_noise
 
-MOST_LANDMARKS = 1600
-FEWEST = 3 * LEAST_POINTS
+LEAST_SIZE = 3 * LEAST_POINTS  # of a cloud, so that its halves and links can be prepared too
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class ConnectedComponent:
     Example:
         >>> t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
         >>> circle = np.stack([np.cos(t), np.sin(t)], axis=1)
-        >>> [(len(p.index), p.dim) for p in connected_components(np.concatenate([circle, circle + 5]))]
+        >>> parts = connected_components(np.concatenate([circle, circle + 5]))
+        >>> [(len(part.index), part.dim) for part in parts]
         [(400, 1), (400, 1)]
     """
 
@@ -58,28 +58,27 @@ def connected_components(
     r"""Split a cloud into its connected components and describe each at its own scale.
 
     Two sets of points are apart when the edge between them in the minimum spanning tree of
-    farthest-point landmarks is longer than what samples of one piece show at level `alpha`: the
+    farthest-point landmarks is longer than what connected samples show at level `alpha`: the
     distribution of the longest edge over the covering radius is that of curves, the hardest case.
     Each part is split again at its own, finer, scale.
 
     Args:
         points: array-like, shape (n, D).
         fields: primes p; homology is over Z/p.
-        alpha: bound on the probability to split one piece, and of each topology report.
+        alpha: bound on the probability to split a connected cloud, and of each topology report.
         seed: of landmarks and samples.
 
     Returns:
-        the pieces, largest first; they partition the rows.
+        the components, largest first; they partition the rows.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
         ValueError: an argument out of range.
     """
     check_alpha(alpha)
-    given = as_array(points)
-    cloud = prepare(given, seed=seed)
+    cloud = prepare(points, seed=seed)
     part = _split(cloud.points, alpha, np.random.default_rng(seed))
-    label = cloud.spread(part, given)
+    label, given = cloud.spread(part), cloud.rows
     rows = [np.flatnonzero(label == c) for c in range(part.max() + 1)]
     rows.sort(key=len, reverse=True)
     return tuple(_describe(given, r, fields, alpha, seed) for r in rows)
@@ -88,8 +87,8 @@ def connected_components(
 def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
     r"""The number of connected components that the cloud shows at its scale; None if unclear.
 
-    A gap counts when it is wider than what uniform samples of one piece show between
-    farthest-point landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+    A gap counts when it is wider than what uniform connected samples show between farthest-point
+    landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
 
     Args:
         points: array-like, shape (n, D).
@@ -108,20 +107,20 @@ def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None
 
 def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Numbers of the components, 0 to the last, shape (n,)."""
-    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+    from scipy.sparse.csgraph import minimum_spanning_tree
 
     label = np.zeros(len(x), dtype=int)
-    if len(x) < FEWEST:
+    if len(x) < LEAST_SIZE:
         return label
-    most = min(MOST_LANDMARKS, len(x) // 2)
+    most = min(MOST_LANDMARKS[2][0], len(x) // 2)
     index, radius = farthest_points(x, most, int(rng.integers(len(x))))
     m = min(count_for_radius(radius, RESOLUTIONS[1][0] * holdout_gap(x, rng)), most)
     if m < 2:
         return label
-    tree = minimum_spanning_tree(distances(x[index[:m]])).tocsr()
-    tree.data[tree.data > cut_off(alpha, 1, 0) * radius[m - 1]] = 0
-    tree.eliminate_zeros()
-    count, of_mark = connected_components(tree, directed=False)
+    tree = minimum_spanning_tree(distances(x[index[:m]])).tocoo()
+    short = tree.data <= rips_noise(1, 0).cut_off(alpha) * radius[m - 1]
+    of_mark = component_labels(m, tree.row[short], tree.col[short])
+    count = of_mark.max() + 1
     if count == 1:
         return label
     top = of_mark[nearest(x[index[:m]], x, 1)[1][:, 0]]
@@ -138,17 +137,18 @@ def _describe(
 ) -> ConnectedComponent:
     x = given[rows]
     distinct = len(first_rows(x))
-    if distinct < FEWEST:
+    if distinct < LEAST_SIZE:
         return ConnectedComponent(
             rows, None, None, None,
-            f"{distinct} distinct points are too few to say more, {FEWEST} are needed",
+            f"{distinct} distinct points are too few to say more, {LEAST_SIZE} are needed",
         )  # fmt: skip
-    dim = intrinsic_dimension(x, seed=seed).dim
-    topology = check_topology(x, fields=fields, alpha=alpha, seed=seed)
-    signs = orientability(x, dim=dim, seed=seed)
+    cloud = prepare(x, seed=seed)
+    dim = dimension_of(cloud, seed=seed).dim
+    topology = check_topology(cloud, fields=fields, alpha=alpha, seed=seed)
+    signs = orientability(cloud, dim=dim, seed=seed)
     numbers = "; ".join(f"Z/{p} {row(betti)}" for p, betti in topology.betti.items())
     word = {True: "orientable", False: "non-orientable", None: "of unknown orientability"}
-    consistent, why = signs.consistent_with(topology)
+    consistent, why = signs.consistent_with(topology.betti)
     reason = f"dimension {dim}, Betti {numbers}, {word[signs.orientable]}"
     return ConnectedComponent(
         rows, dim, topology, signs, f"{reason}; but {why}" if consistent is False else reason

@@ -24,13 +24,10 @@ from .persistence.cohomology import (
     persistent_classes,
     reduced_basis,
 )
-from .persistence.null_distributions import cut_off
+from .persistence.null_distributions import rips_noise
 from .persistence.rips import by_rank, ratios, truncated_rips
 
-MOST_LANDMARKS = 400
-EDGES_PER_LANDMARK = 40  # the Rips filtration stops there, at 6 (d = 2) or 3 (d = 3) radii
-LEAST_THRESHOLD = 2.5  # covering radii
-CHUNK = 4_000_000  # numbers in one block of distances
+CHUNK = 4_000_000  # numbers in one block of distances: 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +78,8 @@ class CircularCoordinates:
 
     .. math:: \theta(x) = 2\pi \sum_r \varphi_r(x)\,(f_r - \eta_{jr}) \pmod{2\pi}
 
-    for any landmark j whose ball holds x; the integral cocycle condition makes it the same for all
-    of them, so theta is continuous on the union of the balls.
+    for any landmark j whose ball contains x; the integral cocycle condition makes it the same for
+    all of them, so theta is continuous on the union of the balls.
 
     Attributes:
         values: the angles of the given points, in [0, 2 pi), shape (n, k).
@@ -125,9 +122,9 @@ class CircularCoordinates:
     def winding(self, loop: Any) -> Integer[np.ndarray, " k"]:
         r"""How often a closed polyline runs round each circle: the degrees, exact integers.
 
-        Two consecutive points must share a ball: it holds their segment, on which theta has one
+        Two consecutive points must share a ball: it contains their segment, on which theta has one
         lift. With :math:`r_i` a ball of the points i and i+1 the degree is :math:`\sum_i
-        \eta_{r_i r_{i-1}}`, a sum of integers. A decoder keeps a latent circle whole only if
+        \eta_{r_i r_{i-1}}`, a sum of integers. A decoder preserves a latent circle only if
         the image of that circle has the degrees it should have.
 
         Args:
@@ -161,8 +158,8 @@ class CircularCoordinates:
     ) -> Bool[np.ndarray, "points arcs"]:
         r"""Which points lie in each of n overlapping arcs of one coordinate.
 
-        Arc a holds the angles within :math:`(1 + \mathrm{overlap})\,\pi / n` of :math:`2\pi a/n`.
-        Only neighbours meet, so the nerve is a circle of n vertices.
+        Arc a contains the angles within :math:`(1 + \mathrm{overlap})\,\pi / n` of
+        :math:`2\pi a/n`. Only neighbours meet, so the nerve is a circle of n vertices.
 
         Args:
             n: number of arcs, at least 3.
@@ -203,12 +200,7 @@ class CircularCoordinates:
 
 
 def circular_coordinates(
-    points: Any,
-    *,
-    count: int | None = None,
-    prime: int = 47,
-    alpha: float = 0.01,
-    seed: int = 0,
+    points: Any, *, count: int | None = None, prime: int = 47, alpha: float = 0.01, seed: int = 0
 ) -> CircularCoordinates:
     r"""Circle-valued coordinates from the persistent cohomology of farthest-point landmarks.
 
@@ -239,8 +231,8 @@ def circular_coordinates(
         raise ValueError(f"expected 0 < alpha < 1, got {alpha}")
     if not (5 <= prime < 2**15 and is_prime(prime)):
         raise ValueError(f"expected a prime from 5 to 2^15, got {prime}")
-    x = as_array(points)
-    cloud = prepare(x, seed=seed)
+    cloud = prepare(points, seed=seed)
+    x = cloud.rows
     if count is not None and not 3 <= count <= len(cloud.points):
         raise ValueError(
             f"expected a count of 3 to {len(cloud.points)} landmarks, got {count}: a landmark is "
@@ -253,10 +245,9 @@ def circular_coordinates(
     gap = float(nearest(landmarks, (x / cloud.unit - origin) @ axes, 1)[0].max())
     D = distances(landmarks)
     lengths = np.sort(D[np.triu_indices(len(D), 1)])
-    threshold = max(
-        LEAST_THRESHOLD * gap, lengths[min(EDGES_PER_LANDMARK * len(D), len(lengths)) - 1]
-    )
-    cut = cut_off(alpha, d, 1)
+    # 40 edges per landmark, which reach to 6 (d = 2) or 3 (d = 3) covering radii
+    threshold = max(2.5 * gap, lengths[min(40 * len(D), len(lengths)) - 1])
+    cut = rips_noise(d, 1).cut_off(alpha)
     strengths = _median_strengths(starts, threshold, (prime, 2))
     significant = persistent_classes(D, threshold, prime=prime, least_ratio=cut)
     significant = significant[: int((strengths[prime] > cut).sum())]
@@ -289,7 +280,7 @@ def _landmark_sets(cloud: Cloud, dim: int, count: int | None, seed: int) -> list
     gap = holdout_gap(x, rng) * RESOLUTIONS[min(dim, 4)][0]
     sets = []
     for start in rng.integers(len(x), size=STARTS).tolist():
-        index, radius = farthest_points(x, count or min(MOST_LANDMARKS, len(x)), start)
+        index, radius = farthest_points(x, count or min(400, len(x)), start)
         m = count or max(3, count_for_radius(radius, gap))
         sets.append(x[index[:m]])
     return sets
@@ -323,13 +314,13 @@ def _at_one_scale(
 
     Balls of half that length must cover the cloud, so it is more than twice the gap.
     """
-    kept: list[PersistentClass] = []
+    alive: list[PersistentClass] = []
     low, high = 2.001 * gap, threshold
     for c in classes:
         if max(low, c.birth) < min(high, c.death):
-            kept.append(c)
+            alive.append(c)
             low, high = max(low, c.birth), min(high, c.death)
-    return kept, math.sqrt(low * high) if kept else threshold
+    return alive, math.sqrt(low * high) if alive else threshold
 
 
 def _gram(cocycles: np.ndarray, potential: np.ndarray, graph: np.ndarray) -> np.ndarray:

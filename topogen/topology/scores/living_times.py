@@ -9,8 +9,6 @@ import numpy as np
 from ...point_cloud.cloud import prepare
 from .floors import Score, with_floor
 
-MOST_LOOPS = 100
-
 
 def relative_living_times(
     x: np.ndarray,
@@ -22,7 +20,7 @@ def relative_living_times(
 ) -> np.ndarray:
     r"""Mean relative living times of the numbers of loops.
 
-    For random landmarks L of x, the witness complex at :math:`\alpha` holds the simplices with a
+    For random landmarks L of x, the witness complex at :math:`\alpha` has the simplices with a
     witness w in x for which :math:`|w - l| \le |w - l'| + \alpha` for every vertex l and every
     landmark l' outside. With :math:`\alpha_{\max} = \gamma \max_{w, l} |w - l|`,
 
@@ -44,7 +42,7 @@ def relative_living_times(
     n = len(x)
     landmarks = min(landmarks, n // 2)
     gamma = n / 5000 / 128 if gamma is None else gamma
-    total = np.zeros(MOST_LOOPS)
+    total = np.zeros(100)
     for _ in range(draws):
         chosen = x[rng.choice(n, landmarks, replace=False)]
         total += _living_times(x, chosen, gamma)
@@ -72,8 +70,7 @@ def _living_times(x: np.ndarray, chosen: np.ndarray, gamma: float) -> np.ndarray
     ends = np.concatenate([[0.0], np.sort(bars, axis=None), [alpha_max]])
     middles, lengths = (ends[1:] + ends[:-1]) / 2, np.diff(ends)
     loops = ((bars[:, :1] <= middles) & (middles < bars[:, 1:])).sum(axis=0)
-    times = np.bincount(loops, weights=lengths, minlength=MOST_LOOPS)[:MOST_LOOPS]
-    return times / alpha_max
+    return np.bincount(loops, weights=lengths, minlength=100)[:100] / alpha_max
 
 
 def geometry_score(

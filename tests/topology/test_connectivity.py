@@ -1,6 +1,6 @@
 """Connected components, each with its own dimension, homology and orientability.
 
-One piece was split in none of 240 samples of 12 connected or two-component spaces.
+A connected cloud was split in none of 240 samples of 12 connected or two-component spaces.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test_linked_circles(cloud):
 @pytest.mark.parametrize("name", ["trefoil", "torus", "disc"])
 def test_one_piece_stays_whole(cloud, name):
     from topogen.point_cloud.cloud import prepare
-    from topogen.topology.connected_components import _split
+    from topogen.topology.connectivity import _split
 
     for seed in range(5):
         x = prepare(cloud(name, 1000, seed)).points

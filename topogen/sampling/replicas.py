@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,17 +13,55 @@ from torch import Tensor
 from .. import calculus
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
-from .chains import ChainResult, Plan, Ready, Records, judge, prepare
-from .constraint_steps import Frames, Mover, NormalSolver
+from .chains import ChainResult, judge, prepare
+from .constraint_steps import Frames, Mover
+from .records import Plan, Ready, Records, Request
 from .target import LogDensity, Target
 from .transitions import ChainState, Kernel
 from .warmup import DualAveraging, Warm
 
-_WARMUP = 500
-_NARROWEST, _WIDEST = 0.25, 0.5
-_TUBE_ACCEPTANCE = 0.3
-_ROOM = 4.0
-_DIFFERENCE = 1e-4
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    r"""The tubes about M in which the companions of the chains walk.
+
+    Attributes:
+        widths: sigma_1, ..., sigma_K, increasing; the first well below the reach, the last about
+            half the gap between the components. None goes from a quarter of the reach to half of
+            the size of M (`scale`, or the spread of the starts).
+        ambient: log g, on R^D; None means 1. Give log_density where it makes sense off M and is
+            far from constant.
+        steps: steps of each z_i for one of x.
+        radius: the z_i stay within this distance of the mean of the starts, which must contain all
+            of M; None takes four times the spread of the starts (at least `scale`) and four times
+            the last width.
+    """
+
+    widths: Sequence[float] | None = None
+    ambient: LogDensity | None = None
+    steps: int = 4
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def sigma(self, M: Manifold, reach: float, spread: float) -> Float[Tensor, " K"]:
+        """The widths.
+
+        Raises:
+            ValueError: they are not positive and increasing.
+        """
+        if self.widths is None:
+            low, high = reach / 4, spread / 2
+            # neighbours overlap where the ratio is about 1 + 1 / sqrt(k)
+            ratio = 1 + 1 / math.sqrt(M.ambient_dim - M.dim)
+            count = 1 + max(1, math.ceil(math.log(max(high / low, 1.01)) / math.log(ratio)))
+            return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
+        sigma = torch.as_tensor(self.widths, dtype=torch.float64).reshape(-1)
+        if sigma.numel() == 0 or not bool((sigma > 0).all()) or not bool((sigma.diff() > 0).all()):
+            raise ValueError(f"expected increasing widths > 0, got {list(self.widths)}")
+        return sigma
 
 
 def replica_exchange(
@@ -32,23 +69,13 @@ def replica_exchange(
     log_density: LogDensity | None = None,
     n: int = 1000,
     *,
-    widths: Sequence[float] | None = None,
-    ambient: LogDensity | None = None,
-    tube_steps: int = 4,
-    radius: float | None = None,
-    step: float | None = None,
-    chains: int = 256,
-    start: Any = None,
-    warmup: int | None = None,
-    thin: int = 1,
-    accept: float = 0.6,
-    reach: float | None = None,
-    solver: NormalSolver | None = None,
+    ladder: Ladder | None = None,
+    plan: Plan | None = None,
     throw: bool = False,
     generator: torch.Generator | None = None,
     seed: int | None = None,
 ) -> ChainResult:
-    r"""Draw from the distribution of density f on M, components that no walk on M can leave included.
+    r"""Draw from the distribution of density f on M, all components included.
 
     Beside every chain x on M (a :func:`random_walk`) run chains z_1, ..., z_K in R^D with
 
@@ -71,93 +98,50 @@ def replica_exchange(
     ours.
 
     Args:
-        M: the set, as in :func:`random_walk`, like all that is not named here; `residual` and
-            `nearest` are used too.
+        M: as in :func:`random_walk`; `residual` and `nearest` are used too.
         log_density: log f on M; None means uniform.
-        n: draws kept of each chain.
-        widths: sigma_1, ..., sigma_K, increasing; the first well below the reach, the last about
-            half the gap between the components. None goes from a quarter of the reach to half of
-            the size of M (`scale`, or the spread of the starts).
-        ambient: log g, on R^D; None means 1. Give log_density where it makes sense off M and is
-            far from constant.
-        tube_steps: steps of each z_i for one of x.
-        radius: the z_i stay within this distance of the mean of the starts, which must hold all
-            of M; None takes four times the spread of the starts (at least `scale`) and four times
-            the last width.
-        step: step of the walk on M; None adapts it during warm-up.
-        chains: how many.
-        start: points near M; None looks for some.
-        warmup: transitions before draws are kept (500).
-        thin: transitions for one kept draw.
-        accept: mean acceptance probability to adapt to.
-        reach: of M; None estimates it.
-        solver: of the return to M.
+        n: draws retained of each chain.
+        ladder: the tubes.
+        plan: starts, warm-up, step on M and number of the chains; weights and components of the
+            starts are not needed.
         throw: raise where there is an alarm.
         generator: source of randomness.
         seed: makes a generator.
 
     Returns:
-        The draws on M; `swaps` holds the acceptance of exchanges, that with M first.
+        The draws on M; `swaps` is the acceptance of exchanges, that with M first.
 
     Raises:
         SamplingError: `throw` is set and there is an alarm.
         ValueError: an option, or a density, is not of the stated form.
 
     Example:
-        >>> M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
-        >>> inner = M.first.sample_uniform(64, torch.Generator().manual_seed(0))
-        >>> result = replica_exchange(M, n=60, start=inner, chains=64, warmup=20, seed=0)
+        >>> M = tg.disjoint_union(tg.Circle(1.0), tg.Circle(2.0))
+        >>> inner = M.listed()[0].sample_uniform(64, torch.Generator().manual_seed(0))
+        >>> plan = Plan(start=inner, chains=64, warmup=20)
+        >>> result = replica_exchange(M, n=60, plan=plan, seed=0)
         >>> outer = result.mean(lambda x: (x.norm(dim=-1) > 1.5).double())  # exactly 2 / 3
         >>> bool((outer.value - 2 / 3).abs() < 4 * outer.error), bool(outer.error < 0.03)
         (True, True)
     """
-    plan = Plan(
-        n=n,
-        step=step,
-        chains=chains,
-        start=start,
-        warmup=_WARMUP if warmup is None else warmup,
-        thin=thin,
-        accept=accept,
-        reach=reach,
-        solver=solver or NormalSolver(),
-        throw=throw,
-        generator=generator,
-        seed=seed,
-    )
-    if tube_steps < 1:
-        raise ValueError(f"expected tube_steps >= 1, got {tube_steps}")
-    ready = prepare(M, log_density, Kernel(), plan)
+    plan, ladder = plan or Plan(), ladder or Ladder()
+    if plan.weights is not None or plan.components is not None:
+        raise ValueError(
+            "expected starts without weights and components, which replica exchange finds, got "
+            "some; leave them out"
+        )
+    request = Request.of(n, plan, throw, generator, seed, accept=0.6, warmup=500)
+    ready = prepare(M, log_density, Kernel(), request)
     x = ready.start.x
     centre = x.mean(0)
     spread = max(float((x - centre).norm(dim=-1).max()), M.scale)
-    sigma = _widths(M, widths, min(ready.reach, M.scale), spread)
-    tubes = Tubes(
-        M,
-        Target(ambient, x),
-        sigma,
-        centre,
-        _ROOM * spread + 4 * float(sigma[-1]) if radius is None else radius,
-        ready.generator,
-    )
-    exchange = Exchange(ready, tubes, tube_steps)
-    records, warm = exchange.run(plan)
+    sigma = ladder.sigma(M, min(ready.reach, M.scale), spread)
+    radius = 4 * spread + 4 * float(sigma[-1]) if ladder.radius is None else ladder.radius
+    tubes = Tubes(M, Target(ladder.ambient, x), sigma, centre, radius, request.generator)
+    records, warm = Exchange(ready, tubes, ladder.steps).run(request)
     # every component can be reached: R-hat tells whether it was
     ready = replace(ready, start=replace(ready.start, weighted=True))
-    return judge(M, records, ready, plan, warm)
-
-
-def _widths(M: Manifold, widths: Sequence[float] | None, reach: float, spread: float) -> Tensor:
-    if widths is None:
-        low, high = _NARROWEST * reach, _WIDEST * spread
-        # neighbours overlap where the ratio is about 1 + 1 / sqrt(k)
-        ratio = 1 + 1 / math.sqrt(M.ambient_dim - M.dim)
-        count = 1 + max(1, math.ceil(math.log(max(high / low, 1.01)) / math.log(ratio)))
-        return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
-    sigma = torch.as_tensor(widths, dtype=torch.float64).reshape(-1)
-    if sigma.numel() == 0 or not bool((sigma > 0).all()) or not bool((sigma.diff() > 0).all()):
-        raise ValueError(f"expected increasing widths > 0, got {list(widths)}")
-    return sigma
+    return judge(M, records, ready, request, warm)
 
 
 class Tubes:
@@ -179,7 +163,7 @@ class Tubes:
         self.centre, self.radius, self.generator = centre, radius, generator
         self.tol = M.atol(torch.float64) if M.tolerance is None else 1e-6 * M.scale
         self.steps = [
-            DualAveraging(float(s) / math.sqrt(M.ambient_dim), _TUBE_ACCEPTANCE) for s in sigma
+            DualAveraging(float(s) / math.sqrt(M.ambient_dim), target=0.3) for s in sigma
         ]
 
     def parts(self, z: Float[Tensor, "*batch D"]) -> tuple[Tensor, Tensor]:
@@ -255,9 +239,9 @@ class Exchange:
         self.ready, self.tubes, self.tube_steps = ready, tubes, tube_steps
 
     @torch.no_grad()
-    def run(self, plan: Plan) -> tuple[Records, Warm]:
+    def run(self, request: Request) -> tuple[Records, Warm]:
         """Warm up, run; what was seen, and the chains at the end."""
-        trajectories, tubes = self.ready.trajectories, self.tubes
+        trajectories, tubes, plan = self.ready.trajectories, self.tubes, request.plan
         state = self.ready.state
         chains, D = state.at.x.shape
         K = tubes.sigma.numel()
@@ -268,11 +252,11 @@ class Exchange:
             raise UnsupportedError(
                 "expected starts inside the ball given by radius, where ambient is finite"
             )
-        adaptation = DualAveraging(self.ready.step, plan.accept)
-        records = Records.empty(plan, D)
+        adaptation = DualAveraging(self.ready.step, request.accept)
+        records = Records.empty(request, D)
         one, swaps = torch.ones((), dtype=torch.float64), torch.zeros(2, K, dtype=torch.float64)
         final = self.ready.step
-        for i in range(-(plan.warmup or 0), plan.n * plan.thin):
+        for i in range(-request.warmup, request.n * plan.thin):
             adapt = i < 0 and plan.step is None
             step = adaptation.step if adapt else final
             result = trajectories.transition(state, step, tubes.generator)
@@ -291,7 +275,7 @@ class Exchange:
                 for j, yes in enumerate(taken):
                     swaps[:, 1 + i % 2 + 2 * j] += torch.stack([yes.double().mean(), one])
                 if (i + 1) % plan.thin == 0:
-                    records.keep(i // plan.thin, state)
+                    records.retain(i // plan.thin, state)
         rates = (swaps[0] / swaps[1].clamp_min(1)).tolist()
         warm = Warm(state, final, self.ready.reach, exact=False, families=None)
         return replace(records, swaps=rates), warm
@@ -346,7 +330,7 @@ def log_jacobian(mover: Mover, at: Frames, a: Float[Tensor, "n k"]) -> Float[Ten
     x, (n, D) = at.x, at.x.shape
     T = calculus.complement(at.N)
     d = T.shape[-1]
-    h = _DIFFERENCE * mover.M.scale
+    h = 1e-4 * mover.M.scale
     A = mover.linearize(x)[1] @ at.N
     # A^T multiplier = a, of least length
     multiplier = A @ torch.linalg.solve_ex(A.mT @ A, a.unsqueeze(-1))[0]
