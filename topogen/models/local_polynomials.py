@@ -42,7 +42,7 @@ class LocalPolynomials(Manifold, Fittable):
 
     where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. It
     works in any codimension and needs no orientable normal bundle. The weights have compact
-    support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside its domain of
+    support and no neighbour list is cut, so M is :math:`C^2`. It is stated only in its domain of
     validity: where the weights add up to at least 0.05 before they are normalised, which is so
     within about one neighbourhood radius of every data point; less what lies outside the boundary
     of the data, see :class:`~topogen.models.boundary.Boundary`.
@@ -342,9 +342,10 @@ class LocalPolynomials(Manifold, Fittable):
     def _frame(self, w: Tensor, E: Tensor) -> Tensor:
         """Q(x), whose columns span the d leading eigenvectors of A = sum_k w_k T_k T_k^T.
 
-        Four steps of Chebyshev iteration from the frame of the first landmark. Neighbouring frames differ by
-        small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1] shrinks by 38
-        a step against the rest. The landmark at the start leaves no trace above 1e-8.
+        Four steps of Chebyshev iteration from the frame of the first landmark. Neighbouring frames
+        differ by small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1]
+        shrinks by 38 a step against the rest. The landmark at the start leaves no trace above
+        1e-8.
         """
         W = 20 * w.repeat_interleave(self.dim, dim=-1).unsqueeze(-1)
 

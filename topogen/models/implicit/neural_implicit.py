@@ -191,11 +191,11 @@ class LearnedZeroSet(Manifold, Fittable):
     def checks_state(self, state: dict[str, Any] | None) -> None:
         self.checks = None if state is None else ZeroSetChecks.from_dict(state)
 
-    # -- the manifold ------------------------------------------------------------------------------
+    # -- the manifold -----------------------------------------------------------------------------
 
     @property
     def step_stays_in_domain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether steps arrive only inside the domain of validity: at a boundary it is narrower."""
+        """Whether steps arrive only inside the domain of validity: they may pass a boundary."""
         return self.closed
 
     @property
@@ -255,7 +255,7 @@ class LearnedZeroSet(Manifold, Fittable):
         return (r * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        r"""The length of :math:`DF^+ F` in the domain of validity, else the distance to a landmark."""
+        r"""The length of :math:`DF^+ F` in the domain, else the distance to a landmark."""
         return self.step(x)[0]
 
     def contains(self, x: Tensor, atol: float | None = None) -> Bool[Tensor, "*batch"]:
