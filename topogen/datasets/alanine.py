@@ -1,4 +1,4 @@
-r"""Conformers of alanine dipeptide: an exactly known torus in R^30 with an exactly known distribution.
+r"""Conformers of alanine dipeptide: a torus in R^30 and a distribution on it, known exactly.
 
 The torsions (phi, psi) have the density :math:`e^{-E(\phi, \psi) / kT} / Z` w.r.t. d phi d psi;
 the embedding X(phi, psi) rotates two rigid end groups and superposes the result on a reference.
@@ -88,7 +88,7 @@ def log_prob(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
 
 
 def sample_torsions(n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 2"]:
-    """N independent torsions, by rejection from the uniform distribution."""
+    """Independent torsions, shape (n, 2), by rejection from the uniform distribution."""
     kept = torch.empty(0, 2, dtype=torch.float64)
     floor = float(_table().min())
     while kept.shape[0] < n:

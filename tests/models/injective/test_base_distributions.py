@@ -27,7 +27,7 @@ def known_distribution(base, bandwidth, size, seed=0):
     a = torch.randn(distribution.spectrum.count, generator=seeded(seed), dtype=torch.float64)
     a = torch.where(distribution.spectrum.frequency > 0, a, 0.0)
     distribution.coefficients = size * a / a.norm()
-    distribution._normalise()
+    distribution.normalise()
     distribution.fitted = True
     return distribution
 
@@ -155,7 +155,7 @@ def test_uniform_angles_on_a_ring_torus(known):
     ld = M.log_volume(b)
     torch.testing.assert_close(ld, (0.7 * (2 + 0.7 * b[:, 2])).log(), atol=1e-13, rtol=0)
     distribution = SpectralDistribution(M.base, 1)
-    distribution._normalise()
+    distribution.normalise()
     distribution.fitted = True
     log_p = ImageDistribution(M, distribution).log_prob(M.decode(b))
     assert -float(w @ log_p) == pytest.approx(3.980090344387107, abs=1e-9)
@@ -165,7 +165,7 @@ def test_uniform_angles_on_a_ring_torus(known):
 def test_uniform_on_m_for_uniform_data_whatever_the_coordinates(known, name):
     base, bandwidth, formula = SETS[name]
     M = image_of(known, base, bandwidth, formula(known))
-    distribution = SpectralDistribution(M.base, 4, image=M)
+    distribution = SpectralDistribution(M.base, 4, log_r=M.log_volume)
     b = M.encode(M.sample_uniform(2500, generator=seeded(8))).b
     fitted(distribution, b)
     x = M.sample_uniform(2000, generator=seeded(9))

@@ -1,4 +1,4 @@
-"""Seeds and the arithmetic of windings: right degrees, conjugate heights, ranks."""
+"""Initial base points and the arithmetic of windings: right degrees, conjugate heights, ranks."""
 
 import itertools
 import math
@@ -9,11 +9,11 @@ import torch
 
 import topogen as tg
 from topogen.errors import TrainingError
-from topogen.models.injective.base_points import seed
+from topogen.models.injective.base_points import initial_base_points
 from topogen.models.injective.bases import standard
-from topogen.models.injective.certificate import _rank_mod_2, _spans
-from topogen.models.injective.conjugate_coordinate import conjugate, one_sheet
-from topogen.models.injective.integral_classes import landmarks
+from topogen.models.injective.harmonic_functions import conjugate
+from topogen.models.injective.homology_checks import rank_mod_2, spans_lattice
+from topogen.models.injective.integral_classes import strongest_classes
 from topogen.models.injective.neighbor_graph import neighbour_graph
 
 
@@ -35,13 +35,14 @@ def winding(b, x, loop):
     return (step - step.round()).sum(0)
 
 
-@pytest.mark.parametrize("remap", [True, False])
+@pytest.mark.parametrize("equal_area", [True, False])
 @pytest.mark.parametrize("name", ["flat", "ring"])
-def test_winding_of_seeds_on_tori_is_unimodular(name, remap):
+def test_winding_of_base_points_on_tori_is_unimodular(name, equal_area):
     M = tg.FlatTorus() if name == "flat" else tg.Torus(R=2.0, r=0.7)
     x = M.sample_uniform(1500, generator=seeded()).numpy()
-    found = seed(standard("torus"), neighbour_graph(x, 2), count=150, remap=remap)
-    assert found.points.shape == (1500, 4)
+    graph = neighbour_graph(x, 2)
+    b = initial_base_points(standard("torus"), graph, count=150, equal_area=equal_area)
+    assert b.shape == (1500, 4)
     t = np.linspace(0, 2 * math.pi, 300, endpoint=False)
     c, s, one, zero = np.cos(t), np.sin(t), np.ones(300), np.zeros(300)
     if name == "flat":
@@ -51,33 +52,34 @@ def test_winding_of_seeds_on_tori_is_unimodular(name, remap):
             np.stack([2.7 * c, 2.7 * s, zero], 1),
             np.stack([2 + 0.7 * c, zero, 0.7 * s], 1),
         ]
-    W = np.stack([winding(found.points, x, loop) for loop in loops], 1)
+    W = np.stack([winding(b, x, loop) for loop in loops], 1)
     np.testing.assert_allclose(W, W.round(), atol=1e-9)
     assert abs(round(np.linalg.det(W))) == 1
-    assert found.bad < 0.01
+    classes = strongest_classes(graph.landmarks(150), 2)
+    assert classes.undefined(graph.i, graph.j) < 0.01
 
 
-def test_seed_of_a_circle_goes_round_once_in_order():
+def test_base_points_of_a_circle_go_round_once_in_order():
     t = np.sort(np.random.default_rng(0).uniform(0, 2 * math.pi, 700))
     x = np.stack([2 * np.cos(t), np.sin(t)], 1)
-    found = seed(standard("circle"), neighbour_graph(x, 1), count=100, remap=False)
-    a = angles(found.points)[:, 0]
+    b = initial_base_points(standard("circle"), neighbour_graph(x, 1), count=100, equal_area=False)
+    a = angles(b)[:, 0]
     step = np.diff(np.append(a, a[0]))
     step -= step.round()
     assert abs(step.sum()) == pytest.approx(1)
     assert (np.sign(step) == np.sign(step.sum())).mean() > 0.95
 
 
-def test_seed_of_the_sphere_has_degree_one():
+def test_base_points_of_the_sphere_have_degree_one():
     x = tg.Sphere().sample_uniform(1200, generator=seeded()).numpy()
-    found = seed(standard("sphere"), neighbour_graph(x, 2), count=150, remap=True)
+    b = initial_base_points(standard("sphere"), neighbour_graph(x, 2), count=150)
     # a discrete conformal map of the round sphere is close to a rotation or a reflection
-    A = np.linalg.lstsq(x, found.points, rcond=None)[0]
+    A = np.linalg.lstsq(x, b, rcond=None)[0]
     np.testing.assert_allclose(A @ A.T, np.eye(3), atol=0.15)
 
 
 @pytest.mark.parametrize(("name", "width"), [("klein", 4), ("projective", 3), ("mobius", 3)])
-def test_seeds_of_quotients_are_points_of_the_cover(name, width):
+def test_base_points_of_quotients_are_points_of_the_cover(name, width):
     M = {
         "klein": tg.KleinBottle(),
         "projective": tg.ProjectivePlane(),
@@ -86,7 +88,7 @@ def test_seeds_of_quotients_are_points_of_the_cover(name, width):
     x = M.sample_uniform(2500, generator=seeded()).numpy()
     B = standard(name)
     graph = neighbour_graph(x, 2)
-    b = torch.from_numpy(seed(B, graph, count=150, remap=True).points)
+    b = torch.from_numpy(initial_base_points(B, graph, count=150))
     assert b.shape == (2500, width)
     torch.testing.assert_close(B.retract(b), b, atol=1e-9, rtol=0)
     # neighbours in the data are near on the quotient
@@ -114,23 +116,23 @@ def test_conjugate_of_the_angle_is_the_height(make):
     cover = cover.cover(cover.sign)
     found = conjugate(cover, np.tile(t, 2))
     # opposite on the two sheets
-    sheet = one_sheet(cover)
-    other = cover.sigma(sheet)
+    sheet = cover.one_sheet()
+    other = cover.sigma[sheet]
     assert abs(np.corrcoef(found[sheet], h)[0, 1]) > 0.999
     assert np.corrcoef(found[sheet], found[other])[0, 1] < -0.999
 
 
-def test_seeds_need_a_recipe_and_connected_data(lens_seed_base):
+def test_base_points_need_a_recipe_and_connected_data(lens_space):
     x = tg.Sphere(3).sample_uniform(400, generator=seeded()).numpy()
     with pytest.raises(TrainingError, match="at most 2 sheets"):
-        seed(lens_seed_base, neighbour_graph(x, 3), count=50, remap=True)
+        initial_base_points(lens_space, neighbour_graph(x, 3), count=50)
     two = np.concatenate([x[:200], x[200:] + 50.0])
     with pytest.raises(TrainingError, match="200 of 400 apart"):
-        landmarks(neighbour_graph(two, 3), 20)
+        neighbour_graph(two, 3).landmarks(20)
 
 
 @pytest.fixture
-def lens_seed_base():
+def lens_space():
     from topogen.models.injective.bases import Base
     from topogen.models.injective.bases.harmonic_factors import UnitSphere
 
@@ -146,7 +148,7 @@ def test_rank_mod_2_against_brute_force():
         rows, columns = rng.integers(1, 5, 2)
         W = rng.integers(-3, 4, (rows, columns))
         spanned = {tuple(np.array(c) @ W % 2) for c in itertools.product((0, 1), repeat=rows)}
-        assert 2 ** _rank_mod_2(W) == len(spanned)
+        assert 2 ** rank_mod_2(W) == len(spanned)
 
 
 def test_spans_against_brute_force():
@@ -161,6 +163,6 @@ def test_spans_against_brute_force():
             == p**2
             for p in (2, 3, 5, 7)
         )
-        assert _spans(W) == onto, W
+        assert spans_lattice(W) == onto, W
         seen.add(onto)
     assert seen == {True, False}

@@ -11,9 +11,8 @@ from topogen.models.injective import model_search as searches
 from topogen.models.injective.bases import standard
 from topogen.models.injective.certificate import EmbeddingCertificate, certify
 from topogen.models.injective.decoder import SpectralDecoder
-from topogen.models.injective.decoder_fit import recover
+from topogen.models.injective.decoder_fit import fit_decoder
 from topogen.models.injective.homology_checks import image_homology, spare_loops
-from topogen.models.injective.integral_classes import landmarks
 from topogen.models.injective.neighbor_graph import neighbour_graph
 from topogen.point_cloud.arrays import diameter
 
@@ -32,13 +31,13 @@ SETS = {
 }
 
 
-def certificate(points, base, *, remap=True, count=150):
-    """What is found of a base for a set; None where there is no seed."""
+def certificate(points, base, *, equal_area=True, count=150):
+    """What is found of a base for a set; None where there are no initial base points."""
     x = points - points.mean(0)
     x = x / x.square().sum(-1).mean().sqrt()
-    held, train = x[: len(x) // 10], x[len(x) // 10 :]
+    held_out, train = x[: len(x) // 10], x[len(x) // 10 :]
     graph = neighbour_graph(train.numpy(), 2)
-    steps = recover(standard(base), graph, train, held, count=count, remap=remap)
+    steps = fit_decoder(standard(base), graph, train, held_out, count=count, equal_area=equal_area)
     try:
         while True:
             next(steps)
@@ -46,7 +45,7 @@ def certificate(points, base, *, remap=True, count=150):
         found = stop.value
     except TrainingError:
         return None
-    return certify(found, graph, train, held, marks=landmarks(graph, count), noise=0.0)
+    return certify(found, train, held_out, marks=graph.landmarks(count), noise=0.0)
 
 
 RIGHT = [
@@ -92,8 +91,8 @@ WRONG = [
 
 
 def is_refused(name, base, n):
-    for remap in (True, False):
-        found = certificate(SETS[name](n), base, remap=remap)
+    for equal_area in (True, False):
+        found = certificate(SETS[name](n), base, equal_area=equal_area)
         assert found is None or not found.accepted, found
         if found is not None:
             assert found.reason
@@ -125,9 +124,9 @@ def fitted(x, dim, base):
 
 def test_loops_of_noisy_data_that_a_base_lacks_are_seen():
     graph = neighbour_graph(noisy(tg.ProjectivePlane(), 2000).numpy(), 2, noisy=True)
-    marks = landmarks(graph, 150)
-    assert spare_loops(standard("sphere"), graph, marks) == {2: 1, 3: 0}
-    assert spare_loops(standard("projective"), graph, marks) == {2: 0, 3: 0}
+    marks = graph.landmarks(150)
+    assert spare_loops(standard("sphere"), marks) == {2: 1, 3: 0}
+    assert spare_loops(standard("projective"), marks) == {2: 0, 3: 0}
 
 
 def test_an_image_that_crosses_itself_has_other_homology():
@@ -149,11 +148,11 @@ def test_the_homology_of_the_image_is_in_the_certificate():
     assert again.spare == {2: 0, 3: 0}
 
 
-def test_a_wrong_base_is_not_sharpened(ellipse, monkeypatch):
+def test_a_wrong_base_gets_no_residual(ellipse, monkeypatch):
     def never(*_):
-        raise AssertionError("sharpened")
+        raise AssertionError("residual")
 
-    monkeypatch.setattr(searches, "sharpened", never)
+    monkeypatch.setattr(searches, "with_residual", never)
     flow, status = fitted(ellipse(800), 1, "interval")
     assert status != "converged"
     assert "collision" in flow.certificate.failed

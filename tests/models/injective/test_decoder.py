@@ -1,4 +1,4 @@
-"""SpectralDecoder and projection points: derivatives, exact recovery, nearest points."""
+"""SpectralDecoder and its nearest points: derivatives, exact recovery, nearest points."""
 
 import math
 
@@ -11,7 +11,7 @@ from topogen.errors import TrainingError
 from topogen.models.injective.bases import product, standard
 from topogen.models.injective.decoder import Decoder, SpectralDecoder
 from topogen.models.injective.decoder_fit import distances
-from topogen.models.injective.nearest_points import foot_points
+from topogen.models.injective.nearest_points import nearest_points
 
 BASES = {
     "circle": lambda: standard("circle"),
@@ -55,7 +55,7 @@ def test_second_derivatives_are_those_along_geodesics(make):
     g = random_decoder(make())
     B, h = g.base, 1e-4
     b = B.sample(30, generator=seeded(3))
-    H = g.second_derivatives(b)
+    H = g.jets()(b)[2].unflatten(1, (B.dim, B.dim))
     torch.testing.assert_close(H, H.transpose(1, 2), atol=1e-8, rtol=1e-8)
     u = normal(30, B.dim, seed=4)
     v = (B.frame(b) @ u.unsqueeze(-1)).squeeze(-1)
@@ -108,25 +108,25 @@ def test_points_of_a_known_image_are_found_exactly(known, name):
     # and their base points, up to the group
     c = g.base.sample(300, generator=seeded(9))
     near = g.base.distance(c[:, None], b[None]).argmin(-1)
-    projections = foot_points(g, g(c), b[near], tol=1e-12, max_steps=50)
+    projections = nearest_points(g, g(c), b[near], tol=1e-12, max_steps=50)
     assert bool(projections.converged.all())
     assert float(g.base.distance(projections.b, c).max()) < 1e-7
 
 
-def test_foot_points_are_the_nearest_points_of_the_torus(known):
+def test_they_are_the_nearest_points_of_the_torus(known):
     M = tg.Torus(R=2.0, r=0.7)
     g = known.decoder("torus", 2, known.ring)
     y = M.sample_uniform(500, generator=seeded(10))
     x = y + 0.1 * normal(500, 3, seed=11)
     anchors = g.base.sample(4000, generator=seeded(12))
     start = anchors[torch.cdist(x, g(anchors)).argmin(-1)]
-    projections = foot_points(g, x, start, tol=1e-10, max_steps=50)
+    projections = nearest_points(g, x, start, tol=1e-10, max_steps=50)
     assert bool(projections.converged.all())
     assert bool((projections.residual <= 1e-10).all())
     torch.testing.assert_close(projections.value, M.project(x).value, atol=1e-8, rtol=0)
     torch.testing.assert_close(projections.value, g(projections.b))
     # rows do not see each other
-    alone = foot_points(g, x[:5], start[:5], tol=1e-10, max_steps=50)
+    alone = nearest_points(g, x[:5], start[:5], tol=1e-10, max_steps=50)
     torch.testing.assert_close(alone.b, projections.b[:5])
     assert torch.equal(alone.steps, projections.steps[:5])
 
@@ -135,11 +135,11 @@ def test_status_says_when_steps_run_out(known):
     g = known.decoder("circle", 1, lambda b: b)
     x = torch.tensor([[1.0, 0.0], [0.0, 1.5]]).double()
     start = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).double()
-    projections = foot_points(g, x, start, tol=1e-10, max_steps=2)
+    projections = nearest_points(g, x, start, tol=1e-10, max_steps=2)
     assert projections.converged.tolist() == [True, False]
     assert projections.steps.tolist() == [0, 2]
     assert float(projections.residual[1]) > 0.1
-    more = foot_points(g, x, start, tol=1e-10, max_steps=50)
+    more = nearest_points(g, x, start, tol=1e-10, max_steps=50)
     assert bool(more.converged.all())
     torch.testing.assert_close(more.b[1], torch.tensor([0.0, 1.0]).double())
 
@@ -151,7 +151,7 @@ def test_far_points_go_to_the_nearest_though_slowly(known):
     x = 20 * u / u.norm(dim=-1, keepdim=True)
     anchors = g.base.sample(4000, generator=seeded(12))
     start = anchors[torch.cdist(x, g(anchors)).argmin(-1)]
-    projections = foot_points(g, x, start, tol=1e-10, max_steps=60)
+    projections = nearest_points(g, x, start, tol=1e-10, max_steps=60)
     # Gauss-Newton overshoots beyond the radius of curvature; distances resolve sqrt(eps)
     torch.testing.assert_close(projections.value, M.project(x).value, atol=1e-4, rtol=0)
     assert torch.equal(projections.converged, projections.residual <= 1e-10)
@@ -164,12 +164,12 @@ def test_points_beyond_the_edge_of_a_band_end_on_the_edge(known):
     x[20:, 2] *= -1
     start = g.base.sample(40, generator=seeded(14))
     start[:, :2] = torch.stack([(t + 0.5).cos(), (t + 0.5).sin()], -1)
-    projections = foot_points(g, x, start, tol=1e-10, max_steps=100)
+    projections = nearest_points(g, x, start, tol=1e-10, max_steps=100)
     assert bool(projections.converged.all())
     expected = torch.stack([t.cos(), t.sin(), x[:, 2].sign()], -1)
     torch.testing.assert_close(projections.value, expected, atol=1e-9, rtol=0)
     # continued beyond the ends where that is asked for
-    free = foot_points(g, x, start, tol=1e-10, max_steps=100, ends=False)
+    free = nearest_points(g, x, start, tol=1e-10, max_steps=100, ends=False)
     torch.testing.assert_close(free.value[:, 2], x[:, 2], atol=1e-9, rtol=0)
 
 
@@ -177,7 +177,7 @@ def test_points_between_stay_inside_a_band(known):
     g = known.decoder("mobius", 4, mobius)
     c = g.base.sample(200, generator=seeded(15))
     start = g.base.move(c, 0.1 * (g.base.frame(c) @ normal(200, 2, 1, seed=16)).squeeze(-1))
-    projections = foot_points(g, g(c), start, tol=1e-11, max_steps=50)
+    projections = nearest_points(g, g(c), start, tol=1e-11, max_steps=50)
     assert bool(projections.converged.all())
     assert float(g.base.distance(projections.b, c).max()) < 1e-8
 

@@ -27,7 +27,7 @@ def test_noise_is_told_where_neighbourhoods_are_smaller():
     off = (search.projections.norm(dim=-1) - 1).abs()
     assert float(off.square().mean().sqrt()) < 0.015
     # the negative control: neighbourhoods of one size tell the size of a ball
-    assert search._local_error[0] < 0.3 * search.noise
+    assert search.local_error[0] < 0.3 * search.noise
 
 
 def test_clean_points_are_their_own_projections():

@@ -1,4 +1,4 @@
-"""VonMisesMixture: finds known distributions, normalised on quotients, sampled and saved."""
+"""VonMisesMixture: known distributions are found, normalised, sampled, and saved."""
 
 import math
 
@@ -28,7 +28,7 @@ def known_distribution(name, size, concentration, seed=0):
     distribution = VonMisesMixture(standard(name), (size,))
     eta = torch.randn(size, distribution.base.width, generator=seeded(seed), dtype=torch.float64)
     weights = torch.arange(1.0, size + 1, dtype=torch.float64)
-    distribution._keep(concentration * eta, (weights / weights.sum()).log())
+    distribution.set_parameters(concentration * eta, (weights / weights.sum()).log())
     distribution.fitted = True
     return distribution
 
@@ -92,7 +92,7 @@ def test_entropies(distribution, name, entropy):
 def test_constants_are_those_of_the_known_distributions(dim, concentration):
     mu = torch.ones(dim + 1, dtype=torch.float64) / math.sqrt(dim + 1)
     distribution = VonMisesMixture(standard("sphere", dim))
-    distribution._keep(concentration * mu.unsqueeze(0), torch.zeros(1).double())
+    distribution.set_parameters(concentration * mu.unsqueeze(0), torch.zeros(1).double())
     x = distribution.base.sample(20, generator=seeded())
     expected = tg.VonMisesFisher(mu, concentration)._log_prob(x)
     torch.testing.assert_close(distribution.log_prob(x), expected, atol=1e-9, rtol=1e-12)

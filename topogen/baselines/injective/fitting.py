@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...models.injective.base_distributions import BaseDistribution
-from ...models.injective.nearest_points import foot_points
+from ...models.injective.nearest_points import nearest_points
 from ...models.optimize import Adam, descend
 from ..options import DescentOptions, VolumeOptions
 from .autoencoder import Autoencoder
@@ -147,7 +147,7 @@ class Trainer:
             nonlocal b
             if step and step % _MOVE_EVERY == 0:
                 pair.to(torch.float64).requires_grad_(False)
-                b = foot_points(pair, y, b, tol=1e-9, max_steps=1).b
+                b = nearest_points(pair, y, b, tol=1e-9, max_steps=1).b
             pair.to(torch.float32).requires_grad_(True)
             i = torch.randint(len(y), (options.batch,), generator=generator)
             return (data[i] - pair(b[i].float())).square().sum(-1).mean()
@@ -155,7 +155,7 @@ class Trainer:
         adam = Adam(pair.parameters(), options.rate, period=options.steps, fused=True)
         finite = yield from descend(adam, loss, options.steps)
         pair.requires_grad_(False).to(torch.float64)
-        return finite, foot_points(pair, y, b, tol=1e-9, max_steps=20).b
+        return finite, nearest_points(pair, y, b, tol=1e-9, max_steps=20).b
 
     def _weigh(self, s: ObjectiveContext, data: Tensor) -> None:
         """Measure the residual, while the likelihood comes in; choose, or check, the weight."""

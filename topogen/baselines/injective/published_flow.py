@@ -20,7 +20,7 @@ from ...models.injective.base_distributions import (
 )
 from ...models.injective.bases import Base, base_of, standard
 from ...models.injective.image_manifold import ImageManifold
-from ...models.injective.nearest_points import foot_points
+from ...models.injective.nearest_points import nearest_points
 from ...models.injective.von_mises_mixture import SIZES, VonMisesMixture
 from ...point_cloud.arrays import diameter
 from ...point_cloud.tensors import as_tensor, distinct
@@ -294,7 +294,7 @@ class PublishedFlow(LearnedDistribution):
 
     def _projections(self, y: Tensor, b: Tensor) -> Tensor:
         parts = zip(y.split(2048), b.split(2048), strict=True)
-        projections = [foot_points(self.pair, p, q, tol=1e-9, max_steps=30).b for p, q in parts]
+        projections = [nearest_points(self.pair, p, q, tol=1e-9, max_steps=30).b for p, q in parts]
         return torch.cat(projections)
 
     def _fit_density(

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ...errors import TrainingError
-from ...models.injective.base_points import seed
+from ...models.injective.base_points import initial_base_points
 from ...models.injective.bases import Base
-from ...models.injective.certificate import on_loops
 from ...models.injective.decoder import Decoder
-from ...models.injective.integral_classes import Landmarks, landmarks
-from ...models.injective.neighbor_graph import Graph, neighbour_graph
+from ...models.injective.homology_checks import on_loops
+from ...models.injective.neighbor_graph import Landmarks, neighbour_graph
 from ...point_cloud.tensors import distinct
 
 _LANDMARKS = 150
@@ -28,15 +27,13 @@ class Start:
     Attributes:
         words: whether there are base points, and why not.
         points: of the data.
-        base_points: of these, from :func:`~..seeds.seed`; None where there is no seed.
-        graph: of the points.
-        marks: its landmarks.
+        base_points: of these; None where no initial ones are known.
+        marks: landmarks of the neighbour graph of the points.
     """
 
     words: str
     points: Tensor
     base_points: Tensor | None = None
-    graph: Graph | None = None
     marks: Landmarks | None = None
 
     @staticmethod
@@ -49,11 +46,11 @@ class Start:
             return Start(f"from random weights, as there are fewer than {_LEAST} points", x)
         try:
             graph = neighbour_graph(x.numpy(), base.dim)
-            found = seed(base, graph, count=_LANDMARKS, remap=True)
-            marks = landmarks(graph, _LANDMARKS)
+            b = initial_base_points(base, graph, count=_LANDMARKS)
+            marks = graph.landmarks(_LANDMARKS)
         except TrainingError as error:
             return Start(f"from random weights, as there is no seed: {error}", x)
-        return Start("from a seed", x, torch.from_numpy(found.points).to(y), graph, marks)
+        return Start("from a seed", x, torch.from_numpy(b).to(y), marks)
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor] | None:
@@ -74,9 +71,9 @@ class Start:
         """Over which fields g is not one to one on H_1; empty where it is, None if not known."""
         from scipy.spatial import KDTree
 
-        if self.graph is None or self.marks is None:
+        if self.marks is None:
             return None
-        _, onto = on_loops(decoder, self.graph, self.marks, KDTree(self.points.numpy()))
+        _, onto = on_loops(decoder, self.marks, KDTree(self.points.numpy()))
         fields = [f"Z/{p}" for p, fine in onto.items() if fine is False]
         if fields:
             return f"loops are lost over {' and '.join(fields)}"

@@ -1,4 +1,4 @@
-"""Injective flows: M as the image of a decoder of a base of the right topology, distributions included."""
+"""Injective flows: M as the image of a decoder of a base of the right topology."""
 
 from .base_distributions import BaseDistribution as BaseDistribution
 from .base_distributions import ImageDistribution as ImageDistribution

@@ -1,29 +1,25 @@
-r"""Distributions on bases as exponential families, and their images on M."""
+r"""Distributions on bases, exponential families among them, and their images on M."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...distributions.base import ManifoldDistribution, likelihood_of
-from ...errors import InvalidPoints, TrainingError
+from ...errors import InvalidPoints, TrainingError, UnsupportedError
 from ..base import Fittable
 from .bases import Base, Spectrum
 from .image_manifold import ImageManifold, require_share
 from .marginal_likelihood import MarginalLikelihood
 
-# the largest bandwidth with at most so many functions, by dimension
-FUNCTIONS = {1: 49, 2: 330, 3: 150}
-_RESOLVED = 0.05  # nats of log Z; with more the distribution is finer than its nodes
-
 
 class BaseDistribution(Fittable, ABC):
-    """A distribution on a base B, with a density w.r.t. the volume of B, told on points of its cover.
+    """A distribution on a base B, with a density w.r.t. the volume of B, at points of its cover.
 
     To implement one, write `log_prob`, invariant under the group, `sample` and `fit`.
     """
@@ -45,6 +41,17 @@ class BaseDistribution(Fittable, ABC):
     ) -> Generator[Mapping[str, float], None, bool]:
         """Fit to base points; yields progress records, and returns whether the fit converged."""
 
+    def set_uniform(self) -> None:
+        """Take the uniform distribution of the family, instead of a fit.
+
+        Raises:
+            UnsupportedError: the family is not made for it.
+        """
+        raise UnsupportedError(
+            f"expected an exponential family for the uniform distribution, got "
+            f"{type(self).__name__}; pass density='uniform'"
+        )
+
 
 class SpectralDistribution(BaseDistribution):
     r"""An exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B.
@@ -62,7 +69,8 @@ class SpectralDistribution(BaseDistribution):
     Args:
         base: B, without lines.
         bandwidth: K; by the dimension of B when None.
-        image: M, whose volume factor is r; r = 1 when None.
+        log_r: log r, row-wise on points of the cover, such as :meth:`ImageManifold.log_volume`;
+            r = 1 when None.
 
     Attributes:
         log_c: the logarithms of c, as fitted.
@@ -75,11 +83,13 @@ class SpectralDistribution(BaseDistribution):
     top: Tensor
 
     def __init__(
-        self, base: Base, bandwidth: int | None = None, image: ImageManifold | None = None
+        self,
+        base: Base,
+        bandwidth: int | None = None,
+        log_r: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        # not a submodule: M is kept by the flow that has this distribution
-        self._image = (image,)
+        self.log_r = log_r
         if not math.isfinite(base.volume):
             raise TrainingError(
                 f"expected a base of finite volume for a spectral distribution, got {base.name}; "
@@ -95,45 +105,44 @@ class SpectralDistribution(BaseDistribution):
         self.register_buffer("top", torch.zeros((), dtype=torch.float64))
 
     def energy(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
-        """A . phi(b)."""
+        r""":math:`a \cdot \varphi(b)`."""
         return self.spectrum.raw(b) @ self.spectrum.to_raw(self.coefficients.unsqueeze(-1))[:, 0]
 
     def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
-        """A . phi(b) + log r(b) - log Z."""
-        return self.energy(b) + self._log_r(b) - self.log_z
+        r""":math:`a \cdot \varphi(b) + \log r(b) - \log Z`."""
+        return self._exponent(b) - self.log_z
 
     def _log_r(self, b: Tensor) -> Tensor:
-        image = self._image[0]
-        return b.new_zeros(b.shape[:-1]) if image is None else image.log_volume(b)
+        return b.new_zeros(b.shape[:-1]) if self.log_r is None else self.log_r(b)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
         """By rejection of uniform points.
 
         Raises:
-            UnsupportedError: next to nothing is kept.
+            UnsupportedError: next to nothing is accepted.
         """
-        kept = [self.base.sample(0, generator=generator)]
+        found = [self.base.sample(0, generator=generator)]
         count, tried = 0, 0
         while count < n:
             share = max(count, 1) / max(tried, 1) if tried else 0.3
             m = min(65_536, int(1.2 * (n - count) / share) + 64)
             b = self.base.sample(m, generator=generator)
             u = torch.rand(m, generator=generator, dtype=b.dtype).to(b)
-            kept.append(b[u.log() + self.top <= self._exponent(b)])
-            count, tried = count + len(kept[-1]), tried + m
+            found.append(b[u.log() + self.top <= self._exponent(b)])
+            count, tried = count + len(found[-1]), tried + m
             require_share(count, tried)
-        return torch.cat(kept)[:n]
+        return torch.cat(found)[:n]
 
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        """The posterior mode at the penalty of the largest evidence.
+        """The posterior mode at the penalty of the largest marginal likelihood.
 
         Converged if the search for the penalty did, and the quadrature resolves p.
 
         Raises:
             InvalidPoints: there are none.
-            TrainingError: the evidence is not finite.
+            TrainingError: the marginal likelihood is not finite.
         """
         if not len(b):
             raise InvalidPoints("expected base points, got none; look for points that are off M")
@@ -144,28 +153,28 @@ class SpectralDistribution(BaseDistribution):
         mu = self.spectrum.eigenvalues.to(mean)
         live = mu.sum(1) > 0
         phi = self.spectrum(nodes)[:, live]
-        evidence = MarginalLikelihood(
+        choice = MarginalLikelihood(
             phi, w / w.sum(), mean[live], mu[live], len(b), self.base.dim
-        )
-        choice = evidence.largest()
+        ).largest()
         self.coefficients = torch.zeros_like(self.coefficients)
         self.coefficients[live] = choice.a
         self.log_c, self.power = choice.log_c, choice.s
-        self._normalise()
+        self.normalise()
         self.fitted = True
         for loss in choice.losses:
             yield {"loss": loss}
-        yield {"loss": -choice.evidence, "power": choice.s, "tried": choice.tried}
-        return choice.converged and self.log_z_error < _RESOLVED
+        yield {"loss": -choice.value, "power": choice.s, "tried": len(choice.losses)}
+        # with more nats of error in log Z p is finer than its nodes
+        return choice.converged and self.log_z_error < 0.05
 
-    def spread(self) -> None:
-        """The uniform distribution, a = 0."""
+    def set_uniform(self) -> None:
+        """Take a = 0, which is uniform on M if r is the volume factor of its decoder."""
         self.coefficients = torch.zeros_like(self.coefficients)
-        self._normalise()
+        self.normalise()
         self.fitted = True
 
-    def _normalise(self) -> None:
-        """Z, and the largest energy."""
+    def normalise(self) -> None:
+        """Find Z, and the largest exponent, from which samples are rejected."""
         found = self.base.integrate_exp(self._exponent, 3 * self.bandwidth)
         nodes, energy = found.nodes, found.values
         self.log_z, self.log_z_error = found.log_value, found.error
@@ -188,11 +197,12 @@ class SpectralDistribution(BaseDistribution):
 
 
 def _widest(base: Base) -> Spectrum:
-    """The spectrum of the largest bandwidth that has not too many functions."""
+    """The spectrum of the largest bandwidth with not too many functions for Newton's method."""
+    most = {1: 49, 2: 330, 3: 150}.get(base.dim, 200)
     widest = Spectrum(base, 2)
     for bandwidth in range(3, 25):
         wider = Spectrum(base, bandwidth)
-        if wider.count > FUNCTIONS.get(base.dim, 200):
+        if wider.count > most:
             break
         widest = wider
     return widest

@@ -1,54 +1,36 @@
-r"""First base points of a cloud: a point of the cover of B for every point, of the right degree.
+r"""Initial base points of a cloud: a point of the cover of B for every point, of the right degree.
 
 Circle factors come from persistent cohomology, by harmonic representatives; the sphere from a
 discrete conformal map; other factors from the lowest eigenfunctions that the circles leave.
-Quotients are seeded on a double cover of the neighbour graph, where the group acts by sigma.
+Of quotients they are found on a double cover of the neighbour graph, where the group acts by
+sigma.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import TrainingError
 from .bases import Base
 from .bases.harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
-from .conjugate_coordinate import conjugate, one_sheet
-from .integral_classes import harmonic_angles, landmarks, strongest_classes
-from .neighbor_graph import Graph, lowest, solve
-
-WAVES = {1: 24, 2: 5}  # of one circle, of each of two: functions of the angles alone
-CAP = 0.22  # radius of the polar caps, in distances between the poles
-# a point whose weights add up to less than this share of the largest sum has no neighbours
-_ALONE = 1e-100
+from .harmonic_functions import conjugate, eigenfunctions, harmonic_angles, solve_poisson
+from .integral_classes import strongest_classes
+from .neighbor_graph import Graph
 
 
-@dataclass(frozen=True, eq=False)
-class Seed:
-    """Points of the cover of B, one per point of the cloud, and how they were found.
-
-    Attributes:
-        points: shape (n, w).
-        ratios: death / birth of the classes of degree 1 that were looked at.
-        bad: share of edges that the landmarks are too coarse for.
-    """
-
-    points: np.ndarray
-    ratios: np.ndarray
-    bad: float
-
-
-def seed(base: Base, graph: Graph, *, count: int, remap: bool) -> Seed:
-    """First base points.
+def initial_base_points(
+    base: Base, graph: Graph, *, count: int, equal_area: bool = True
+) -> np.ndarray:
+    """Initial base points on the cover of B, shape (n, w).
 
     Args:
         base: B.
         graph: of the cloud.
         count: number of landmarks for the persistent cohomology.
-        remap: exchange each coordinate for the share of the area below it.
+        equal_area: exchange each coordinate for the share of the area below it.
 
     Raises:
         TrainingError: the cloud does not have the loops of B, or there is no recipe for B.
@@ -58,19 +40,27 @@ def seed(base: Base, graph: Graph, *, count: int, remap: bool) -> Seed:
     others = [f for f in factors if f != UnitSphere(1)]
     if order > 2:
         raise TrainingError(
-            f"expected a base with at most 2 sheets for a seed, got {order}; pass `seed`"
+            f"expected a base with at most 2 sheets, for which initial base points are known, got "
+            f"{base.name} with {order}; name another base, or use an atlas (tg.AtlasDensity)"
         )
     if not others:
-        return _torus(base, graph, count, remap)
-    if len(others) == 1 and isinstance(others[0], UnitSphere) and not circles:
-        if others[0].n == 2:
-            return _sphere(base, graph, count, remap)
+        return _torus(base, graph, count, equal_area)
+    if factors == (UnitSphere(2),):
+        return _sphere(base, graph, count, equal_area)
+    if factors == (UnitSphere(base.dim),):
         return _harmonic_sphere(base, graph, count)
     if len(circles) == 1 and others == [UnitInterval()]:
-        return _band(base, graph, count, remap)
+        return _band(base, graph, count, equal_area)
     if order == 1:
-        return _product(base, graph, count, remap)
-    raise TrainingError(f"expected a base with a known seed, got {base.name}; pass `seed`")
+        return _product(base, graph, count, equal_area)
+    raise _no_recipe(base)
+
+
+def _no_recipe(base: Base) -> TrainingError:
+    return TrainingError(
+        f"expected a base for which initial base points are known, got {base.name}; name another "
+        "base, or use an atlas (tg.AtlasDensity)"
+    )
 
 
 def _turned(angles: np.ndarray) -> np.ndarray:
@@ -91,24 +81,19 @@ def _circular_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a + 0.5 * np.angle(np.exp(1j * (b - a)))
 
 
-def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+def _torus(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
     """Harmonic angles; over a double cover those in which sigma is a shift or a reflection."""
     k, n = base.dim, graph.n
     if len(base.group) == 1:
-        found = strongest_classes(graph, landmarks(graph, count), k)
-        angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
-        if remap:
-            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
-        return Seed(_turned(angles), found.ratios, found.undefined(graph.i, graph.j))
+        return _turned(_circles(graph, count, k, equal_area))
     # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or kept
     gamma = base.group[1].diagonal().reshape(k, 2).tolist()
     shifted = [g == [-1, -1] for g in gamma]
     reflected = [g == [1, -1] for g in gamma]
     if not all(a or b or g == [1, 1] for a, b, g in zip(shifted, reflected, gamma, strict=True)):
-        raise TrainingError(f"expected a base with a known seed, got {base.name}; pass `seed`")
+        raise _no_recipe(base)
     cover = _connected(graph.cover(graph.sign), base)
-    found = strongest_classes(cover, landmarks(cover, 2 * count), k)
-    angles, eta = harmonic_angles(cover, found.along(cover.i, cover.j))
+    angles, eta = _angles(cover, 2 * count, k)
     U = _eigenbasis(eta, cover, reflected)
     angles = angles @ U.T
     up, down = angles[:n], angles[n:]
@@ -118,18 +103,30 @@ def _torus(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
             # s(sigma x) = c - s(x) becomes -s(x)
             half = np.angle(np.exp(1j * (up[:, c] + down[:, c])).mean()) / 2
             s = _circular_mean(up[:, c] - half, -(down[:, c] - half))
-            if remap:
-                t = np.concatenate([s, -s]) % (2 * math.pi)
-                s = 2 * math.pi * _by_rank(t, cover.area)[:n]
+            image = -s
         else:
             shift = math.pi if shifted[c] else 0.0
             s = _turn(up[:, c], down[:, c], shift, base)
-            if remap:
-                t = np.concatenate([s, s + shift]) % (2 * math.pi)
-                s = 2 * math.pi * _by_rank(t, cover.area)[:n]
+            image = s + shift
+        if equal_area:
+            t = np.concatenate([s, image]) % (2 * math.pi)
+            s = 2 * math.pi * _by_rank(t, cover.area)[:n]
         columns.append(s)
-    bad = found.undefined(cover.i, cover.j)
-    return Seed(_turned(np.stack(columns, axis=1)), found.ratios, bad)
+    return _turned(np.stack(columns, axis=1))
+
+
+def _angles(graph: Graph, count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The harmonic angles of the k strongest integral classes, and their differentials."""
+    classes = strongest_classes(graph.landmarks(count), k)
+    return harmonic_angles(graph, classes.along(graph.i, graph.j))
+
+
+def _circles(graph: Graph, count: int, k: int, equal_area: bool) -> np.ndarray:
+    """The same k angles, or the shares of the area below them as angles."""
+    angles, _ = _angles(graph, count, k)
+    if equal_area:
+        angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
+    return angles
 
 
 def _turn(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> np.ndarray:
@@ -153,13 +150,11 @@ def _connected(cover: Graph, base: Base) -> Graph:
     Raises:
         TrainingError: it is two copies of the cloud.
     """
-    from scipy.sparse.csgraph import connected_components
-
-    pieces, _ = connected_components(cover.matrix(cover.length), directed=False)
-    if pieces > 1:
+    components = int(cover.component.max()) + 1
+    if components > 1:
         raise TrainingError(
             f"expected data whose double cover is connected for the base {base.name}, got "
-            f"{pieces} pieces: no loop of the data changes the sheet"
+            f"{components} components: no loop of the data changes the sheet"
         )
     return cover
 
@@ -195,167 +190,152 @@ def _eigenbasis(eta: np.ndarray, cover: Graph, reflected: list[bool]) -> np.ndar
     return U
 
 
-def _sphere(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+def _sphere(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
     """A discrete conformal map to S^2 from a potential between two poles; RP^2 on its cover."""
     odd = len(base.group) == 2
     g = _connected(graph.cover(graph.sign), base) if odd else graph
-    marks = landmarks(g, 8)
+    marks = g.landmarks(8)
     if odd:
         north = int(marks.nodes[0])
-        south = int(g.sigma(np.array([north]))[0])
+        south = int(g.sigma[north])
     else:
         # the farthest node from the farthest node
-        from scipy.sparse.csgraph import dijkstra
-
         north = int(marks.distance[0].argmax())
-        reach = dijkstra(g.matrix(g.length), directed=False, indices=north)
-        south = int(reach.argmax())
+        south = int(g.distances(north).argmax())
     L = g.laplacian()
     right = np.zeros(g.n)
     right[south], right[north] = -1.0, 1.0
-    u = solve(L, right)
-    from scipy.sparse.csgraph import dijkstra
-
-    to = dijkstra(g.matrix(g.length), directed=False, indices=[north, south])
-    caps = (to < CAP * to[0, south]).any(axis=0)
+    u = solve_poisson(L, right)
+    # polar caps of 40 degrees on a round sphere, where the angle is extended harmonically
+    to = g.distances([north, south])
+    caps = (to < 0.22 * to[0, south]).any(axis=0)
     belt, rows = g.without(np.flatnonzero(caps))
-    found = strongest_classes(belt, landmarks(belt, count), 1)
-    theta = harmonic_angles(belt, found.along(belt.i, belt.j))[0][:, 0]
+    theta = _angles(belt, count, 1)[0][:, 0]
     if odd:
-        u = (u - u[g.sigma(np.arange(g.n))]) / 2
+        u = (u - u[g.sigma]) / 2
     # height by rank is equal-area; else the inverse stereographic projection of exp(u + i theta)
     # so that half of the nodes lie between the latitudes +-30 degrees, as on a round sphere
     low, high = np.quantile(u, [0.25, 0.75])
     conformal = np.tanh((2 * u - low - high) * math.atanh(0.5) / (high - low))
-    height = 2 * _by_rank(u, g.area) - 1 if remap else conformal
+    height = 2 * _by_rank(u, g.area) - 1 if equal_area else conformal
     w = np.zeros(g.n, dtype=complex)
     w[rows] = np.sqrt(1 - height[rows] ** 2) * np.exp(1j * theta)
     inner = np.setdiff1d(np.arange(g.n), rows)
     for unit in (1.0, 1j):
         values = np.real(w * np.conj(unit))
-        w[inner] += unit * solve(L, -(L @ values), fixed=rows)[inner]
+        w[inner] += unit * solve_poisson(L, -(L @ values), fixed=rows)[inner]
     if odd:
-        other = g.sigma(np.arange(g.n))
-        rotation = np.angle((np.conj(w[rows]) * w[other[rows]]).sum())
+        rotation = np.angle((np.conj(w[rows]) * w[g.sigma[rows]]).sum())
         if abs(abs(rotation) - math.pi) > 0.7:
             # the belt's angle may run the other way round on the other sheet
             raise TrainingError(
                 "expected sigma to turn the longitude by half a turn, got "
                 f"{rotation:.2f}: the data do not have the base {base.name}"
             )
-        w = (w - w[other]) / 2
+        w = (w - w[g.sigma]) / 2
     p = np.stack([np.real(w), np.imag(w), height], axis=1)
     p[inner, 2] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
     p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300)
-    return Seed(p[: graph.n], found.ratios, found.undefined(belt.i, belt.j))
+    return p[: graph.n]
 
 
-def _harmonic_sphere(base: Base, graph: Graph, count: int) -> Seed:
+def _harmonic_sphere(base: Base, graph: Graph, count: int) -> np.ndarray:
     """The n + 1 lowest (odd) eigenfunctions, normalised; right on shapes that are nearly round."""
     n = base.dim
     if len(base.group) == 2:
-        found = strongest_classes(graph, landmarks(graph, count), 1, prime=2)
+        found = strongest_classes(graph.landmarks(count), 1, prime=2)
         sign = 1 - 2 * found.along(graph.i, graph.j)[0]
         cover = _connected(graph.cover(sign), base)
-        u = lowest(cover, n + 1, odd=True)[: graph.n]
-        ratios, bad = found.ratios, found.undefined(graph.i, graph.j)
-    else:
-        u, ratios, bad = lowest(graph, n + 2)[:, 1:], np.empty(0), 0.0
-    u /= np.sqrt((u**2).mean(axis=0))
-    return Seed(u / np.linalg.norm(u, axis=1, keepdims=True), ratios, bad)
+        return _on_sphere(eigenfunctions(cover, n + 1, odd=True)[: graph.n])
+    return _on_sphere(eigenfunctions(graph, n + 2)[:, 1:])
 
 
-def _band(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+def _on_sphere(u: np.ndarray) -> np.ndarray:
+    """Functions of mean square 1, as points of a sphere."""
+    u = u / np.sqrt((u**2).mean(axis=0))
+    return u / np.linalg.norm(u, axis=1, keepdims=True)
+
+
+def _band(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
     """An angle by cohomology, and its conjugate across the band, on the orientation cover."""
     n, odd = graph.n, len(base.group) == 2
     cover = graph.cover(graph.sign)
     g = _connected(cover, base) if odd else graph
-    found = strongest_classes(g, landmarks(g, count * (1 + odd)), 1)
-    theta = harmonic_angles(g, found.along(g.i, g.j))[0][:, 0]
-    bad = found.undefined(g.i, g.j)
+    theta = _angles(g, count * (1 + odd), 1)[0][:, 0]
     if odd:
         t = _turn(theta[:n], theta[n:], math.pi, base)
         theta = np.concatenate([t, t + math.pi])
         h = conjugate(cover, theta)
-        h = (h - h[cover.sigma(np.arange(2 * n))]) / 2
+        h = (h - h[cover.sigma]) / 2
     else:
-        h = conjugate(cover, np.tile(theta, 2))[one_sheet(cover)]
-    if remap:
+        h = conjugate(cover, np.tile(theta, 2))[cover.one_sheet()]
+    if equal_area:
         theta = 2 * math.pi * _by_rank(theta % (2 * math.pi), g.area)
         h = 2 * _by_rank(h, g.area) - 1
     h = h / np.abs(h).max() if odd else 2 * (h - h.min()) / (h.max() - h.min()) - 1
     points = np.concatenate([_turned(theta[:, None]), h[:, None]], axis=1)
-    return Seed(points[:n], found.ratios, bad)
+    return points[:n]
 
 
-def _product(base: Base, graph: Graph, count: int, remap: bool) -> Seed:
+def _product(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
     """Circles by cohomology; the other factors from the eigenfunctions that these leave."""
     circles = sum(f == UnitSphere(1) for f in base.factors)
     known = [np.ones(graph.n)]
-    ratios, bad = np.empty(0), 0.0
     turned = np.zeros((graph.n, 0))
     if circles:
-        found = strongest_classes(graph, landmarks(graph, count), circles)
-        angles, _ = harmonic_angles(graph, found.along(graph.i, graph.j))
-        ratios, bad = found.ratios, found.undefined(graph.i, graph.j)
-        if remap:
-            angles = 2 * math.pi * np.apply_along_axis(_by_rank, 0, angles, graph.area)
+        angles = _circles(graph, count, circles, equal_area)
         turned = _turned(angles)
-        # waves of one sign: m and -m span the same two
-        waves = WAVES.get(circles, 2)
+        # functions of the angles alone; waves of one sign, as m and -m span the same two
+        waves = {1: 24, 2: 5}.get(circles, 2)
         for m in itertools.product(range(-waves, waves + 1), repeat=circles):
             if m > (0,) * circles:
                 wave = np.exp(1j * (angles @ np.array(m)))
                 known += [np.real(wave), np.imag(wave)]
-    need = sum(f.dim + isinstance(f, UnitSphere) for f in base.factors if f != UnitSphere(1))
-    left = _left(graph, np.stack(known, axis=1), need)
-    parts, at = [], 0
-    column = 0
-    for f in base.factors:
-        if f == UnitSphere(1):
-            parts.append(turned[:, 2 * at : 2 * at + 2])
-            at += 1
-        else:
-            take = f.dim + isinstance(f, UnitSphere)
-            parts.append(_placed(left[:, column : column + take], f, graph.area))
-            column += take
-    return Seed(np.concatenate(parts, axis=1), ratios, bad)
+    sizes = [f.width for f in base.factors if f != UnitSphere(1)]
+    rest = _orthogonal(graph, np.stack(known, axis=1), sum(sizes))
+    of_circles = iter(np.split(turned, max(circles, 1), axis=1))
+    of_others = iter(np.split(rest, np.cumsum(sizes)[:-1], axis=1))
+    parts = [
+        next(of_circles) if f == UnitSphere(1) else _placed(next(of_others), f, graph.area)
+        for f in base.factors
+    ]
+    return np.concatenate(parts, axis=1)
 
 
-def _left(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
+def _orthogonal(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
     """The lowest eigenfunctions orthogonal to known functions, shape (n, count)."""
-    tried = lowest(graph, min(graph.n - 2, 8 * count + known.shape[1]))
-    q = np.asarray(graph.matrix(graph.weight).sum(axis=1)).ravel()[:, None]
-    alone = ~(q > _ALONE * q.max())
+    tried = eigenfunctions(graph, min(graph.n - 2, 8 * count + known.shape[1]))
+    q = graph.degree[:, None]
+    # weights next to underflow: beyond 15 times the usual distance of neighbours
+    alone = ~(q > 1e-100 * q.max())
     if bool(alone.any()):
         raise TrainingError(
             f"expected points with neighbours, got {int(alone.sum())} without any; look for "
             "outliers and repeated points"
         )
     basis, _ = np.linalg.qr(np.sqrt(q) * known)
-    # each in turn, without what is known, kept where most of it is left
-    kept: list[np.ndarray] = []
+    # each in turn, without what is known, taken where most of it is left
+    found: list[np.ndarray] = []
     for u in tried.T:
         v = np.sqrt(q[:, 0]) * u
         before = np.linalg.norm(v)
         v = v - basis @ (basis.T @ v)
         if np.linalg.norm(v) > 0.7 * before:
-            kept.append(v / np.sqrt(q[:, 0]))
-            if len(kept) == count:
-                return np.stack(kept, axis=1)
+            found.append(v / np.sqrt(q[:, 0]))
+            if len(found) == count:
+                return np.stack(found, axis=1)
     raise TrainingError(
-        f"expected {count} eigenfunctions besides those of the circles, got {len(kept)}; give "
+        f"expected {count} eigenfunctions besides those of the circles, got {len(found)}; give "
         "more points"
     )
 
 
 def _placed(u: np.ndarray, factor: HarmonicFactor, area: np.ndarray) -> np.ndarray:
     """Eigenfunctions as points of a factor."""
-    if isinstance(factor, UnitSphere):
-        u = u / np.sqrt((u**2).mean(axis=0))
-        return u / np.linalg.norm(u, axis=1, keepdims=True)
+    if factor.width > 1:
+        return _on_sphere(u)
     share = _by_rank(u[:, 0], area)[:, None]
-    if isinstance(factor, RealLine):
+    if factor == RealLine():
         from scipy.special import ndtri
 
         return ndtri(share)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping, Sequence
 
 from ...errors import TrainingError
-from ...topology.inference.check import TopologyReport, check_topology
 from .bases import Base, product, standard
 
 
-def known(dim: int) -> list[Base]:
-    """The bases of a dimension that have seeds, closed ones first.
+def known_bases(dim: int) -> list[Base]:
+    """The bases of a dimension that have initial base points, closed ones first.
 
     Raises:
         TrainingError: there are none.
@@ -38,30 +36,28 @@ def known(dim: int) -> list[Base]:
     )
 
 
-def propose(points: Tensor, dim: int, seed: int) -> tuple[list[Base], TopologyReport]:
-    """The bases whose Betti numbers are those of the points, as far as these are determined.
+def bases_with(betti: Mapping[int, Sequence[int | None]], dim: int) -> list[Base]:
+    """The bases of a dimension with these Betti numbers, as far as they are determined.
+
+    Args:
+        betti: {p: (b_0, b_1, ...)} over Z/p, with None per degree that is undetermined.
+        dim: of the bases.
 
     Raises:
         TrainingError: there are none.
     """
-    report = check_topology(points, seed=seed)
-    fitting = [base for base in known(dim) if _agrees(base, report)]
+    fitting = [base for base in known_bases(dim) if _agrees(base, betti)]
     if not fitting:
         raise TrainingError(
             f"expected data with the homology of a known base of dimension {dim}, got Betti "
-            f"numbers {report.betti}; use an atlas (tg.AtlasDensity), or name the base"
+            f"numbers {dict(betti)}; use an atlas (tg.AtlasDensity), or name the base"
         )
-    return fitting, report
+    return fitting
 
 
-def _agrees(base: Base, report: TopologyReport) -> bool:
-    for p, numbers in report.betti.items():
-        for k, found in enumerate(numbers):
-            if found is not None and found != base.homology.betti_number(k, p):
-                return False
-    return True
-
-
-def seed_of(generator: torch.Generator) -> int:
-    """A seed for a part that takes a number."""
-    return int(torch.randint(2**31, (), generator=generator))
+def _agrees(base: Base, betti: Mapping[int, Sequence[int | None]]) -> bool:
+    return all(
+        found is None or found == base.homology.betti_number(k, p)
+        for p, numbers in betti.items()
+        for k, found in enumerate(numbers)
+    )

@@ -1,10 +1,9 @@
-r"""Whether a decoder is an embedding of its base onto the set of the data."""
+r"""Whether a decoder is an embedding of its base onto the manifold of the data."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,23 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import TrainingError
+from ...errors import UnsupportedError
 from ...topology.inference.check import Verdict
 from .bases import Base
-from .decoder import Decoder, SpectralDecoder
-from .decoder_fit import Recovered
-from .homology_checks import image_homology, spare_loops
+from .decoder import Decoder
+from .decoder_fit import FittedDecoder
+from .homology_checks import image_homology, on_loops, spare_loops
 from .injectivity_proof import InjectivityProof, prove_injective
-from .integral_classes import Landmarks, strongest_classes
-from .neighbor_graph import Graph
+from .neighbor_graph import Landmarks
 
+# beyond these a decoder is nearly singular, or nearly two to one
 LARGEST_CONDITION = 60.0
 LEAST_COLLISION = 0.02
+# ... or its image leaves the data, in units of the distance from a point to its eighth neighbour
 LARGEST_EXCESS = 4.0
-# of condition and collision, where the homology of the image is undetermined
-_STRICTER = 2.0
-_SAMPLE = 3000
-_LOCAL = 8  # the neighbour at which the spacing around a point is measured
 
 
 @dataclass(frozen=True)
@@ -37,10 +33,8 @@ class EmbeddingCertificate:
 
     Attributes:
         base: the name of B.
-        accepted: whether g can be taken for an embedding of B whose image is the set of the data.
-        reason: one sentence: what failed, or what it rests on.
-        failed: what failed, of "reconstruction", "condition", "collision", "excess", "loops" and
-            "homology".
+        failures: what failed, of "reconstruction", "condition", "collision", "excess", "loops"
+            and "homology", each with a sentence.
         injectivity: the proof that g is an injective immersion, where there is one.
         condition: largest over least singular value of Dg over B.
         collision: least :math:`|g(b) - g(b')| / d_B(b, b')` over pairs of 3000 points.
@@ -59,12 +53,11 @@ class EmbeddingCertificate:
         homology: the verdict of :func:`topogen.check_topology` on uniform points of g(B), against
             the homology of B over Z/2 and Z/3; where it is undetermined, condition and collision
             have to be twice as good. None where something else had failed already.
+        homology_reason: the sentence that goes with it.
     """
 
     base: str
-    accepted: bool
-    reason: str
-    failed: tuple[str, ...]
+    failures: tuple[tuple[str, str], ...]
     injectivity: InjectivityProof
     condition: float
     collision: float
@@ -76,12 +69,35 @@ class EmbeddingCertificate:
     winding: np.ndarray | None
     onto: dict[int, bool | None]
     spare: dict[int, int]
-    homology: Verdict | None
+    homology: Verdict | None = None
+    homology_reason: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether g can be taken for an embedding of B whose image is the manifold of the data."""
+        return not self.failures
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What failed, each once."""
+        return tuple(dict.fromkeys(name for name, _ in self.failures))
+
+    @property
+    def reason(self) -> str:
+        """One sentence: what failed, or what it rests on."""
+        if self.failures:
+            return "; ".join(sentence for _, sentence in self.failures)
+        proof = self.injectivity
+        how = f"proved on {proof.cells} cells" if proof.proved else "on samples (not proved)"
+        image = "its image has the homology of the base"
+        if self.homology != "agrees":
+            image = f"the homology of its image is undetermined: {self.homology_reason}"
+        return f"injective{',' if proof.proved else ''} {how}; held-out points are near; {image}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for files."""
         data = asdict(self)
-        data["failed"] = list(self.failed)
+        data["failures"] = [list(failure) for failure in self.failures]
         data["winding"] = None if self.winding is None else self.winding.tolist()
         for name in ("onto", "spare"):
             data[name] = {str(p): value for p, value in data[name].items()}
@@ -92,7 +108,7 @@ class EmbeddingCertificate:
         """The certificate from its plain data."""
         d = dict(data)
         d["injectivity"] = InjectivityProof(**d["injectivity"])
-        d["failed"] = tuple(d["failed"])
+        d["failures"] = tuple((name, sentence) for name, sentence in d["failures"])
         d["winding"] = None if d["winding"] is None else np.array(d["winding"])
         for name in ("onto", "spare"):
             d[name] = {int(p): value for p, value in d[name].items()}
@@ -100,88 +116,95 @@ class EmbeddingCertificate:
 
 
 def certify(
-    found: Recovered, graph: Graph, x: Tensor, held: Tensor, *, marks: Landmarks, noise: float
+    found: FittedDecoder, x: Tensor, held_out: Tensor, *, marks: Landmarks, noise: float
 ) -> EmbeddingCertificate:
     """Check a decoder against the data.
 
     Args:
         found: the decoder, and base points of the data.
-        graph: of the data.
         x: data.
-        held: points held out.
-        marks: landmarks of the graph.
-        noise: how far the data are from a smooth set.
+        held_out: points held out.
+        marks: landmarks of the neighbour graph of the data.
+        noise: how far the data are from a smooth manifold.
     """
     from scipy.spatial import KDTree
 
     decoder = found.decoder
     base = decoder.base
-    generator = torch.Generator().manual_seed(0)
-    b = base.sample(_SAMPLE, generator=generator)
+    b = base.sample(3000, generator=torch.Generator().manual_seed(0))
     value, J = decoder.value_and_jacobian(b)
     sigma = torch.linalg.svdvals(J)
-    condition = float(sigma[:, 0].max() / sigma[:, -1].min().clamp_min(1e-300))
-    collision = _collision(base, b, value)
     tree = KDTree(x.numpy())
-    local = tree.query(x.numpy(), _LOCAL + 1)[0][:, -1]
-    spacing, nearest = tree.query(held.numpy())
+    spacing, gap, excess = _distances_to_data(tree, x, held_out, value, sigma)
+    winding, onto = on_loops(decoder, marks, tree)
+    certificate = EmbeddingCertificate(
+        base=base.name,
+        failures=(),
+        injectivity=InjectivityProof(None, float(sigma[:, -1].min()), 0, math.nan),
+        condition=float(sigma[:, 0].max() / sigma[:, -1].min().clamp_min(1e-300)),
+        collision=_collision(base, b, value),
+        reconstruction=float(found.held_out.quantile(0.99)),
+        allowed=0.1 * spacing + 5 * noise,
+        spacing=spacing,
+        gap=gap,
+        excess=excess,
+        winding=winding,
+        onto=onto,
+        spare=spare_loops(base, marks),
+    )
+    failures = tuple(_failures(certificate))
+    if failures:
+        return replace(certificate, failures=failures)
+    report = image_homology(decoder)
+    certificate = replace(certificate, homology=report.verdict, homology_reason=report.reason)
+    return replace(certificate, failures=tuple(_failures_of_homology(certificate)))
+
+
+def _failures(c: EmbeddingCertificate) -> Iterator[tuple[str, str]]:
+    """What is wrong with the geometry and the loops of a decoder."""
+    if c.reconstruction > c.allowed:
+        words = f"held-out points are {c.reconstruction:.1e} off, more than {c.allowed:.1e}"
+        yield "reconstruction", words
+    if c.condition > LARGEST_CONDITION:
+        yield "condition", f"the decoder stretches by factors as far apart as {c.condition:.0f}"
+    if c.collision < LEAST_COLLISION:
+        words = f"points far apart on the base come together (ratio {c.collision:.3f})"
+        yield "collision", words
+    if c.excess > LARGEST_EXCESS:
+        yield "excess", f"the image leaves the data, by {c.excess:.1f} times their spacing"
+    for p, one_to_one in c.onto.items():
+        if one_to_one is False:
+            yield "loops", f"loops are lost over Z/{p}"
+    for p, more in c.spare.items():
+        if more:
+            yield "loops", f"over Z/{p} the data have {more} loops more than {c.base}"
+
+
+def _failures_of_homology(c: EmbeddingCertificate) -> Iterator[tuple[str, str]]:
+    """What is wrong with the homology of the image; where undetermined, margins are doubled."""
+    if c.homology == "disagrees":
+        yield "homology", f"the image is another manifold: {c.homology_reason}"
+    elif c.homology != "agrees" and (
+        2 * c.condition > LARGEST_CONDITION or c.collision < 2 * LEAST_COLLISION
+    ):
+        words = (
+            f"the homology of the image is undetermined ({c.homology_reason}), and the decoder "
+            f"is nearly singular (condition {c.condition:.0f}, collision {c.collision:.3f})"
+        )
+        yield "homology", words
+
+
+def _distances_to_data(
+    tree: Any, x: Tensor, held_out: Tensor, value: Tensor, sigma: Tensor
+) -> tuple[float, float, float]:
+    """Spacing, gap and excess of a certificate, from points of the image with singular values."""
+    local = tree.query(x.numpy(), 9)[0][:, -1]
+    spacing, nearest = tree.query(held_out.numpy())
     usual = np.quantile(spacing / local[nearest], 0.99)
     distance, nearest = tree.query(value.numpy())
     area = sigma.log().sum(-1).exp().numpy()
     excess = _quantile(distance / local[nearest], area, 0.99) / float(usual)
-    typical = float(np.median(spacing))
-    allowed = 0.1 * typical + 5 * noise
-    reconstruction = float(found.held_out.quantile(0.99))
-    winding, onto = on_loops(decoder, graph, marks, tree)
-    spare = spare_loops(base, graph, marks)
-    wrong: list[tuple[str, str]] = []
-    if reconstruction > allowed:
-        words = f"held-out points are {reconstruction:.1e} off, more than {allowed:.1e}"
-        wrong.append(("reconstruction", words))
-    if condition > LARGEST_CONDITION:
-        words = f"the decoder stretches by factors as far apart as {condition:.0f}"
-        wrong.append(("condition", words))
-    if collision < LEAST_COLLISION:
-        words = f"points far apart on the base come together (ratio {collision:.3f})"
-        wrong.append(("collision", words))
-    if excess > LARGEST_EXCESS:
-        words = f"the image leaves the data, by {excess:.1f} times their spacing"
-        wrong.append(("excess", words))
-    for p, fine in onto.items():
-        if fine is False:
-            wrong.append(("loops", f"loops are lost over Z/{p}"))
-    for p, more in spare.items():
-        if more:
-            wrong.append(("loops", f"over Z/{p} the data have {more} loops more than {base.name}"))
-    verdict: Verdict | None = None
-    words = "injective on samples (not proved); held-out points are near"
-    if not wrong:
-        report = image_homology(decoder)
-        verdict = report.verdict
-        if verdict == "agrees":
-            words += "; its image has the homology of the base"
-        elif verdict == "disagrees":
-            wrong.append(("homology", f"the image is another set: {report.reason}"))
-        else:
-            words += f"; the homology of its image is undetermined: {report.reason}"
-            if condition * _STRICTER > LARGEST_CONDITION or (
-                collision < _STRICTER * LEAST_COLLISION
-            ):
-                wrong.append(
-                    (
-                        "homology",
-                        f"the homology of the image is undetermined ({report.reason}), and the "
-                        f"decoder is nearly singular (condition {condition:.0f}, collision "
-                        f"{collision:.3f})",
-                    )
-                )
-    unproved = InjectivityProof(None, float(sigma[:, -1].min()), 0, math.nan)
-    return EmbeddingCertificate(
-        base.name, not wrong, "; ".join(w for _, w in wrong) or words,
-        tuple(dict.fromkeys(name for name, _ in wrong)), unproved, condition, collision,
-        reconstruction, allowed, typical, float(distance.max()), excess, winding, onto, spare,
-        verdict,
-    )  # fmt: skip
+    return float(np.median(spacing)), float(distance.max()), excess
 
 
 def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
@@ -193,14 +216,12 @@ def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
 
 def with_proof(certificate: EmbeddingCertificate, decoder: Decoder) -> EmbeddingCertificate:
     """The certificate, with a proof of injectivity where it is accepted and one is found."""
-    if not certificate.accepted or not isinstance(decoder, SpectralDecoder):
+    if not certificate.accepted:
         return certificate
-    proof = prove_injective(decoder)
-    reason = certificate.reason
-    if proof.proved:
-        proved = f"injective, proved on {proof.cells} cells;"
-        reason = reason.replace("injective on samples (not proved);", proved)
-    return replace(certificate, injectivity=proof, reason=reason)
+    try:
+        return replace(certificate, injectivity=prove_injective(decoder))
+    except UnsupportedError:
+        return certificate
 
 
 def _collision(base: Base, b: Tensor, value: Tensor) -> float:
@@ -210,66 +231,3 @@ def _collision(base: Base, b: Tensor, value: Tensor) -> float:
         ratio = torch.cdist(value[k : k + 500], value) / apart
         least = min(least, float(ratio[apart > 0.02].min()))
     return least
-
-
-def on_loops(
-    decoder: Decoder, graph: Graph, marks: Landmarks, tree: object
-) -> tuple[np.ndarray | None, dict[int, bool | None]]:
-    """The winding matrix, and whether g is one to one on H_1 over Z/2 and over Z.
-
-    Args:
-        decoder: g.
-        graph: of the data.
-        marks: landmarks of the graph.
-        tree: a KDTree of the data.
-    """
-    base = decoder.base
-    loops = base.loops()
-    near = [tree.query(decoder(loop).numpy())[1] for loop in loops]  # type: ignore[attr-defined]
-    onto: dict[int, bool | None] = {}
-    winding = None
-    for p in base.homology.fields:
-        rank = base.homology.betti_number(1, p)
-        if rank == 0:
-            continue
-        try:
-            classes = strongest_classes(graph, marks, rank, *((2,) if p == 2 else ()))
-        except TrainingError:
-            onto[p] = None
-            continue
-        rows = [(i, np.roll(i, -1)) for i in near]
-        if max(classes.undefined(i, j) for i, j in rows) > 0:
-            onto[p] = None
-            continue
-        W = np.stack([classes.along(i, j).sum(axis=1) for i, j in rows], axis=1)
-        if p == 2:
-            onto[p] = _rank_mod_2(W) == rank
-        else:
-            winding = W
-            onto[p] = _spans(W)
-    return winding, onto
-
-
-def _rank_mod_2(W: np.ndarray) -> int:
-    """Rank of an integral matrix over Z/2."""
-    work, rank = W % 2, 0
-    for column in range(work.shape[1]):
-        pivot = np.flatnonzero(work[rank:, column])
-        if len(pivot):
-            work[[rank, rank + pivot[0]]] = work[[rank + pivot[0], rank]]
-            others = np.arange(len(work)) != rank
-            work[others] = (work[others] + work[others, column : column + 1] * work[rank]) % 2
-            rank += 1
-            if rank == len(work):
-                break
-    return rank
-
-
-def _spans(W: np.ndarray) -> bool:
-    """Whether the columns span Z^k: the minors of full size have no common divisor."""
-    k = len(W)
-    minors = [
-        round(float(np.linalg.det(W[:, list(columns)])))
-        for columns in itertools.combinations(range(W.shape[1]), k)
-    ]
-    return math.gcd(*minors) == 1

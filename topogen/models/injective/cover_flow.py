@@ -32,12 +32,12 @@ class CoverFlow(BaseDistribution):
     def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """Log of the sum over the orbit of b."""
         orbit = self.base.orbit(b)
-        rows = self.flow()._log_prob(orbit.reshape(-1, orbit.shape[-1]))
+        rows = self.flow().log_prob(orbit.reshape(-1, orbit.shape[-1]))
         return torch.logsumexp(rows.reshape(orbit.shape[:-1]), 0)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
         """Points of the distribution on the cover."""
-        return self.flow()._sample(n, generator)
+        return self.flow().sample((n,), generator)
 
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator

@@ -10,11 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ... import calculus
-from ...errors import TrainingError
+from ...errors import TrainingError, UnsupportedError
 from .bases import Base, Spectrum
-from .bases.harmonic_factors import UnitSphere
-
-ROWS = 2048  # in one block of functions
+from .jets import ROWS, Jets
 
 
 class Decoder(nn.Module, ABC):
@@ -22,10 +20,14 @@ class Decoder(nn.Module, ABC):
 
     To implement one, set `base` and `ambient_dim` and write a row-wise, differentiable
     ``forward(b)`` with :math:`g(\gamma b) = g(b)` for every gamma of the group of B.
+
+    Attributes:
+        bandwidth: K, where g is made of the functions of B up to a bandwidth; else None.
     """
 
     base: Base
     ambient_dim: int
+    bandwidth: int | None = None
 
     @abstractmethod
     def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
@@ -41,6 +43,37 @@ class Decoder(nn.Module, ABC):
             return self(b + (E @ v.unsqueeze(-1)).squeeze(-1))
 
         return calculus.value_and_jacobian(along, b.new_zeros(*b.shape[:-1], self.base.dim))
+
+    def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
+        r"""Ridge regression of x on the functions of b that g is a combination of.
+
+        Args:
+            b: base points.
+            x: their images.
+            ridge: the factor of the penalty, per point.
+
+        Raises:
+            TrainingError: the equations are singular: the points b fill no part of the base.
+            UnsupportedError: g is no linear combination of functions.
+        """
+        raise UnsupportedError(
+            f"expected a decoder that is linear in its coefficients, got {type(self).__name__}; "
+            "fit it by gradient descent"
+        )
+
+    def jets(self, scale: Float[Tensor, " k"] | None = None) -> Jets:
+        """G and its derivatives with bounds, where lengths in each factor of B are rescaled.
+
+        Args:
+            scale: lengths in each factor of B are multiplied by these; 1 when None.
+
+        Raises:
+            UnsupportedError: there are no bounds for it.
+        """
+        raise UnsupportedError(
+            f"expected a spectral decoder, whose derivatives have bounds, got "
+            f"{type(self).__name__}"
+        )
 
 
 class SpectralDecoder(Decoder):
@@ -85,61 +118,44 @@ class SpectralDecoder(Decoder):
         jets = jets.reshape(*b.shape[:-1], w + 1, self.ambient_dim)
         return jets[..., 0, :], jets[..., 1:, :].mT @ self.base.frame(b)
 
-    def second_derivatives(self, b: Float[Tensor, "n w"]) -> Float[Tensor, "n d d D"]:
-        r"""The second derivatives of g along geodesics, :math:`\nabla^2 g(E_i, E_j)`, at b.
-
-        In coordinates around the cover they are those of the extension of g, less :math:`(v_f
-        \cdot v'_f)\, b_f \cdot \nabla_f g` for every sphere among the factors.
-        """
-        raw = self.spectrum.to_raw(self.coefficients)
-        first = self.spectrum.raw_derivatives(raw)
-        second = self.spectrum.raw_derivatives(first.movedim(0, 1))
-        w, D = self.base.width, self.ambient_dim
-        results = []
-        for part in b.split(ROWS):
-            phi, E = self.spectrum.raw(part), self.base.frame(part)
-            slope = torch.einsum("nq,wqD->nwD", phi, first)
-            bend = (phi @ second.movedim(1, 0).reshape(len(raw), -1)).reshape(-1, w, w, D)
-            H = torch.einsum("nvi,nvwD,nwj->nijD", E, bend, E)
-            at = 0
-            for f in self.base.factors:
-                rows = slice(at, at + f.width)
-                if isinstance(f, UnitSphere):
-                    inward = torch.einsum("nw,nwD->nD", part[:, rows], slope[:, rows])
-                    along = E[:, rows].mT @ E[:, rows]
-                    H = H - along.unsqueeze(-1) * inward[:, None, None]
-                at += f.width
-            results.append(H)
-        return torch.cat(results)
+    def jets(self, scale: Float[Tensor, " k"] | None = None) -> Jets:
+        """G and its derivatives, with bounds by its coefficients."""
+        return Jets(self.spectrum, self.coefficients, scale)
 
     def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
         r"""Ridge regression of x on phi(b).
 
         C has the least :math:`\tfrac1n\sum |x_i - C \varphi(b_i)|^2 + \mathrm{ridge} \sum_k (1 +
         \nu_k)^2 |C_k|^2`, nu the squared frequencies.
-
-        Raises:
-            TrainingError: the equations are singular: the points b fill no part of the base.
         """
         gram, right = normal_equations(self.spectrum, b, x)
         penalty = ridge * len(x) * (1 + self.spectrum.frequency.to(x)).square()
-        factor, singular = torch.linalg.cholesky_ex(gram + penalty.diag())
-        if int(singular):
-            raise TrainingError(
-                f"expected latent points spread over the base, got {len(b)} that "
-                f"{len(penalty)} functions on it cannot tell apart; the data may not have this "
-                "base or dimension"
-            )
-        self.coefficients = torch.cholesky_solve(right, factor)
+        self.coefficients = ridge_solution(gram, right, penalty)
 
 
 def normal_equations(
     functions: Callable[[Tensor], Tensor], b: Float[Tensor, "n w"], x: Float[Tensor, "n D"]
 ) -> tuple[Float[Tensor, "p p"], Float[Tensor, "p D"]]:
     r""":math:`\sum_i \varphi_i \varphi_i^\top` and :math:`\sum_i \varphi_i x_i^\top`, phi at b."""
-    parts = zip(b.split(ROWS), x.split(ROWS), strict=True)
     gram = right = x.new_zeros(())
-    for c, y in parts:
+    for c, y in zip(b.split(ROWS), x.split(ROWS), strict=True):
         phi = functions(c)
         gram, right = gram + phi.T @ phi, right + phi.T @ y
     return gram, right
+
+
+def ridge_solution(
+    gram: Float[Tensor, "p p"], right: Float[Tensor, "p D"], penalty: Float[Tensor, " p"]
+) -> Float[Tensor, "p D"]:
+    """The C with (gram + diag(penalty)) C = right.
+
+    Raises:
+        TrainingError: the matrix is singular.
+    """
+    factor, singular = torch.linalg.cholesky_ex(gram + penalty.diag())
+    if int(singular):
+        raise TrainingError(
+            f"expected base points spread over the base, got some at which {len(penalty)} "
+            "functions on it are dependent; the data may not have this base or dimension"
+        )
+    return torch.cholesky_solve(right, factor)

@@ -1,9 +1,10 @@
-r"""From points to a decoder on a base: seeds, then decoder and base points in turn."""
+r"""The fit of a decoder to points: initial base points, then decoder and base points in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,29 +13,23 @@ from torch import Tensor
 from ...calculus import log_gram
 from ...errors import TrainingError
 from ...point_cloud.tensors import nearest_row
-from .base_points import seed
+from .base_points import initial_base_points
 from .bases import Base
 from .bases.harmonic_factors import UnitInterval, UnitSphere
 from .decoder import Decoder, SpectralDecoder
 from .interval_ends import stretch
-from .nearest_points import foot_points
+from .nearest_points import nearest_points
 from .neighbor_graph import Graph, neighbour_graph
 from .residual import ResidualDecoder
 
-LADDER = {1: (6, 12, 24, 40), 2: (4, 7, 10, 14), 3: (2, 3, 4, 6, 8)}
-MOST_FUNCTIONS = 1000
-# ridge, and the share of the error that another round must leave
-_SPECTRAL, _RESIDUAL = (1e-10, 0.8), (1e-12, 0.97)
-ROUNDS = 12
-TOLERANCE = 1e-12
-_UNIFORM = 6000  # points of a first image that are seeded again
-_STEPS = 20_000  # that the length of a curve is measured in
-_GAIN = 0.7  # of held-out distances, that finer functions are worth
-_ENOUGH = {1: 1e-8, 2: 1e-8, 3: 1e-6}  # held-out distance that needs no finer level
+G = TypeVar("G", bound=Decoder, covariant=True)
+
+# a finer decoder is taken where it brings held-out points closer by a third: less may be chance
+_GAIN = 0.7
 
 
 @dataclass(frozen=True, eq=False)
-class Recovered:
+class FittedDecoder(Generic[G]):
     """A decoder with base points of the cloud.
 
     Attributes:
@@ -43,20 +38,20 @@ class Recovered:
         held_out: distances of held-out points to the image.
     """
 
-    decoder: SpectralDecoder | ResidualDecoder
+    decoder: G
     b: Tensor
     held_out: Tensor
 
     @property
     def score(self) -> float:
-        """Not the largest distance: near the edge of a band points may lie beyond M."""
+        """Not the largest distance: near the boundary of a band points may lie beyond M."""
         return float(self.held_out.quantile(0.98))
 
 
-def recover(
-    base: Base, graph: Graph, x: Tensor, held: Tensor, *, count: int, remap: bool
-) -> Generator[Mapping[str, float], None, Recovered]:
-    r"""Minimise :math:`\sum |x_i - g(b_i)|^2` over g and b_1, ..., b_n, from seeds of b.
+def fit_decoder(
+    base: Base, graph: Graph, x: Tensor, held_out: Tensor, *, count: int, equal_area: bool
+) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder]]:
+    r"""Minimise :math:`\sum |x_i - g(b_i)|^2` over g and b_1, ..., b_n, from initial b.
 
     In turn: C by ridge regression, b_i by two Gauss-Newton steps; with functions of higher
     frequency as long as points that were held out get closer.
@@ -65,63 +60,72 @@ def recover(
         base: B.
         graph: of the points.
         x: points in units of their size, shape (n, D).
-        held: points held out.
-        count: landmarks of the seed.
-        remap: see :func:`~.seeds.seed`.
+        held_out: points held out.
+        count: landmarks for the initial base points.
+        equal_area: see :func:`~.base_points.initial_base_points`.
 
     Raises:
-        TrainingError: there is no seed.
+        TrainingError: there are no initial base points.
     """
-    start = seed(base, graph, count=count, remap=remap)
-    b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
-    return (yield from _finer_and_finer(base, b, x, held))
+    start = initial_base_points(base, graph, count=count, equal_area=equal_area)
+    return (yield from _finer_and_finer(base, _rows(start, x), x, held_out))
 
 
-def reseeded(
-    found: Recovered, x: Tensor, held: Tensor, *, count: int
-) -> Generator[Mapping[str, float], None, Recovered]:
-    """The same from seeds of uniform points of the image that was found.
+def refit_decoder(
+    found: FittedDecoder, x: Tensor, held_out: Tensor, *, count: int, uniform: int = 6000
+) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder]]:
+    """The same from initial base points of uniform points of the image that was found.
 
-    Where the distribution is thin the seeds of the data are crowded, and g stretches; uniform
-    points of a first image have no thin parts.
+    Where the distribution is thin the initial base points of the data are crowded, and g
+    stretches; uniform points of a first image have no thin parts.
 
     Args:
         found: the first image.
         x: points in units of their size, shape (n, D).
-        held: points held out.
-        count: landmarks of the seed.
+        held_out: points held out.
+        count: landmarks for the initial base points.
+        uniform: how many points of the image.
 
     Raises:
-        TrainingError: there is no seed.
+        TrainingError: there are no initial base points.
     """
     base, generator = found.decoder.base, torch.Generator().manual_seed(0)
-    c = base.sample(10 * _UNIFORM, generator=generator)
+    c = base.sample(10 * uniform, generator=generator)
     area = log_gram(found.decoder.value_and_jacobian(c)[1]).exp()
-    u = found.decoder(c[torch.multinomial(area, _UNIFORM, generator=generator)])
-    start = seed(base, neighbour_graph(u.numpy(), base.dim), count=count, remap=True)
-    b = torch.from_numpy(np.ascontiguousarray(start.points)).to(x)
-    decoder = SpectralDecoder(base, LADDER.get(base.dim, (2,))[0], x.shape[1])
-    b = yield from _in_turn(decoder, b, u, *_SPECTRAL)
-    return (yield from _finer_and_finer(base, b[nearest_row(u, x)], x, held))
+    u = found.decoder(c[torch.multinomial(area, uniform, generator=generator)])
+    start = initial_base_points(base, neighbour_graph(u.numpy(), base.dim), count=count)
+    decoder = SpectralDecoder(base, _bandwidths(base.dim)[0], x.shape[1])
+    b = yield from _alternate(decoder, _rows(start, x), u)
+    return (yield from _finer_and_finer(base, b[nearest_row(u, x)], x, held_out))
+
+
+def _rows(points: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(points)).to(like)
+
+
+def _bandwidths(dim: int) -> tuple[int, ...]:
+    """Tried in turn: 13 to 81 functions on the circle, 49 to 613 on the torus."""
+    return {1: (6, 12, 24, 40), 2: (4, 7, 10, 14), 3: (2, 3, 4, 6, 8)}.get(dim, (2, 3, 4))
 
 
 def _finer_and_finer(
-    base: Base, b: Tensor, x: Tensor, held: Tensor
-) -> Generator[Mapping[str, float], None, Recovered]:
-    """Up the ladder of bandwidths, as long as points that were held out get closer."""
-    best: Recovered | None = None
-    for bandwidth in LADDER.get(base.dim, (2, 3, 4)):
+    base: Base, b: Tensor, x: Tensor, held_out: Tensor
+) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder]]:
+    """Larger and larger bandwidths, as long as points that were held out get closer."""
+    best: FittedDecoder[SpectralDecoder] | None = None
+    enough = {1: 1e-8, 2: 1e-8, 3: 1e-6}.get(base.dim, 1e-5)
+    for bandwidth in _bandwidths(base.dim):
         decoder = SpectralDecoder(base, bandwidth, x.shape[1])
-        if decoder.spectrum.count > min(MOST_FUNCTIONS, len(x) // 3):
+        if decoder.spectrum.count > min(1000, len(x) // 3):
             break
-        b = yield from _in_turn(decoder, b, x, *_SPECTRAL)
+        b = yield from _alternate(decoder, b, x)
         if base.factors == (UnitSphere(1),):
-            b = yield from _in_turn(decoder, _at_even_speed(decoder, b), x, *_SPECTRAL)
-        found = Recovered(decoder, b, distances(decoder, b, held))
+            b = yield from _alternate(decoder, _at_even_speed(decoder, b), x)
+        found = FittedDecoder(decoder, b, distances(decoder, b, held_out))
         if best is not None and found.score > _GAIN * best.score:
             break
         best = found
-        if best.score < _ENOUGH.get(base.dim, 1e-5):
+        if best.score < enough:
             break
     if best is None:
         raise TrainingError(
@@ -130,32 +134,36 @@ def _finer_and_finer(
     return best
 
 
-def sharpened(
-    found: Recovered, x: Tensor, held: Tensor, generator: torch.Generator
-) -> Generator[Mapping[str, float], None, Recovered]:
+def with_residual(
+    found: FittedDecoder[SpectralDecoder],
+    x: Tensor,
+    held_out: Tensor,
+    generator: torch.Generator,
+) -> Generator[Mapping[str, float], None, FittedDecoder]:
     """With a neural residual, if points that were held out get closer by it."""
-    if not isinstance(found.decoder, SpectralDecoder):
-        return found
     decoder = ResidualDecoder.of(found.decoder, generator)
-    b = foot_points(decoder, x, found.b, tol=TOLERANCE, max_steps=ROUNDS, ends=False).b
+    b = nearest_points(decoder, x, found.b, max_steps=12, ends=False).b
     yield from decoder.learn(b, x, generator)
-    b = yield from _in_turn(decoder, b, x, *_RESIDUAL)
-    better = Recovered(decoder, b, distances(decoder, b, held))
+    b = yield from _alternate(decoder, b, x, ridge=1e-12, gain=0.97)
+    better = FittedDecoder(decoder, b, distances(decoder, b, held_out))
     return better if better.score < _GAIN * found.score else found
 
 
-def _in_turn(
-    decoder: SpectralDecoder | ResidualDecoder, b: Tensor, x: Tensor, ridge: float, gain: float
+def _alternate(
+    decoder: Decoder, b: Tensor, x: Tensor, *, ridge: float = 1e-10, gain: float = 0.8
 ) -> Generator[Mapping[str, float], None, Tensor]:
-    """Regressions and base points, until these gain no more; the decoder is that of the last."""
+    """Regressions and base points in turn; the decoder is that of the last.
+
+    Ends after 12 rounds, or where one leaves a share of the error larger than `gain`.
+    """
     base, before = decoder.base, torch.inf
     bounded = any(f == UnitInterval() for f in base.factors)
-    for _ in range(ROUNDS):
+    for _ in range(12):
         decoder.regress(b, x, ridge)
-        projections = foot_points(decoder, x, b, tol=TOLERANCE, max_steps=2, ends=False)
+        projections = nearest_points(decoder, x, b, max_steps=2, ends=False)
         b = stretch(base, projections.b) if bounded else projections.b
         error = float((projections.value - x).square().sum(-1).mean().sqrt())
-        yield {"loss": error, "bandwidth": decoder.bandwidth}
+        yield {"loss": error, "bandwidth": decoder.bandwidth or 0}
         if error > gain * before:
             break
         before = min(before, error)
@@ -163,9 +171,9 @@ def _in_turn(
     return b.clone()
 
 
-def _at_even_speed(decoder: SpectralDecoder, b: Tensor) -> Tensor:
+def _at_even_speed(decoder: SpectralDecoder, b: Tensor, steps: int = 20_000) -> Tensor:
     """Base points of a closed curve moved so that g has one speed: in gaps of the data, too."""
-    t = 2 * torch.pi * torch.arange(_STEPS + 1, dtype=b.dtype) / _STEPS
+    t = 2 * torch.pi * torch.arange(steps + 1, dtype=b.dtype) / steps
     circle = torch.stack([t.cos(), t.sin()], -1)
     length = (decoder(circle[1:]) - decoder(circle[:-1])).norm(dim=-1).cumsum(0)
     share = np.r_[0.0, (length / length[-1]).numpy()]
@@ -176,7 +184,5 @@ def _at_even_speed(decoder: SpectralDecoder, b: Tensor) -> Tensor:
 
 def distances(decoder: Decoder, b: Tensor, x: Tensor) -> Tensor:
     """Distances of points x to the image of g, found from known base points b."""
-    projections = foot_points(
-        decoder, x, b[nearest_row(decoder(b), x)], tol=TOLERANCE, max_steps=12
-    )
+    projections = nearest_points(decoder, x, b[nearest_row(decoder(b), x)], max_steps=12)
     return (projections.value - x).norm(dim=-1)

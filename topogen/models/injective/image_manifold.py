@@ -1,8 +1,9 @@
-r"""The set that an injective flow learns: the image of its decoder."""
+r"""The manifold that an injective flow learns: the image of its decoder."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -16,13 +17,10 @@ from ...point_cloud.tensors import nearest_row
 from ..base import Fittable
 from .bases import Base
 from .decoder import Decoder
-from .nearest_points import FootPoints, foot_points, newton_direction
+from .nearest_points import NearestPoints, nearest_points, newton_direction
 
-ANCHORS = 4000
-_POLISH = 6  # Gauss-Newton steps from the nearest anchor in `step`
-# rejection ends where of so many proposals not this share was kept
+# rejection ends where of so many proposals not this share was accepted: fewer than 20
 _TRIES, _LEAST_SHARE = 2_000_000, 1e-5
-_BATCH = 65_536
 
 
 class ImageManifold(Manifold, Fittable):
@@ -35,7 +33,7 @@ class ImageManifold(Manifold, Fittable):
         decoder: g; its parameters are frozen.
         centre, unit: c and u: g is in units in which the data have mean 0 and mean square 1.
         anchors: the known base points, shape (a, w).
-        tolerance: how far from M points of the true set were found.
+        tolerance: how far from M points of the true manifold were found.
     """
 
     _numbers = ("tolerance", "scale", "volume", "volume_error")
@@ -73,16 +71,21 @@ class ImageManifold(Manifold, Fittable):
         """That of B, as g is injective."""
         return self.base.homology
 
-    def anchor(self, b: Float[Tensor, "a w"]) -> None:
-        """Keep these base points, and as many uniform ones, to start the search from."""
+    def anchor(self, b: Float[Tensor, "a w"], most: int = 4000) -> None:
+        """Start searches from the first of these base points, and uniform ones where they are few.
+
+        Args:
+            b: base points.
+            most: about how many to start from.
+        """
         generator = torch.Generator().manual_seed(0)
-        more = self.base.sample(max(1, ANCHORS - len(b)), generator=generator)
-        self.anchors = torch.cat([b[:ANCHORS], more.to(b)])
+        more = self.base.sample(max(1, most - len(b)), generator=generator)
+        self.anchors = torch.cat([b[:most], more.to(b)])
         self.places = self.decoder(self.anchors).detach()
 
     def encode(
         self, x: Float[Tensor, "*batch D"], *, tol: float | None = None, max_steps: int = 50
-    ) -> FootPoints:
+    ) -> NearestPoints:
         """The base points of the points of M nearest to x, one per row of the flattened x."""
         self.require_fitted()
         y = self._inward(x).reshape(-1, self.ambient_dim)
@@ -90,27 +93,20 @@ class ImageManifold(Manifold, Fittable):
         if not len(y):
             none = y.new_zeros(0)
             empty = torch.zeros(0, dtype=torch.long, device=y.device)
-            return FootPoints(y.new_zeros(0, self.base.width), y, none, none > 0, empty)
-        finite = y.isfinite().all(-1, keepdim=True)
-        start = torch.where(finite, y, 0.0)
-        projections = foot_points(
-            self.decoder,
-            start,
-            self.anchors[nearest_row(self.places, start)],
-            tol=tol,
-            max_steps=max_steps,
-        )
-        known = finite.squeeze(-1)
-        return FootPoints(
-            projections.b,
-            torch.where(finite, projections.value, math.nan),
-            torch.where(known, projections.residual, math.inf),
-            projections.converged & known,
-            projections.steps,
+            return NearestPoints(y.new_zeros(0, self.base.width), y, none, none > 0, empty)
+        finite = y.isfinite().all(-1)
+        target = torch.where(finite.unsqueeze(-1), y, 0.0)
+        start = self.anchors[nearest_row(self.places, target)]
+        found = nearest_points(self.decoder, target, start, tol=tol, max_steps=max_steps)
+        return replace(
+            found,
+            value=torch.where(finite.unsqueeze(-1), found.value, math.nan),
+            residual=torch.where(finite, found.residual, math.inf),
+            converged=found.converged & finite,
         )
 
     def decode(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
-        """C + u g(b)."""
+        """The points c + u g(b)."""
         return self.decoder(b) * self.unit + self.centre
 
     def _inward(self, x: Tensor) -> Tensor:
@@ -152,7 +148,7 @@ class ImageManifold(Manifold, Fittable):
         return (self.project(x).value - x).norm(dim=-1)
 
     def step(
-        self, x: Float[Tensor, "*batch D"]
+        self, x: Float[Tensor, "*batch D"], *, steps: int = 6
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """|x - y| and y, the point of M nearest to x, after a fixed number of steps.
 
@@ -162,9 +158,9 @@ class ImageManifold(Manifold, Fittable):
         y = self._inward(x).reshape(-1, self.ambient_dim)
         target = y.detach()
         b = self.anchors[torch.cdist(target, self.places).argmin(-1)]
-        for k in range(_POLISH + 1):
+        for k in range(steps + 1):
             value, J = self.decoder.value_and_jacobian(b)
-            offset = (y if k == _POLISH else target) - value.detach()
+            offset = (y if k == steps else target) - value.detach()
             direction, _ = newton_direction(self.decoder, b, J.detach(), offset)
             b = self.base.move(b, direction)
         projection = (self.decoder(b) * self.unit + self.centre).reshape(x.shape).to(x.dtype)
@@ -192,32 +188,33 @@ class ImageManifold(Manifold, Fittable):
         """Points uniform on M, by rejection of uniform base points.
 
         Raises:
-            UnsupportedError: next to nothing is kept.
+            UnsupportedError: next to nothing is accepted.
         """
         bound = float(self.log_volume(self.base.nodes(16)[0]).max()) + 0.05
-        kept = [self.base.sample(0, generator=generator)]
+        accepted = [self.base.sample(0, generator=generator)]
         count, tried, m = 0, 0, 2 * n + 64
         while count < n:
             b = self.base.sample(m, generator=generator)
             u = torch.rand(len(b), generator=generator, dtype=b.dtype).to(b)
             level = self.log_volume(b)
-            if float(level.max()) > bound:  # the nodes missed it: what was kept is not uniform
-                kept, bound = [], float(level.max()) + 0.05
-            kept.append(b[u.log() + bound <= level])
-            count, tried, m = sum(len(k) for k in kept), tried + m, max(m, min(2 * m, _BATCH))
+            if float(level.max()) > bound:  # missed by the nodes: what was accepted is not uniform
+                accepted, bound = [], float(level.max()) + 0.05
+            accepted.append(b[u.log() + bound <= level])
+            count, tried = sum(len(part) for part in accepted), tried + m
+            m = max(m, min(2 * m, 65_536))
             require_share(count, tried)
-        return self.decode(torch.cat(kept)[:n])
+        return self.decode(torch.cat(accepted)[:n])
 
 
-def require_share(kept: int, tried: int) -> None:
-    """Raise where next to nothing was kept of many uniform proposals.
+def require_share(accepted: int, tried: int) -> None:
+    """Raise where next to nothing was accepted of many uniform proposals.
 
     Raises:
         UnsupportedError: that is so.
     """
-    if tried >= _TRIES and kept < _LEAST_SHARE * tried:
+    if tried >= _TRIES and accepted < _LEAST_SHARE * tried:
         raise UnsupportedError(
-            f"expected a distribution that keeps a share of at least {_LEAST_SHARE:.0e} of uniform base "
-            f"points, got {kept} of {tried}: it is too concentrated, or its decoder folds; fit "
-            "with more steps or points, or another base or density"
+            f"expected a distribution that accepts a share of at least {_LEAST_SHARE:.0e} of "
+            f"uniform base points, got {accepted} of {tried}: it is too concentrated, or its "
+            "decoder folds; fit with more steps or points, or another base or density"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,15 @@ from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
+from ...topology.inference.check import check_topology
 from ..base import LearnedDistribution, Stage
 from .base_distributions import BaseDistribution, ImageDistribution, SpectralDistribution
-from .base_selection import propose, seed_of
+from .base_selection import bases_with
 from .bases import FIXED, Base, base_of, from_parts, standard
 from .certificate import EmbeddingCertificate, with_proof
 from .cover_flow import CoverFlow
-from .decoder import SpectralDecoder
+from .decoder import Decoder, SpectralDecoder
+from .decoder_fit import FittedDecoder
 from .image_manifold import ImageManifold
 from .model_search import Search
 from .residual import ResidualDecoder
@@ -28,12 +30,6 @@ from .von_mises_mixture import SIZES, VonMisesMixture
 
 DENSITIES = ("spectral", "splines", "uniform", "von_mises", "mixture")
 DECODERS = ("auto", "spectral", "residual")
-
-_MOST_POINTS = 12_000
-_LEAST_POINTS = 100
-_HELD_OUT = 10  # one point of so many
-_BETWEEN = 1e-4  # the tolerance of M in the largest gap of the data
-_MARGIN = 10.0  # the tolerance of M in largest distances of held-out points
 
 
 class InjectiveFlow(LearnedDistribution):
@@ -44,11 +40,11 @@ class InjectiveFlow(LearnedDistribution):
     w.r.t. the area of M = g(B), B a product of circles, spheres and intervals, or a free quotient
     (Klein bottle, Moebius band, projective spaces): no flow on R^d is injective onto a circle.
 
-    g is a combination of eigenfunctions of B. First base points of the data come from persistent
+    g is a combination of eigenfunctions of B. Initial base points of the data come from persistent
     cohomology, made harmonic, and from discrete conformal maps, so that g has the right degree;
     then g and the base points are fitted in turn. The base point of a new x is that of the
     nearest point of M. p_B is an exponential family, normalised by quadrature. Whether g is an
-    embedding onto the set of the data is checked (:attr:`certificate`), with a proof of
+    embedding onto the manifold of the data is checked (:attr:`certificate`), with a proof of
     injectivity where there is one; other numbers of landmarks and coordinates are tried until the
     checks pass.
 
@@ -62,9 +58,12 @@ class InjectiveFlow(LearnedDistribution):
             cover of B: slower, for sharp distributions), "uniform" (on M), "von_mises" (a product
             of von Mises and von Mises-Fisher distributions, see :class:`VonMisesMixture`) or
             "mixture" (of these).
-        decoder: "spectral", "residual" (with a network that starts at 0, kept where held-out
+        decoder: "spectral", "residual" (with a network that starts at 0, where held-out
             points get closer by it) or "auto": residual where the functions of B leave smooth
             data farther away than 1e-4 of their size. There is no proof of injectivity for it.
+        betti: Betti numbers {p: (b_0, b_1, ...)} of the data over Z/p, None per degree where
+            undetermined, such as those of :func:`topogen.inspect`, for the base "auto"; found by
+            :func:`topogen.check_topology` when None.
 
     Attributes:
         certificate: what was checked of g; None before the fit.
@@ -84,6 +83,8 @@ class InjectiveFlow(LearnedDistribution):
         9.688
     """
 
+    _numbers = ("attempts", "found")
+
     def __init__(
         self,
         dim: int,
@@ -91,6 +92,7 @@ class InjectiveFlow(LearnedDistribution):
         base: str | Manifold = "auto",
         density: str = "spectral",
         decoder: str = "auto",
+        betti: Mapping[int, Sequence[int | None]] | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= dim < ambient_dim:
@@ -103,6 +105,7 @@ class InjectiveFlow(LearnedDistribution):
         if decoder not in DECODERS:
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.density, self.decoder = base, density, decoder
+        self.betti = None if betti is None else {int(p): tuple(b) for p, b in betti.items()}
         wanted = None if base == "auto" else _base(base, dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
@@ -130,24 +133,13 @@ class InjectiveFlow(LearnedDistribution):
         return self.forward().manifold
 
     @property
-    def bandwidth(self) -> int:
+    def bandwidth(self) -> int | None:
         """The bandwidth K of the decoder.
 
         Raises:
             NotFittedError: before `fit`.
-            UnsupportedError: the decoder is another one.
         """
-        self.require_fitted()
-        return self._bandwidth()
-
-    def _bandwidth(self) -> int:
-        image = self.image
-        if image is None or not isinstance(image.decoder, SpectralDecoder | ResidualDecoder):
-            raise UnsupportedError(
-                "expected a spectral decoder, which has a bandwidth, got "
-                f"{type(image and image.decoder).__name__}"
-            )
-        return image.decoder.bandwidth
+        return self._parts()[0].decoder.bandwidth
 
     def forward(self) -> ManifoldDistribution:
         """The distribution at the current parameters.
@@ -191,41 +183,25 @@ class InjectiveFlow(LearnedDistribution):
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         x = distinct(x)
-        if len(x) < _LEAST_POINTS:
-            raise InvalidPoints(
-                f"expected at least {_LEAST_POINTS} distinct points, got {len(x)}; give more"
-            )
-        x = x[torch.randperm(len(x), generator=generator)[:_MOST_POINTS].to(x.device)]
+        if len(x) < 100:
+            raise InvalidPoints(f"expected at least 100 distinct points, got {len(x)}; give more")
+        # more points make the search slower and M hardly better
+        x = x[torch.randperm(len(x), generator=generator)[:12_000].to(x.device)]
         centre = x.mean(0)
         unit = (x - centre).square().sum(-1).mean().sqrt()
         y = (x - centre) / unit
-        held, train = y[: len(y) // _HELD_OUT], y[len(y) // _HELD_OUT :]
-        if self._wanted is None:
-            bases, _ = propose(x, self.dim, seed_of(generator))
-        else:
-            bases = [self._wanted]
-        search = Search(self.dim, train, held, self.attempts)
+        held_out, train = y.tensor_split([len(y) // 10])
+        bases = self._candidates(x, generator) if self._wanted is None else [self._wanted]
+        search = Search(self.dim, train, held_out, self.attempts)
         found, certificate = yield from search.best(bases, self.decoder, generator)
         if self._wanted is None and not certificate.accepted:
             raise TrainingError(
                 "expected data that are an embedding of a known base, got none that passes the "
                 f"checks: {'; '.join(self.attempts)}; use an atlas (tg.AtlasDensity)"
             )
-        certificate = with_proof(certificate, found.decoder)
-        self.certificate = certificate
+        self.certificate = certificate = with_proof(certificate, found.decoder)
         self._build(found.decoder)
-        image, _ = self._parts()
-        image.centre, image.unit = centre, unit
-        image.anchor(found.b)
-        image.scale = float(unit)
-        # held-out points tell how far M is from the truth, the spacing of points how far a
-        # boundary is, the largest gap where there are none
-        far = max(_MARGIN * float(found.held_out.max()), _BETWEEN * certificate.gap) + 1e-12
-        if not found.decoder.base.closed:
-            far = max(far, certificate.spacing)
-        image.tolerance = far * float(unit)
-        image.fitted = True
-        image.volume, image.volume_error = image.measure_volume()
+        self._locate(found, certificate, centre, unit)
         if not certificate.accepted:
             warnings.warn(
                 f"the decoder is no embedding of {found.decoder.base.name} onto the data: "
@@ -234,56 +210,76 @@ class InjectiveFlow(LearnedDistribution):
             )
         return certificate.accepted
 
-    def _build(self, decoder: SpectralDecoder | ResidualDecoder) -> None:
+    def _candidates(self, x: Tensor, generator: torch.Generator) -> list[Base]:
+        """The bases with the homology of the points."""
+        # drawn where the homology is known, too: the rest of the fit does not depend on that
+        seed = int(torch.randint(2**31, (), generator=generator))
+        betti = self.betti if self.betti is not None else check_topology(x, seed=seed).betti
+        return bases_with(betti, self.dim)
+
+    def _build(self, decoder: Decoder) -> None:
+        """M and the family of distributions on its base, not fitted yet."""
         self.image, base = ImageManifold(decoder), decoder.base
         if self.density == "splines":
             self.distribution = CoverFlow(base)
         elif self.density in ("von_mises", "mixture"):
-            self.distribution = VonMisesMixture(
-                base, (1,) if self.density == "von_mises" else SIZES
-            )
+            sizes = (1,) if self.density == "von_mises" else SIZES
+            self.distribution = VonMisesMixture(base, sizes)
         else:
-            self.distribution = SpectralDistribution(base, image=self.image)
+            self.distribution = SpectralDistribution(base, log_r=self.image.log_volume)
+
+    def _locate(
+        self, found: FittedDecoder, certificate: EmbeddingCertificate, centre: Tensor, unit: Tensor
+    ) -> None:
+        """Place M in the units of the data, with its tolerance and its volume."""
+        image, _ = self._parts()
+        image.centre, image.unit = centre, unit
+        image.anchor(found.b)
+        image.scale = float(unit)
+        # ten times the largest distance of held-out points, which show how far M is from the
+        # truth; 1e-4 of the largest gap, where there are none; a spacing, where a boundary is
+        far = max(10 * float(found.held_out.max()), 1e-4 * certificate.gap) + 1e-12
+        if not image.closed:
+            far = max(far, certificate.spacing)
+        image.tolerance = far * float(unit)
+        image.fitted = True
+        image.volume, image.volume_error = image.measure_volume()
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
         image, distribution = self._parts()
-        projections = image.encode(x)
-        near = (image.decode(projections.b) - x).norm(dim=-1) <= max(
-            image.atol(torch.float64), 0.1 * image.scale
-        )
-        if self.density == "uniform" and isinstance(distribution, SpectralDistribution):
-            distribution.spread()
-            ended = True
+        if self.density == "uniform":
+            distribution.set_uniform()
+            converged = True
         else:
-            ended = yield from distribution.fit(
-                projections.b[near & projections.converged], generator
-            )
+            found = image.encode(x)
+            atol = max(image.atol(torch.float64), 0.1 * image.scale)
+            near = (image.decode(found.b) - x).norm(dim=-1) <= atol
+            converged = yield from distribution.fit(found.b[near & found.converged], generator)
         self.fitted = True
-        return ended
+        return converged
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Plain data kept beside the buffers: the base and the bandwidth that were found."""
-        state: dict[str, Any] = {"fitted": self.fitted, "attempts": self.attempts}
-        if self.image is not None:
-            state["base"] = [list(part) for part in self.image.base.parts]
-            state["bandwidth"] = self._bandwidth()
-            state["residual"] = isinstance(self.image.decoder, ResidualDecoder)
-        if self.certificate is not None:
-            state["certificate"] = self.certificate.to_dict()
-        return state
+    @property
+    def found(self) -> dict[str, Any] | None:
+        """What the search found, as plain data for files: base, decoder and certificate."""
+        if self.image is None or self.certificate is None:
+            return None
+        return {
+            "base": [list(part) for part in self.image.base.parts],
+            "decoder": type(self.image.decoder).__name__,
+            "bandwidth": self.image.decoder.bandwidth,
+            "certificate": self.certificate.to_dict(),
+        }
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        super().set_extra_state(state)
-        self.attempts = list(state["attempts"])
-        if "certificate" in state:
-            self.certificate = EmbeddingCertificate.of(state["certificate"])
-        if "base" in state:
-            base = from_parts([(name, dim) for name, dim in state["base"]])
-            kind = ResidualDecoder if state["residual"] else SpectralDecoder
-            self._build(kind(base, int(state["bandwidth"]), self.ambient_dim))
+    @found.setter
+    def found(self, data: Mapping[str, Any] | None) -> None:
+        if data is not None:
+            self.certificate = EmbeddingCertificate.of(data["certificate"])
+            base = from_parts([(name, dim) for name, dim in data["base"]])
+            decoders = {kind.__name__: kind for kind in (SpectralDecoder, ResidualDecoder)}
+            decoder = decoders[data["decoder"]](base, int(data["bandwidth"]), self.ambient_dim)
+            self._build(decoder)
 
 
 def _base(base: str | Manifold, dim: int) -> Base:

@@ -10,15 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .base_cells import Boxes, cover
-from .decoder import ROWS, SpectralDecoder
-from .jets import Jets, mean_stretch, third_bound
-
-FIRST_CELLS = {1: 300, 2: 1000, 3: 1500}
-MOST_CELLS = {1: 20_000, 2: 120_000, 3: 120_000}
-MOST_PAIRS = 4_000_000
-# over the largest mu; the tests of smaller cells would rest on differences near rounding
-LEAST_RADIUS = 1e-4
-_NUMBERS = 4_000_000  # in one block of pairs
+from .decoder import Decoder
+from .jets import ROWS, Jets
 
 
 @dataclass(frozen=True)
@@ -27,7 +20,7 @@ class InjectivityProof:
 
     Attributes:
         proved: True: it is an injective immersion, up to rounding; None: the cells were too few
-            to tell.
+            to decide.
         least: a lower bound on the least singular value of Dg where proved, else the least seen.
         cells: how many were looked at, of all sizes.
         radius: of the largest cell on which g is proved to be injective, 0 where there is none.
@@ -39,7 +32,9 @@ class InjectivityProof:
     radius: float
 
 
-def prove_injective(decoder: SpectralDecoder) -> InjectivityProof:
+def prove_injective(
+    decoder: Decoder, *, most_cells: int | None = None, most_pairs: int = 4_000_000
+) -> InjectivityProof:
     r"""Try to prove that g is an injective immersion of B.
 
     Lengths in every factor f of B are first multiplied by :math:`\mu_f`, the mean stretch of g
@@ -48,8 +43,8 @@ def prove_injective(decoder: SpectralDecoder) -> InjectivityProof:
     A cell is what is within rho of its centre c, and within :math:`\rho_f` in every factor f. At c
     let :math:`J = Dg, H = \nabla^2 g, A = J^+` (so that A J = 1), sigma the least singular value
     of J, :math:`|A H(v, v)| \le \alpha` for |v| = 1; everywhere :math:`|\nabla^3 g| \le T`
-    (:func:`third_bound`), so :math:`|A \nabla^3 g| \le \tau = T / \sigma`. Vectors are carried to
-    c along geodesics.
+    (:meth:`~.jets.Jets.third_bound`), so :math:`|A \nabla^3 g| \le \tau = T / \sigma`. Vectors are
+    carried to c along geodesics.
 
     - In the cell :math:`|A\,Dg(v) - v| \le \alpha\rho + \tau\rho^2/2` for |v| = 1, so, as |A| = 1
       / sigma, no singular value of Dg is less than :math:`\sigma(1 - \alpha\rho -
@@ -71,14 +66,26 @@ def prove_injective(decoder: SpectralDecoder) -> InjectivityProof:
     are convex. So g is an injective immersion if each cell passes the second test with itself, and
     every two cells the third, or the second from either side, :math:`r = d_B(c, c') + \rho +
     \rho'`. A pair that does not is replaced by the pairs of the halves of its two cells, and so on
-    until none is left, or there are too many.
+    until none is left, or there are too many. Nothing is tried in more than three dimensions.
+
+    Args:
+        decoder: g.
+        most_cells: cells that are looked at, of all sizes; 20 000 on curves, else 120 000 when
+            None.
+        most_pairs: pairs of cells that are compared.
+
+    Raises:
+        UnsupportedError: the derivatives of g have no bounds.
     """
     base = decoder.base
-    if base.dim not in MOST_CELLS or base.dim > decoder.ambient_dim:
+    if base.dim > min(3, decoder.ambient_dim):
         return InjectivityProof(None, math.nan, 0, math.nan)
-    first = FIRST_CELLS[base.dim]
+    if most_cells is None:
+        most_cells = 20_000 if base.dim == 1 else 120_000
+    first = {1: 300, 2: 1000, 3: 1500}[base.dim]  # those that are too large are halved
     mu = mean_stretch(decoder, cover(base, first, base.group.new_ones(len(base.factors))).centres)
-    jets, T = Jets(decoder, mu), third_bound(decoder, mu)
+    jets = decoder.jets(mu)
+    T = jets.third_bound()
     boxes = cover(base, first, mu)
     cells = _cells(boxes, jets, T)
     pairs = cells.meeting()
@@ -86,7 +93,7 @@ def prove_injective(decoder: SpectralDecoder) -> InjectivityProof:
     least, seen, radius = math.inf, math.inf, 0.0
     while True:
         count, tested = count + len(cells.c), tested + len(pairs)
-        good = cells.told_apart(pairs)
+        good = cells.separated(pairs)
         alone = pairs[good & (pairs[:, 0] == pairs[:, 1]), 0]
         least = min([least, *(cells.least * mu.min())[alone].tolist()])
         seen = min(seen, float(torch.linalg.svdvals(cells.J * jets.scale)[:, -1].min()))
@@ -96,13 +103,30 @@ def prove_injective(decoder: SpectralDecoder) -> InjectivityProof:
             return InjectivityProof(True, least, count, radius)
         rows, place = left.unique(return_inverse=True)
         if (
-            count + 2 * len(rows) > MOST_CELLS[base.dim]
-            or tested + 4 * len(left) > MOST_PAIRS
-            or float(cells.rho[rows].min()) < LEAST_RADIUS * float(mu.max())
+            count + 2 * len(rows) > most_cells
+            or tested + 4 * len(left) > most_pairs
+            # the tests of smaller cells would rest on differences near rounding
+            or float(cells.rho[rows].min()) < 1e-4 * float(mu.max())
         ):
             return InjectivityProof(None, seen, count, radius)
         boxes, pairs = boxes.halved(rows), _of_halves(place)
         cells = _cells(boxes, jets, T)
+
+
+def mean_stretch(decoder: Decoder, c: Float[Tensor, "n w"]) -> Float[Tensor, " k"]:
+    r"""How much g stretches each factor, :math:`\mu_f`, in the mean over points c.
+
+    One number for all where the group of B mixes the factors, and nowhere less than 1e-3 of the
+    largest.
+    """
+    base = decoder.base
+    dims = [f.dim for f in base.factors]
+    J = decoder.value_and_jacobian(c)[1]
+    mu = torch.stack([Jf.square().sum(1).mean() for Jf in J.split(dims, -1)]).sqrt()
+    unmixed = torch.block_diag(*[torch.ones(f.width, f.width) for f in base.factors])
+    if bool((base.group * (1 - unmixed)).any()):
+        mu = mu.square().mean().sqrt().expand(len(dims))
+    return mu.clamp_min(float(mu.max()) / 1e3).clamp_min(1e-100)
 
 
 @dataclass(frozen=True)
@@ -143,9 +167,10 @@ class _Cells:
             parts.append(near.nonzero() + torch.tensor([k, 0]))
         return torch.cat(parts)
 
-    def told_apart(self, pairs: Int[Tensor, "p 2"]) -> Bool[Tensor, " p"]:
+    def separated(self, pairs: Int[Tensor, "p 2"]) -> Bool[Tensor, " p"]:
         """Whether g is proved to be injective on the union of the two cells, or the one."""
-        rows = max(1000, _NUMBERS // (self.H.shape[1] * self.H.shape[2]))
+        # H of the pairs of one block takes 32 MB
+        rows = max(1000, 4_000_000 // (self.H.shape[1] * self.H.shape[2]))
         parts = []
         for p in pairs.split(rows):
             good = self._near(p)

@@ -11,47 +11,41 @@ from ...errors import TrainingError
 from .bases import Base, Spectrum
 from .bases.harmonic_factors import UnitInterval
 
-BANDWIDTH = 5
-_BINS = 48  # per dimension of the other factors
-_DEEPEST = 6  # outermost points kept of every bin
 
-
-def stretch(base: Base, b: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
+def stretch(base: Base, b: Float[Tensor, "n w"], *, bandwidth: int = 5) -> Float[Tensor, "n w"]:
     r"""Base points with every interval coordinate h replaced by (2h - u - l) / (u - l).
 
     u >= l are the functions of the other factors, of small bandwidth, with the least mean of u - l
     among those with l <= h <= u on all points (of a quotient: on all their images), found by
-    linear programming. The boundary of M then follows the edge of the cloud.
+    linear programming. The boundary of M then follows that of the cloud.
 
     Args:
         base: B.
         b: base points.
+        bandwidth: of u and l.
     """
     at = 0
     for k, f in enumerate(base.factors):
         if f == UnitInterval():
-            b = _stretched(base, b, k, at)
+            b = _stretched(base, b, k, at, bandwidth)
         at += f.width
     return b
 
 
-def _stretched(base: Base, b: Tensor, k: int, at: int) -> Tensor:
+def _stretched(base: Base, b: Tensor, k: int, at: int, bandwidth: int) -> Tensor:
     """One interval, the k-th factor, whose coordinate is in column `at`."""
     others = [f for i, f in enumerate(base.factors) if i != k]
     cloud = base.orbit(b).flatten(0, 1)
     h, rest = cloud[:, at], torch.cat([cloud[:, :at], cloud[:, at + 1 :]], 1)
-    if not others:
-        low, high = h.min(), h.max()
-        b = b.clone()
-        b[:, at] = (2 * b[:, at] - high - low) / (high - low)
-        return b
-    spectrum = Spectrum(Base(others, name="rest"), BANDWIDTH)
-    top = _envelope(spectrum, rest, h)
-    bottom = -_envelope(spectrum, rest, -h)
-    phi = spectrum(torch.cat([b[:, :at], b[:, at + 1 :]], 1))
-    u, low = phi @ top, phi @ bottom
+    if others:
+        spectrum = Spectrum(Base(others, name="rest"), bandwidth)
+        upper, lower = _envelope(spectrum, rest, h), -_envelope(spectrum, rest, -h)
+        phi = spectrum(torch.cat([b[:, :at], b[:, at + 1 :]], 1))
+        u, l = phi @ upper, phi @ lower
+    else:
+        u, l = h.max(), h.min()
     moved = b.clone()
-    moved[:, at] = ((2 * b[:, at] - u - low) / (u - low)).clamp(-1, 1)
+    moved[:, at] = ((2 * b[:, at] - u - l) / (u - l)).clamp(-1, 1)
     return moved
 
 
@@ -68,7 +62,7 @@ def _envelope(spectrum: Spectrum, rest: Tensor, h: Tensor) -> Tensor:
     )  # fmt: skip
     if found.status != 0:
         raise TrainingError(
-            f"expected an edge of the cloud by linear programming, got: {found.message}; "
+            f"expected a boundary of the cloud by linear programming, got: {found.message}; "
             "give more points, or another base"
         )
     c = torch.from_numpy(found.x)
@@ -77,11 +71,11 @@ def _envelope(spectrum: Spectrum, rest: Tensor, h: Tensor) -> Tensor:
     return c
 
 
-def _outermost(rest: Tensor, h: Tensor) -> Tensor:
-    """Rows of the largest h in each cell of a grid on the other coordinates."""
-    cells = ((rest - rest.amin(0)) / (rest.amax(0) - rest.amin(0) + 1e-12) * _BINS).floor().long()
+def _outermost(rest: Tensor, h: Tensor, *, bins: int = 48, depth: int = 6) -> Tensor:
+    """Rows of the `depth` largest h in each cell of a grid on the other coordinates."""
+    cells = ((rest - rest.amin(0)) / (rest.amax(0) - rest.amin(0) + 1e-12) * bins).floor().long()
     _, cell = np.unique(cells.numpy(), axis=0, return_inverse=True)
     order = np.lexsort((-h.numpy(), cell.ravel()))
     first = np.r_[True, np.diff(cell.ravel()[order]) > 0]
     rank = np.arange(len(order)) - np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
-    return torch.from_numpy(order[rank < _DEEPEST])
+    return torch.from_numpy(order[rank < depth])

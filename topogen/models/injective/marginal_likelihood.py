@@ -1,4 +1,4 @@
-r"""The penalty of an exponential family, by the evidence."""
+r"""The penalty of an exponential family, by its marginal likelihood."""
 
 from __future__ import annotations
 
@@ -12,42 +12,32 @@ from torch import Tensor
 
 from ...errors import TrainingError
 
-_NEWTON = 60
-_START = (-2.5, 2.0)  # log c_f and s
-_SCALES = (-12.0, 8.0)  # of log c_f
-_ROUGHEST, _SMOOTHEST = 0.1, 6.0  # s less d / 2, below which paths are not continuous, and s
-_GAIN = 1e-7  # of the evidence per point, below which the search ends
-_MOST = 60
-_LEAST = 1e-9  # of lambda: p has a mode whatever the data
-
 
 @dataclass(frozen=True)
 class Penalty:
-    r"""The penalty of the largest evidence.
+    r"""The penalty of the largest marginal likelihood.
 
     Attributes:
         a: the posterior mode.
         log_c: of each factor.
         s: the power.
-        evidence: in nats per point, up to a constant of the data.
-        tried: how many penalties were tried.
-        losses: the least negative evidence after each of them.
+        value: its logarithm, in nats per point, up to a constant of the data.
+        losses: the least negative value after each penalty that was tried.
         converged: whether the search, and Newton's at its end, ended by themselves, at no lower
-            bound of c: there the evidence grows without a penalty, and p is no smooth
+            bound of c: there the marginal likelihood grows without a penalty, and p is no smooth
             distribution.
     """
 
     a: Tensor
     log_c: tuple[float, ...]
     s: float
-    evidence: float
-    tried: int
+    value: float
     losses: tuple[float, ...]
     converged: bool
 
 
 class MarginalLikelihood:
-    r"""The log evidence of :math:`\lambda_k = (\sum_f c_f \mu_{kf})^s`, and its gradient.
+    r"""The log marginal likelihood of :math:`\lambda_k = (\sum_f c_f \mu_{kf})^s`, with gradient.
 
     For n points of :math:`p(b) = e^{a \cdot \varphi(b)} / Z(a)` and the prior :math:`a_k \sim
     N(0, 1 / (n \lambda_k))`, Laplace's approximation at the mode a is
@@ -84,12 +74,12 @@ class MarginalLikelihood:
     def __call__(
         self, log_c: Float[Tensor, " F"], s: float
     ) -> tuple[float, Float[Tensor, " F"], float, Tensor, bool]:
-        """The evidence, its derivatives by log c and s, the mode, and whether it was found."""
+        """Its value and derivatives by log c and s, the mode, and whether that was found."""
         n, phi = self.n, self.phi
         by_factor = self.mu * log_c.exp()
         total = by_factor.sum(1)
         power = total**s
-        lam = _LEAST + power
+        lam = 1e-9 + power  # p has a mode whatever the data
         a, nll, H, found = mode(self._a, phi, self.w, self.mean, lam)
         if bool(a.isfinite().all()):
             self._a = a  # the next search starts here
@@ -106,14 +96,17 @@ class MarginalLikelihood:
         return value, by_scale, float((slope * power) @ total.log()), a, found
 
     def largest(self) -> Penalty:
-        """The penalty of the largest evidence, by a quasi-Newton ascent.
+        """The penalty of the largest marginal likelihood, by a quasi-Newton ascent.
+
+        log c_f is bounded by -12 and 8, s by 6 above, and below by d/2 + 0.1: with s <= d/2
+        functions drawn from the prior are not continuous.
 
         Raises:
-            TrainingError: the evidence is not finite.
+            TrainingError: the marginal likelihood is not finite.
         """
         from scipy.optimize import minimize
 
-        count = self.mu.shape[1]
+        count, least = self.mu.shape[1], -12.0
         best: tuple[float, Tensor, np.ndarray, bool] | None = None
         losses: list[float] = []
 
@@ -128,24 +121,24 @@ class MarginalLikelihood:
             losses.append(-best[0] if best is not None else math.inf)
             return -value, -np.append(by_scale.cpu().numpy(), by_power) / self.n
 
-        low = self.dim / 2 + _ROUGHEST
+        low = self.dim / 2 + 0.1
         search = minimize(
             loss,
-            np.array([_START[0]] * count + [max(_START[1], low)]),
+            np.array([-2.5] * count + [max(2.0, low)]),
             jac=True,
             method="L-BFGS-B",
-            bounds=[_SCALES] * count + [(low, _SMOOTHEST)],
-            options={"ftol": _GAIN, "gtol": 1e-6, "maxiter": _MOST},
+            bounds=[(least, 8.0)] * count + [(low, 6.0)],
+            options={"ftol": 1e-7, "gtol": 1e-6, "maxiter": 60},
         )
         if best is None:
             raise TrainingError(
-                "expected base points with a density, got an evidence that is not finite; look "
-                "for repeated points, or pass density='mixture'"
+                "expected base points with a density, got a marginal likelihood that is not "
+                "finite; look for repeated points, or pass density='mixture'"
             )
         value, a, z, found = best
         log_c = tuple(z[:-1].tolist())
-        done = bool(search.success) and found and min(log_c) > _SCALES[0]
-        return Penalty(a, log_c, float(z[-1]), value, len(losses), tuple(losses), done)
+        done = bool(search.success) and found and min(log_c) > least
+        return Penalty(a, log_c, float(z[-1]), value, tuple(losses), done)
 
 
 def mode(
@@ -165,7 +158,7 @@ def mode(
     nll, loss = value(a)
     trial, new_nll, new_loss = a, nll, loss
     H = lam.diag()
-    for _ in range(_NEWTON):
+    for _ in range(60):
         p = torch.softmax(phi @ a + w.log(), 0)
         average = p @ phi
         centred = phi - average

@@ -1,4 +1,4 @@
-"""The search for a decoder that the certificate accepts: bases, seeds, landmarks, residuals."""
+"""The search for a decoder that passes its checks: bases, base points, landmarks, residuals."""
 
 from __future__ import annotations
 
@@ -15,31 +15,25 @@ from ..local_polynomials import LocalPolynomials
 from ..local_regression import graph_error
 from .bases import Base
 from .certificate import EmbeddingCertificate, certify
-from .decoder_fit import Recovered, recover, reseeded, sharpened
-from .integral_classes import landmarks
+from .decoder import SpectralDecoder
+from .decoder_fit import FittedDecoder, fit_decoder, refit_decoder, with_residual
 from .neighbor_graph import Graph, neighbour_graph
 
-_COUNTS = {1: (150,), 2: (150, 400), 3: (250, 400)}
-_SEEDS = ("equal areas", "harmonic", "of the image found")
-# a choice that is accepted with one of these is not bettered
-_GOOD_CONDITION = 12.0
-_GOOD_RECONSTRUCTION = 3e-5
-_GOOD_NOISE = 5.0  # ... or so many times the noise
-# points farther than this off local fits are noisy; held-out points farther than that off M want
-# finer functions
-_NOISY, _FAR = 0.01, 1e-4
-# so are points whose neighbourhoods are off local fits by more than this share of their radius;
-# projections are believed where they are not farther than so many times the noise
-_BALL, _OFF, _FAR_OFF = 0.1, 5.0, 10.0
-# what a finer decoder may mend; it does not mend a base that is wrong
-_MENDABLE = {"reconstruction", "excess"}
+# points whose median distance from local fits is larger, in units of their size, are noisy
+NOISY = 0.01
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A decoder, what is known of it, and how many landmarks it was seeded with."""
+    """A decoder and what is known of it.
 
-    found: Recovered
+    Attributes:
+        found: the decoder.
+        certificate: what was checked of it.
+        count: how many landmarks its initial base points are from.
+    """
+
+    found: FittedDecoder[SpectralDecoder]
     certificate: EmbeddingCertificate
     count: int
 
@@ -56,27 +50,30 @@ class Attempt:
         return bool(failed) and failed <= {"reconstruction", "condition", "collision"}
 
     def good(self, noise: float, *, named: bool) -> bool:
-        """Whether no other choice is tried: among several bases the homology must be known."""
+        """Whether no other choice is tried: among several bases the homology must be known.
+
+        That is where it is accepted, and well-conditioned or near the points, by the noise.
+        """
         c = self.certificate
-        enough = max(_GOOD_RECONSTRUCTION, _GOOD_NOISE * noise if noise > _NOISY else 0.0)
-        near = c.condition < _GOOD_CONDITION or c.reconstruction < enough
+        enough = max(3e-5, 5 * noise if noise > NOISY else 0.0)
+        near = c.condition < 12 or c.reconstruction < enough
         return c.accepted and near and (named or c.homology == "agrees")
 
 
 @dataclass
 class Search:
-    """Tries bases and seeds on one cloud, and notes each try.
+    """Tries bases and initial base points on one cloud, and notes each try.
 
     Attributes:
         dim: d.
         train: the points to fit, of mean 0 and mean square 1.
-        held: points held out.
+        held_out: points held out.
         attempts: one line for every base and choice that was tried.
     """
 
     dim: int
     train: Tensor
-    held: Tensor
+    held_out: Tensor
     attempts: list[str]
 
     @cached_property
@@ -86,14 +83,18 @@ class Search:
         At least that of points from their projections, where the neighbourhoods may be balls of
         noise.
         """
-        error, _ = self._local_error
+        error, _ = self.local_error
         return max(error, float((self.projections - self.train).norm(dim=-1).median()))
 
     @cached_property
     def projections(self) -> Tensor:
-        """The points, or where they are noisy their projections onto :class:`LocalPolynomials`."""
-        error, r = self._local_error
-        if error < min(_NOISY, _BALL * r):
+        """The points, or where they are noisy their projections onto :class:`LocalPolynomials`.
+
+        Noisy are points, too, whose distance from local fits is more than a tenth of the radius
+        of their neighbourhoods.
+        """
+        error, r = self.local_error
+        if error < min(NOISY, 0.1 * r):
             return self.train
         local = LocalPolynomials(self.dim, self.train.shape[1])
         try:
@@ -104,20 +105,20 @@ class Search:
             return self.train
         found = local.project(self.train)
         off = (found.value - self.train).norm(dim=-1)
-        kept = found.converged & (off < _OFF * local.noise) & local.in_domain(found.value)
-        if not bool(kept.any()):
+        good = found.converged & (off < 5 * local.noise) & local.in_domain(found.value)
+        if not bool(good.any()):
             return self.train
         # others stand in the tangent plane of the nearest projection, outliers where they are
-        rest = self.train[~kept]
-        j = nearest_row(found.value[kept], rest)
-        projection = found.value[kept][j]
+        rest = self.train[~good]
+        j = nearest_row(found.value[good], rest)
+        projection = found.value[good][j]
         T = local.tangent_basis(projection)
         beside = projection + (T @ (T.mT @ (rest - projection).unsqueeze(-1))).squeeze(-1)
-        near = (beside - rest).norm(dim=-1, keepdim=True) < _FAR_OFF * local.noise
-        return found.value.index_put((~kept,), torch.where(near, beside, rest))
+        near = (beside - rest).norm(dim=-1, keepdim=True) < 10 * local.noise
+        return found.value.index_put((~good,), torch.where(near, beside, rest))
 
     @cached_property
-    def _local_error(self) -> tuple[float, float]:
+    def local_error(self) -> tuple[float, float]:
         """The median error of local quadratic graphs, and of their radii."""
         x = self.train
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:300]
@@ -127,41 +128,45 @@ class Search:
     @cached_property
     def graph(self) -> Graph:
         """The neighbours of the points, as their projections are."""
-        return neighbour_graph(self.projections.numpy(), self.dim, noisy=self.noise > _NOISY)
+        return neighbour_graph(self.projections.numpy(), self.dim, noisy=self.noise > NOISY)
 
     def best(
         self, bases: list[Base], decoder: str, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, tuple[Recovered, EmbeddingCertificate]]:
-        """The best decoder, with a residual where that is asked for or gains something."""
+    ) -> Generator[Mapping[str, float], None, tuple[FittedDecoder, EmbeddingCertificate]]:
+        """The best decoder, with a residual where that is asked for or gains something.
+
+        "auto" asks for one where points without noise stay farther away than 1e-4.
+        """
         best = yield from self._tried(bases)
-        rough = self.noise <= _NOISY and best.certificate.reconstruction > _FAR
-        wanted = decoder == "residual" or (decoder == "auto" and rough)
-        if wanted and set(best.certificate.failed) <= _MENDABLE:
-            sharper = yield from sharpened(best.found, self.train, self.held, generator)
-            if sharper is not best.found:
-                finer = Attempt(sharper, self._certify(sharper, best.count), best.count)
-                known = finer.certificate
-                self.attempts.append(f"{known.base}, with residual: {known.reason}")
+        certificate = best.certificate
+        far = self.noise <= NOISY and certificate.reconstruction > 1e-4
+        wanted = decoder == "residual" or (decoder == "auto" and far)
+        # what a finer decoder may mend; it does not mend a base that is wrong
+        if wanted and set(certificate.failed) <= {"reconstruction", "excess"}:
+            finer = yield from with_residual(best.found, self.train, self.held_out, generator)
+            if finer is not best.found:
+                checked = self._certify(finer, best.count)
+                self.attempts.append(f"{checked.base}, with residual: {checked.reason}")
                 # a choice that was accepted is not given up for one that is not
-                if known.accepted or not best.certificate.accepted:
-                    best = finer
-        return best.found, best.certificate
+                if checked.accepted or not certificate.accepted:
+                    return finer, checked
+        return best.found, certificate
 
     def _tried(self, bases: list[Base]) -> Generator[Mapping[str, float], None, Attempt]:
-        """Bases and choices of the seed, until one passes the checks well; else the best."""
+        """Bases and initial base points, until one passes the checks well; else the best."""
         best: Attempt | None = None
         trouble: TrainingError | None = None
-        counts = _COUNTS.get(self.dim, (250,))
-        ways = [(how, count) for how in _SEEDS[:2] for count in counts]
-        ways.append((_SEEDS[2], counts[-1]))
+        counts = {1: (150,), 2: (150, 400), 3: (250, 400)}.get(self.dim, (250,))
+        ways = [(how, count) for how in ("equal areas", "harmonic") for count in counts]
+        ways.append(("of the image found", counts[-1]))
         for base in bases:
             mine: Attempt | None = None
             for how, count in ways:
                 try:
-                    found = yield from self._seeded(base, how, count, mine)
+                    found = yield from self._fitted(base, how, count, mine)
                 except TrainingError as error:
                     trouble = error
-                    self._note(base, count, how, f"no seed: {error}")
+                    self._note(base, count, how, f"no initial base points: {error}")
                     continue
                 if found is None:
                     continue
@@ -172,31 +177,30 @@ class Search:
                 if choice.good(self.noise, named=len(bases) == 1):
                     return choice
                 if len(bases) > 1 and any(choice.certificate.spare.values()):
-                    break  # whatever the seed: the data have loops that this base has not
+                    break  # whatever the base points: the data have loops that this base has not
             if mine is not None and (best is None or mine.rank < best.rank):
                 best = mine
         if best is None:
             raise trouble or TrainingError("no base was tried")
         return best
 
-    def _seeded(
+    def _fitted(
         self, base: Base, how: str, count: int, mine: Attempt | None
-    ) -> Generator[Mapping[str, float], None, Recovered | None]:
-        """A decoder from one kind of seed; None where that kind has nothing to start from."""
-        if how != _SEEDS[2]:
-            remap = how == _SEEDS[0]
-            return (
-                yield from recover(
-                    base, self.graph, self.train, self.held, count=count, remap=remap
-                )
-            )
-        if mine is None or not mine.crowded:
-            return None
-        return (yield from reseeded(mine.found, self.train, self.held, count=count))
+    ) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder] | None]:
+        """A decoder from one kind of initial base points; None where there is no image yet."""
+        x, held_out = self.train, self.held_out
+        if how == "of the image found":
+            if mine is None or not mine.crowded:
+                return None
+            return (yield from refit_decoder(mine.found, x, held_out, count=count))
+        fit = fit_decoder(
+            base, self.graph, x, held_out, count=count, equal_area=how == "equal areas"
+        )
+        return (yield from fit)
 
-    def _certify(self, found: Recovered, count: int) -> EmbeddingCertificate:
-        marks = landmarks(self.graph, count)
-        return certify(found, self.graph, self.train, self.held, marks=marks, noise=self.noise)
+    def _certify(self, found: FittedDecoder, count: int) -> EmbeddingCertificate:
+        marks = self.graph.landmarks(count)
+        return certify(found, self.train, self.held_out, marks=marks, noise=self.noise)
 
     def _note(self, base: Base, count: int, how: str, words: str) -> None:
         self.attempts.append(f"{base.name}, {count} landmarks, {how}: {words}")

@@ -12,12 +12,10 @@ from ... import calculus
 from .bases.harmonic_factors import UnitInterval
 from .decoder import Decoder
 
-LONGEST_STEP = 0.3
-
 
 @dataclass(frozen=True)
-class FootPoints:
-    """Base points of least distance.
+class NearestPoints:
+    """Base points of the nearest points of the image of a decoder.
 
     Attributes:
         b: on the cover, shape (n, w).
@@ -63,18 +61,19 @@ def _least_squares(
     return (decoder.base.frame(b) @ v).squeeze(-1), along.norm(dim=-1)
 
 
-def foot_points(
+def nearest_points(
     decoder: Decoder,
     x: Float[Tensor, "n D"],
     b: Float[Tensor, "n w"],
     *,
-    tol: float,
+    tol: float = 1e-12,
     max_steps: int,
     ends: bool = True,
-) -> FootPoints:
+    longest_step: float = 0.3,
+) -> NearestPoints:
     r"""The b next to given ones at which :math:`|x - g(b)|` is least, by damped Gauss-Newton.
 
-    A step v of :math:`\min |x - g(b) - J v|` is at most 0.3 long, and halved until the distance
+    A step v of :math:`\min |x - g(b) - J v|` is of bounded length, and halved until the distance
     does not grow. At the end of an interval the step that stays there is taken.
 
     Args:
@@ -84,6 +83,7 @@ def foot_points(
         tol: tangential part at which a row stops.
         max_steps: most steps per row.
         ends: whether intervals end at -1 and 1; else the image is continued beyond.
+        longest_step: in lengths of B, whose circles and spheres have radius 1.
     """
     base = decoder.base
     b = b.clone()
@@ -99,7 +99,7 @@ def foot_points(
             break
         live, direction, here = live[go], direction[go], b[live[go]]
         size = direction.norm(dim=-1, keepdim=True)
-        direction = direction * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))
+        direction = direction * (longest_step / size.clamp_min(longest_step))
         moved = base.move(here, direction, ends=ends)
         rounding = 8 * torch.finfo(x.dtype).eps * x[live].norm(dim=-1)
         limit = offset[go].norm(dim=-1) + rounding
@@ -117,4 +117,4 @@ def foot_points(
         live, J = live[still], slope[still]
         if not len(live):
             break
-    return FootPoints(b, value, residual, residual <= tol, steps)
+    return NearestPoints(b, value, residual, residual <= tol, steps)

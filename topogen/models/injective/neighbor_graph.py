@@ -1,27 +1,26 @@
-r"""The neighbour graph of a cloud, its double covers, and harmonic functions on them.
+r"""The neighbour graph of a cloud, its double covers, and landmarks on them.
 
-On a graph with weights w the Laplacian of a function u is :math:`(L u)_i = \sum_j w_{ij} (u_i -
-u_j)`. A double cover is given by a sign per edge; its nodes are (i, +) and (i, -), in this order,
-and sigma exchanges them.
+A double cover is given by a sign per edge; its nodes are (i, +) and (i, -), in this order, and
+sigma exchanges them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...errors import TrainingError
-
-NEIGHBOURS = {1: 16, 2: 14, 3: 24}  # per dimension of the set
-_AHEAD = 0.9  # cosine of the angle to the tangent below which a point of a curve is not ahead
-LEAST_DETERMINANT = 0.3  # edges between tangent frames that match less cross to another sheet
+from ...topology.persistence.cohomology import PersistentClass, persistent_classes
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """An undirected graph with n nodes, edges i-j of given lengths and weights.
+    r"""An undirected graph with n nodes, edges i-j of given lengths and weights.
+
+    The Laplacian of a function u is :math:`(L u)_i = \sum_j w_{ij} (u_i - u_j)`.
 
     Attributes:
         n: number of nodes.
@@ -29,12 +28,10 @@ class Graph:
         length: in units of the points.
         weight: w > 0, corrected for the density of the points.
         sign: of the determinant between the tangent frames at the ends.
-        area: of the set around each node, up to a factor, shape (n,).
+        area: of the manifold around each node, up to a factor, shape (n,).
         forth, back: of each edge the step i -> j in the tangent frame of i, and j -> i in that
             of j, shape (e, d).
         sheets: 1, or 2 for a double cover.
-        known: landmarks that were found, by their number.
-        ratios: death / birth of the loops that landmarks show, by their number and the field.
     """
 
     n: int
@@ -47,8 +44,7 @@ class Graph:
     forth: np.ndarray
     back: np.ndarray
     sheets: int = 1
-    known: dict[int, Any] = field(default_factory=dict, repr=False)
-    ratios: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False)
+    _landmarks: dict[int, Landmarks] = field(default_factory=dict, init=False, repr=False)
 
     def matrix(self, values: np.ndarray) -> Any:
         """The symmetric sparse matrix with these values on the edges."""
@@ -58,12 +54,33 @@ class Graph:
         shape = (self.n, self.n)
         return coo_matrix((np.concatenate([values, values]), (rows, columns)), shape).tocsr()
 
+    @property
+    def degree(self) -> np.ndarray:
+        """The sum of the weights at every node, shape (n,)."""
+        return np.asarray(self.matrix(self.weight).sum(axis=1)).ravel()
+
     def laplacian(self) -> Any:
         """L, sparse, shape (n, n)."""
         from scipy.sparse import diags
 
-        W = self.matrix(self.weight)
-        return (diags(np.asarray(W.sum(axis=1)).ravel()) - W).tocsr()
+        return (diags(self.degree) - self.matrix(self.weight)).tocsr()
+
+    @cached_property
+    def _lengths(self) -> Any:
+        return self.matrix(self.length)
+
+    def distances(self, nodes: Any) -> np.ndarray:
+        """Geodesic distances from one node, shape (n,), or from several, shape (m, n)."""
+        from scipy.sparse.csgraph import dijkstra
+
+        return dijkstra(self._lengths, directed=False, indices=nodes)
+
+    @cached_property
+    def component(self) -> np.ndarray:
+        """The number of the connected component of every node, shape (n,)."""
+        from scipy.sparse.csgraph import connected_components
+
+        return connected_components(self._lengths, directed=False)[1]
 
     def cover(self, sign: np.ndarray) -> Graph:
         """The double cover in which an edge of sign -1 changes the sheet."""
@@ -82,50 +99,125 @@ class Graph:
             sheets=2,
         )
 
-    def sigma(self, nodes: np.ndarray) -> np.ndarray:
-        """The other node of the cover over the same point."""
-        return (nodes + self.n // 2) % self.n
+    @property
+    def sigma(self) -> np.ndarray:
+        """Of a double cover the other node over the same point, shape (n,)."""
+        return np.roll(np.arange(self.n), self.n // 2)
+
+    def one_sheet(self) -> np.ndarray:
+        """Of a cover in two components, the node of one component over every point."""
+        n, label = self.n // 2, self.component
+        return np.where(label[:n] == label[0], np.arange(n), np.arange(n, 2 * n))
 
     def without(self, nodes: np.ndarray) -> tuple[Graph, np.ndarray]:
         """The graph on the other nodes (their largest component), and which these are."""
-        from scipy.sparse.csgraph import connected_components
-
         keep = np.ones(self.n, dtype=bool)
         keep[nodes] = False
-        inside = keep[self.i] & keep[self.j]
-        part = Graph(
-            self.n, self.i[inside], self.j[inside], self.length[inside], self.weight[inside],
-            self.sign[inside], self.area, self.forth[inside], self.back[inside],
-        )  # fmt: skip
-        _, label = connected_components(part.matrix(part.length), directed=False)
+        part = self._on_edges(keep[self.i] & keep[self.j])
+        label = part.component
         largest = np.bincount(label[keep]).argmax()
         rows = np.flatnonzero(keep & (label == largest))
         place = np.full(self.n, -1)
         place[rows] = np.arange(len(rows))
-        inside = (place[part.i] >= 0) & (place[part.j] >= 0)
-        return Graph(
-            len(rows), place[part.i[inside]], place[part.j[inside]], part.length[inside],
-            part.weight[inside], part.sign[inside], self.area[rows], part.forth[inside],
-            part.back[inside],
-        ), rows  # fmt: skip
+        part = part._on_edges((place[part.i] >= 0) & (place[part.j] >= 0))
+        i, j = place[part.i], place[part.j]
+        return replace(part, n=len(rows), i=i, j=j, area=self.area[rows], sheets=1), rows
+
+    def _on_edges(self, keep: np.ndarray) -> Graph:
+        return replace(
+            self, i=self.i[keep], j=self.j[keep], length=self.length[keep],
+            weight=self.weight[keep], sign=self.sign[keep], forth=self.forth[keep],
+            back=self.back[keep],
+        )  # fmt: skip
+
+    def landmarks(self, count: int) -> Landmarks:
+        """Farthest nodes by geodesic distance; on a cover always both nodes over a point.
+
+        Raises:
+            TrainingError: the graph is not connected.
+        """
+        if count not in self._landmarks:
+            self._landmarks[count] = self._farthest(count)
+        return self._landmarks[count]
+
+    def _farthest(self, count: int) -> Landmarks:
+        chosen, rows = [0], [self.distances(0)]
+        if not np.isfinite(rows[0]).all():
+            far = int((~np.isfinite(rows[0])).sum())
+            raise TrainingError(
+                f"expected points that neighbours connect, got {far} of {self.n} apart from the "
+                "first; drop outliers, give more points, or fit each component alone"
+            )
+        sigma = self.sigma if self.sheets == 2 else None
+        while len(chosen) < min(count, self.n):
+            if sigma is not None:
+                chosen.append(int(sigma[chosen[-1]]))
+                rows.append(rows[-1][sigma])
+            chosen.append(int(np.minimum.reduce(rows).argmax()))
+            rows.append(self.distances(chosen[-1]))
+        if sigma is not None and len(chosen) % 2:
+            chosen.append(int(sigma[chosen[-1]]))
+            rows.append(rows[-1][sigma])
+        distance = np.stack(rows)
+        return Landmarks(np.array(chosen), distance, distance.argmin(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Nodes of a graph that are far apart, and the geodesic distances from them.
+
+    Attributes:
+        nodes: shape (m,).
+        distance: to every node, shape (m, n).
+        label: the nearest landmark of every node, shape (n,).
+    """
+
+    nodes: np.ndarray
+    distance: np.ndarray
+    label: np.ndarray
+    _ratios: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def pairwise(self) -> np.ndarray:
+        """Distances between landmarks, shape (m, m)."""
+        D = self.distance[:, self.nodes]
+        return (D + D.T) / 2
+
+    def classes(self, prime: int) -> list[PersistentClass]:
+        """Classes of degree 1 of the Rips complex of the landmarks over Z/p, strongest first.
+
+        The complex has 40 edges per landmark, which keeps the loops that are born and die among
+        neighbours; classes with death / birth below 1.05 are left out.
+        """
+        D = self.pairwise
+        lengths = np.sort(D[np.triu_indices(len(D), 1)])
+        longest = float(lengths[min(40 * len(D), len(lengths)) - 1])
+        return persistent_classes(D, longest, prime=prime, least_ratio=1.05)
+
+    def ratios(self, prime: int) -> np.ndarray:
+        """Death / birth of :meth:`classes`, the largest first."""
+        if prime not in self._ratios:
+            self._ratios[prime] = np.array([c.death / c.birth for c in self.classes(prime)])
+        return self._ratios[prime]
 
 
 def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     r"""The graph of nearest neighbours, without edges between sheets.
 
     Weights :math:`e^{-|x_i - x_j|^2 / (s_i s_j)}`, s the distance to the k/2-th neighbour, divided
-    by the product of their sums at the two ends: the Laplacian is then that of the set, whatever
-    the density of the points (Coifman and Lafon, 2006, "Diffusion maps",
-    https://doi.org/10.1016/j.acha.2006.04.006).
+    by the product of their sums at the two ends: the Laplacian is then that of the manifold,
+    whatever the density of the points (Coifman and Lafon, 2006, "Diffusion maps",
+    https://doi.org/10.1016/j.acha.2006.04.006). An edge between tangent frames whose determinant
+    is below 0.3 (an angle of 73 degrees on surfaces) crosses to another sheet.
 
     Args:
         x: points, shape (n, D).
-        dim: of the set.
+        dim: of the manifold.
         noisy: whether tangent planes need more points.
     """
     from scipy.spatial import KDTree
 
-    n, k = len(x), min(NEIGHBOURS.get(dim, 8 * dim), len(x) - 1)
+    n, k = len(x), min({1: 16, 2: 14, 3: 24}.get(dim, 8 * dim), len(x) - 1)
     wide = min(n - 1, (40 if noisy else 24) if dim == 2 else 12 * dim + (6 if dim > 2 else 0))
     tree = KDTree(x)
     distance, neighbour = (np.asarray(a) for a in tree.query(x, max(k, wide) + 1))
@@ -141,12 +233,12 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     i = np.repeat(np.arange(n), k)
     j = neighbour[:, 1 : k + 1].ravel()
     if dim == 1:
-        a, b = _both_ways(x, frame[:, :, 0], tree)
+        a, b = _both_ways(x, frame[:, :, 0], tree, min(3 * k, n // 10))
         i, j = np.concatenate([i, a]), np.concatenate([j, b])
     pairs = np.unique(np.sort(np.stack([i, j], axis=1), axis=1), axis=0)
     i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
     det = np.linalg.det(frame[i].transpose(0, 2, 1) @ frame[j])
-    good = np.abs(det) > LEAST_DETERMINANT if dim < x.shape[1] else np.ones(len(i), dtype=bool)
+    good = np.abs(det) > 0.3 if dim < x.shape[1] else np.ones(len(i), dtype=bool)
     i, j, det = i[good], j[good], det[good]
     length = np.linalg.norm(x[i] - x[j], axis=1)
     s = np.maximum(distance[:, (k + 1) // 2], 1e-300)
@@ -160,73 +252,20 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     )  # fmt: skip
 
 
-def _both_ways(x: np.ndarray, frame: np.ndarray, tree: Any) -> tuple[np.ndarray, np.ndarray]:
+def _both_ways(
+    x: np.ndarray, frame: np.ndarray, tree: Any, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Edges from every point of a curve to the next one forth and the next one back.
 
     All nearest neighbours may lie on one side, beside a gap that chance leaves. They are looked
-    for among three times as many.
+    for among `count` of them, within 26 degrees of the tangent (of cosine 0.9).
     """
-    n = len(x)
-    distance, neighbour = tree.query(x, min(3 * NEIGHBOURS[1], n // 10) + 1)
+    distance, neighbour = tree.query(x, count + 1)
     along = ((x[neighbour] - x[:, None]) * frame[:, None]).sum(axis=2)
     ends = []
     for side in (along, -along):
-        ahead = side > _AHEAD * np.maximum(distance, 1e-300)
+        ahead = side > 0.9 * np.maximum(distance, 1e-300)
         some = ahead.any(axis=1)
         ends.append((np.flatnonzero(some), neighbour[some, ahead.argmax(axis=1)[some]]))
     (i, j), (a, b) = ends
     return np.concatenate([i, a]), np.concatenate([j, b])
-
-
-def solve(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) -> np.ndarray:
-    """U with L u = right on the free nodes, u = 0 on the fixed ones (mean 0 where none is).
-
-    By conjugate gradients; `right` must add up to 0 where no node is fixed.
-
-    Raises:
-        TrainingError: they did not converge.
-    """
-    from scipy.sparse import diags
-    from scipy.sparse.linalg import cg
-
-    n = L.shape[0]
-    free = np.ones(n, dtype=bool)
-    if fixed is not None:
-        free[fixed] = False
-    A = L[free][:, free]
-    diagonal = np.maximum(A.diagonal(), 1e-300)
-    u = np.zeros(n)
-    with np.errstate(over="ignore", invalid="ignore"):
-        u[free], status = cg(
-            A, right[free], rtol=1e-9, atol=0.0, maxiter=20_000, M=diags(1 / diagonal)
-        )
-    if status != 0 or not np.isfinite(u).all():
-        raise TrainingError(
-            f"expected conjugate gradients to converge on {n} nodes, got status {status}; "
-            "drop outliers, or give more points"
-        )
-    return u if fixed is not None else u - u.mean()
-
-
-def lowest(graph: Graph, count: int, *, odd: bool = False) -> np.ndarray:
-    """Eigenvectors of the lowest eigenvalues of the normalised Laplacian, shape (n, count).
-
-    Args:
-        graph: the graph; a cover where `odd` is set.
-        count: how many; the constant is the first unless `odd`.
-        odd: of the functions on a cover with u(sigma x) = -u(x) only.
-    """
-    from scipy.sparse import diags
-    from scipy.sparse.linalg import eigsh
-
-    W = graph.matrix(graph.weight)
-    root = np.sqrt(np.maximum(np.asarray(W.sum(axis=1)).ravel(), 1e-300))
-    S = diags(1 / root) @ W @ diags(1 / root)
-    if odd:
-        half = graph.n // 2
-        S = (S[:half, :half] - S[:half, half:]).tocsr()
-        root = root[:half]
-    start = np.random.default_rng(0).normal(size=S.shape[0])
-    lam, U = eigsh(S, k=count, which="LA", v0=start)
-    U = U[:, np.argsort(-lam)] / root[:, None]
-    return np.concatenate([U, -U]) if odd else U

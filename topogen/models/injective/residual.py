@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..nn.sine import SineNetwork
 from ..optimize import Adam, descend
 from .bases import Base, Spectrum
-from .decoder import Decoder, SpectralDecoder, normal_equations
+from .decoder import Decoder, SpectralDecoder, normal_equations, ridge_solution
 
 # the network sees the functions of B up to this bandwidth: they tell its points apart
 _LOW = 2
@@ -110,10 +110,8 @@ class ResidualDecoder(Decoder):
             return torch.cat([spectrum(c), self.net.phi(self.low(c))], -1)
 
         gram, right = normal_equations(functions, b, x)
-        p = spectrum.count
-        penalty = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
-        factor = torch.linalg.cholesky(gram + penalty)
-        both = torch.cholesky_solve(right, factor)
+        p, penalty = spectrum.count, ridge * gram.diagonal().mean()
+        both = ridge_solution(gram, right, penalty.expand(len(gram)))
         self.spectral.coefficients, A = both[:p].contiguous(), both[p:]
         with torch.no_grad():
             self.net.C.copy_(A.mT)

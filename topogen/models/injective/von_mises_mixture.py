@@ -15,14 +15,8 @@ from .base_distributions import BaseDistribution
 from .bases import Base
 from .bases.harmonic_factors import RealLine, UnitInterval
 
+# of mixtures whose size is found: a factor of 2 in size changes held-out likelihoods little
 SIZES = (1, 2, 4, 8, 16, 32)
-_HELD_OUT = 10  # one point of so many, where a size is chosen
-_STARTS = 3
-_STEPS, _TOL = 200, 1e-7  # of EM; it ends where the mean log likelihood gains less
-_PATIENCE = 2  # sizes that do worse before no larger one is tried
-_CONCENTRATION = 5.0  # of the components at the start
-_MOST = 1e5
-_EVERY = 10
 
 
 class VonMisesMixture(BaseDistribution):
@@ -100,7 +94,7 @@ class VonMisesMixture(BaseDistribution):
                 kappa = float(eta.norm())
                 if kappa == 0:
                     mu = torch.eye(len(mu))[-1]
-                x = VonMisesFisher(mu.cpu(), kappa)._sample(len(mine), generator)
+                x = VonMisesFisher(mu.cpu(), kappa).sample((len(mine),), generator)
                 drawn.append(x[:, 2:] if flat else x)
             b[mine] = torch.cat(drawn, -1).to(b)
         return b
@@ -109,50 +103,50 @@ class VonMisesMixture(BaseDistribution):
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        """EM for every size; converged if the climb that is kept was."""
-        if len(b) < 2 * _HELD_OUT:
-            raise InvalidPoints(f"expected at least {2 * _HELD_OUT} points, got {len(b)}")
+        """EM for every size, a tenth of the points held out; converged if the best climb was."""
+        if len(b) < 20:
+            raise InvalidPoints(f"expected at least 20 points, got {len(b)}")
         orbit = self.base.orbit(b[torch.randperm(len(b), generator=generator).to(b.device)])
-        held = orbit[:, : len(b) // _HELD_OUT] if len(self.sizes) > 1 else orbit
-        train = orbit[:, len(b) // _HELD_OUT :] if len(self.sizes) > 1 else orbit
+        choose = len(self.sizes) > 1
+        held_out, train = orbit.tensor_split([len(b) // 10], 1) if choose else (orbit, orbit)
         best, since, ended = -math.inf, 0, False
         for size in self.sizes:
             gained = False
-            for _ in range(_STARTS if size * len(self.base.group) > 1 else 1):
+            for _ in range(3 if size * len(self.base.group) > 1 else 1):
                 start = self._start(train, size, generator)
                 eta, log_pi, done = yield from self._climb(train, *start)
-                score = self._mean(held, eta, log_pi)
+                score = self._mean(held_out, eta, log_pi)
                 if score > best:
                     best, gained, ended = score, True, done
-                    self._keep(eta, log_pi)
+                    self.set_parameters(eta, log_pi)
             since = 0 if gained else since + 1
-            if since == _PATIENCE:
+            if since == 2:  # larger sizes do no better
                 break
-        if len(self.sizes) > 1:
+        if choose:
             eta, log_pi, ended = yield from self._climb(orbit, self.eta, self.log_weights)
-            self._keep(eta, log_pi)
+            self.set_parameters(eta, log_pi)
         self.fitted = True
         return ended
 
     def _start(
         self, orbit: Tensor, size: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Components at points drawn from the data, of one weight."""
+        """Components of concentration 5 at points drawn from the data, of one weight."""
         i = torch.randperm(orbit.shape[1], generator=generator)[:size].to(orbit.device)
-        return _CONCENTRATION * orbit[0, i], orbit.new_full((len(i),), -math.log(len(i)))
+        return 5.0 * orbit[0, i], orbit.new_full((len(i),), -math.log(len(i)))
 
     def _climb(
         self, orbit: Tensor, eta: Tensor, log_pi: Tensor
     ) -> Generator[Mapping[str, float], None, tuple[Tensor, Tensor, bool]]:
         """EM: r = p(k, gamma | b); pi and the mean of gamma b under r; kappa by Newton."""
         before, ended = -math.inf, False
-        for step in range(_STEPS):
+        for step in range(200):
             terms = _terms(orbit, eta, self._offset(eta, log_pi))
             value = terms.logsumexp((0, -1), keepdim=True)
             now = float(value.mean())
-            if step % _EVERY == 0:
+            if step % 10 == 0:
                 yield {"loss": -now, "components": float(len(eta))}
-            if now - before < _TOL:
+            if now - before < 1e-7:
                 ended = True
                 break
             before = now
@@ -174,7 +168,8 @@ class VonMisesMixture(BaseDistribution):
         logs = [math.log(f.volume) + _log_mean_exp(part.norm(dim=-1), D) for f, part, D in parts]
         return log_pi - torch.stack(logs).sum(0)
 
-    def _keep(self, eta: Tensor, log_pi: Tensor) -> None:
+    def set_parameters(self, eta: Float[Tensor, "K w"], log_pi: Float[Tensor, " K"]) -> None:
+        """Take these components, instead of a fit."""
         self.eta, self.log_weights = eta, log_pi
         self.offset = self._offset(eta, log_pi)
 
@@ -197,13 +192,13 @@ def _log_mean_exp(kappa: Float[Tensor, " K"], D: int) -> Float[Tensor, " K"]:
     return _bessel(v, k).log() + k + math.lgamma(D / 2) - v * (k / 2).log()
 
 
-def _natural(mean: Float[Tensor, "K w"], D: int) -> Float[Tensor, "K w"]:
-    r"""The eta of the distribution with this mean: :math:`I_{D/2} / I_{D/2-1}(\kappa) = |m|`, by Newton."""
+def _natural(mean: Float[Tensor, "K w"], D: int, most: float = 1e5) -> Float[Tensor, "K w"]:
+    r"""The eta of this mean m: :math:`I_{D/2} / I_{D/2-1}(\kappa) = |m|`, by Newton."""
     R = mean.norm(dim=-1, keepdim=True).clamp(1e-12, 1 - 1e-12)
-    kappa = (R * (D - R * R) / (1 - R * R)).clamp(max=_MOST)
+    kappa = (R * (D - R * R) / (1 - R * R)).clamp(max=most)
     for _ in range(5):
         A = _bessel(D / 2, kappa) / _bessel(D / 2 - 1, kappa)
         step = (A - R) / (1 - A * A - (D - 1) * A / kappa).clamp_min(1e-15)
         kappa = torch.minimum(kappa - step, 2 * kappa)
-        kappa = torch.maximum(kappa, 1e-12 + 0 * kappa).clamp(max=_MOST)
+        kappa = torch.maximum(kappa, 1e-12 + 0 * kappa).clamp(max=most)
     return kappa * mean / R
