@@ -22,7 +22,7 @@ from .distributions.uniform import Uniform
 from .errors import InvalidPoints, SaveError, TrainingError
 from .homology import Homology
 from .inspection import Summary, look
-from .manifolds.atlas import Atlas
+from .manifolds.atlas import BaseAtlas
 from .manifolds.base import Manifold
 from .models.atlas_density import AtlasDensity
 from .models.base import LearnedDistribution
@@ -288,7 +288,7 @@ def measure(
         "data to M, 99 %, % of diameter": 100 * float(moved.quantile(0.99)) / size,
     }
     atlas = getattr(distribution, "atlas", None)
-    if isinstance(atlas, Atlas):
+    if isinstance(atlas, BaseAtlas):
         numbers["charts"] = float(len(atlas))
         if M.dim <= 3:
             numbers |= _integrals(atlas, distribution)
@@ -300,7 +300,7 @@ def measure(
     return numbers
 
 
-def _integrals(atlas: Atlas, distribution: ManifoldDistribution) -> dict[str, float | str]:
+def _integrals(atlas: BaseAtlas, distribution: ManifoldDistribution) -> dict[str, float | str]:
     """Volume of M and mass of the distribution by quadrature, and w1 at the nodes.
 
     The even and the odd nodes of the grids are two rules of half the density; the error is

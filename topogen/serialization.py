@@ -21,7 +21,7 @@ from ._version import __version__ as VERSION
 from .distributions.uniform import Uniform
 from .errors import SaveError
 from .homology import Homology
-from .manifolds.atlas import Atlas
+from .manifolds.atlas import Atlas, BaseAtlas
 from .manifolds.base import Manifold
 from .manifolds.charts import Chart, Domain
 from .models.base import Fittable, Options
@@ -280,7 +280,7 @@ def write_uniform(path: str | Path, distribution: Uniform) -> None:
 
 def uniform_of(module: nn.Module, record: Mapping[str, Any]) -> nn.Module | Uniform:
     """The distribution that :func:`write_uniform` wrote; any other module as it is."""
-    if "uniform" in record and isinstance(module, Manifold | Atlas):
+    if "uniform" in record and isinstance(module, Manifold | BaseAtlas):
         return Uniform(module, **record["uniform"])
     return module
 

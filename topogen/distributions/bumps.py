@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from .base import ManifoldDistribution, likelihood_of
 
 # exponent of (1 - |t|^2)_+: the density is twice continuously differentiable
@@ -49,7 +49,7 @@ class BumpMixture(ManifoldDistribution):
 
     def __init__(
         self,
-        atlas: Atlas,
+        atlas: BaseAtlas,
         chart: Int[Tensor, " J"],
         z: Float[Tensor, "J d"],
         L: Float[Tensor, "J d d"],
@@ -116,7 +116,7 @@ class BumpMixture(ManifoldDistribution):
 
 
 def draw_bumps(
-    atlas: Atlas,
+    atlas: BaseAtlas,
     chart: Int[Tensor, " n"],
     z: Float[Tensor, "n d"],
     L: Float[Tensor, "n d d"],

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import calculus
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.nerve import chart_points
 from .laws import Laws, gap, seeded, uniform_points
 
@@ -19,7 +19,7 @@ _MAX_QUADRATURE_DIM = 3
 
 
 def check_atlas(
-    atlas: Atlas,
+    atlas: BaseAtlas,
     points: Float[Tensor, "n D"] | None = None,
     generator: torch.Generator | None = None,
     *,
@@ -66,7 +66,7 @@ def check_atlas(
     return laws.measured
 
 
-def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
+def _cover(atlas: BaseAtlas, x: Tensor, laws: Laws) -> None:
     laws.holds("cover", atlas.multiplicity(x) >= 1, "every point of M lies in some chart")
     rho = atlas.weights(x)
     laws.equal("shapes", tuple(rho.shape), (x.shape[0], len(atlas)), "weights give (n, K)")
@@ -75,7 +75,7 @@ def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
     laws.equal("dtype kept", atlas.weights(x.float()).dtype, torch.float32, "weights of float32")
 
 
-def _rims(atlas: Atlas, laws: Laws) -> None:
+def _rims(atlas: BaseAtlas, laws: Laws) -> None:
     """At the rim of its chart a weight has vanished: the partition is continuous there."""
     closed = atlas.manifold is None or atlas.manifold.closed
     for k in range(len(atlas)):
@@ -100,7 +100,7 @@ def _rims(atlas: Atlas, laws: Laws) -> None:
         laws.at_most("weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its rim")
 
 
-def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
+def _overlaps(atlas: BaseAtlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
     member = torch.stack([atlas._chart(k).contains(x) for k in range(len(atlas))], dim=-1)
     for k, l in itertools.combinations(range(len(atlas)), 2):
         both = x[member[:, k] & member[:, l]]
@@ -123,7 +123,7 @@ def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> N
     )
 
 
-def _known(atlas: Atlas, laws: Laws) -> None:
+def _known(atlas: BaseAtlas, laws: Laws) -> None:
     M = atlas.manifold
     if M is None:
         return
