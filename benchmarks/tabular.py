@@ -190,7 +190,11 @@ def compare(name: str, seed: int, objectives: list[str], steps: int) -> None:
         tg.fit(flow, x, seed=seed, progress=False)
         seconds = time.process_time() - start
         samples = flow().sample((_SAMPLES,), generator=generator(seed)).double()
-        base = flow.space.name if isinstance(flow, PublishedFlow) else str(flow.numbers()["base"])
+        base = (
+            flow.space.name
+            if isinstance(flow, PublishedFlow)
+            else str(flow.measurements()["base"])
+        )
         row(model, base, samples, seconds)
 
 

@@ -213,7 +213,7 @@ def _raise(error):
     ],
 )
 def test_other_failures(error, status, message, folder, monkeypatch, capsys):
-    monkeypatch.setattr("topogen.point_cloud.files.load_points", _raise(error))
+    monkeypatch.setattr("topogen.cli.load_points", _raise(error))
     assert run(["inspect", str(folder / "circle.npy")]) == status
     err = capsys.readouterr().err
     assert message in err
@@ -227,7 +227,7 @@ def test_training_failure_is_4(folder, tmp_path, capsys):
 
 
 def test_debug_lets_errors_through(folder, monkeypatch):
-    monkeypatch.setattr("topogen.point_cloud.files.load_points", _raise(RuntimeError("boom")))
+    monkeypatch.setattr("topogen.cli.load_points", _raise(RuntimeError("boom")))
     with pytest.raises(RuntimeError, match="boom"):
         run(["inspect", str(folder / "circle.npy")], debug=True)
 

@@ -69,10 +69,10 @@ from .topology.inference.check import check_topology as check_topology
 
 # one call
 from .point_cloud.files import load_points as load_points
-from .pipeline import LearnResult as LearnResult
+from .results import LearnResult as LearnResult
 from .pipeline import learn as learn
-from .pipeline import load as load
-from .pipeline import save as save
+from .serialization import load as load
+from .serialization import save as save
 from .inspection import Summary as Summary
 from .inspection import inspect as inspect
 

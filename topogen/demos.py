@@ -16,8 +16,9 @@ from .distributions.von_mises import VonMises
 from .homology import Homology
 from .manifolds import spaces
 from .manifolds.spaces.base import ReferenceSpace
-from .pipeline import LearnResult, learn
+from .pipeline import learn
 from .point_cloud.arrays import diameter
+from .results import LearnResult
 
 _FRESH = 4000
 

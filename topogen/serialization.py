@@ -1,7 +1,7 @@
-"""Modules in one safetensors file: tensors, and JSON in its metadata; never pickle.
+"""Models in one safetensors file: tensors, and JSON in its metadata; never pickle.
 
-A module is told by the name of its class, from a closed list, and the arguments of its
-constructor; its tensors and extra state are those of ``state_dict``.
+A module is written as the name of its class and the arguments of its constructor (see
+:class:`~topogen.storable.Storable`); its tensors and extra state are those of ``state_dict``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,28 +22,68 @@ from ._version import __version__ as VERSION
 from .distributions.uniform import Uniform
 from .errors import SaveError
 from .homology import Homology
-from .manifolds.atlas import Atlas, BaseAtlas
-from .manifolds.base import Manifold
-from .manifolds.charts import Chart, Domain
-from .models.base import Fittable, Options
-from .models.injective import Decoder
-from .models.injective.bases import Base, from_parts
+from .models.base import LearnedDistribution
+from .results import LearnResult
+from .storable import Options, Storable
 
-FORMAT = 2
+# raised by one whenever files of the old format can no longer be read; 3 has the class names of
+# the first release
+FORMAT = 3
 _KEY = "topogen"
-_PLAIN = (bool, int, float, str, type(None))
 
 
-def _registry() -> dict[str, type[nn.Module]]:
-    """The classes a file may name: the concrete ones of this package, and no other."""
-    found: dict[str, type[nn.Module]] = {}
-    waiting: list[type[nn.Module]] = [Manifold, Atlas, Chart, Domain, Fittable, Decoder]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls):
-            found[cls.__name__] = cls
-    return found
+def save(thing: Any, path: str | Path) -> None:
+    """Write a result of :func:`learn`, a manifold, an atlas or a distribution to one file.
+
+    A safetensors file: tensors, and JSON in the metadata; never pickle. The data themselves are not written.
+    Distributions are learned ones, and :class:`Uniform`.
+
+    Raises:
+        SaveError: it contains a function of the user's own, or the place cannot be written.
+    """
+    if isinstance(thing, LearnResult):
+        write(path, thing.model, {"learned": plain(thing.to_dict())})
+    elif isinstance(thing, Uniform):
+        options = thing.arguments()
+        write(path, options.pop("manifold"), {"uniform": options})
+    elif isinstance(thing, nn.Module):
+        write(path, thing)
+    else:
+        raise SaveError(
+            "expected a LearnResult, or a manifold, atlas or distribution of topogen, got "
+            f"{type(thing).__name__}; save its parameters instead"
+        )
+
+
+def load(path: str | Path) -> Any:
+    """Read what :func:`save` wrote: a result of :func:`learn`, a manifold, an atlas, a distribution.
+
+    Raises:
+        SaveError: the file is missing, truncated, of another kind or of another format.
+    """
+    module, record = read(path)
+    if "uniform" in record:
+        return Uniform(module, **record["uniform"])
+    if "learned" not in record:
+        return module
+    if not isinstance(module, LearnedDistribution):
+        raise SaveError(f"{path}: expected a learned distribution, got a {type(module).__name__}")
+    return LearnResult.from_dict(module, record["learned"])
+
+
+def _registry() -> dict[str, type[Storable]]:
+    """The classes that a file may name: the concrete ones of this package, and no other."""
+
+    def below(cls: type[Storable]) -> Iterator[type[Storable]]:
+        yield cls
+        for child in cls.__subclasses__():
+            yield from below(child)
+
+    return {
+        cls.__name__: cls
+        for cls in below(Storable)
+        if cls.__module__.startswith("topogen.") and not inspect.isabstract(cls)
+    }
 
 
 def _options() -> dict[str, type[Options]]:
@@ -51,53 +92,22 @@ def _options() -> dict[str, type[Options]]:
     return {cls.__name__: cls for cls in found if cls.__module__.startswith("topogen.")}
 
 
-# constructor arguments that are not kept under their own name
-_ARGUMENTS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "ProjectedAtlas": lambda a: {"manifold": a.manifold, "charts": a.wanted},
-    "FunctionChart": lambda c: {"decode": c.psi, "encode": c.phi, "domain": c.domain},
-    "ConformalAutoencoder": lambda g: {
-        "base": g.base,
-        "ambient_dim": g.ambient_dim,
-        "layers": len(g.layers),
-    },
-    "Ball": lambda b: {"dim": b.dim, "radius": float(b.radius)},
-    "Union": lambda M: {
-        "points": M.points,
-        "atol": M.atol_shared,
-        "homology": M._homology,
-        "seed": M.seed,
-    },
-    # what the search found: it needs parts that are fitted, and these get their state later
-    "Intersection": lambda M: {
-        "homology": M._homology,
-        "found": M.found,
-        "transversality": M.transversality,
-    },
-}
-# classes made from any number of sets, all in `parts`
-_OF_PARTS = ("Union", "Intersection")
-_REFUSED = {
-    "Restriction": "it holds an inequality, which is a function of the user's; save its "
-    "`manifold`, and restrict that again once it is loaded",
-}
-
-
 def _encode(value: Any, path: str) -> Any:
     """A constructor argument as JSON; modules by their class and arguments."""
-    if isinstance(value, _PLAIN):
+    if isinstance(value, bool | int | float | str | None):
         return value
     if isinstance(value, Tensor):
-        return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).split(".")[1]}
-    if isinstance(value, Base) and value.parts:
-        return {"base": [list(part) for part in value.parts]}
-    if isinstance(value, nn.Module) and type(value) is not nn.ModuleList:
-        return describe(value, path)
+        kind = str(value.dtype).split(".")[1]
+        data = value.detach().cpu().tolist()
+        return {"tensor": data, "dtype": kind} if value.ndim else data
     if isinstance(value, Homology):
         return {"homology": [[p, list(numbers)] for p, numbers in value.betti.items()]}
     if isinstance(value, Options) and type(value) in _options().values():
         return {"options": type(value).__name__, "fields": vars(value)}
     if isinstance(value, list | tuple | nn.ModuleList):
         return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
+    if isinstance(value, nn.Module):
+        return describe(value, path)
     if isinstance(value, Mapping):
         return {"map": {str(k): _encode(v, f"{path}.{k}") for k, v in value.items()}}
     if callable(value):
@@ -124,28 +134,16 @@ def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
     """
     name = type(module).__name__
     path = path or name
-    if _registry().get(name) is not type(module):
+    if not isinstance(module, Storable) or _registry().get(name) is not type(module):
         raise SaveError(
             f"{path}: expected an object of topogen's own classes, got "
             f"{type(module).__module__}.{name}; "
             "save its state_dict yourself, and build it again from its class"
         )
-    if name in _REFUSED:
-        raise SaveError(f"{path}: {name} cannot be written to a file: {_REFUSED[name]}")
-    if name in _ARGUMENTS:
-        arguments = _ARGUMENTS[name](module)
-    else:
-        arguments = {}
-        held = vars(module) | module._buffers | module._parameters | module._modules
-        for parameter in inspect.signature(type(module)).parameters:
-            if parameter not in held:
-                raise SaveError(
-                    f"{path}: {name} does not keep its argument {parameter!r}, so it "
-                    "cannot be written to a file; save what it is made from"
-                )
-            arguments[parameter] = held[parameter]
-    if name in _OF_PARTS:
-        arguments = {"parts": module.parts, **arguments}
+    try:
+        arguments = module.arguments()
+    except SaveError as error:
+        raise SaveError(f"{path}: {error}") from None
     return {
         "class": name,
         "arguments": {k: _encode(v, f"{path}.{k}") for k, v in arguments.items()},
@@ -157,8 +155,6 @@ def _decode(value: Any) -> Any:
         return value
     if "tensor" in value:
         return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
-    if "base" in value:
-        return from_parts([(name, dim) for name, dim in value["base"]])
     if "list" in value:
         return [_decode(v) for v in value["list"]]
     if "options" in value:
@@ -170,7 +166,7 @@ def _decode(value: Any) -> Any:
     return build(value)
 
 
-def build(description: Mapping[str, Any]) -> nn.Module:
+def build(description: Mapping[str, Any]) -> Storable:
     """The module that :func:`describe` described, without its state."""
     classes = _registry()
     name = description["class"]
@@ -180,15 +176,15 @@ def build(description: Mapping[str, Any]) -> nn.Module:
             "model again"
         )
     arguments = {k: _decode(v) for k, v in description["arguments"].items()}
-    parts = arguments.pop("parts") if name in _OF_PARTS else ()
-    return classes[name](*parts, **arguments)
+    return classes[name].from_arguments(arguments)
 
 
 def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None = None) -> None:
     """Write a module and a record of plain data to one safetensors file, all or nothing.
 
     Raises:
-        SaveError: the module holds a function or a foreign class, or the place cannot be written.
+        SaveError: the module contains a function or a foreign class, or the place cannot be
+            written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -226,17 +222,17 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
         ) from None
 
 
-def read(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def read(path: str | Path) -> tuple[Storable, dict[str, Any]]:
     """The module and the record that :func:`write` wrote.
 
     Raises:
-        SaveError: the file is missing, truncated, of another kind, or of a newer format.
+        SaveError: the file is missing, truncated, of another kind, or of another format.
     """
     path = Path(path)
     header, tensors = _open(path)
     try:
         module = build(header["module"])
-        _restore(module, header, tensors)
+        module.load_state_dict({**tensors, **header["extra"]})
     except SaveError as error:
         raise SaveError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -260,33 +256,8 @@ def read_into(path: str | Path, module: nn.Module) -> dict[str, Any]:
             f"{path}: expected a checkpoint of this {type(module).__name__}, got one of a "
             f"{header['module']['class']} with other arguments; delete it, or give another path"
         )
-    _restore(module, header, tensors)
-    return header["record"]
-
-
-def write_uniform(path: str | Path, distribution: Uniform) -> None:
-    """Write a uniform distribution: its set, or the charts that it is normalised by, and how.
-
-    Raises:
-        SaveError: as :func:`write`.
-    """
-    held = distribution.manifold if distribution.given is None else distribution.given
-    write(
-        path,
-        held,
-        {"uniform": {"tol": distribution.tol, "validate_args": distribution._validate_args}},
-    )
-
-
-def uniform_of(module: nn.Module, record: Mapping[str, Any]) -> nn.Module | Uniform:
-    """The distribution that :func:`write_uniform` wrote; any other module as it is."""
-    if "uniform" in record and isinstance(module, Manifold | BaseAtlas):
-        return Uniform(module, **record["uniform"])
-    return module
-
-
-def _restore(module: nn.Module, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict({**tensors, **header["extra"]})
+    return header["record"]
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -307,8 +278,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (SafetensorError, OSError, ValueError):
         raise SaveError(
             f"{path}: expected a model written by topogen.save, got a file that is truncated "
-            "or of another kind; "
-            "save the model again"
+            "or of another kind; save the model again"
         ) from None
     try:
         header = json.loads(metadata[_KEY])
@@ -319,10 +289,11 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "load it with the library that wrote it"
         ) from None
     if found != FORMAT:
+        older = isinstance(found, int) and found < FORMAT
+        remedy = "fit the model again and save it" if older else "update topogen"
         raise SaveError(
-            f"{path}: expected model format {FORMAT}, got {found} (written by topogen "
-            f"{header.get('version')}); "
-            "use that version, or save the model again"
+            f"{path}: expected model format {FORMAT}, got {found} written by topogen "
+            f"{header.get('version')}; {remedy}"
         )
     return header, tensors
 
@@ -333,7 +304,7 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
-    if hasattr(value, "tolist"):
+    if isinstance(value, Tensor | np.ndarray | np.generic):
         return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.sampling import ChainResult, NormalSolver, constrained_hmc, langevin, mcmc
+from topogen.sampling import ChainResult, NormalSolver, constrained_hmc, langevin, random_walk
 
 SIGMAS = 4.0
 MEAN_Z = 1 / math.tanh(5) - 1 / 5  # von Mises-Fisher of concentration 5: .80009
@@ -38,7 +38,9 @@ def close(result: ChainResult, g, expected: float, most: float) -> None:
 class TestSphere:
     def test_uniform(self) -> None:
         north = torch.tensor([[0.0, 0.0, 1.0]])
-        result = mcmc(tg.Sphere(), n=20, step=0.8, chains=1500, start=north, warmup=25, seed=0)
+        result = random_walk(
+            tg.Sphere(), n=20, step=0.8, chains=1500, start=north, warmup=25, seed=0
+        )
         for power, expected in ((1, 0.0), (2, 1 / 3), (4, 1 / 5)):
             close(result, lambda x, p=power: x[..., 2] ** p, expected, 0.02)
         # Archimedes: z is uniform; the chains' last states are independent
@@ -55,7 +57,7 @@ class TestSphere:
         assert result.status == "ok"
         close(result, lambda x: x[..., 2], MEAN_Z, 0.006)
 
-    @pytest.mark.parametrize("sampler", [mcmc, partial(constrained_hmc, steps=4), langevin])
+    @pytest.mark.parametrize("sampler", [random_walk, partial(constrained_hmc, steps=4), langevin])
     def test_von_mises_fisher_by_default(self, sampler) -> None:
         result = sampler(tg.Sphere(), vmf, 30, chains=500, warmup=60, seed=1)
         assert result.alarm is None
@@ -95,7 +97,7 @@ class TestSphere:
 
         cap = Cap(lambda x: (x * x).sum(-1, keepdim=True) - 1, 2, 3)
         start = torch.tensor([[0.0, 0.6, 0.8]])
-        result = mcmc(cap, n=20, step=0.5, chains=1000, start=start, warmup=25, seed=0)
+        result = random_walk(cap, n=20, step=0.5, chains=1000, start=start, warmup=25, seed=0)
         assert float(result.points[:, 2].min()) >= 0.2
         assert result.outside > 0.1
         close(result, lambda x: x[..., 2], 0.6, 0.01)
@@ -106,7 +108,7 @@ class TestTorus:
     @staticmethod
     def walk(known, check: bool) -> ChainResult:
         start = tg.Torus(1.0, 0.5).sample_uniform(5000, seeded(3))
-        return mcmc(
+        return random_walk(
             known.torus(),
             n=40,
             step=0.5,
@@ -148,7 +150,7 @@ class TestTorus:
         def f(x: Tensor) -> Tensor:
             return 4 * x[:, 0]
 
-        result = mcmc(M, f, n=10, accept=0.7, chains=300, warmup=40, seed=0)
+        result = random_walk(M, f, n=10, accept=0.7, chains=300, warmup=40, seed=0)
         assert abs(result.acceptance - 0.7) < 0.04
         assert result.step < result.reach
         slow = constrained_hmc(M, f, n=2, steps=1, chains=100, warmup=20, reach=0.1, seed=0)
@@ -159,7 +161,9 @@ class TestTorus:
 
 def test_clifford_torus() -> None:
     start = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
-    result = mcmc(tg.FlatTorus(2), n=20, step=0.8, chains=1000, start=start, warmup=25, seed=0)
+    result = random_walk(
+        tg.FlatTorus(2), n=20, step=0.8, chains=1000, start=start, warmup=25, seed=0
+    )
     for g, expected in (
         (lambda x: x[..., 0], 0.0),
         (lambda x: x[..., 0] ** 2, 0.5),
@@ -172,7 +176,7 @@ def test_clifford_torus() -> None:
 def test_rotations_are_haar_and_never_turn_into_reflections(known) -> None:
     M = known.orthogonal()  # both components of O(3)
     start = torch.eye(3, dtype=torch.float64).reshape(1, 9)
-    result = mcmc(M, n=8, step=0.8, chains=1200, start=start, warmup=20, seed=0)
+    result = random_walk(M, n=8, step=0.8, chains=1200, start=start, warmup=20, seed=0)
     A = result.samples.unflatten(-1, (3, 3))
     assert bool((torch.linalg.det(A) > 0.5).all())
 
@@ -190,7 +194,7 @@ def test_klein_bottle_by_over_determined_equations() -> None:
     # uniform angles: too many points where the tube is short
     t = 2 * math.pi * torch.rand(300, 2, generator=seeded(), dtype=torch.float64)
     start = M.parametrize(t)
-    result = mcmc(M, n=8, step=0.4, chains=300, start=start, warmup=8, seed=0)
+    result = random_walk(M, n=8, step=0.4, chains=300, start=start, warmup=8, seed=0)
     radius = start[:, :2].norm(dim=-1)
     assert abs(float(radius.mean() - exact[:, :2].norm(dim=-1).mean())) > 0.08
     assert float(M.residual(result.points).max()) < 1e-9
@@ -213,7 +217,7 @@ def learned() -> tg.LocalPolynomials:
 
 def test_a_learned_torus_keeps_its_chains(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(80, seeded(1))
-    result = mcmc(learned, n=6, step=0.3, chains=80, start=start, warmup=0, seed=0)
+    result = random_walk(learned, n=6, step=0.3, chains=80, start=start, warmup=0, seed=0)
     assert float(learned.residual(result.points).max()) < 1e-9
     assert bool(learned.in_domain(result.points).all())
     assert result.acceptance > 0.7
@@ -224,5 +228,5 @@ def test_a_learned_torus_keeps_its_chains(learned: tg.LocalPolynomials) -> None:
 @pytest.mark.slow
 def test_a_learned_torus_has_the_right_distribution(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(1000, seeded(1))
-    result = mcmc(learned, n=60, step=0.4, chains=1000, start=start, warmup=20, seed=0)
+    result = random_walk(learned, n=60, step=0.4, chains=1000, start=start, warmup=20, seed=0)
     close(result, TestTorus.cos_phi, 0.25, 0.01)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import topogen as tg
 from topogen.errors import InvalidPoints, ProjectionError, UnsupportedError
-from topogen.sampling import SamplingError, constrained_hmc, mcmc
+from topogen.sampling import SamplingError, constrained_hmc, random_walk
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -69,14 +69,14 @@ class TestTrap:
 
 def test_a_right_distribution_raises_none() -> None:
     for seed in (0, 1):
-        result = mcmc(tg.Sphere(), vmf, 40, chains=60, warmup=40, seed=seed)
+        result = random_walk(tg.Sphere(), vmf, 40, chains=60, warmup=40, seed=seed)
         assert result.alarm is None
         assert result.status == "ok"
 
 
 def test_drift_is_seen() -> None:
     north = torch.tensor([[0.0, 0.0, 1.0]])
-    result = mcmc(tg.Sphere(), n=20, step=0.1, chains=100, start=north, warmup=0, seed=0)
+    result = random_walk(tg.Sphere(), n=20, step=0.1, chains=100, start=north, warmup=0, seed=0)
     assert "drifts" in (result.alarm or "")
     assert "R-hat" in (result.alarm or "")
 
@@ -86,11 +86,11 @@ def test_nan_densities_are_counted() -> None:
         return torch.where(x[:, 2] < -0.5, math.nan, 0.0)
 
     start = torch.tensor([[0.0, 0.0, 1.0]])
-    result = mcmc(tg.Sphere(), f, 20, step=0.5, chains=50, start=start, warmup=5, seed=0)
+    result = random_walk(tg.Sphere(), f, 20, step=0.5, chains=50, start=start, warmup=5, seed=0)
     assert "NaN" in (result.alarm or "")
     assert float(result.points[:, 2].min()) >= -0.5
     with pytest.raises(ValueError, match="starts of finite log density"):
-        mcmc(tg.Sphere(), f, 2, step=0.1, chains=5, start=-start, warmup=0, seed=0)
+        random_walk(tg.Sphere(), f, 2, step=0.1, chains=5, start=-start, warmup=0, seed=0)
 
 
 def test_a_set_computed_in_single_precision_raises_and_does_not_freeze() -> None:
@@ -102,7 +102,7 @@ def test_a_set_computed_in_single_precision_raises_and_does_not_freeze() -> None
     M = tg.ImplicitManifold(F, 2, 3)
     start = tg.Sphere().sample_uniform(50, seeded()) / 1.1
     with pytest.raises(ProjectionError, match="float64"):
-        mcmc(M, n=5, start=start, chains=50, seed=0)
+        random_walk(M, n=5, start=start, chains=50, seed=0)
 
 
 class TestStarts:
@@ -113,15 +113,15 @@ class TestStarts:
         weights = torch.tensor([1.0, 3.0]).repeat_interleave(200)
         options = {"n": 10, "step": 0.2, "chains": 400, "warmup": 20, "seed": 0}
         outer = lambda x: (x.norm(dim=-1) > 2).double()
-        blind = mcmc(M, start=start, **options)
+        blind = random_walk(M, start=start, **options)
         assert abs(float(blind.mean(outer).value) - 0.5) < 0.01
         assert "2 components" in (blind.alarm or "")
-        fair = mcmc(M, start=start, weights=weights, **options)
+        fair = random_walk(M, start=start, weights=weights, **options)
         assert abs(float(fair.mean(outer).value) - 0.75) < 0.01
         assert fair.alarm is None
         # resampled on the way to a density that differs between the circles
         f = lambda x: (x.square().sum(-1) - 1) * math.log(3) / 8  # 3 times as dense outside
-        tilted = mcmc(M, f, start=start, weights=weights, **options)
+        tilted = random_walk(M, f, start=start, weights=weights, **options)
         # systematic resampling of 400 rows: the share is known to about 1 / sqrt(400)
         assert abs(float(tilted.mean(outer).value) - 0.9) < 0.05
 
@@ -129,7 +129,7 @@ class TestStarts:
         M = tg.DisjointUnion(tg.Circle(1.0), tg.Circle(2.0))
         start = torch.cat([m.sample_uniform(50, seeded()) for m in (M.first, M.second)])
         labels = torch.tensor([7, 9]).repeat_interleave(50)
-        result = mcmc(
+        result = random_walk(
             M,
             n=80,
             step=0.7,
@@ -159,24 +159,24 @@ class TestStarts:
             ),
         ):
             with pytest.raises(ValueError, match=message):
-                mcmc(M, n=2, chains=10, warmup=0, **options)
+                random_walk(M, n=2, chains=10, warmup=0, **options)
         with pytest.raises(InvalidPoints, match="NaN"):
-            mcmc(M, n=2, chains=2, start=torch.full((3, 3), math.nan))
+            random_walk(M, n=2, chains=2, start=torch.full((3, 3), math.nan))
         with pytest.raises(InvalidPoints, match="columns"):
-            mcmc(M, n=2, chains=2, start=torch.ones(3, 2))
+            random_walk(M, n=2, chains=2, start=torch.ones(3, 2))
         implicit = tg.ImplicitManifold(lambda x: (x * x).sum(-1, keepdim=True) - 1, 2, 3)
         with pytest.raises(ProjectionError, match="starting points"):
-            mcmc(implicit, n=2, chains=2, start=torch.zeros(3, 3))
+            random_walk(implicit, n=2, chains=2, start=torch.zeros(3, 3))
 
     def test_float32_and_arrays_are_fine_and_results_are_float64(self) -> None:
         x = tg.Sphere().sample_uniform(10, seeded()).float().numpy()
-        result = mcmc(tg.Sphere(), n=3, chains=10, start=x, step=0.2, warmup=0, seed=0)
+        result = random_walk(tg.Sphere(), n=3, chains=10, start=x, step=0.2, warmup=0, seed=0)
         assert result.samples.dtype == torch.float64
         assert float((result.points.norm(dim=-1) - 1).abs().max()) < 1e-11
 
 
 def test_one_chain_and_one_draw() -> None:
-    result = mcmc(tg.Sphere(), n=1, chains=1, warmup=0, seed=0)
+    result = random_walk(tg.Sphere(), n=1, chains=1, warmup=0, seed=0)
     assert result.samples.shape == (1, 1, 3)
     assert math.isnan(result.rhat)
     with pytest.raises(UnsupportedError, match="two chains"):
@@ -185,9 +185,9 @@ def test_one_chain_and_one_draw() -> None:
 
 def test_the_same_seed_gives_the_same_chains_and_thin_drops_draws() -> None:
     options = {"step": 0.3, "chains": 5, "warmup": 3}
-    a, b = (mcmc(tg.Sphere(), n=8, seed=4, **options) for _ in range(2))
+    a, b = (random_walk(tg.Sphere(), n=8, seed=4, **options) for _ in range(2))
     assert torch.equal(a.samples, b.samples)
-    c = mcmc(tg.Sphere(), n=4, thin=2, generator=seeded(4), **options)
+    c = random_walk(tg.Sphere(), n=4, thin=2, generator=seeded(4), **options)
     assert torch.equal(a.samples[:, 1::2], c.samples)
     assert "R-hat" in str(a)
 
@@ -207,9 +207,9 @@ def test_the_same_seed_gives_the_same_chains_and_thin_drops_draws() -> None:
 )
 def test_bad_options(options: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
-        mcmc(tg.Sphere(), **options)
+        random_walk(tg.Sphere(), **options)
 
 
 def test_sets_without_a_normal_or_a_tangent_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="normal"):
-        mcmc(tg.Euclidean(2), n=2)
+        random_walk(tg.Euclidean(2), n=2)

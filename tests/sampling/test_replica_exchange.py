@@ -8,7 +8,7 @@ from torch import Tensor
 
 import topogen as tg
 from topogen.manifolds.curvature import shape_operator
-from topogen.sampling import mcmc, replica_exchange
+from topogen.sampling import random_walk, replica_exchange
 from topogen.sampling.constraint_steps import Mover, NormalSolver
 from topogen.sampling.replica_exchange import log_jacobian
 
@@ -47,7 +47,7 @@ def test_two_circles_of_unequal_length_from_one_of_them() -> None:
     assert min(result.swaps) > 0.3
     assert float((result.points.norm(dim=-1) - 1.5).abs().max()) < 0.5 + 1e-9
     # the walk alone never leaves its circle
-    alone = mcmc(M, n=30, step=0.3, start=start, chains=48, warmup=0, seed=0)
+    alone = random_walk(M, n=30, step=0.3, start=start, chains=48, warmup=0, seed=0)
     assert float(alone.mean(outer).value) == 0
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models.base import Options, Stage
+from ..models.base import Stage
 from ..models.implicit.neural_implicit import LearnedZeroSet
 from ..models.implicit.normal_orientation import NormalFrames
 from ..models.implicit.penalties import random_direction_penalty
@@ -18,6 +18,7 @@ from ..models.implicit.regression import Targets
 from ..models.implicit.tubular_neighborhood import TubularNeighborhood
 from ..models.nn.mlp import MLP
 from ..models.optimize import Adam, descend
+from ..storable import Options
 from .langevin import uncorrected_langevin
 from .options import DescentOptions
 

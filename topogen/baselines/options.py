@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..models.base import Options
+from ..storable import Options
 
 NETWORKS = ("auto", "free", "coupling", "splines", "conformal", "trumpet", "star", "graph")
 

@@ -7,11 +7,15 @@ failed, 70 internal error, 130 interrupted. Results go to stdout, everything els
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 import typer
 
 from .._version import __version__
+from ..errors import TopogenError, TrainingError
+from ..inspection import inspect
+from ..point_cloud.files import load_points
 from . import checking, learning
 from .options import (
     BAD_INPUT,
@@ -35,10 +39,12 @@ app = typer.Typer(
 )
 
 
+# of click, or of the copy of it that typer carries
+_ClickException: Any = typer.BadParameter.__mro__[2]
+
+
 def main() -> None:
     """Run the command line; errors are one line on stderr."""
-    import torch
-
     # the process is ours, and many small operations on several threads wait for one another
     torch.set_num_threads(1)
     arguments = sys.argv[1:]
@@ -73,13 +79,12 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 
 def _explain(error: Exception) -> int:
-    from ..errors import TopogenError, TrainingError
-
     if isinstance(error, TrainingError):
         return _fail(str(error), TRAINING_FAILED)
-    if isinstance(error, TopogenError | typer.BadParameter) or hasattr(error, "format_message"):
-        said = getattr(error, "format_message", error.__str__)
-        return _fail(said(), BAD_INPUT)
+    if isinstance(error, _ClickException):
+        return _fail(error.format_message(), BAD_INPUT)
+    if isinstance(error, TopogenError):
+        return _fail(str(error), BAD_INPUT)
     line = (str(error).splitlines() or [""])[0]
     return _fail(
         f"internal error ({type(error).__name__}: {line}); run again with --debug and report "
@@ -114,9 +119,6 @@ def _root(
 @app.command("inspect")
 def inspect_(data: Data, seed: Seed = 0) -> None:
     """Dimension, homology, components and noise of a point cloud."""
-    from ..inspection import inspect
-    from ..point_cloud.files import load_points
-
     typer.echo(str(inspect(load_points(data), seed=seed)))
 
 

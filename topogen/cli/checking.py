@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ..homology import Homology
+from ..manifolds import spaces
+from ..point_cloud.files import load_points
+from ..report import check_figure, write_check
+from ..report.page import write_figure, write_text
+from ..topology.inference.check import TopologyReport, check_topology
 from .options import STATUS, Data, Quiet, Seed, require_folder, require_picture
-
-if TYPE_CHECKING:
-    from ..homology import Homology
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def check_(
@@ -60,110 +62,131 @@ def check_(
     quiet: Quiet = False,
 ) -> int:
     """Homology of a point cloud, and whether it is what is expected."""
-    from ..point_cloud.files import load_points
-    from ..report.page import write_figure, write_text
-    from ..topology.inference.check import check_topology
-
-    _require_sense(against, expect, betti, alpha, max_seconds, metric)
-    options: dict[str, Any] = {
-        "alpha": alpha,
-        "seed": seed,
-        "max_seconds": max_seconds,
-        "max_memory": None if max_memory is None else parse_memory(max_memory),
-        "trim": parse_trim(trim),
-        "metric": metric,
-        "extras": extras,
-        "progress": False if quiet else None,
-    }
-    expected: Any = None
-    if expect is not None:
-        expected = _space(expect)
-    elif betti:
-        expected = parse_betti(betti)
-        options["fields"] = expected.fields
-    for picture in (plot, barcode):
-        if picture is not None:
-            require_picture(picture)
-    for file in (report, as_json):
-        if file is not None:
-            require_folder(file)
+    hypothesis = Hypothesis(against, expect, tuple(betti or ()))
+    outputs = Outputs(plot, barcode, report, as_json)
+    options = Options(alpha, max_seconds, max_memory, trim, metric, extras, seed)
+    settings = options.parsed() | {"progress": False if quiet else None} | hypothesis.fields()
+    outputs.require()
     clouds = {data.name: load_points(data)}
+    expected = hypothesis.homology()
     if against is not None:
         clouds[f"against {against.name}"] = expected = load_points(against)
-    checked = check_topology(clouds[data.name], expected=expected, **options)
+    checked = check_topology(clouds[data.name], expected=expected, **settings)
     typer.echo(str(checked))
     reports = {data.name: checked}
     if against is not None and (plot is not None or report is not None):
         # the other cloud's own diagrams, in the same degrees
         reports[f"against {against.name}"] = check_topology(
-            expected, max_dim=checked.max_dim, **options
+            expected, max_dim=checked.max_dim, **settings
         )
-    if plot is not None:
-        from ..report import check_figure
-
-        figure = checked.plot() if against is None else check_figure(clouds, reports)
-        typer.echo(f"diagrams: {write_figure(plot, figure)}")
-    if barcode is not None:
-        typer.echo(f"barcode: {write_figure(barcode, checked.plot('barcode'))}")
-    if as_json is not None:
-        text = json.dumps(checked.to_dict(), indent=1, allow_nan=False)
-        typer.echo(f"numbers: {write_text(as_json, text)}")
-    if report is not None:
-        from ..report import write_check
-
-        command = _command(data, against, expect, betti, options)
-        typer.echo(f"report: {write_check(report, clouds, reports, command=command)}")
+    words = ["topogen", "check", str(data), *hypothesis.words(), *options.words()]
+    outputs.write(clouds, reports, shlex.join(words))
     return STATUS[checked.verdict]
 
 
-def _require_sense(
-    against: Path | None,
-    expect: str | None,
-    betti: list[str] | None,
-    alpha: float,
-    max_seconds: float | None,
-    metric: str,
-) -> None:
-    """Refuse what no check can do, before any work."""
-    if sum(claim is not None for claim in (against, expect, betti or None)) > 1:
-        raise typer.BadParameter(
-            "expected one of --against, --expect and --betti, got more; choose one"
-        )
-    if not 0 < alpha <= 0.1:
-        raise typer.BadParameter(f"expected 0 < --alpha <= 0.1, got {alpha}")
-    if max_seconds is not None and not max_seconds > 0:
-        raise typer.BadParameter(f"expected --max-seconds > 0, got {max_seconds}")
-    if metric not in ("euclidean", "diffusion"):
-        raise typer.BadParameter(f"expected --metric euclidean or diffusion, got {metric!r}")
+@dataclass(frozen=True)
+class Hypothesis:
+    """What is expected of the points: another cloud, a named space, or Betti numbers."""
+
+    against: Path | None
+    expect: str | None
+    betti: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if sum(given not in (None, ()) for given in (self.against, self.expect, self.betti)) > 1:
+            raise typer.BadParameter(
+                "expected one of --against, --expect and --betti, got more; choose one"
+            )
+
+    def homology(self) -> Any:
+        """A space or its homology; None where nothing but another cloud is named."""
+        if self.expect is not None:
+            return _space(self.expect)
+        return parse_betti(list(self.betti)) if self.betti else None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that Betti numbers are given over."""
+        return {"fields": parse_betti(list(self.betti)).fields} if self.betti else {}
+
+    def words(self) -> list[str]:
+        """As on the command line."""
+        given = [("--against", self.against), ("--expect", self.expect)]
+        given += [("--betti", text) for text in self.betti]
+        return [word for name, value in given if value is not None for word in (name, str(value))]
 
 
-def _command(
-    data: Path,
-    against: Path | None,
-    expect: str | None,
-    betti: list[str] | None,
-    options: dict[str, Any],
-) -> str:
-    """What gives the same verdict again; options at their defaults are left out."""
-    words = ["topogen", "check", str(data)]
-    if against is not None:
-        words += ["--against", str(against)]
-    if expect is not None:
-        words += ["--expect", expect]
-    for claim in betti or []:
-        words += ["--betti", claim]
-    usual = {
-        "alpha": 0.01,
-        "max_seconds": None,
-        "max_memory": None,
-        "trim": "auto",
-        "metric": "euclidean",
-    }
-    for name, default in usual.items():
-        if options[name] != default:
-            words += [f"--{name.replace('_', '-')}", str(options[name])]
-    words += ["--extras"] if options["extras"] else []
-    return shlex.join([*words, "--seed", str(options["seed"])])
+@dataclass(frozen=True)
+class Options:
+    """How the points are checked, as on the command line."""
+
+    alpha: float = 0.01
+    max_seconds: float | None = None
+    max_memory: str | None = None
+    trim: str = "auto"
+    metric: str = "euclidean"
+    extras: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 0.1:
+            raise typer.BadParameter(f"expected 0 < --alpha <= 0.1, got {self.alpha}")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise typer.BadParameter(f"expected --max-seconds > 0, got {self.max_seconds}")
+        if self.metric not in ("euclidean", "diffusion"):
+            raise typer.BadParameter(
+                f"expected --metric euclidean or diffusion, got {self.metric!r}"
+            )
+
+    def parsed(self) -> dict[str, Any]:
+        """The arguments of :func:`topogen.check_topology`."""
+        memory = None if self.max_memory is None else parse_memory(self.max_memory)
+        return asdict(self) | {"max_memory": memory, "trim": parse_trim(self.trim)}
+
+    def words(self) -> list[str]:
+        """As on the command line; those at their defaults are left out, but the seed."""
+        words = []
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name == "seed" or value != option.default:
+                words.append(f"--{option.name.replace('_', '-')}")
+                words += [] if value is True else [str(value)]
+        return words
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write."""
+
+    plot: Path | None
+    barcode: Path | None
+    report: Path | None
+    as_json: Path | None
+
+    def require(self) -> None:
+        """Fail now, rather than after the work, where one cannot be written."""
+        for picture in (self.plot, self.barcode):
+            if picture is not None:
+                require_picture(picture)
+        for file in (self.report, self.as_json):
+            if file is not None:
+                require_folder(file)
+
+    def write(
+        self, clouds: dict[str, Any], reports: dict[str, TopologyReport], command: str
+    ) -> None:
+        """Write them, of clouds and reports by name, the cloud that was checked first."""
+        checked = next(iter(reports.values()))
+        if self.plot is not None:
+            figure = check_figure(clouds, reports) if len(clouds) > 1 else checked.plot()
+            typer.echo(f"diagrams: {write_figure(self.plot, figure)}")
+        if self.barcode is not None:
+            typer.echo(f"barcode: {write_figure(self.barcode, checked.plot('barcode'))}")
+        if self.as_json is not None:
+            text = json.dumps(checked.to_dict(), indent=1, allow_nan=False)
+            typer.echo(f"numbers: {write_text(self.as_json, text)}")
+        if self.report is not None:
+            path = write_check(self.report, clouds, reports, command=command)
+            typer.echo(f"report: {path}")
 
 
 def parse_memory(text: str) -> int:
@@ -173,7 +196,7 @@ def parse_memory(text: str) -> int:
         typer.BadParameter: another form, or less than 1M.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)B?", text.strip().upper())
-    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    size = int(float(match[1]) * 2 ** (10 * " KMG".index(match[2] or " "))) if match else 0
     if size < 2**20:
         raise typer.BadParameter(
             f"expected --max-memory of at least 1M, such as 300M or 2G, got {text!r}"
@@ -204,8 +227,6 @@ def parse_betti(claims: list[str]) -> Homology:
     Raises:
         typer.BadParameter: a text of another form, or both forms at once.
     """
-    from ..homology import Homology
-
     betti: dict[int, tuple[int, ...]] = {}
     try:
         for claim in claims:
@@ -227,25 +248,21 @@ def parse_betti(claims: list[str]) -> Homology:
 
 
 def _space(name: str) -> Any:
-    from ..manifolds import spaces as library
-
-    spaces = {
-        "circle": library.Circle,
-        "sphere": library.Sphere,
-        "torus": library.Torus,
-        "klein": library.KleinBottle,
-        "projective-plane": library.ProjectivePlane,
-        "so3": library.SpecialOrthogonal,
-        "genus2": lambda: library.GenusSurface(2),
-        "trefoil": lambda: library.TorusKnot(2, 3),
-        "hopf": library.HopfLink,
-        "mobius": library.MobiusBand,
-        "flat-torus": library.FlatTorus,
-        "sphere3": lambda: library.Sphere(3),
-        "torus3": lambda: library.FlatTorus(3),
+    known = {
+        "circle": spaces.Circle,
+        "sphere": spaces.Sphere,
+        "torus": spaces.Torus,
+        "klein": spaces.KleinBottle,
+        "projective-plane": spaces.ProjectivePlane,
+        "so3": spaces.SpecialOrthogonal,
+        "genus2": lambda: spaces.GenusSurface(2),
+        "trefoil": lambda: spaces.TorusKnot(2, 3),
+        "hopf": spaces.HopfLink,
+        "mobius": spaces.MobiusBand,
+        "flat-torus": spaces.FlatTorus,
+        "sphere3": lambda: spaces.Sphere(3),
+        "torus3": lambda: spaces.FlatTorus(3),
     }
-    if name not in spaces:
-        raise typer.BadParameter(
-            f"expected --expect with one of {', '.join(spaces)}, got {name!r}"
-        )
-    return spaces[name]()
+    if name not in known:
+        raise typer.BadParameter(f"expected --expect with one of {', '.join(known)}, got {name!r}")
+    return known[name]()

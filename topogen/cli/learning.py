@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
+from ..demos import DEMOS, run
+from ..models.base import LearnedDistribution
+from ..pipeline import FAMILIES, learn
+from ..point_cloud.files import load_points, output_kind, save_points
+from ..report import write_picture
+from ..results import LearnResult
+from ..serialization import load, save
 from .options import STATUS, Data, Interrupted, Quiet, Seed, require_folder
 
 
@@ -24,9 +32,6 @@ def learn_(
     quiet: Quiet = False,
 ) -> int:
     """Learn the manifold and a density on it; write the model and a report."""
-    from ..pipeline import FAMILIES, learn, save
-    from ..point_cloud.files import load_points
-
     if family not in ("auto", *FAMILIES):
         raise typer.BadParameter(
             f"expected --family auto or one of {', '.join(FAMILIES)}, got {family!r}"
@@ -69,26 +74,16 @@ def sample_(
     seed: Seed = 0,
 ) -> None:
     """Draw points from a learned model."""
-    import torch
-
-    from ..pipeline import LearnResult, load
-    from ..point_cloud.files import output_kind, save_points
-
     output_kind(output)
     loaded = load(model)
-    generator = torch.Generator().manual_seed(seed)
     if isinstance(loaded, LearnResult):
         loaded = loaded.model
-    distribution = (
-        loaded()
-        if hasattr(loaded, "stages") and callable(getattr(loaded, "forward", None))
-        else None
-    )
-    if distribution is None or not hasattr(distribution, "sample"):
+    if not isinstance(loaded, LearnedDistribution):
         raise typer.BadParameter(
             f"{model}: expected a learned distribution, got a {type(loaded).__name__}"
         )
-    save_points(output, distribution.sample((n,), generator=generator).numpy())
+    generator = torch.Generator().manual_seed(seed)
+    save_points(output, loaded().sample((n,), generator=generator).numpy())
     typer.echo(f"{n} points: {output}")
 
 
@@ -104,9 +99,6 @@ def demo_(
     quiet: Quiet = False,
 ) -> int:
     """Learn a known space from points, and measure the result against the truth."""
-    from ..demos import DEMOS, run
-    from ..report import write_picture
-
     if name not in DEMOS:
         raise typer.BadParameter(f"expected one of {', '.join(DEMOS)}, got {name!r}")
     demo = DEMOS[name]()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import SaveError
+
 DONE, DISAGREES, BAD_INPUT, UNDETERMINED, TRAINING_FAILED = 0, 1, 2, 3, 4
 INTERNAL, INTERRUPTED = 70, 130
 # of a verdict
@@ -26,8 +28,6 @@ class Interrupted(Exception):
 
 def require_folder(path: Path) -> None:
     """Fail now, rather than after the work, when nothing could be written at `path`."""
-    from ..errors import SaveError
-
     if path.is_dir():
         raise SaveError(f"{path}: expected a file to write, got a directory; add a file name")
     try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..errors import MeasureError
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold, OnManifold
 
 Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
@@ -67,6 +68,16 @@ class ManifoldDistribution(Distribution, ABC):
     @abstractmethod
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         """N independent points of M."""
+
+    def own_atlas(self) -> BaseAtlas | None:
+        """The charts that the density is made on; None where it needs none."""
+        return None
+
+    def log_prob_on(
+        self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
+    ) -> Float[Tensor, " n"]:
+        """Log p at points x of M, where orthonormal tangent bases Q are at hand already."""
+        return self.log_prob(x)
 
     @property
     def dim(self) -> int:

@@ -73,6 +73,10 @@ class BumpMixture(ManifoldDistribution):
             validate_args=validate_args,
         )
 
+    def own_atlas(self) -> BaseAtlas:
+        """The charts of the bumps."""
+        return self.atlas
+
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         x = x.to(self.z.dtype)
         return self.log_prob_on(x, self.manifold.tangent_basis(x))

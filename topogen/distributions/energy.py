@@ -230,6 +230,10 @@ class EnergyDistribution(ManifoldDistribution):
             validate_args=validate_args,
         )
 
+    def own_atlas(self) -> BaseAtlas:
+        """The charts of the quadrature."""
+        return self.atlas
+
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         x = x.to(torch.float64)
         log_z = self._log_z_with_gradient()

@@ -86,6 +86,14 @@ class Uniform(ManifoldDistribution):
             validate_args=validate_args,
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor, with which a file makes it again."""
+        return {
+            "manifold": self.manifold if self.given is None else self.given,
+            "tol": self.tol,
+            "validate_args": self._validate_args,
+        }
+
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         if self.charted is not None:
             return self.charted._log_prob(x)

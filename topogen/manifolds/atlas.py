@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import AtlasError, NotFittedError
 from ..point_cloud.arrays import diameter
+from ..storable import Storable
 from . import integration, rejection_sampling
 from . import nerve as _nerve
 from . import orientation as _orientation
@@ -24,7 +25,7 @@ from .nerve import Nerve
 from .orientation import Orientation
 
 
-class BaseAtlas(nn.Module, ABC):
+class BaseAtlas(Storable, ABC):
     r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` covering an M; abstract.
 
     The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
 from .. import calculus
 from ..errors import UnsupportedError
 from ..homology import Homology
+from ..storable import Storable
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
 from .geodesics import Geodesic
@@ -21,7 +22,7 @@ from .solvers import projection_tolerance as projection_tolerance
 from .types import Projection as Projection
 
 
-class Manifold(nn.Module, ABC):
+class Manifold(Storable, ABC):
     r"""A manifold M of dimension `dim` in R^`ambient_dim`.
 
     To implement one, set `dim` and `ambient_dim` (and whatever else is known) and write

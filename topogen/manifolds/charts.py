@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import calculus
 from ..errors import ChartDomainError
+from ..storable import Storable
 
 
 def smooth_step(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -26,7 +28,7 @@ def smooth_step(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return torch.where(inside, torch.sigmoid(1 / (1 - s) - 1 / s), (t >= 0.5).to(t.dtype))
 
 
-class Domain(nn.Module, ABC):
+class Domain(Storable, ABC):
     """An open, contractible set U of R^d on which a chart is defined."""
 
     dim: int
@@ -147,7 +149,7 @@ class Box(Domain):
         return f"{self.lo.tolist()}, {self.hi.tolist()}"
 
 
-class Chart(nn.Module, ABC):
+class Chart(Storable, ABC):
     r"""Embedding psi = `decode`: U -> M with inverse phi = `encode` on psi(U).
 
     To implement one, set `domain` and `ambient_dim` and write `_decode(z)` for z in U and
@@ -276,6 +278,10 @@ class FunctionChart(Chart):
                 f"got shape {tuple(x.shape)} for (1, {domain.dim})"
             )
         self.ambient_dim = x.shape[-1]
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`."""
+        return {"decode": self.psi, "encode": self.phi, "domain": self.domain, "atol": self._atol}
 
     def _decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
         return self.psi(z)

@@ -73,6 +73,10 @@ class AtlasDensity(LearnedDistribution):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
+    def measurements(self) -> dict[str, float | str]:
+        """The mean of -log p over points that did not choose the weights."""
+        return {"held-out NLL (nats)": -float(self.held_out)}
+
     def forward(self) -> BumpMixture:
         """The distribution at the current weights; points off M get -inf, not an error."""
         self.require_fitted()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..distributions.base import ManifoldDistribution
 from ..errors import NotFittedError, UnsupportedError
+from ..storable import Storable
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,7 @@ class Stage:
     steps: int | None = None
 
 
-class Options:
-    """Plain options of a model: to make some, write a frozen dataclass of numbers and names."""
-
-
-class Fittable(nn.Module, ABC):
+class Fittable(Storable, ABC):
     r"""What :func:`topogen.fit` can fit, or a part of it: a module with a state of its own.
 
     Its buffers get their shapes when it is fitted, or loaded. A subclass names in `_numbers` the
@@ -111,6 +108,10 @@ class LearnedDistribution(Fittable):
         Raises:
             NotFittedError: the model has not been fitted.
         """
+
+    def measurements(self) -> dict[str, float | str]:
+        """What the fit measured of the model, by name, for tables."""
+        return {}
 
 
 def part_stages(points: Float[Tensor, "n D"], *parts: nn.Module | None) -> Iterator[Stage]:

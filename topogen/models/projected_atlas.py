@@ -59,6 +59,10 @@ class ProjectedAtlas(BaseAtlas, Fittable):
             else as_tensor(centres, name="centres", ambient_dim=manifold.ambient_dim)
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`: the charts are part of the state."""
+        return {"manifold": self.manifold, "charts": self.wanted}
+
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, then one that places the charts."""
         yield from part_stages(points, self.manifold)

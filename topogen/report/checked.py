@@ -11,13 +11,11 @@ import numpy as np
 
 from .. import plotting
 from .._version import versions
-from ..topology.inference.report import row
+from ..topology.inference.report import TopologyReport, row
 from .page import betti_table, diagrams, how_checked, notes, page, png, table, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from ..topology.inference.check import TopologyReport
 
 _TESTS = {
     "bobrowski_skraba": "Bobrowski and Skraba, from degree 1",

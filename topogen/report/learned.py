@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .. import plotting
-from ..topology.inference.report import row
+from ..inspection import Summary
+from ..models.base import LearnedDistribution
+from ..topology.inference.report import TopologyReport, row
 from .page import (
     betti_table,
     diagrams,
@@ -27,8 +30,6 @@ from .page import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..pipeline import LearnResult
-
 _SENTENCE = {
     "agrees": "The samples have the homology of the data.",
     "disagrees": "The samples do not have the homology of the data.",
@@ -40,7 +41,28 @@ _MEASURES = {
 }
 
 
-def write_report(result: LearnResult, path: str | Path, *, command: str | None = None) -> Path:
+@runtime_checkable
+class Result(Protocol):
+    """What the page shows; :class:`topogen.LearnResult` has it, and calls this module."""
+
+    model: LearnedDistribution
+    family: str
+    seed: int
+    summary: Summary
+    topology: TopologyReport
+    measurements: dict[str, float | str]
+    seconds: float
+    status: str
+    remarks: tuple[str, ...]
+    versions: dict[str, str]
+    points: np.ndarray | None
+
+    def sample(self, n: int, seed: int | None = None) -> Tensor:
+        """Points of the learned distribution."""
+        ...
+
+
+def write_report(result: Result, path: str | Path, *, command: str | None = None) -> Path:
     """Write the report of a learned result.
 
     Args:
@@ -54,12 +76,12 @@ def write_report(result: LearnResult, path: str | Path, *, command: str | None =
     return write_text(path, _page(result, command or _call(result)))
 
 
-def _call(result: LearnResult) -> str:
+def _call(result: Result) -> str:
     """The Python call that gives the result."""
     return f"topogen.learn(points, family={result.family!r}, seed={result.seed})"
 
 
-def write_picture(result: LearnResult, path: str | Path) -> Path:
+def write_picture(result: Result, path: str | Path) -> Path:
     """Data and samples side by side, as .png or .svg.
 
     Raises:
@@ -68,7 +90,7 @@ def write_picture(result: LearnResult, path: str | Path) -> Path:
     return write_figure(path, clouds_figure(result))
 
 
-def clouds_figure(result: LearnResult) -> Figure:
+def clouds_figure(result: Result) -> Figure:
     """Data and samples side by side, coloured by chart; over 3 columns by principal axes."""
     most = plotting.MOST_POINTS
     clouds = {"samples": result.sample(most, seed=result.seed).numpy()}
@@ -80,12 +102,12 @@ def clouds_figure(result: LearnResult) -> Figure:
     return plotting.clouds_figure(clouds, colours=colours)
 
 
-def _colours(result: LearnResult, cloud: np.ndarray) -> Any:
+def _colours(result: Result, cloud: np.ndarray) -> Any:
     """A colour per point: the chart in which it weighs most."""
     from matplotlib import colormaps
 
-    distribution = result.distribution
-    atlas = getattr(distribution, "atlas", None)
+    distribution = result.model()
+    atlas = distribution.own_atlas()
     if atlas is None:
         return "#3b6fb6"
     x = distribution.manifold.project(torch.from_numpy(cloud)).value
@@ -96,9 +118,9 @@ def _colours(result: LearnResult, cloud: np.ndarray) -> Any:
     return colormaps["turbo"](0.08 + 0.84 * order)[chart]
 
 
-def _page(result: LearnResult, command: str) -> str:
+def _page(result: Result, command: str) -> str:
     e = html.escape
-    distribution, summary, topology = result.distribution, result.summary, result.topology
+    distribution, summary, topology = result.model(), result.summary, result.topology
     verdict = topology.verdict or "undetermined"
     data = [
         ("points", f"{summary.n} in R<sup>{summary.ambient_dim}</sup>"),
@@ -117,7 +139,7 @@ def _page(result: LearnResult, command: str) -> str:
     ]
     measured = [(e(name), number(value)) for name, value in result.measurements.items()]
     measure = _MEASURES[distribution.measure].format(dim=distribution.dim)
-    coloured = getattr(distribution, "atlas", None) is not None
+    coloured = distribution.own_atlas() is not None
     caption = (
         "Each colour is one chart of the atlas: the chart in which a point weighs most."
         if coloured
@@ -132,8 +154,9 @@ def _page(result: LearnResult, command: str) -> str:
 {diagrams(topology, " of the samples")}
 {notes([*result.remarks, *topology.remarks])}
 <section><h2>What the density is</h2><p>log p is in nats with respect to {measure}; its kind is
-<b>{e(distribution.likelihood)}</b>. It can be compared with another distribution only where measure and dimension
-are the same. A held-out NLL belongs to points that chose the model's size but not its weights.</p>
+<b>{e(distribution.likelihood)}</b>. It can be compared with another distribution only where
+measure and dimension are the same. A held-out NLL belongs to points that chose the model's size
+but not its weights.</p>
 </section>"""
     name, D = type(result.model).__name__, summary.ambient_dim
     title = f"{name} on a {distribution.dim}-manifold in R<sup>{D}</sup>"

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import SaveError
+from ..topology.inference.report import TopologyReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from ..topology.inference.check import TopologyReport
 
 
 def write_text(path: str | Path, text: str) -> Path:

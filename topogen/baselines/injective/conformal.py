@@ -2,7 +2,7 @@ r"""Conformal embeddings: :math:`J^\top J = \lambda^2 I`, so the log volume is d
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -113,6 +113,14 @@ class ConformalAutoencoder(Autoencoder):
         require_flat(base, "conformal", ambient_dim)
         self.base, self.ambient_dim = base, ambient_dim
         self.layers = nn.ModuleList(ConformalLayer(ambient_dim) for _ in range(layers))
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`."""
+        return {
+            "base": self.base,
+            "ambient_dim": self.ambient_dim,
+            "layers": len(self.layers),
+        }
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first maps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -116,6 +116,19 @@ class Intersection(Manifold):
         if transversality is None:
             transversality = self._least_sigma(generator)
         self.transversality = transversality
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`.
+
+        What the search found is among them: it needs fitted parts, and these get their state
+        later.
+        """
+        return {
+            "parts": self.parts,
+            "homology": self._homology,
+            "found": self.found,
+            "transversality": self.transversality,
+        }
 
     def listed(self) -> list[Manifold]:
         """The parts."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...calculus import RowMap
-from ...errors import UnsupportedError
+from ...errors import SaveError, UnsupportedError
 from ...homology import Homology
 from ..base import Manifold, Projection
 from ..integration import Integral
@@ -64,6 +65,14 @@ class Restriction(Manifold):
             raise ValueError(f"expected a finite volume > 0, got {volume}")
         self.volume, self.volume_error = volume, None if volume is None else 0.0
         self.g(torch.zeros(5, self.ambient_dim, dtype=torch.float64))
+
+    def arguments(self) -> dict[str, Any]:
+        """Raise: a file holds no functions."""
+        raise SaveError(
+            "a Restriction cannot be written to a file: it holds an inequality, which is a "
+            "function of the user's; save its `manifold`, and restrict that again once it is "
+            "loaded"
+        )
 
     def g(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """The values of all inequalities, <= 0 inside.

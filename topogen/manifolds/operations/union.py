@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -86,6 +86,16 @@ class Union(Manifold):
         self.parts = nn.ModuleList(parts)
         self.points, self.atol_shared, self.seed = points, atol, seed
         self._homology = homology
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`."""
+        return {
+            "parts": self.parts,
+            "points": self.points,
+            "atol": self.atol_shared,
+            "homology": self._homology,
+            "seed": self.seed,
+        }
 
     def listed(self) -> list[Manifold]:
         """The parts."""

@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ... import calculus
 from ...errors import TrainingError, UnsupportedError
+from ...storable import Storable
 from .bases import Base, Spectrum
 from .jets import ROWS, Jets
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(Storable, ABC):
     r"""A map g from a base B to R^D, given on points b of its cover.
 
     To implement one, set `base` and `ambient_dim` and write a row-wise, differentiable

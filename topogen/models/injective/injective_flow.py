@@ -150,7 +150,7 @@ class InjectiveFlow(LearnedDistribution):
         self.require_fitted()
         return ImageDistribution(*self._parts())
 
-    def numbers(self) -> dict[str, float | str]:
+    def measurements(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
         numbers: dict[str, float | str] = {}
         M, certificate = self.image, self.certificate

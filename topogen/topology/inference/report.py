@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -149,6 +149,25 @@ class TopologyReport:
             "remarks": list(self.remarks),
             "extras": dict(self.extras),
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TopologyReport:
+        """The report that :meth:`to_dict` described, with `diagrams` {p: bars by degree} added."""
+
+        def tuples(rows: Mapping[str, Sequence[Any]]) -> dict[int, tuple[Any, ...]]:
+            return {int(p): tuple(row) for p, row in rows.items()}
+
+        expected = data["expected"]
+        rebuilt = {
+            **{name: tuples(data[name]) for name in ("betti", "p_values", "witness")},
+            **{name: tuple(data[name]) for name in ("fields", "cuts", "landmarks", "remarks")},
+            "expected": None if expected is None else Homology(tuples(expected)),
+            "diagrams": {
+                int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]
+                for p, by_degree in data["diagrams"].items()
+            },
+        }
+        return cls(**{**data, **rebuilt})
 
     def plot(self, kind: Literal["diagram", "barcode"] = "diagram") -> Figure:
         """Persistence diagrams or barcodes, one panel per field, with the cut-offs drawn.

@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
-from ....errors import UnsupportedError
+from ....errors import SaveError, UnsupportedError
 from ....homology import Homology
 from ....manifolds import spaces
 from ....manifolds.base import Manifold
 from ....manifolds.operations.product import Product
+from ....storable import Storable
 from .harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
 
 # standard bases of one dimension only
@@ -44,7 +46,7 @@ class LogIntegral:
     values: Float[Tensor, " m"]
 
 
-class Base(nn.Module):
+class Base(Storable):
     r"""A Riemannian manifold B with points given by those of a cover, a product of factors.
 
     :math:`B = \tilde B / \Gamma`, with :math:`\tilde B = X_1 \times \dots \times X_k` of unit
@@ -99,6 +101,20 @@ class Base(nn.Module):
                 homology = homology.product(f.homology)
         self.homology = homology
         self.register_buffer("group", matrices)
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`: the standard bases it is a product of."""
+        if not self.parts:
+            raise SaveError(
+                f"the base {self.name} is no product of standard ones, so it cannot be written to "
+                "a file; save its state_dict yourself"
+            )
+        return {"parts": self.parts}
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Base:
+        """The product of the standard bases."""
+        return from_parts([(name, dim) for name, dim in arguments["parts"]])
 
     @property
     def closed(self) -> bool:
