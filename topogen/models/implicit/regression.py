@@ -133,10 +133,10 @@ def solved(
 def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
     r"""The same targets with the tangents that F has, and with projections on its zero set.
 
-    Projections of data without noise stay where they are. Where data are sparse, what the fits around
-    them say of slopes and of the gaps is worse than what a smooth F through the data says itself;
-    where they are noisy, projections and tangents of single fits are rough, and the tube that such
-    projections leave room for is too narrow.
+    Projections of data without noise stay where they are. Where data are sparse, what the fits
+    around them say of slopes and of the gaps is worse than what a smooth F through the data says
+    itself; where they are noisy, projections and tangents of single fits are rough, and the tube
+    that such projections leave room for is too narrow.
     """
     g = targets.geometry
     k = g.N.shape[-1]
