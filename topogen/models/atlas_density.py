@@ -69,8 +69,7 @@ class AtlasDensity(LearnedDistribution):
         self.atlas = atlas
         self.held_out = math.nan
         self.mass, self.log_z_error = 1.0, 0.0
-        for name in ("z", "L", "weights"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("z", "L", "weights")
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
     def measurements(self) -> dict[str, float | str]:

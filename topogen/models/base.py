@@ -50,6 +50,11 @@ class Fittable(Storable, ABC):
         super().__init__()
         self.fitted = False
 
+    def reserve(self, *names: str) -> None:
+        """Register buffers of float64 that get their shapes later."""
+        for name in names:
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+
     def stages(self, points: Float[Tensor, "n D"]) -> Iterator[Stage]:
         """What is still to be fitted, parts first; parts that are fitted are skipped.
 

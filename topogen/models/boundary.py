@@ -41,8 +41,7 @@ class Boundary(Fittable):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("at", "T", "radius", "data"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("at", "T", "radius", "data")
 
     def __len__(self) -> int:
         """How many places there are."""

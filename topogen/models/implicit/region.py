@@ -44,8 +44,7 @@ class ValidityRegion(Fittable):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("c", "T", "rho", "nu"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("c", "T", "rho", "nu")
 
     def place(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
         """Choose landmarks among the projections.
