@@ -15,6 +15,7 @@ from ..homology import Homology
 from ..storable import Storable
 from . import components, curvature, geodesics, shooting, solvers
 from .curvature import Reach
+from .factors import CoordinateFactor
 from .geodesics import Geodesic
 from .solvers import iterate as iterate
 from .solvers import membership_tolerance as membership_tolerance
@@ -44,7 +45,12 @@ class Manifold(Storable, ABC):
         scale: a length of the size of M; tolerances are relative to it.
         tolerance: how far from M its own points may lie (learned manifolds know M only up to an
             error); None for a set known exactly.
-        guard_in_step: whether `step` arrives only inside `in_domain`, so that nothing that solves
+        exact_geodesics: whether :meth:`geodesic` is known, and `exp` and `log` are formulas.
+        exact_retraction: whether :meth:`retract` is a formula, so that many points cost little.
+        round_sphere: whether M is the sphere of radius `scale` about 0.
+        homeomorphic_to: the standard spaces whose product M is homeomorphic to, as pairs of a
+            name and a dimension (see :func:`topogen.models.injective.bases.standard`), where known.
+        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that solves
             by it needs to ask the domain of validity.
     """
 
@@ -57,6 +63,10 @@ class Manifold(Storable, ABC):
     volume_error: float | None = None
     scale: float = 1.0
     tolerance: float | None = None
+    exact_geodesics: bool = False
+    exact_retraction: bool = False
+    round_sphere: bool = False
+    homeomorphic_to: tuple[tuple[str, int], ...] | None = None
     step_stays_in_domain: bool = False
 
     @abstractmethod
@@ -151,6 +161,24 @@ class Manifold(Storable, ABC):
     def needs_domain(self) -> bool:
         """Whether charts of M may reach beyond its domain of validity, and must ask it."""
         return type(self).in_domain is not Manifold.in_domain and not self.step_stays_in_domain
+
+    def retract(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
+        """Points of M near x by the cheapest retraction, and whether they were found in the domain."""
+        p = self.project(x)
+        return p.value, p.converged & self.in_domain(p.value)
+
+    def factors(self) -> list[CoordinateFactor]:
+        """Factors of M with coordinates in [0, 1] that preserve volume; see :mod:`.factors`.
+
+        Raises:
+            UnsupportedError: none are known.
+        """
+        raise UnsupportedError(
+            "expected a Circle, FlatTorus, Interval, Sphere or a Product of these, got "
+            f"{type(self).__name__}; on other sets take AtlasDensity or EnergyModel"
+        )
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
@@ -256,6 +284,30 @@ class Manifold(Storable, ABC):
     def reach(self, points: Float[Tensor, "n D"]) -> Reach:
         """Upper bounds on the reach of M from points of it; see :func:`~.curvature.reach`."""
         return curvature.reach(self, points)
+
+    def geodesic(
+        self,
+        x: Float[Tensor, "*batch D"],
+        y: Float[Tensor, "*batch D"],
+        t: Float[Tensor, "*batch"],
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
+        """The shortest geodesic c from x to y over unit time, where it is a formula.
+
+        Args:
+            x: points of M, c(0).
+            y: points of M, c(1).
+            t: times in [0, 1].
+
+        Returns:
+            c(t), c'(t), and whether c is determined: not where there are several shortest ones.
+
+        Raises:
+            UnsupportedError: M has no `exact_geodesics`.
+        """
+        raise UnsupportedError(
+            f"expected a space with geodesics in closed form, got {type(self).__name__}; "
+            "take M.exp(x, t * M.log(x, y).velocity)"
+        )
 
     def exp(
         self,

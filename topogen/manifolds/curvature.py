@@ -75,12 +75,12 @@ def shape_operator(
 
     Its eigenvalues are the principal curvatures in the direction of the normal n.
     """
-    return (second_fundamental_form(M, x) @ normal[..., None, :, None]).squeeze(-1)
+    return (M.second_fundamental_form(x) @ normal[..., None, :, None]).squeeze(-1)
 
 
 def mean_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     r"""The mean curvature vector :math:`\tfrac1d \sum_i II(t_i, t_i)`; length 1/r on a sphere."""
-    II = second_fundamental_form(M, x)
+    II = M.second_fundamental_form(x)
     return II.diagonal(dim1=-3, dim2=-2).sum(-1) / M.dim
 
 
@@ -90,7 +90,7 @@ def riemann_curvature(
     frame: Float[Tensor, "*batch D d"] | None = None,
 ) -> Float[Tensor, "*batch d d d d"]:
     """R(t_i, t_j, t_k, t_l); R(t_i, t_j, t_i, t_j) is the sectional curvature of t_i and t_j."""
-    G = _gram(second_fundamental_form(M, x, frame))  # <II_ik, II_jl>
+    G = _gram(M.second_fundamental_form(x, frame))  # <II_ik, II_jl>
     return G.movedim(-3, -2) - G.movedim((-4, -3, -2, -1), (-4, -1, -3, -2))
 
 
@@ -109,7 +109,7 @@ def sectional_curvature(
 ) -> Float[Tensor, "*batch"]:
     """The curvature of the plane spanned by tangent vectors u and v; NaN where they span none."""
     frame, lengths = calculus.orthonormalize(torch.stack([u, v], -1))
-    II = second_fundamental_form(M, x, frame)
+    II = M.second_fundamental_form(x, frame)
     K = (II[..., 0, 0, :] * II[..., 1, 1, :]).sum(-1) - II[..., 0, 1, :].square().sum(-1)
     eps = torch.finfo(x.dtype).eps ** 0.75
     size = torch.stack([u, v], -1).norm(dim=-2)
@@ -118,7 +118,7 @@ def sectional_curvature(
 
 def ricci_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d d"]:
     r"""Ric(t_j, t_l) :math:`= \sum_i R(t_i, t_j, t_i, t_l)`, in the basis M.tangent_basis."""
-    II = second_fundamental_form(M, x)
+    II = M.second_fundamental_form(x)
     trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
     whole = (II @ trace[..., None, :, None]).squeeze(-1)
     return whole - torch.einsum("...ija,...ila->...jl", II, II)
@@ -126,7 +126,7 @@ def ricci_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tens
 
 def scalar_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
     r"""The trace of Ricci, :math:`|\sum_i II_{ii}|^2 - \sum_{ij} |II_{ij}|^2`; 2 on S^2."""
-    II = second_fundamental_form(M, x)
+    II = M.second_fundamental_form(x)
     trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
     return trace.square().sum(-1) - II.square().sum((-3, -2, -1))
 
@@ -154,7 +154,7 @@ def normal_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Ten
     n of II(u, u) are improved in turn, from the principal directions of d (d + 1) / 2 normals: a
     local maximum, in practice the largest one.
     """
-    II = second_fundamental_form(M, x)
+    II = M.second_fundamental_form(x)
     d = M.dim
     i, j = torch.triu_indices(d, d).unbind(0)
     best = II.new_zeros(II.shape[:-3])

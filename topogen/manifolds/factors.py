@@ -18,13 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import UnsupportedError
-from .base import Manifold
-from .operations.product import Product
-from .spaces import Circle, FlatTorus, Interval, Sphere
-
 TAU = 2 * math.pi
-_NEWTON = 60
 
 
 @dataclass(frozen=True)
@@ -32,30 +26,30 @@ class Coordinate:
     """One coordinate u in [0, 1].
 
     Attributes:
-        kind: "turn" (a circle), "tilt" (a polar angle) or "segment".
-        power: of a tilt, m in the density proportional to sin(theta)^m.
+        kind: "circle" (an angle), "polar" (a polar angle of a sphere) or "interval".
+        power: of a polar angle, m in the density proportional to sin(theta)^m.
 
     Example:
-        >>> height = Coordinate("tilt", 1)  # of S^2
+        >>> height = Coordinate("polar", 1)  # of S^2
         >>> height.place(torch.tensor([0.2]))
         tensor([[0.6000, 0.8000]])
         >>> height.rank(torch.tensor([[0.6, 0.8]]))
         tensor([0.2000])
     """
 
-    kind: Literal["turn", "tilt", "segment"]
+    kind: Literal["circle", "polar", "interval"]
     power: int = 0
 
     @property
     def size(self) -> int:
         """Length of the vectors e."""
-        return 1 if self.kind == "segment" else 2
+        return 1 if self.kind == "interval" else 2
 
     def rank(self, e: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
         """The coordinate u of a vector e."""
-        if self.kind == "segment":
+        if self.kind == "interval":
             return ((e[..., 0] + 1) / 2).clamp(0, 1)
-        if self.kind == "turn":
+        if self.kind == "circle":
             return torch.remainder(angle(e) / TAU, 1.0)
         if self.power == 1:
             return ((1 - e[..., 0]) / 2).clamp(0, 1)
@@ -63,14 +57,17 @@ class Coordinate:
 
     def place(self, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch k"]:
         """The vector e of a coordinate u."""
-        if self.kind == "segment":
+        if self.kind == "interval":
             return (2 * u - 1).unsqueeze(-1)
-        if self.kind == "turn":
+        if self.kind == "circle":
             return torch.stack([(TAU * u).cos(), (TAU * u).sin()], -1)
         if self.power == 1:
             return torch.stack([1 - 2 * u, 2 * (u * (1 - u)).clamp_min(0).sqrt()], -1)
         t = _angle_of_mass(u * _total(self.power), self.power)
         return torch.stack([t.cos(), t.sin()], -1)
+
+
+CIRCLE = Coordinate("circle")
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ class CoordinateFactor:
             sine = _length(rest)
             parts.append(_unit(torch.cat([y[..., -1:], sine], -1)))
             y = _unit(rest)
-        return [*parts, y if self.coordinates[-1].kind == "segment" else _unit(y)]
+        return [*parts, y if self.coordinates[-1].kind == "interval" else _unit(y)]
 
     def join(self, parts: list[Tensor]) -> Float[Tensor, "*batch k"]:
         """The point at unit scale of unit vectors."""
@@ -121,35 +118,6 @@ class CoordinateFactor:
         for e in reversed(parts[:-1]):
             y = torch.cat([e[..., 1:] * y, e[..., :1]], -1)
         return y
-
-
-def factors_of(M: Manifold) -> list[CoordinateFactor]:
-    """The factors of a base space, products taken apart.
-
-    Raises:
-        UnsupportedError: M is none, or a product with a factor that is none.
-    """
-    if isinstance(M, Product):
-        first, second = factors_of(M.first), factors_of(M.second)
-        D = M.first.ambient_dim
-        moved = [
-            CoordinateFactor(D + f.start, f.width, f.centre, f.scale, f.coordinates)
-            for f in second
-        ]
-        return [*first, *moved]
-    turn = (Coordinate("turn"),)
-    if isinstance(M, FlatTorus):
-        return [CoordinateFactor(2 * i, 2, 0.0, 1.0, turn) for i in range(M.dim)]
-    if isinstance(M, Circle | Sphere):
-        tilts = tuple(Coordinate("tilt", m) for m in range(M.dim - 1, 0, -1))
-        return [CoordinateFactor(0, M.ambient_dim, 0.0, M.radius, tilts + turn)]
-    if isinstance(M, Interval):
-        half = (M.hi - M.lo) / 2
-        return [CoordinateFactor(0, 1, (M.lo + M.hi) / 2, half, (Coordinate("segment"),))]
-    raise UnsupportedError(
-        "expected a Circle, FlatTorus, Interval, Sphere or a Product of these, got "
-        f"{type(M).__name__}; on other sets take AtlasDensity or EnergyModel"
-    )
 
 
 def angle(e: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
@@ -191,7 +159,7 @@ def _angle_of_mass(mass: Tensor, m: int) -> Tensor:
     """The angle in [0, pi] with a given integral of sin^m: Newton inside a bracket."""
     low, high = torch.zeros_like(mass), torch.full_like(mass, math.pi)
     t = (low + high) / 2
-    for _ in range(_NEWTON):
+    for _ in range(60):  # halvings alone would end at the rounding
         e = torch.stack([t.cos(), t.sin()], -1)
         over = _mass(e, t, m) - mass
         low, high = torch.where(over < 0, t, low), torch.where(over < 0, high, t)

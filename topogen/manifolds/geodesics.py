@@ -145,6 +145,23 @@ def tolerance(M: ManifoldLike, tol: float | None, dtype: torch.dtype) -> float:
     return least if M.tolerance is None else max(least, 1e-2 * M.tolerance)
 
 
+def require_tangent(
+    vectors: Float[Tensor, "n m D"], tangential: Float[Tensor, "n m D"], known: Bool[Tensor, " n"]
+) -> None:
+    """Raise where one of m vectors at a known point has a normal part that is no rounding.
+
+    Raises:
+        ValueError: one has.
+    """
+    off = (vectors - tangential).norm(dim=-1) > _NORMAL * vectors.norm(dim=-1) + 1e-12
+    wrong = off.any(-1) & known
+    if bool(wrong.any()):
+        raise ValueError(
+            f"expected tangent vectors of M, got {int(wrong.sum())} rows with a normal part; "
+            "project them: Q @ (Q.mT @ v), Q = M.tangent_basis(x)"
+        )
+
+
 def start_at(
     M: ManifoldLike, x: Float[Tensor, "n D"], v: Float[Tensor, "n D"], w: Float[Tensor, "n D m"]
 ) -> tuple[GeodesicState, Float[Tensor, "n D"]]:
@@ -161,12 +178,7 @@ def start_at(
     T = T.index_put((ok,), M.tangent_basis(q[ok]))
     vectors = torch.cat([v.unsqueeze(-1), w], -1)
     c = T.mT @ vectors
-    off = (vectors - T @ c).norm(dim=-2) > _NORMAL * vectors.norm(dim=-2) + 1e-12
-    if bool((off.any(-1) & ok).any()):
-        raise ValueError(
-            f"expected tangent vectors of M, got {int((off.any(-1) & ok).sum())} rows with a "
-            "normal part; project them: Q @ (Q.mT @ v), Q = M.tangent_basis(x)"
-        )
+    require_tangent(vectors.mT, (T @ c).mT, ok)
     v = (T @ c[..., :1]).squeeze(-1)
     return GeodesicState(q, v, T, c[..., 1:], ok), v
 
@@ -254,8 +266,7 @@ def rows_of(M: ManifoldLike, *points: Tensor) -> list[Float[Tensor, "n D"]]:
             f"expected points and vectors of shape (..., {M.ambient_dim}), got {wrong[0]}"
         )
     return [
-        t.detach().to(torch.float64).reshape(-1, M.ambient_dim)
-        for t in torch.broadcast_tensors(*points)
+        t.to(torch.float64).reshape(-1, M.ambient_dim) for t in torch.broadcast_tensors(*points)
     ]
 
 

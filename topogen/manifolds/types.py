@@ -91,3 +91,9 @@ class ManifoldLike(Protocol):
     def solver_tolerance(self, tol: float | None, dtype: torch.dtype) -> float:
         """The tolerance of a solver in float64 for points of this dtype."""
         ...
+
+    def second_fundamental_form(
+        self, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
+    ) -> Float[Tensor, "*batch d d D"]:
+        """II(t_i, t_j) in an orthonormal basis of the tangent space."""
+        ...

@@ -8,7 +8,6 @@ import torch
 import topogen as tg
 from topogen import serialization
 from topogen.errors import InvalidPoints, NotFittedError, UnsupportedError
-from topogen.manifolds.factors import factors_of
 from topogen.models.flow.conditioner import moebius
 from topogen.testing import check_distribution
 
@@ -81,7 +80,7 @@ class TestBaseSpace:
         M = SPACES[name]()
         x = M.sample_uniform(4000, seeded(0))
         ranks = []
-        for f in factors_of(M):
+        for f in M.factors():
             vectors = f.split(f.scaled(x))
             assert float((f.join(vectors) - f.scaled(x)).abs().max()) < 1e-12
             for c, e in zip(f.coordinates, vectors, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +16,8 @@ from ..atlas import Atlas
 from ..base import Manifold, Projection
 from ..charts import Chart, Domain
 from ..default_atlas import charts_of
+from ..factors import CoordinateFactor
+from ..geodesics import Geodesic, tolerance
 from ..locate import sampler_of
 from ..spaces.base import Nearest, ReferenceSpace
 
@@ -158,6 +161,34 @@ class Product(ReferenceSpace):
             return None
         return a[0] * b[1] + a[1] * b[0] + a[1] * b[1]
 
+    @property
+    def exact_geodesics(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether both factors have them."""
+        return self.first.exact_geodesics and self.second.exact_geodesics
+
+    @property
+    def exact_retraction(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether both factors have one."""
+        return self.first.exact_retraction and self.second.exact_retraction
+
+    @property
+    def homeomorphic_to(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> tuple[tuple[str, int], ...] | None:
+        """Those of the first factor, then of the second, where both are known."""
+        a, b = self.first.homeomorphic_to, self.second.homeomorphic_to
+        return None if a is None or b is None else (*a, *b)
+
+    def factors(self) -> list[CoordinateFactor]:
+        """Those of the first factor, then of the second.
+
+        Raises:
+            UnsupportedError: they are not known for one.
+        """
+        D = self.first.ambient_dim
+        moved = [replace(f, start=D + f.start) for f in self.second.factors()]
+        return [*self.first.factors(), *moved]
+
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self.check_points(x)
         D = self.first.ambient_dim
@@ -176,9 +207,8 @@ class Product(ReferenceSpace):
         throw: bool = False,
     ) -> Projection:
         """Those of the factors, each to half the square of `tol`; see :meth:`Manifold.project`."""
-        half = None if tol is None else tol / math.sqrt(2)
         parts = zip((self.first, self.second), self._split(x), strict=True)
-        p, q = (M.project(y, tol=half, max_steps=max_steps) for M, y in parts)
+        p, q = (M.project(y, tol=_half(tol), max_steps=max_steps) for M, y in parts)
         both = _beside(x, p, q)
         return self.settled(both, tol, throw)
 
@@ -191,9 +221,8 @@ class Product(ReferenceSpace):
         throw: bool = False,
     ) -> Projection:
         """Those of the factors; arguments as in :meth:`Manifold.nearest`."""
-        half = None if tol is None else tol / math.sqrt(2)
         parts = zip((self.first, self.second), self._split(x), strict=True)
-        p, q = (M.nearest(y, tol=half, max_steps=max_steps) for M, y in parts)
+        p, q = (M.nearest(y, tol=_half(tol), max_steps=max_steps) for M, y in parts)
         both = _beside(x, p, q)
         return self.settled(both, tol, throw)
 
@@ -248,6 +277,109 @@ class Product(ReferenceSpace):
             return None
         return lambda x: torch.cat([F(self._split(x)[0]), G(self._split(x)[1])], -1)
 
+    def retract(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
+        """Those of the factors."""
+        a, b = self._split(x)
+        (y, on), (z, on_too) = self.first.retract(a), self.second.retract(b)
+        return torch.cat([y, z], -1), on & on_too
+
+    def second_fundamental_form(
+        self, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
+    ) -> Float[Tensor, "*batch d d D"]:
+        """Those of the factors, of the parts of the frame in each."""
+        T = self.tangent_basis(x) if frame is None else frame
+        halves = zip((self.first, self.second), self._split(x), self._split(T.mT), strict=True)
+        parts = []
+        for M, y, v in halves:
+            C = v @ M.tangent_basis(y)
+            II = M.second_fundamental_form(y)
+            parts.append(torch.einsum("...ai,...bj,...ijk->...abk", C, C, II))
+        return torch.cat(parts, -1)
+
+    def mean_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Those of the factors, weighted by their dimensions."""
+        halves = zip((self.first, self.second), self._split(x), strict=True)
+        return torch.cat([M.dim / self.dim * M.mean_curvature(y) for M, y in halves], -1)
+
+    def geodesic(
+        self,
+        x: Float[Tensor, "*batch D"],
+        y: Float[Tensor, "*batch D"],
+        t: Float[Tensor, "*batch"],
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
+        """Those of the factors, side by side."""
+        (a, b), (c, d) = self._split(x), self._split(y)
+        (p, u, ok), (q, v, ok_too) = self.first.geodesic(a, c, t), self.second.geodesic(b, d, t)
+        return torch.cat([p, q], -1), torch.cat([u, v], -1), ok & ok_too
+
+    def exp(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        v: Float[Tensor, "*#batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 1024,
+        throw: bool = False,
+    ) -> Geodesic:
+        """Those of the factors, side by side; see :meth:`Manifold.exp`."""
+        return self.transport(x, v, v, tol=tol, max_steps=max_steps, throw=throw)[1]
+
+    def transport(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        v: Float[Tensor, "*#batch D"],
+        w: Float[Tensor, "*#batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 1024,
+        throw: bool = False,
+    ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
+        """Those of the factors, side by side; see :meth:`Manifold.transport`."""
+        half = _half(tol)
+        (a, b), (c, d), (e, f) = self._split(x), self._split(v), self._split(w)
+        p, g = self.first.transport(a, c, e, tol=half, max_steps=max_steps)
+        q, h = self.second.transport(b, d, f, tol=half, max_steps=max_steps)
+        both = _both(g, h)
+        carried = torch.where(both.converged.unsqueeze(-1), torch.cat([p, q], -1), math.nan)
+        return carried, both.require(tolerance(self, tol, x.dtype)) if throw else both
+
+    def log(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        y: Float[Tensor, "*#batch D"],
+        *,
+        through: Float[Tensor, "N D"] | None = None,
+        tol: float | None = None,
+        max_steps: int = 1024,
+        throw: bool = False,
+    ) -> Geodesic:
+        """Those of the factors, side by side; see :meth:`Manifold.log`."""
+        via = (None, None) if through is None else self._split(through)
+        halves = zip((self.first, self.second), self._split(x), self._split(y), via, strict=True)
+        g, h = (
+            M.log(a, b, through=points, tol=_half(tol), max_steps=max_steps)
+            for M, a, b, points in halves
+        )
+        both = _both(g, h)
+        return both.require(tolerance(self, tol, x.dtype)) if throw else both
+
+    def distance(
+        self,
+        x: Float[Tensor, "*#batch D"],
+        y: Float[Tensor, "*#batch D"],
+        *,
+        through: Float[Tensor, "N D"] | None = None,
+        throw: bool = True,
+    ) -> Float[Tensor, "*batch"]:
+        """The hypotenuse of those of the factors; see :meth:`Manifold.distance`."""
+        via = (None, None) if through is None else self._split(through)
+        halves = zip((self.first, self.second), self._split(x), self._split(y), via, strict=True)
+        return torch.hypot(
+            *(M.distance(a, b, through=points, throw=throw) for M, a, b, points in halves)
+        )
+
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n D"]:
@@ -284,6 +416,22 @@ def _blocks(P: Tensor, Q: Tensor) -> Tensor:
     upper = torch.cat([P, P.new_zeros(*P.shape[:-1], Q.shape[-1])], -1)
     lower = torch.cat([Q.new_zeros(*Q.shape[:-1], P.shape[-1]), Q], -1)
     return torch.cat([upper, lower], -2)
+
+
+def _half(tol: float | None) -> float | None:
+    """The tolerance of each factor whose errors make up one of `tol`."""
+    return None if tol is None else tol / math.sqrt(2)
+
+
+def _both(g: Geodesic, h: Geodesic) -> Geodesic:
+    """The pairs of geodesics of the factors, at ends that both of them reach."""
+    ok = g.converged & h.converged
+    pairs = {f.name: (getattr(g, f.name), getattr(h, f.name)) for f in fields(Geodesic)}
+    vectors = {k: torch.cat(pairs[k], -1) for k in ("start", "velocity", "end", "arrival")}
+    for k in ("end", "arrival"):
+        vectors[k] = torch.where(ok.unsqueeze(-1), vectors[k], math.nan)
+    lengths = {k: torch.hypot(*pairs[k]) for k in ("length", "error")}
+    return Geodesic(**vectors, **lengths, converged=ok, steps=torch.maximum(g.steps, h.steps))
 
 
 def _beside(x: Tensor, p: Projection, q: Projection) -> Projection:

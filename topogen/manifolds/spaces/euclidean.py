@@ -13,10 +13,46 @@ from ...errors import UnsupportedError
 from ...homology import Homology
 from ..atlas import Atlas
 from ..charts import Ball, Domain, FunctionChart
-from .base import Nearest, ReferenceSpace, closed_form
+from ..factors import Coordinate, CoordinateFactor
+from .base import Nearest, closed_form
+from .exact_geodesics import ExactGeodesics
 
 
-class Euclidean(ReferenceSpace):
+class EuclideanSubset(ExactGeodesics):
+    """A convex subset of R^d with interior points: geodesics are straight."""
+
+    orientable = True
+    closed = False
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = self.ambient_dim = dim
+        self.homology = Homology((1,))
+
+    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
+        """The unit matrix."""
+        self.check_points(x)
+        eye = torch.eye(self.dim, dtype=x.dtype, device=x.device)
+        return eye.expand(*x.shape[:-1], self.dim, self.dim)
+
+    def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        return v
+
+    def _exp(self, x: Tensor, v: Tensor) -> Tensor:
+        return x + v
+
+    def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        v = y - x
+        return v, v.isfinite().all(-1)
+
+    def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        return w
+
+    def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
+        return torch.zeros_like(v)
+
+
+class Euclidean(EuclideanSubset):
     r"""The space R^d in itself: contractible, not compact, without a uniform distribution.
 
     Example:
@@ -25,24 +61,14 @@ class Euclidean(ReferenceSpace):
         (tensor([True]), 'Z/2: (1,), Z/3: (1,)')
     """
 
-    closed = False
-    orientable = True
-
     def __init__(self, dim: int) -> None:
-        super().__init__()
         if dim < 1:
             raise ValueError(f"expected dim >= 1, got dim={dim}")
-        self.dim = self.ambient_dim = dim
-        self.homology = Homology((1,))
+        super().__init__(dim)
+        self.homeomorphic_to = (("euclidean", dim),)
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         return closed_form(x)
-
-    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """The unit matrix."""
-        self.check_points(x)
-        eye = torch.eye(self.dim, dtype=x.dtype, device=x.device)
-        return eye.expand(*x.shape[:-1], self.dim, self.dim)
 
     @property
     def defining(self) -> RowMap:
@@ -108,7 +134,7 @@ class ClosedInterval(Domain):
         return f"{self.lo:g}, {self.hi:g}"
 
 
-class Interval(ReferenceSpace):
+class Interval(EuclideanSubset):
     r"""The closed interval [lo, hi] of R: contractible, with two boundary points.
 
     Example:
@@ -117,20 +143,16 @@ class Interval(ReferenceSpace):
         (tensor([[3.]]), 4.0, False)
     """
 
-    dim = 1
-    ambient_dim = 1
-    closed = False
-    orientable = True
     why_no_defining = "a regular zero set has no boundary"
+    homeomorphic_to = (("interval", 1),)
 
     def __init__(self, lo: float, hi: float) -> None:
-        super().__init__()
+        super().__init__(1)
         if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
             raise ValueError(f"expected finite lo < hi, got lo={lo}, hi={hi}")
         self.lo, self.hi = float(lo), float(hi)
         self.scale = max(abs(self.lo), abs(self.hi))
         self.volume, self.volume_error = self.hi - self.lo, 0.0
-        self.homology = Homology((1,))
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         return closed_form(x.clamp(self.lo, self.hi))
@@ -139,10 +161,10 @@ class Interval(ReferenceSpace):
         """Whether lo <= x <= hi."""
         return self.contains(x)
 
-    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """The unit vector."""
-        self.check_points(x)
-        return torch.ones_like(x).unsqueeze(-1)
+    def factors(self) -> list[CoordinateFactor]:
+        """The interval itself."""
+        middle, half = (self.lo + self.hi) / 2, (self.hi - self.lo) / 2
+        return [CoordinateFactor(0, 1, middle, half, (Coordinate("interval"),))]
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None

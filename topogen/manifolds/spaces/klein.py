@@ -61,6 +61,7 @@ class KleinBottle(ParametrizedSpace):
     ambient_dim = 4
     orientable = False
     why_no_defining = NOT_ORIENTABLE
+    homeomorphic_to = (("klein", 2),)
 
     def __init__(self, R: float = 1.0, r: float = 0.5) -> None:
         super().__init__()
@@ -185,6 +186,7 @@ class MobiusBand(ParametrizedSpace):
     closed = False
     orientable = False
     why_no_defining = NOT_ORIENTABLE + "; besides, a regular zero set has no boundary"
+    homeomorphic_to = (("mobius", 2),)
 
     def __init__(self, width: float = 0.6) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ... import calculus
@@ -16,9 +16,9 @@ from ...point_cloud.tensors import nearest_row
 from ..atlas import Atlas
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
+from ..factors import TAU
 from .base import ReferenceSpace
 
-TAU = 2 * math.pi
 # Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120
 # degrees; at 100 degrees every angle lies at depth >= 0.64 in some arc.
 ARC = math.radians(100.0)
@@ -50,6 +50,8 @@ class ParametrizedSpace(ReferenceSpace):
     `lift` (of all preimages of psi(t), the one nearest to `centre`).
     """
 
+    exact_retraction = True
+
     @abstractmethod
     def parametrize(self, t: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
         """psi(t), shape (..., D)."""
@@ -77,6 +79,24 @@ class ParametrizedSpace(ReferenceSpace):
         """
         F = self.defining
         return x - self.parametrize(self.coordinates(x)) if F is None else F(x)
+
+    def retract(
+        self, x: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
+        """psi(phi(x)), phi = `coordinates`."""
+        y = self.parametrize(self.coordinates(x))
+        return y, y.isfinite().all(-1)
+
+    def second_fundamental_form(
+        self, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
+    ) -> Float[Tensor, "*batch d d D"]:
+        r"""The normal part of :math:`D^2\psi[V_i, V_j]`, with :math:`D\psi\, V_i = t_i`."""
+        t = self.coordinates(x)
+        J = calculus.jacobian(self.parametrize, t)
+        T = calculus.tangent_basis(J) if frame is None else frame
+        H = calculus.second_derivative(self.parametrize, t, torch.linalg.inv(T.mT @ J))
+        H = H.flatten(-2)
+        return (H - T @ (T.mT @ H)).unflatten(-1, (self.dim, self.dim)).movedim(-3, -1)
 
     def chart(self, centre: Float[Tensor, " d"], domain: Domain) -> Chart:
         """The chart z -> psi(centre + z) on `domain`."""

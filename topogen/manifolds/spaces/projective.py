@@ -9,14 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...calculus import RowMap
+from ...errors import UnsupportedError
 from ...homology import Homology
 from ..atlas import Atlas
 from ..charts import Ball, FunctionChart
-from .base import Nearest, ReferenceSpace, closed_form, sphere_tangents, unit
+from .base import Nearest, closed_form, sphere_tangents, unit
+from .exact_geodesics import CUT, ExactGeodesics
 from .klein import NOT_ORIENTABLE
+from .spheres import sphere_exp, sphere_log, sphere_transport
 
 
-class ProjectivePlane(ReferenceSpace):
+class ProjectivePlane(ExactGeodesics):
     r"""The projective plane S^2/{n ~ -n} as the Veronese surface in R^5.
 
     .. math:: n \mapsto (n_1 n_2, n_1 n_3, n_2 n_3, \tfrac12(n_1^2 - n_2^2), \tfrac1{2\sqrt3}(n_1^2
@@ -42,6 +45,7 @@ class ProjectivePlane(ReferenceSpace):
     scale = 1 / math.sqrt(3)
     volume = 2 * math.pi
     volume_error = 0.0
+    homeomorphic_to = (("projective", 2),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,11 +88,39 @@ class ProjectivePlane(ReferenceSpace):
         self.check_points(x)
         n = self.direction(x)
         E = sphere_tangents(n)
-        # the quadratic map embed has the derivative v -> embed(n + v) - embed(n) - embed(v)
-        columns = [
-            self.embed(n + E[..., i]) - self.embed(n) - self.embed(E[..., i]) for i in range(2)
-        ]
-        return torch.stack(columns, -1)
+        return torch.stack([self._push(n, E[..., i]) for i in range(2)], -1)
+
+    def _push(self, n: Tensor, u: Tensor) -> Tensor:
+        """The derivative of the quadratic map embed at n, applied to u."""
+        return self.embed(n + u) - self.embed(n) - self.embed(u)
+
+    def _pull(self, n: Tensor, v: Tensor) -> Tensor:
+        """The u in T_n S^2 with push(n, u) = v: the matrix of v is n u^T + u n^T."""
+        u = (self.matrix(v) @ n.unsqueeze(-1)).squeeze(-1)
+        return u - (n * u).sum(-1, keepdim=True) * n
+
+    def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        n = self.direction(x)
+        return self._push(n, self._pull(n, v))
+
+    def _exp(self, x: Tensor, v: Tensor) -> Tensor:
+        n = self.direction(x)
+        return self.embed(sphere_exp(n, self._pull(n, v)))
+
+    def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        n, m = self.direction(x), self.direction(y)
+        cosine = (n * m).sum(-1, keepdim=True)
+        u, _ = sphere_log(n, torch.where(cosine < 0, -m, m))
+        return self._push(n, u), cosine.squeeze(-1).abs() > CUT
+
+    def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        n = self.direction(x)
+        u = self._pull(n, v)
+        return self._push(sphere_exp(n, u), sphere_transport(n, u, self._pull(n, w)))
+
+    def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
+        u = self._pull(self.direction(x), v)
+        return 2 * (self.embed(u) - u.square().sum(-1, keepdim=True) * x)
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
@@ -131,17 +163,24 @@ class ProjectivePlane(ReferenceSpace):
         return FunctionChart(decode, encode, domain=Ball(2, 0.98))
 
 
-class SpecialOrthogonal(ReferenceSpace):
+class SpecialOrthogonal(ExactGeodesics):
     r"""SO(3): the 3 x 3 matrices X with X^T X = I and det X = +1, row-major in R^9.
 
     A rotation with angular velocity w moves at speed sqrt(2)|w| in R^9; the volume is
-    :math:`(2\sqrt2)^3 \pi^2 = 16\sqrt2 \pi^2`. It is diffeomorphic to RP^3.
+    :math:`(2\sqrt2)^3 \pi^2 = 16\sqrt2 \pi^2`. It is diffeomorphic to RP^3. Geodesics are
+    :math:`X e^{tK}`, K skew.
 
     X^T X = I alone gives O(3), of which this is one of two components. `defining` singles it out:
     with columns a, b, c it asks for |a| = |b| = 1, a . b = 0 and c = a x b.
 
+    Args:
+        n: 3, of SO(n).
+
+    Raises:
+        UnsupportedError: another n.
+
     Example:
-        >>> M = SpecialOrthogonal()
+        >>> M = SpecialOrthogonal(3)
         >>> M.project(torch.diag(torch.tensor([2.0, 1.0, 0.5])).reshape(1, 9)).value.reshape(3, 3)
         tensor([[1., 0., 0.],
                 [0., 1., 0.],
@@ -156,9 +195,12 @@ class SpecialOrthogonal(ReferenceSpace):
     scale = math.sqrt(3)
     volume = 16 * math.sqrt(2) * math.pi**2
     volume_error = 0.0
+    homeomorphic_to = (("projective", 3),)
 
-    def __init__(self) -> None:
+    def __init__(self, n: int = 3) -> None:
         super().__init__()
+        if n != 3:
+            raise UnsupportedError(f"expected SO(n) with n = 3, got n={n}; SO(2) is tg.Circle()")
         self.homology = Homology({2: (1, 1, 1, 1), 3: (1, 0, 0, 1)})
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
@@ -180,6 +222,34 @@ class SpecialOrthogonal(ReferenceSpace):
         X = x.unflatten(-1, (3, 3)).unsqueeze(-3)
         E = cross_matrix(torch.eye(3, dtype=x.dtype, device=x.device)) / math.sqrt(2)
         return (X @ E).flatten(-2).mT
+
+    def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        X = _matrix(x)
+        K = X.mT @ _matrix(v)
+        return (X @ (K - K.mT) / 2).flatten(-2)
+
+    def _exp(self, x: Tensor, v: Tensor) -> Tensor:
+        X = _matrix(x)
+        return (X @ _rotation(_velocity(X, v))).flatten(-2)
+
+    def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        X = _matrix(x)
+        q = _quaternion(X.mT @ _matrix(y))  # (cos w/2, sin w/2 n), w <= pi the angle about n
+        sine = q[..., 1:].norm(dim=-1, keepdim=True)
+        zero = sine == 0
+        half = torch.where(zero, 1.0, torch.atan2(sine, q[..., :1])) / torch.where(zero, 1.0, sine)
+        K = cross_matrix(2 * half * q[..., 1:])
+        return (X @ K).flatten(-2), q[..., 0] > CUT
+
+    def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        # the metric is invariant on both sides: X e^{K/2} A e^{K/2} for w = X A
+        X = _matrix(x)
+        half = _rotation(_velocity(X, v) / 2)
+        return (X @ half @ X.mT @ _matrix(w) @ half).flatten(-2)
+
+    def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
+        V = _matrix(v)
+        return (V @ _matrix(x).mT @ V).flatten(-2)
 
     @property
     def defining(self) -> RowMap:
@@ -242,3 +312,35 @@ def cross_matrix(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     a, b, c = u.unbind(-1)
     zero = torch.zeros_like(a)
     return torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], -1).unflatten(-1, (3, 3))
+
+
+def _matrix(x: Float[Tensor, "*batch 9"]) -> Float[Tensor, "*batch 3 3"]:
+    return x.unflatten(-1, (3, 3))
+
+
+def _axis(K: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """The u with [u]_x = (K - K^T) / 2."""
+    return torch.stack([K[..., i, j] - K[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1) / 2
+
+
+def _velocity(X: Tensor, v: Tensor) -> Float[Tensor, "*batch 3"]:
+    """The angular velocity u of v = X [u]_x."""
+    return _axis(X.mT @ _matrix(v))
+
+
+def _rotation(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation by |u| about u, the exponential of [u]_x, by Rodrigues' formula."""
+    K, w = cross_matrix(u), u.norm(dim=-1)[..., None, None] / math.pi
+    return torch.eye(3, dtype=u.dtype) + torch.sinc(w) * K + torch.sinc(w / 2) ** 2 / 2 * (K @ K)
+
+
+def _quaternion(X: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    r"""The unit quaternion q of a rotation with q_0 >= 0: the longest column of :math:`4 q q^\top`."""
+    trace = X.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    u = 2 * _axis(X)
+    corner = torch.cat([1 + trace, u.unsqueeze(-2)], -1)
+    lower = X + X.mT + (1 - trace) * torch.eye(3, dtype=X.dtype)
+    Q = torch.cat([corner, torch.cat([u.unsqueeze(-1), lower], -1)], -2)
+    k = Q.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    q = unit(Q.gather(-1, k[..., None, None].expand(*k.shape, 4, 1)).squeeze(-1))
+    return torch.where(q[..., :1] < 0, -q, q)

@@ -5,18 +5,111 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
 from ..atlas import Atlas
 from ..charts import Ball, FunctionChart
-from .base import Nearest, ReferenceSpace, closed_form, positive, sphere_tangents, unit
+from ..factors import CIRCLE, Coordinate, CoordinateFactor
+from .base import Nearest, closed_form, positive, sphere_tangents, unit
+from .exact_geodesics import CUT, ExactGeodesics
 from .parametrized import TAU, ParametrizedSpace, wrap
 
 
-class Circle(ParametrizedSpace):
+def sphere_exp(
+    x: Float[Tensor, "*#batch D"], v: Float[Tensor, "*#batch D"]
+) -> Float[Tensor, "*batch D"]:
+    r""":math:`\cos|v|\, x + \sin|v|\, v / |v|`, for v tangent at a point x of the unit sphere."""
+    length = v.norm(dim=-1, keepdim=True)
+    return unit(length.cos() * x + torch.sinc(length / math.pi) * v)
+
+
+def sphere_log(
+    x: Float[Tensor, "*#batch D"], y: Float[Tensor, "*#batch D"]
+) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
+    r"""The v with exp_x(v) = y on the unit sphere, and whether y is not the antipode of x.
+
+    .. math:: v = \frac{w}{\sin w} (y - \cos w\, x), \qquad \cos w = x \cdot y;
+
+    at the antipode, of length pi in some direction.
+    """
+    cosine = (x * y).sum(-1, keepdim=True)
+    v = y - cosine * x
+    sine = v.norm(dim=-1, keepdim=True)
+    zero = sine == 0
+    # at x = y the factor is 1, with derivative 0
+    v = v * torch.where(zero, 1.0, torch.atan2(sine, cosine)) / torch.where(zero, 1.0, sine)
+    v = torch.where(zero & (cosine < 0), math.pi * sphere_tangents(x)[..., 0], v)
+    return v, ((cosine > 0) | (sine > CUT)).squeeze(-1)
+
+
+def sphere_transport(
+    x: Float[Tensor, "*#batch D"], v: Float[Tensor, "*#batch D"], w: Float[Tensor, "*#batch D"]
+) -> Float[Tensor, "*batch D"]:
+    r"""W in parallel along the great circle of v, from a point x of the unit sphere.
+
+    The part along e = v / |v| turns with it, :math:`e \mapsto \cos|v|\, e - \sin|v|\, x`.
+    """
+    half = v.norm(dim=-1, keepdim=True) / (2 * math.pi)
+    along = (v * w).sum(-1, keepdim=True)
+    return w - along * (torch.sinc(half).square() / 2 * v + torch.sinc(2 * half) * x)
+
+
+class RoundSphere(ExactGeodesics):
+    r"""The sphere |x| = radius in R^(d+1), of any dimension; geodesics are great circles."""
+
+    orientable = True
+    round_sphere = True
+
+    def __init__(self, dim: int, radius: float) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"expected dim >= 1, got dim={dim}; S^0 is two points")
+        positive(radius=radius)
+        self.dim, self.ambient_dim = dim, dim + 1
+        self.radius = self.scale = float(radius)
+        self.volume = math.exp(log_sphere_area(dim) + dim * math.log(radius))
+        self.volume_error = 0.0
+        self.homology = Homology((1, *[0] * (dim - 1), 1))
+
+    @property
+    def homeomorphic_to(self) -> tuple[tuple[str, int], ...]:
+        """The sphere of its dimension."""
+        return (("sphere", self.dim),)
+
+    def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
+        return closed_form(self.radius * unit(x))
+
+    def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        return v - (x * v).sum(-1, keepdim=True) / self.radius**2 * x
+
+    def _exp(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.radius * sphere_exp(x / self.radius, v / self.radius)
+
+    def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        v, determined = sphere_log(x / self.radius, y / self.radius)
+        return self.radius * v, determined
+
+    def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        return sphere_transport(x / self.radius, v / self.radius, w)
+
+    def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
+        return -v.square().sum(-1, keepdim=True) / self.radius**2 * x
+
+    @property
+    def defining(self) -> RowMap:
+        """F(x) = (|x|^2 - radius^2) / (2 radius)."""
+        return lambda x: (x.square().sum(-1, keepdim=True) - self.radius**2) / (2 * self.radius)
+
+    def factors(self) -> list[CoordinateFactor]:
+        """The polar angles, then the angle on the last circle."""
+        polar = tuple(Coordinate("polar", m) for m in range(self.dim - 1, 0, -1))
+        return [CoordinateFactor(0, self.ambient_dim, 0.0, self.radius, (*polar, CIRCLE))]
+
+
+class Circle(RoundSphere, ParametrizedSpace):
     r"""The circle :math:`\{x \in R^2 : |x| = \rho\}` of radius rho, of length 2 pi rho.
 
     Example:
@@ -27,17 +120,11 @@ class Circle(ParametrizedSpace):
         (12.5664, 'Z/2: (1, 1), Z/3: (1, 1)')
     """
 
-    dim = 1
-    ambient_dim = 2
-    orientable = True
+    homeomorphic_to = (("circle", 1),)
 
     def __init__(self, radius: float = 1.0) -> None:
-        super().__init__()
-        positive(radius=radius)
-        self.radius = float(radius)
-        self.scale = self.radius
-        self.volume, self.volume_error = TAU * self.radius, 0.0
-        self.homology = Homology((1, 1))
+        super().__init__(1, radius)
+        self.volume = TAU * self.radius
 
     def parametrize(self, t: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 2"]:
         """psi(t) = radius (cos t, sin t)."""
@@ -52,14 +139,6 @@ class Circle(ParametrizedSpace):
     ) -> Float[Tensor, "*batch 1"]:
         """Angles modulo 2 pi."""
         return wrap(t, centre)
-
-    def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        return closed_form(self.radius * unit(x))
-
-    @property
-    def defining(self) -> RowMap:
-        """F(x) = (|x|^2 - radius^2) / (2 radius)."""
-        return _round(self.radius)
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
@@ -76,7 +155,7 @@ class Circle(ParametrizedSpace):
         return f"radius={self.radius:g}"
 
 
-class Sphere(ReferenceSpace):
+class Sphere(RoundSphere):
     r"""The sphere :math:`S^d = \{x \in R^{d+1} : |x| = \rho\}`.
 
     Its area is :math:`2 \pi^{(d+1)/2} \rho^d / \Gamma((d+1)/2)`.
@@ -89,32 +168,13 @@ class Sphere(ReferenceSpace):
         (12.5664, 'Z/2: (1, 0, 1), Z/3: (1, 0, 1)')
     """
 
-    orientable = True
-
     def __init__(self, dim: int = 2, radius: float = 1.0) -> None:
-        super().__init__()
-        if dim < 1:
-            raise ValueError(f"expected dim >= 1, got dim={dim}; S^0 is two points")
-        positive(radius=radius)
-        self.dim, self.ambient_dim = dim, dim + 1
-        self.radius = float(radius)
-        self.scale = self.radius
-        self.volume = math.exp(log_sphere_area(dim) + dim * math.log(radius))
-        self.volume_error = 0.0
-        self.homology = Homology((1, *[0] * (dim - 1), 1))
-
-    def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        return closed_form(self.radius * unit(x))
+        super().__init__(dim, radius)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the complement of x."""
         self.check_points(x)
         return sphere_tangents(unit(x))
-
-    @property
-    def defining(self) -> RowMap:
-        """F(x) = (|x|^2 - radius^2) / (2 radius)."""
-        return _round(self.radius)
 
     def sample_uniform(
         self, n: int, generator: torch.Generator | None = None
@@ -146,10 +206,6 @@ class Sphere(ReferenceSpace):
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"dim={self.dim}, radius={self.radius:g}"
-
-
-def _round(radius: float) -> RowMap:
-    return lambda x: ((x * x).sum(-1, keepdim=True) - radius**2) / (2 * radius)
 
 
 def log_sphere_area(dim: int) -> float:

@@ -12,8 +12,11 @@ from ...calculus import RowMap
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ..atlas import Atlas
+from ..factors import CIRCLE, CoordinateFactor
 from .base import Nearest, closed_form, positive, rejection, uniform_box, unit
+from .exact_geodesics import ExactGeodesics
 from .parametrized import TAU, ParametrizedSpace, wrap
+from .spheres import sphere_exp, sphere_log, sphere_transport
 
 
 def ring(R: float, r: float) -> None:
@@ -44,6 +47,7 @@ class Torus(ParametrizedSpace):
     dim = 2
     ambient_dim = 3
     orientable = True
+    homeomorphic_to = (("torus", 2),)
 
     def __init__(self, R: float = 1.0, r: float = 0.4) -> None:
         super().__init__()
@@ -128,7 +132,7 @@ def ring_torus(R: float, r: float, centre: float = 0.0) -> RowMap:
     return F
 
 
-class FlatTorus(ParametrizedSpace):
+class FlatTorus(ExactGeodesics, ParametrizedSpace):
     r"""The flat torus T^d: (cos t_1, sin t_1, ..., cos t_d, sin t_d) in R^2d.
 
     Its volume is :math:`(2 \pi)^d`.
@@ -151,6 +155,7 @@ class FlatTorus(ParametrizedSpace):
         self.scale = math.sqrt(dim)
         self.volume, self.volume_error = TAU**dim, 0.0
         self.homology = Homology([math.comb(dim, k) for k in range(dim + 1)])
+        self.homeomorphic_to = (("torus", dim),)
 
     def parametrize(self, t: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
         """The points of d unit circles."""
@@ -167,7 +172,30 @@ class FlatTorus(ParametrizedSpace):
         return wrap(t, centre)
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        return closed_form(unit(x.unflatten(-1, (-1, 2))).flatten(-2))
+        return closed_form(unit(_circles(x)).flatten(-2))
+
+    # geodesics are those of the d unit circles, side by side
+
+    def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        normal = _circles(x * v).sum(-1, keepdim=True) * _circles(x)
+        return v - normal.flatten(-2)
+
+    def _exp(self, x: Tensor, v: Tensor) -> Tensor:
+        return sphere_exp(_circles(x), _circles(v)).flatten(-2)
+
+    def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        v, determined = sphere_log(_circles(x), _circles(y))
+        return v.flatten(-2), determined.all(-1)
+
+    def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        return sphere_transport(_circles(x), _circles(v), _circles(w)).flatten(-2)
+
+    def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
+        return -(_circles(v).square().sum(-1, keepdim=True) * _circles(x)).flatten(-2)
+
+    def factors(self) -> list[CoordinateFactor]:
+        """The d circles."""
+        return [CoordinateFactor(2 * i, 2, 0.0, 1.0, (CIRCLE,)) for i in range(self.dim)]
 
     @property
     def defining(self) -> RowMap:
@@ -197,3 +225,8 @@ class FlatTorus(ParametrizedSpace):
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"dim={self.dim}"
+
+
+def _circles(x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d 2"]:
+    """The pairs of numbers of each circle."""
+    return x.unflatten(-1, (-1, 2))

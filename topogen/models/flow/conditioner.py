@@ -63,7 +63,7 @@ class Conditioner(nn.Module):
         https://arxiv.org/abs/2002.02428
 
     Example:
-        >>> net = Conditioner(3, Coordinate("turn"), 2, bins=4, width=8, depth=1)
+        >>> net = Conditioner(3, Coordinate("circle"), 2, bins=4, width=8, depth=1)
         >>> net.start(torch.Generator().manual_seed(0))
         >>> at = ConditionedCoordinates(torch.rand(3, 7).double(), torch.randn(3, 7, 2), torch.ones(3, 7))
         >>> v, log_slope = net(at)
@@ -82,8 +82,8 @@ class Conditioner(nn.Module):
         depth: int,
     ) -> None:
         super().__init__()
-        self.turns, self.bins = coordinate.kind == "turn", bins
-        outputs = 3 * bins + (2 if self.turns else 1)
+        self.circular, self.bins = coordinate.kind == "circle", bins
+        outputs = 3 * bins + (2 if self.circular else 1)
         self.net = EnsembleMLP(count, inputs, outputs, width=width, depth=depth)
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class Conditioner(nn.Module):
             b[i].copy_(gain / 2 * normal(b[i]))
         for p in (*W[-1:], b[-1]):
             p.zero_()
-        if self.turns:
+        if self.circular:
             v = normal(b[-1][..., -2:])
             b[-1][..., -2:] = v / v.norm(dim=-1, keepdim=True)
 
@@ -110,7 +110,7 @@ class Conditioner(nn.Module):
     ) -> tuple[Float[Tensor, "K n"], Float[Tensor, "K n"]]:
         """The coordinate after the map, and the log of the derivative."""
         S, turn, pull = self._map(at)
-        if not self.turns:
+        if not self.circular:
             return S.value_and_log_slope(at.u)
         u, spread = moebius(at.u - turn, pull)
         v, log_slope = S.value_and_log_slope(u)
@@ -120,13 +120,13 @@ class Conditioner(nn.Module):
         """The coordinate before the map, of at.u after it."""
         S, turn, pull = self._map(at)
         u = S.inverse(at.u)
-        return torch.remainder(moebius(u, -pull)[0] + turn, 1.0) if self.turns else u
+        return torch.remainder(moebius(u, -pull)[0] + turn, 1.0) if self.circular else u
 
     def _map(self, at: ConditionedCoordinates) -> tuple[Spline, Tensor, Tensor]:
         """The splines, and the turns and pulls that come before them on a circle."""
         raw = self.net(at.context.to(self.net.b[0].dtype))
         gate = at.gate.to(raw.dtype)
-        if not self.turns:
+        if not self.circular:
             w, h, d = (gate.unsqueeze(-1) * raw).split([self.bins, self.bins, self.bins + 1], -1)
             return Spline.interval(w, h, d), gate, gate
         raw, v = raw[..., :-2], raw[..., -2:]

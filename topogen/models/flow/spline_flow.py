@@ -12,7 +12,6 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints
 from ...manifolds.base import Manifold
-from ...manifolds.factors import factors_of
 from ...point_cloud.tensors import as_tensor, distinct
 from ..base import LearnedDistribution, Stage
 from ..optimize import Adam, descend_held_out, folds, some
@@ -36,9 +35,8 @@ class SplineDistribution(ManifoldDistribution):
         validate_args: raise on points off M instead of giving them -inf.
 
     Example:
-        >>> from topogen.manifolds.factors import factors_of
         >>> M = tg.Circle(radius=2.0)  # T_k is the identity before a fit
-        >>> distribution = SplineDistribution(M, Flows(factors_of(M), 3, bins=4, width=8, depth=1))
+        >>> distribution = SplineDistribution(M, Flows(M.factors(), 3, bins=4, width=8, depth=1))
         >>> round(distribution.log_prob(torch.tensor([[2.0, 0.0]])).exp().item() * M.volume, 4)
         1.0
     """
@@ -138,7 +136,7 @@ class SplineFlow(LearnedDistribution):
             )
         self.manifold = manifold
         self.bins, self.width, self.depth, self.networks = bins, width, depth, networks
-        self.flows = Flows(factors_of(manifold), networks, bins=bins, width=width, depth=depth)
+        self.flows = Flows(manifold.factors(), networks, bins=bins, width=width, depth=depth)
         self.flows.requires_grad_(False)
         self.lost = 0.0
 

@@ -33,8 +33,7 @@ class Flows(nn.Module):
         depth: hidden layers.
 
     Example:
-        >>> from topogen.manifolds.factors import factors_of
-        >>> flows = Flows(factors_of(tg.Sphere()), 3, bins=4, width=8, depth=1)
+        >>> flows = Flows(tg.Sphere().factors(), 3, bins=4, width=8, depth=1)
         >>> x = tg.Sphere().sample_uniform(5)
         >>> flows.each(flows.locate(x)).shape, flows(x).shape
         (torch.Size([3, 5]), torch.Size([5]))

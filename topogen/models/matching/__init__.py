@@ -2,7 +2,6 @@
 
 from .flow_distribution import FlowDistribution as FlowDistribution
 from .flow_matching import FlowMatching as FlowMatching
-from .geometry import Geometry as Geometry
 from .ode import Flowed as Flowed
 from .ode import divergence as divergence
 from .ode import flow as flow

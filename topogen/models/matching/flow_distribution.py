@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...distributions.base import Likelihood, ManifoldDistribution
 from ...sampling.chains import SamplingError
-from .geometry import Geometry
 from .ode import Flowed, Velocity, flow
 
 _EXACT = 1e-3
@@ -65,7 +64,6 @@ class FlowDistribution(ManifoldDistribution):
         if not tol > 0:
             raise ValueError(f"expected tol > 0, got {tol}")
         self.base, self.velocity, self.tol = base, velocity, tol
-        self.geometry = Geometry(base.manifold)
         super().__init__(base.manifold, validate_args=validate_args)
         if error is None:
             start = base.sample((_CHECKED,), torch.Generator().manual_seed(0))
@@ -77,12 +75,12 @@ class FlowDistribution(ManifoldDistribution):
 
     def push(self, x: Float[Tensor, "n D"]) -> Flowed:
         """Carry points of M from t = 0 to 1, without the divergence."""
-        return flow(self.geometry, self.velocity, x, 0.0, 1.0, tol=self.tol, density=False)
+        return flow(self.manifold, self.velocity, x, 0.0, 1.0, tol=self.tol, density=False)
 
     def pull_back(self, x: Float[Tensor, "n D"], tol: float | None = None) -> Flowed:
         """Carry points of M from t = 1 back to 0; `divergence` is that of the way back."""
         tol = self.tol if tol is None else tol
-        return flow(self.geometry, self.velocity, x.to(torch.float64), 1.0, 0.0, tol=tol)
+        return flow(self.manifold, self.velocity, x.to(torch.float64), 1.0, 0.0, tol=tol)
 
     def integration_error(self, x: Float[Tensor, "n D"]) -> float:
         """The largest change of log p at x when the tolerance is 32 times smaller, in nats.

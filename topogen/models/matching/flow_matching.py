@@ -15,14 +15,12 @@ from ...distributions.uniform import Uniform
 from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.atlas import BaseAtlas
 from ...manifolds.base import Manifold
-from ...manifolds.spaces.spheres import Circle, Sphere
 from ...point_cloud.tensors import as_tensor, distinct
 from ..base import LearnedDistribution, Stage, part_stages
 from ..optimize import Adam, Best
 from ..projected_atlas import ProjectedAtlas
 from .field import Field
 from .flow_distribution import FlowDistribution
-from .geometry import Geometry
 from .kernel_density import KernelMixture, joined, logs_left_out, stacked
 from .pairs import Pairing, Pool
 
@@ -146,7 +144,7 @@ class FlowMatching(LearnedDistribution):
             raise ValueError(
                 f"expected tol > 0, finest > 0 and late >= 1, got {tol}, {finest} and {late}"
             )
-        if kernels and not isinstance(manifold, Sphere | Circle):
+        if kernels and not manifold.round_sphere:
             raise UnsupportedError(
                 f"expected a sphere or a circle for kernels, got {type(manifold).__name__}; "
                 "leave them out"
@@ -197,9 +195,10 @@ class FlowMatching(LearnedDistribution):
         )
         if not self.kernels:
             return flow
-        M = cast("Sphere | Circle", self.manifold)
         w, *rest = self.weights
-        kernels = KernelMixture(M, self.centres, torch.stack(rest), validate_args=False)
+        kernels = KernelMixture(
+            self.manifold, self.centres, torch.stack(rest), validate_args=False
+        )
         return Mixture([float(w), 1 - float(w)], [flow, kernels], validate_args=False)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
@@ -237,9 +236,9 @@ class FlowMatching(LearnedDistribution):
         x = x[torch.randperm(x.shape[0], generator=generator)]
         held = x[: round(self.held_out * x.shape[0])]
         train = x[held.shape[0] :]
-        base, geometry = self._base(), Geometry(M)
+        base = self._base()
         pool = Pool(
-            geometry,
+            M,
             lambda n, g: base.sample((n,), g),
             train,
             pairing=self.pairing,
@@ -264,7 +263,7 @@ class FlowMatching(LearnedDistribution):
         if self.kernels:
             self._weigh(x, held.shape[0])
         distribution = FlowDistribution(base, field, tol=self.tol, error=0.0, validate_args=False)
-        count = _COMPARED if geometry.fast else _COMPARED_SLOW
+        count = _COMPARED if M.exact_retraction else _COMPARED_SLOW
         drawn = distribution.push(base.sample((count,), generator).to(torch.float64))
         compared = torch.cat([drawn.end[drawn.converged], x[:count]])
         self.integration_error = distribution.integration_error(compared)
@@ -279,7 +278,7 @@ class FlowMatching(LearnedDistribution):
 
     def _weigh(self, x: Tensor, held: int) -> None:
         """Weights of the flow and of kernels about x, of which the first rows are held out."""
-        logs = logs_left_out(cast("Sphere | Circle", self.manifold), x)
+        logs = logs_left_out(self.manifold, x)
         distribution = FlowDistribution(
             self._base(), self.field, tol=_COARSE, error=0.0, validate_args=False
         )
@@ -292,7 +291,7 @@ class FlowMatching(LearnedDistribution):
     def _scorer(self, held: Tensor) -> Callable[[], float]:
         """Mean log density of held-out points at the weights as they are, coarsely."""
         base = self._base()
-        some = held[: _SCORED if Geometry(self.manifold).fast else _SCORED_SLOW]
+        some = held[: _SCORED if self.manifold.exact_retraction else _SCORED_SLOW]
 
         def score() -> float:
             distribution = FlowDistribution(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ...distributions.base import ManifoldDistribution
 from ...distributions.von_mises import VonMisesFisher
-from ...manifolds.spaces.spheres import Circle, Sphere
+from ...manifolds.base import Manifold
 
 # the concentrations that are tried: 0, the uniform distribution, and powers of 4 below 1e6, of
 # which a kernel on the earth is 6 km wide; one of 1e4 is 64 km wide
@@ -44,7 +43,7 @@ class KernelMixture(ManifoldDistribution):
 
     def __init__(
         self,
-        manifold: Sphere | Circle,
+        manifold: Manifold,
         centres: Float[Tensor, "n D"],
         weights: Float[Tensor, " J"],
         *,
@@ -54,8 +53,7 @@ class KernelMixture(ManifoldDistribution):
         super().__init__(manifold, validate_args=validate_args)
 
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        M = cast("Sphere | Circle", self.manifold)
-        logs = _logs(M, x.to(torch.float64), self.centres)
+        logs = _logs(self.manifold, x.to(torch.float64), self.centres)
         return (logs + self.weights.log()).logsumexp(-1).to(x.dtype)
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
@@ -76,7 +74,7 @@ class KernelMixture(ManifoldDistribution):
         return self.manifold.scale * (s - 2 * (u * s).sum(-1, keepdim=True) * u)
 
 
-def logs_left_out(manifold: Sphere | Circle, y: Float[Tensor, "n D"]) -> Float[Tensor, "n J"]:
+def logs_left_out(manifold: Manifold, y: Float[Tensor, "n D"]) -> Float[Tensor, "n J"]:
     """Log p_j at every centre, of the kernels about the other ones."""
     return _logs(manifold, y, y, left_out=True)
 
@@ -131,7 +129,7 @@ def joined(
 
 
 def _logs(
-    manifold: Sphere | Circle,
+    manifold: Manifold,
     x: Float[Tensor, "m D"],
     y: Float[Tensor, "n D"],
     *,

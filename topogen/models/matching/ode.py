@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ... import calculus
-from .geometry import Geometry
+from ...manifolds.base import Manifold
 
 # an ambient field: points (n, D) and times (n,) to vectors (n, D), row-wise
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -67,18 +67,18 @@ class Flowed:
 
 
 def divergence(
-    geometry: Geometry, velocity: Velocity, x: Float[Tensor, "n D"], t: Float[Tensor, " n"]
+    M: Manifold, velocity: Velocity, x: Float[Tensor, "n D"], t: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]:
     r"""The tangent field v = P f at points x of M, and :math:`\mathrm{div}_M\, v`.
 
     Example:
         >>> x = tg.Sphere().sample_uniform(5)
         >>> a = torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64)
-        >>> v, div = divergence(Geometry(tg.Sphere()), lambda x, t: a.expand(x.shape), x, x[:, 0])
+        >>> v, div = divergence(tg.Sphere(), lambda x, t: a.expand(x.shape), x, x[:, 0])
         >>> bool((div + 2 * x @ a).abs().max() < 1e-12)
         True
     """
-    Q, H = geometry.frame(x)
+    Q, H = M.tangent_basis(x), M.dim * M.mean_curvature(x)
 
     def along(c: Tensor) -> Tensor:
         return velocity(x + (Q @ c.unsqueeze(-1)).squeeze(-1), t).to(x.dtype)
@@ -89,7 +89,7 @@ def divergence(
 
 
 def flow(
-    geometry: Geometry,
+    M: Manifold,
     velocity: Velocity,
     x: Float[Tensor, "n D"],
     start: float,
@@ -102,7 +102,7 @@ def flow(
     """Carry points of M from time `start` to time `end`.
 
     Args:
-        geometry: of M.
+        M: the manifold.
         velocity: f(x, t), row-wise.
         x: float64 points of M.
         start: first time.
@@ -112,8 +112,7 @@ def flow(
         max_steps: most steps of a row; it has not converged then.
     """
     parts = [
-        _flow(geometry, velocity, part, start, end, tol, density, max_steps)
-        for part in x.split(_CHUNK)
+        _flow(M, velocity, part, start, end, tol, density, max_steps) for part in x.split(_CHUNK)
     ]
     names = ("end", "divergence", "error", "converged", "steps")
     return Flowed(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
@@ -121,7 +120,7 @@ def flow(
 
 @torch.no_grad()
 def _flow(
-    geometry: Geometry,
+    M: Manifold,
     velocity: Velocity,
     x: Tensor,
     start: float,
@@ -132,16 +131,16 @@ def _flow(
 ) -> Flowed:
     n, D = x.shape
     span = end - start
-    scale = torch.full((D + 1,), geometry.manifold.scale, dtype=x.dtype)
+    scale = torch.full((D + 1,), M.scale, dtype=x.dtype)
     scale[-1] = 1
 
     def rate(y: Tensor, s: Tensor) -> Tensor:
         """Derivatives of position and divergence with respect to s, t = start + s span."""
         t = start + s * span
         if density:
-            v, div = divergence(geometry, velocity, y, t)
+            v, div = divergence(M, velocity, y, t)
             return span * torch.cat([v, div.unsqueeze(-1)], -1)
-        f, Q = velocity(y, t).to(y.dtype), geometry.basis(y)
+        f, Q = velocity(y, t).to(y.dtype), M.tangent_basis(y)
         v = (Q @ (Q.mT @ f.unsqueeze(-1))).squeeze(-1)
         return span * torch.cat([v, torch.zeros_like(v[:, :1])], -1)
 
@@ -160,7 +159,7 @@ def _flow(
         for c, weights in zip(_C[1:], _A[1:], strict=True):
             change = torch.stack(k, -1) @ z.new_tensor(weights)
             y = z + step.unsqueeze(-1) * change
-            on, ok = geometry.retract(y[:, :D])
+            on, ok = M.retract(y[:, :D])
             good = good & ok & on.isfinite().all(-1)
             on = torch.where(good.unsqueeze(-1), on, z[:, :D])
             y = torch.cat([on, y[:, D:]], -1)

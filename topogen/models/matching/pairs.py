@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import TrainingError
-from .arcs import arcs_of
-from .geometry import Geometry
+from ...manifolds.base import Manifold
 from .paths import Routes
 
 Pairing = Literal["transport", "independent"]
@@ -51,7 +50,7 @@ class Pool:
     transport (2023), https://arxiv.org/abs/2302.00482.
 
     Args:
-        geometry: of M.
+        manifold: M.
         draw: n points of the base distribution.
         data: points of M.
         pairing: "transport", or "independent".
@@ -66,7 +65,7 @@ class Pool:
 
     def __init__(
         self,
-        geometry: Geometry,
+        manifold: Manifold,
         draw: Callable[[int, torch.Generator], Tensor],
         data: Float[Tensor, "n D"],
         *,
@@ -75,16 +74,19 @@ class Pool:
         late: float = 1.0,
         generator: torch.Generator,
     ) -> None:
-        self.geometry, self.draw, self.data = geometry, draw, data
+        self.manifold, self.draw, self.data = manifold, draw, data
         self.pairing: Pairing = pairing
         self.block, self.late = block, late
-        self.arcs = arcs_of(geometry.manifold)
-        self.routes = (
-            None if self.arcs is not None else Routes(geometry, draw(_LANDMARKS, generator))
-        )
+        exact = manifold.exact_geodesics
+        self.routes = None if exact else Routes(manifold, draw(_LANDMARKS, generator))
         self.tried = self.lost = 0
         self.ends: tuple[Tensor, Tensor] | None = None
         self.knots: Tensor | None = None
+
+    @property
+    def slow(self) -> bool:
+        """Whether every path takes a solver."""
+        return self.routes is not None and not self.manifold.exact_retraction
 
     def pair(self, count: int, generator: torch.Generator) -> None:
         """Make `count` new pairs, up to whole blocks, and their paths."""
@@ -109,14 +111,14 @@ class Pool:
         if self.knots is not None and self.routes is not None:
             t = _times(self.knots.shape[0], self.late, generator)
             x, u, ok = self.routes.at(self.knots, t)
-        elif self.arcs is not None and self.ends is not None:
+        elif self.ends is not None:
             t = _times(self.ends[0].shape[0], self.late, generator)
-            x, u, ok = self.arcs(*self.ends, t)
+            x, u, ok = self.manifold.geodesic(*self.ends, t)
             self.tried, self.lost = self.tried + ok.numel(), self.lost + int((~ok).sum())
         else:
             raise RuntimeError("expected pairs to take examples from; call pair() first")
         t, x, u = t[ok], x[ok], u[ok]
-        Q = self.geometry.basis(x)
+        Q = self.manifold.tangent_basis(x)
         v = (Q.mT @ u.unsqueeze(-1)).squeeze(-1)
         return Examples(*(part.to(torch.float32) for part in (t, x, Q, v)))
 
@@ -126,7 +128,7 @@ class Pool:
         Raises:
             TrainingError: too few pairs have a path between them.
         """
-        slow = self.routes is not None and not self.geometry.fast
+        slow = self.slow
         # pairs that are made at once; fewer where a solver is behind every path
         count = min(2**13 if slow else 2**15, max(batch * steps // _ROUNDS, batch))
         count = max(count, -(-batch // self.block) * self.block)  # a batch in whole blocks

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...errors import UnsupportedError
+from ...manifolds.base import Manifold
 from ...point_cloud.tensors import nearest_row
-from .geometry import Geometry
 
 # points of a path, and edges of a landmark
 _KNOTS = 12
@@ -32,7 +32,7 @@ class Routes:
     :math:`c_k \leftarrow \pi((c_{k-1} + c_{k+1})/2)`. All are run through at even speed.
 
     Args:
-        geometry: of M.
+        manifold: M.
         landmarks: points all over M, float64.
 
     Raises:
@@ -40,23 +40,23 @@ class Routes:
 
     Example:
         >>> M, g = tg.Torus(), torch.Generator().manual_seed(0)
-        >>> routes = Routes(Geometry(M), M.sample_uniform(500, g))
+        >>> routes = Routes(M, M.sample_uniform(500, g))
         >>> knots, ok = routes.trace(M.sample_uniform(100, g), M.sample_uniform(100, g))
         >>> knots.shape, bool(ok.all()), bool(M.contains(knots).all())
         (torch.Size([100, 13, 3]), True, True)
     """
 
-    def __init__(self, geometry: Geometry, landmarks: Float[Tensor, "m D"]) -> None:
+    def __init__(self, manifold: Manifold, landmarks: Float[Tensor, "m D"]) -> None:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import shortest_path
 
-        self.geometry, self.landmarks = geometry, landmarks
+        self.manifold, self.landmarks = manifold, landmarks
         m = landmarks.shape[0]
         distance = torch.cdist(landmarks, landmarks)
         near = distance.topk(min(_NEIGHBOURS + 1, m), largest=False).indices[:, 1:]
         i, j = torch.arange(m).repeat_interleave(near.shape[1]), near.flatten()
         middle = (landmarks[i] + landmarks[j]) / 2
-        on, ok = geometry.retract(middle)
+        on, ok = manifold.retract(middle)
         length = distance[i, j]
         ok = ok & ((on - middle).norm(dim=-1) <= _SAGITTA * length)
         graph = coo_array(
@@ -112,14 +112,14 @@ class Routes:
 
         def point(time: Tensor) -> tuple[Tensor, Tensor]:
             s = ((time - low) / width).unsqueeze(-1)
-            return self.geometry.retract((1 - s) * a + s * b)
+            return self.manifold.retract((1 - s) * a + s * b)
 
         (x, ok), (x_h, ok_h) = point(t), point(t + h)
         return x, (x_h - x) / h.unsqueeze(-1), ok & ok_h
 
     def _on(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Polygons retracted to M, and whether all of their points were found there."""
-        value, ok = self.geometry.retract(points.flatten(0, 1))
+        value, ok = self.manifold.retract(points.flatten(0, 1))
         return value.reshape(points.shape), ok.reshape(points.shape[:2]).all(-1)
 
     def _unbroken(self, knots: Tensor, length: Tensor) -> Tensor:

@@ -374,27 +374,13 @@ def base_of(manifold: Manifold) -> Base:
     Raises:
         UnsupportedError: there is none of its kind.
     """
-    if isinstance(manifold, Product):
-        return product(base_of(manifold.first), base_of(manifold.second))
-    names: dict[type, tuple[str, int]] = {
-        spaces.Circle: ("circle", 1),
-        spaces.Torus: ("torus", 2),
-        spaces.FlatTorus: ("torus", manifold.dim),
-        spaces.Sphere: ("sphere", manifold.dim),
-        spaces.Interval: ("interval", 1),
-        spaces.Euclidean: ("euclidean", manifold.dim),
-        spaces.KleinBottle: ("klein", 2),
-        spaces.MobiusBand: ("mobius", 2),
-        spaces.ProjectivePlane: ("projective", 2),
-        spaces.SpecialOrthogonal: ("projective", 3),
-    }
-    if type(manifold) not in names:
+    if manifold.homeomorphic_to is None:
         raise UnsupportedError(
-            f"expected a space that is a product of circles, spheres, intervals, Klein bottles, "
+            "expected a space that is a product of circles, spheres, intervals, Klein bottles, "
             f"Moebius bands or projective spaces as a base, got {type(manifold).__name__}; name "
             "the base, or use an atlas (tg.ProjectedAtlas)"
         )
-    return standard(*names[type(manifold)])
+    return from_parts(manifold.homeomorphic_to)
 
 
 def _diagonal(*rows: list[float]) -> Tensor:

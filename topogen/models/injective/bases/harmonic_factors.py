@@ -13,7 +13,7 @@ from torch import Tensor
 from ....homology import Homology
 from ....manifolds import spaces
 from ....manifolds.spaces.base import ReferenceSpace, sphere_tangents, unit
-from ....manifolds.spaces.spheres import log_sphere_area
+from ....manifolds.spaces.spheres import log_sphere_area, sphere_exp, sphere_log
 from . import harmonics
 
 
@@ -79,7 +79,7 @@ class HarmonicFactor(ABC):
         self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch"]:
         """The length of the shortest geodesic."""
-        return (b - c).norm(dim=-1)
+        return self.log(b, c).norm(dim=-1)
 
     @abstractmethod
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
@@ -153,26 +153,14 @@ class UnitSphere(HarmonicFactor):
     def move(
         self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch w"]:
-        """The point cos |v| b + sin |v| v / |v|."""
-        length = v.norm(dim=-1, keepdim=True)
-        return unit(length.cos() * b + torch.sinc(length / math.pi) * v)
+        """Along the great circle."""
+        return sphere_exp(b, v)
 
     def log(
         self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
     ) -> Float[Tensor, "*#batch w"]:
-        """The angle from b to c along the great circle; to the antipode along any of them."""
-        along = (b * c).sum(-1, keepdim=True)
-        v = c - along * b
-        length = v.norm(dim=-1, keepdim=True)
-        short = v * torch.atan2(length, along) / length.clamp_min(1e-300)
-        opposite = (length == 0) & (along < 0)
-        return torch.where(opposite, math.pi * self.frame(b)[..., 0], short)
-
-    def distance(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch"]:
-        """Twice the arc sine of half the chord; to 1e-8 near antipodes."""
-        return 2 * ((b - c).norm(dim=-1) / 2).clamp_max(1.0).asin()
+        """Along the great circle; to the antipode along any of them."""
+        return sphere_log(b, c)[0]
 
     def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
         """Spherical harmonics."""
