@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..manifolds.monomials import monomial_count, monomials
+from ..point_cloud.landmarks import greedy_cover
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
 CORE = 0.7
@@ -139,15 +140,12 @@ def graph_error(
 
 def _cover(tree: Any, order: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Points such that every point lies within CORE times the radius of one, taken in order."""
-    covered = np.zeros(tree.n, dtype=bool)
-    landmarks = []
-    for i in order:
-        if not covered[i]:
-            distance, neighbour = _neighbours(tree, tree.data[i], int(k[i]) + 1)
-            landmarks.append(i)
-            covered[neighbour[distance <= CORE * distance[-1]]] = True
-            covered[i] = True
-    return np.asarray(landmarks)
+
+    def core(i: int) -> np.ndarray:
+        distance, neighbour = _neighbours(tree, tree.data[i], int(k[i]) + 1)
+        return neighbour[distance <= CORE * distance[-1]]
+
+    return greedy_cover(tree.n, order, core)
 
 
 def _neighbours(tree: Any, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,18 +16,18 @@ def neighbour_distance(x: np.ndarray, k: int) -> np.ndarray:
     return neighbours(x, k)[0][:, -1]
 
 
-def neighbours(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def neighbours(x: np.ndarray, k: int, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Distances and indices of the k nearest other points, each of shape (n, k)."""
     k = min(k, len(x) - 1)
-    distance, index = nearest(x, x, k + 1)
+    distance, index = nearest(x, x, k + 1, exact=exact)
     return distance[:, 1:], index[:, 1:]
 
 
-def neighbour_graph(x: np.ndarray, k: int) -> Any:
+def neighbour_graph(x: np.ndarray, k: int, *, exact: bool = False) -> Any:
     """1 where one of two points is among the k nearest of the other: a sparse (n, n) matrix."""
     from scipy.sparse import csr_matrix
 
-    n, index = len(x), neighbours(x, k)[1]
+    n, index = len(x), neighbours(x, k, exact=exact)[1]
     rows = np.repeat(np.arange(n), index.shape[1])
     A = csr_matrix((np.ones(index.size), (rows, index.ravel())), shape=(n, n))
     return A.maximum(A.T).tocsr()

@@ -32,9 +32,10 @@ def forest_signs(
 ) -> tuple[np.ndarray, float, float]:
     """Signs along the maximal spanning forest; its least |det|; the largest |det| against them.
 
-    The edges i-j of m nodes may be repeated, with other signs. Kruskal's algorithm: edges join trees in the order of |det|, each tree keeping signs that agree
-    with its edges. The first edge within a tree that disagrees closes a reversing cycle, and no
-    reversing cycle has a larger least |det|.
+    The edges i-j of m nodes may be repeated, with other signs. Kruskal's algorithm: edges join
+    trees in the order of |det|, the signs of each tree agreeing with its edges. The first edge
+    within a tree that disagrees closes a reversing cycle, and no reversing cycle has a larger
+    least |det|.
     """
     tree, signs = np.arange(m), np.ones(m, dtype=int)
     weakest, against = 1.0, 0.0

@@ -116,7 +116,7 @@ class LearnedZeroSet(LearnedManifold):
             self.form, self.reason = frames.form, frames.reason
             self.orientable, A = frames.orientable, frames.A
             work.update(
-                x=x, z=z, local=local, geometry=geometry, frame=frame,
+                x=x, z=z, geometry=geometry, frame=frame,
                 targets=Targets.of(geometry, A, frames.angle, generator),
             )  # fmt: skip
         self.net = self._network(z.shape[1], A.shape[-1])

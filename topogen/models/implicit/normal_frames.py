@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...point_cloud.tensors import nearest_row
 from .tubular_neighborhood import TubularNeighborhood
 
 
@@ -134,7 +135,7 @@ def seifert(
         at = angle(p + 0.5 * geometry.tau[rows].unsqueeze(-1) * a) - alpha
         wave += torch.stack([at.cos(), at.sin()])
     phase = torch.atan2(wave[1], wave[0])
-    near = torch.cat([torch.cdist(q, p).argmin(-1) for q in geometry.p.split(2048)])
+    near = nearest_row(p, geometry.p)
     along = (T * (geometry.p - p[near])).sum(-1)
     turn = torch.zeros_like(along)
     for walk in walks:

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import InvalidPoints, UnsupportedError
+from ...point_cloud.knn import component_labels, nearest, neighbours
+from ...point_cloud.orientation import contradicted, forest_signs
 from .normal_frames import SolidAngle, seifert, smooth_frames
 from .tubular_neighborhood import TubularNeighborhood, cover
 
@@ -18,8 +20,6 @@ Form = Literal["regular", "residual"]
 
 _LANDMARKS = 1500
 _NEIGHBOURS = {1: 4, 2: 10}
-# an edge of the graph whose frames match this well has a sign that counts
-_STRONG = 0.5
 _MAX_CODIM = 8
 
 
@@ -54,43 +54,22 @@ def orient(geometry: TubularNeighborhood, generator: torch.Generator) -> NormalO
     Raises:
         InvalidPoints: too few projections, so that they have no neighbours to compare signs with.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import (
-        breadth_first_order,
-        connected_components,
-        minimum_spanning_tree,
-    )
-
     rows = landmarks(geometry, _LANDMARKS, generator)
     p, N = geometry.p, geometry.N[rows]
     i, j, det = _edges(geometry, rows)
-    weight = (1 - det.abs()).clamp_min(0) + 1e-6
-    n = rows.shape[0]
-    graph = coo_array((weight.numpy(), (i.numpy(), j.numpy())), shape=(n, n)).tocsr()
-    tree = minimum_spanning_tree(graph.maximum(graph.T))
-    sign_of = {}
-    for a, b, value in zip(i.tolist(), j.tolist(), det.sign().tolist(), strict=True):
-        sign_of[a, b] = sign_of[b, a] = value
-    signs = np.zeros(n)
-    _, label = connected_components(tree, directed=False)
-    for start in np.unique(label, return_index=True)[1]:
-        order, parent = breadth_first_order(tree, start, directed=False)
-        signs[order[0]] = 1.0
-        for node in order[1:]:
-            signs[node] = signs[parent[node]] * sign_of[int(node), int(parent[node])]
-    s = torch.from_numpy(signs)
+    signs = forest_signs(len(rows), i, j, det)[0]
+    part = component_labels(len(rows), i, j)
+    signs = signs * signs[np.unique(part, return_index=True)[1]][part]  # 1 at each first one
+    s, label = torch.from_numpy(signs).double(), torch.from_numpy(part).long()
     if N.shape[-1] == 1:
-        s = _face(p[rows], N.squeeze(-1), s, torch.from_numpy(label))
-    strong = det.abs() > _STRONG
-    wrong = strong & (s[i] * s[j] * det < 0)
-    share = float(wrong.sum()) / max(int(strong.sum()), 1)
-    return NormalOrientation(rows, s, torch.from_numpy(label).to(torch.int64), share)
+        s = _face(p[rows], N.squeeze(-1), s, label)
+    return NormalOrientation(rows, s, label, contradicted(s.numpy(), i, j, det))
 
 
-def _edges(geometry: TubularNeighborhood, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _edges(
+    geometry: TubularNeighborhood, rows: Tensor
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Neighbours i, j among some projections, and :math:`\det N_i^\top N_j`."""
-    from scipy.spatial import KDTree
-
     p, N = geometry.p[rows], geometry.N[rows]
     d = geometry.T.shape[-1]
     K = _NEIGHBOURS.get(d, 14)
@@ -100,10 +79,8 @@ def _edges(geometry: TubularNeighborhood, rows: Tensor) -> tuple[Tensor, Tensor,
             f"at {rows.shape[0]} places only, of at least {K + 1} (a grid of integers, repeated "
             "points, or much noise); give more different points, or another dimension"
         )
-    near = np.asarray(KDTree(p.numpy()).query(p.numpy(), K + 1)[1])[:, 1:]
-    i = torch.arange(rows.shape[0]).repeat_interleave(K)
-    j = torch.from_numpy(near).reshape(-1)
-    return i, j, torch.linalg.det(N[i].mT @ N[j])
+    i, j = np.arange(len(rows)).repeat(K), neighbours(p.numpy(), K, exact=True)[1].ravel()
+    return i, j, torch.linalg.det(N[i].mT @ N[j]).numpy()
 
 
 def turned(
@@ -117,9 +94,7 @@ def turned(
     rows = landmarks(geometry, _LANDMARKS, generator)
     i, j, det = _edges(geometry, rows)
     s = torch.linalg.det(J[rows] @ geometry.N[rows]).sign()
-    strong = det.abs() > _STRONG
-    wrong = strong & (s[i] * s[j] * det <= 0)
-    return float(wrong.sum()) / max(int(strong.sum()), 1)
+    return contradicted(s.numpy(), i, j, det)
 
 
 def landmarks(
@@ -158,12 +133,10 @@ def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
 def oriented_normals(
     geometry: TubularNeighborhood, orientation: NormalOrientation
 ) -> Float[Tensor, "n m k"]:
-    """The normal bases of all projections, one column flipped where the nearest oriented one says so."""
-    from scipy.spatial import KDTree
-
+    """The normal bases N of all projections, oriented as those at the nearest oriented ones."""
     rows = orientation.rows
-    near = np.asarray(KDTree(geometry.p[rows].numpy()).query(geometry.p.numpy())[1])
-    j = torch.from_numpy(near)
+    near = nearest(geometry.p[rows].numpy(), geometry.p.numpy(), 1, exact=True)[1]
+    j = torch.from_numpy(near[:, 0])
     det = torch.linalg.det(geometry.N.mT @ geometry.N[rows][j])
     flip = torch.where(orientation.signs[j] * det < 0, -1.0, 1.0).to(geometry.N.dtype)
     N = geometry.N.clone()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ... import calculus
 from ...errors import InvalidPoints
+from ...point_cloud.knn import nearest, neighbours
+from ...point_cloud.landmarks import greedy_cover
 from ..local_polynomials import LocalPolynomials
 
 TUBE = 0.6  # the tube reaches this share of the way to the medial axis
@@ -108,12 +109,10 @@ def local_geometry(
     Raises:
         InvalidPoints: hardly a point has a projection.
     """
-    from scipy.spatial import KDTree
-
     n, m = z.shape
     d = local.dim
     K = min(_NEIGHBOURS.get(d, 40), n - 1)
-    h = torch.from_numpy(np.asarray(KDTree(z.numpy()).query(z.numpy(), K + 1)[0])[:, -1])
+    h = torch.from_numpy(neighbours(z.numpy(), K, exact=True)[0][:, -1])
     most, between = _FEET.get(d, (3500, 1500)) if m <= _MANY else (3500, 1500)
     rows = torch.randperm(n, generator=generator)[:most]
     z, h = z[rows], h[rows]
@@ -167,11 +166,9 @@ def cleared(
 
 
 def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
-    """Each row, and its nearest ones: more of them on a set of higher dimension."""
-    from scipy.spatial import KDTree
-
+    """Each row, and its nearest ones: more of them in higher dimension."""
     K = min(_NEIGHBOURS.get(dim, 40) + 1, p.shape[0])
-    return torch.from_numpy(np.asarray(KDTree(p.numpy()).query(p.numpy(), K)[1]))
+    return torch.from_numpy(nearest(p.numpy(), p.numpy(), K, exact=True)[1])
 
 
 def _agreeing(geometry: TubularNeighborhood, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
@@ -221,15 +218,13 @@ def box(geometry: TubularNeighborhood, n: int, generator: torch.Generator) -> Te
 def nearest_projections(
     geometry: TubularNeighborhood, x: Tensor
 ) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
-    """Index of the nearest projection, the point below x in its tangent plane, and its distance."""
-    from scipy.spatial import KDTree
-
-    distance, found = KDTree(geometry.p.numpy()).query(x.numpy())
-    j = torch.from_numpy(np.asarray(found))
+    """The nearest projection, the point below x in its tangent plane, and its distance."""
+    distance, found = nearest(geometry.p.numpy(), x.numpy(), 1, exact=True)
+    j = torch.from_numpy(found[:, 0])
     s = (geometry.T[j].mT @ (x - geometry.p[j]).unsqueeze(-1)).squeeze(-1)
     s = s * (geometry.h[j] / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)
     projection = geometry.p[j] + (geometry.T[j] @ s.unsqueeze(-1)).squeeze(-1)
-    return j, projection, torch.from_numpy(np.asarray(distance))
+    return j, projection, torch.from_numpy(distance[:, 0])
 
 
 def cover(
@@ -239,10 +234,9 @@ def cover(
     from scipy.spatial import KDTree
 
     tree = KDTree(p.numpy())
-    covered = np.zeros(p.shape[0], dtype=bool)
-    chosen = []
-    for i in torch.randperm(p.shape[0], generator=generator).tolist():
-        if not covered[i]:
-            chosen.append(i)
-            covered[tree.query_ball_point(p[i].numpy(), float(radius[i]))] = True
-    return torch.tensor(chosen)
+    order = torch.randperm(p.shape[0], generator=generator).numpy()
+    return torch.from_numpy(
+        greedy_cover(
+            p.shape[0], order, lambda i: tree.query_ball_point(p[i].numpy(), float(radius[i]))
+        )
+    )

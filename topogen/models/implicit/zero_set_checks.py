@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...point_cloud.knn import component_labels, nearest
 from .normal_orientation import turned
 from .tubular_neighborhood import TubularNeighborhood, box
 from .zero_set import ZeroSet
@@ -116,8 +117,8 @@ def inspect_zero_set(
         off=off,
         turned=turn,
         ends=len(M.boundary),
-        components=_pieces(on[found], geometry.h[found]),
-        expected=_pieces(p, geometry.h),
+        components=_component_count(on[found], geometry.h[found]),
+        expected=_component_count(p, geometry.h),
         problems=(),
     )
     return replace(checks, problems=tuple(_problems(checks, k, M.gap, tolerance)))
@@ -162,17 +163,11 @@ def _problems(checks: ZeroSetChecks, k: int, gap: float, tolerance: float) -> li
     return [sentence for wrong, sentence in sentences if wrong]
 
 
-def _pieces(p: Tensor, h: Tensor) -> int:
-    """Connected pieces of the graph that joins points closer than their spacing."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import KDTree
-
+def _component_count(p: Tensor, h: Tensor) -> int:
+    """Connected components of the graph that joins points closer than 1.5 times their spacing."""
     n = p.shape[0]
     if n == 0:
         return 0
-    distance, j = (np.asarray(a) for a in KDTree(p.numpy()).query(p.numpy(), min(13, n)))
-    i = np.arange(n)[:, None].repeat(j.shape[1], axis=1)
+    distance, j = nearest(p.numpy(), p.numpy(), min(13, n), exact=True)
     linked = distance <= 1.5 * h.numpy()[:, None]
-    graph = coo_array((np.ones(linked.sum()), (i[linked], j[linked])), shape=(n, n))
-    return int(connected_components(graph, directed=False)[0])
+    return 1 + int(component_labels(n, np.nonzero(linked)[0], j[linked]).max())
