@@ -53,10 +53,25 @@ class ManifoldLike(Protocol):
     Every :class:`~topogen.Manifold` has it; the members are described there.
     """
 
-    dim: int
-    ambient_dim: int
-    scale: float
-    tolerance: float | None
+    @property
+    def dim(self) -> int:
+        """Dimension d of M."""
+        ...
+
+    @property
+    def ambient_dim(self) -> int:
+        """Dimension D of the space around it."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """A length of the size of M."""
+        ...
+
+    @property
+    def tolerance(self) -> float | None:
+        """How far from M its own points may lie."""
+        ...
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """E(x), of rank D - d on M."""
