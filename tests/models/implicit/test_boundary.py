@@ -1,4 +1,4 @@
-"""Where learned zero sets end: boundaries of the data, gaps that are bridged, data that M misses."""
+"""Where learned zero sets end: boundaries of data, gaps that are bridged, data that M misses."""
 
 from __future__ import annotations
 
