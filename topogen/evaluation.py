@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .distributions.base import ManifoldDistribution
-from .manifolds.atlas import Atlas
+from .manifolds.atlas import BaseAtlas
 from .models.base import LearnedDistribution
 from .point_cloud.arrays import diameter
 
@@ -38,7 +38,7 @@ def measure(
     return numbers | model.measurements()
 
 
-def _integrals(atlas: Atlas, distribution: ManifoldDistribution) -> dict[str, float | str]:
+def _integrals(atlas: BaseAtlas, distribution: ManifoldDistribution) -> dict[str, float | str]:
     """Volume of M, mass of the distribution, and whether M is orientable, by quadrature.
 
     About 20 000 nodes, and 10 000 where D > 8 and a projection is dear, cost a second or two. The

@@ -62,10 +62,10 @@ def fit(
     device: torch.device | str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Fit a learned manifold, atlas or distribution to points; parts that are fitted already are kept.
+    """Fit a learned manifold, atlas or distribution to points; fitted parts stay as they are.
 
     Args:
-        learnable: anything with ``stages(points)``; it is changed in place.
+        learnable: anything :class:`~topogen.models.base.Fittable`; it is changed in place.
         points: array-like of shape (n, D).
         steps: most steps of each stage; None leaves it to the stage.
         seed: every stage draws from a generator of its own, made of this and of the stage's name,
@@ -90,29 +90,11 @@ def fit(
         >>> result.status
         'converged'
     """
-    if not isinstance(learnable, Fittable):
-        raise TrainingError(
-            f"expected a learned manifold, atlas or distribution (a module with stages(points)), got "
-            f"{type(learnable).__name__}; "
-            "pass for example LocalPolynomials(dim, ambient_dim)"
-        )
-    if steps is not None and steps < 1:
-        raise TrainingError(f"expected steps >= 1, got {steps}")
-    if resume and checkpoint is None:
-        raise TrainingError(
-            "expected a checkpoint to resume from, got none; pass checkpoint='fit.safetensors'"
-        )
+    model = _checked(learnable, steps, checkpoint, resume)
     x = as_tensor(points)
     if device is not None:
-        learnable.to(device)
+        model.to(device)
         x = x.to(device)
-    if checkpoint is not None:
-        # now rather than after hours: something that cannot be saved, or a checkpoint of
-        # something else
-        serialization.describe(learnable)
-        if resume and Path(checkpoint).exists():
-            serialization.read_into(checkpoint, learnable)
-
     history: list[dict[str, Any]] = []
     start = time.perf_counter()
     worst: Status = "converged"
@@ -121,12 +103,12 @@ def fit(
 
     def save() -> None:
         if checkpoint is not None:
-            serialization.write(checkpoint, learnable)
+            serialization.write(checkpoint, model)
 
     shown = sys.stderr.isatty() if progress is None else progress
     with one_thread(), _display(shown) as show:
         try:
-            for stage in learnable.stages(x):
+            for stage in model.stages(x):
                 name = stage.name
                 status, said, complete = _run(stage, steps, seed, history, show, callbacks)
                 worst = status if _SEVERITY.index(status) > _SEVERITY.index(worst) else worst
@@ -142,6 +124,33 @@ def fit(
     if worst == "converged":
         message = "every stage converged" if name else "everything was fitted already"
     return FitResult(worst, history, time.perf_counter() - start, name, message)
+
+
+def _checked(
+    learnable: object, steps: int | None, checkpoint: str | Path | None, resume: bool
+) -> Fittable:
+    """The learnable, restored from its checkpoint where that is wanted.
+
+    Raises:
+        TrainingError: the learnable or the options make no sense together.
+        SaveError: it cannot be saved, or the checkpoint is of something else.
+    """
+    if not isinstance(learnable, Fittable):
+        raise TrainingError(
+            "expected a learned manifold, atlas or distribution (a module with stages(points)), "
+            f"got {type(learnable).__name__}; pass for example LocalPolynomials(dim, ambient_dim)"
+        )
+    if steps is not None and steps < 1:
+        raise TrainingError(f"expected steps >= 1, got {steps}")
+    if checkpoint is not None:
+        serialization.describe(learnable)  # raises now rather than after hours
+        if resume and Path(checkpoint).exists():
+            serialization.read_into(checkpoint, learnable)
+    elif resume:
+        raise TrainingError(
+            "expected a checkpoint to resume from, got none; pass checkpoint='fit.safetensors'"
+        )
+    return learnable
 
 
 @contextmanager

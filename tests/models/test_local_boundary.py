@@ -36,7 +36,7 @@ def distribution():
     return model
 
 
-def test_a_cap_has_its_edge_and_its_area(distribution):
+def test_a_cap_has_its_boundary_and_its_area(distribution):
     M = distribution.atlas.manifold
     assert not M.closed
     assert M.needs_domain
@@ -45,7 +45,7 @@ def test_a_cap_has_its_edge_and_its_area(distribution):
     assert len(M.boundary) > 20
     assert float(at[:, 2].max()) < HEIGHT
     found = distribution.atlas.volume()
-    # half of a spacing sqrt(area / n) along the edge
+    # half of a spacing sqrt(area / n) along the boundary
     assert float(found.value) == pytest.approx(AREA, abs=math.pi * math.sqrt(AREA / 2000))
     below = tg.Sphere().sample_uniform(2000, generator=seeded(3))
     below = below[(below[:, 2] < 0.1) & (below[:, 2] > -0.2)]
@@ -56,7 +56,7 @@ def test_a_cap_has_its_edge_and_its_area(distribution):
     assert bool(M.contains(inside, 1e-2).all())
 
 
-def test_a_distribution_with_an_edge_is_normalised_and_stays_inside(distribution):
+def test_a_distribution_with_a_boundary_is_normalised_and_stays_inside(distribution):
     p = distribution()
     assert distribution.mass < 0.99
     assert 0 < p.log_z_error < 0.02
@@ -72,7 +72,7 @@ def test_a_distribution_with_an_edge_is_normalised_and_stays_inside(distribution
     assert float(gap.mean()) < 0.03
 
 
-def test_edges_are_saved(distribution, tmp_path):
+def test_boundaries_are_saved(distribution, tmp_path):
     tg.save(distribution, tmp_path / "cap")
     loaded = tg.load(tmp_path / "cap")
     x = cap(500, 5)
@@ -81,7 +81,7 @@ def test_edges_are_saved(distribution, tmp_path):
     assert loaded.mass == distribution.mass
 
 
-def test_flows_are_refused_on_what_has_an_edge(distribution):
+def test_flows_are_refused_on_what_has_a_boundary(distribution):
     with pytest.raises(UnsupportedError, match="has a boundary"):
         tg.FlowMatching(distribution.atlas.manifold)
 
@@ -107,7 +107,7 @@ def test_a_curve_has_two_ends():
         (tg.FlatTorus(3), 3000, 0.0),
     ],
 )
-def test_closed_sets_have_no_edge(M, n, noise):
+def test_closed_manifolds_have_no_boundary(M, n, noise):
     learned = tg.LocalPolynomials(M.dim, M.ambient_dim)
     assert tg.fit(learned, noisy(M, n, noise), progress=False).status == "converged"
     assert learned.closed

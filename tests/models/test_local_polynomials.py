@@ -89,8 +89,8 @@ def test_is_twice_differentiable_across_neighbour_switches(torus):
         t = torch.linspace(0, 1, n, dtype=torch.float64)
         arc = torch.stack([1.38 * t.cos(), 1.38 * t.sin(), 0.05 * t], -1)
         y = learned._to_unit(arc)
-        index, nearest, guarded = learned._weights(y)
-        assert bool(guarded.all())
+        index, nearest, total = learned._weights(y)
+        assert bool(total.all())
         # the walk crosses from one landmark to another several times
         assert int((nearest[1:] != nearest[:-1]).sum()) >= 3
         G = learned._G(y, index[:, :landmarks])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..errors import MeasureError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold, OnManifold
 
 Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
@@ -67,7 +67,7 @@ class ManifoldDistribution(Distribution, ABC):
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         """Draw n independent points of M."""
 
-    def own_atlas(self) -> Atlas | None:
+    def own_atlas(self) -> BaseAtlas | None:
         """The charts that the density is made on; None where it needs none."""
         return None
 

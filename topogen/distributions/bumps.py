@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import AtlasError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from .base import ManifoldDistribution, likelihood_of
 
 # exponent of (1 - |t|^2)_+: the density is twice continuously differentiable
@@ -49,7 +49,7 @@ class BumpMixture(ManifoldDistribution):
 
     def __init__(
         self,
-        atlas: Atlas,
+        atlas: BaseAtlas,
         chart: Int[Tensor, " J"],
         z: Float[Tensor, "J d"],
         L: Float[Tensor, "J d d"],
@@ -73,7 +73,7 @@ class BumpMixture(ManifoldDistribution):
             validate_args=validate_args,
         )
 
-    def own_atlas(self) -> Atlas:
+    def own_atlas(self) -> BaseAtlas:
         """The charts of the bumps."""
         return self.atlas
 
@@ -120,7 +120,7 @@ class BumpMixture(ManifoldDistribution):
 
 
 def draw_bumps(
-    atlas: Atlas,
+    atlas: BaseAtlas,
     chart: Int[Tensor, " n"],
     z: Float[Tensor, "n d"],
     L: Float[Tensor, "n d d"],

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import AtlasError, UnsupportedError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.charts import Chart
 from ..manifolds.integration import Quadrature
@@ -55,7 +55,7 @@ class Levels:
         fine: the finer one, with 3/2 as many nodes per axis.
     """
 
-    atlas: Atlas
+    atlas: BaseAtlas
     per_axis: int
     coarse: Quadrature
     fine: Quadrature
@@ -66,7 +66,7 @@ class Levels:
         return cast("Manifold", self.atlas.manifold)
 
     @staticmethod
-    def of(atlas: Atlas, per_axis: int | None = None) -> Levels:
+    def of(atlas: BaseAtlas, per_axis: int | None = None) -> Levels:
         """The levels of `per_axis` nodes per axis and of 3/2 times as many.
 
         Raises:
@@ -197,7 +197,7 @@ class EnergyDistribution(ManifoldDistribution):
 
     def __init__(
         self,
-        atlas: Atlas,
+        atlas: BaseAtlas,
         log_density: LogDensity,
         *,
         tol: float = 2e-4,
@@ -229,7 +229,7 @@ class EnergyDistribution(ManifoldDistribution):
             validate_args=validate_args,
         )
 
-    def own_atlas(self) -> Atlas:
+    def own_atlas(self) -> BaseAtlas:
         """The charts of the quadrature."""
         return self.atlas
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import AtlasError, UnsupportedError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
 from .base import ManifoldDistribution, likelihood_of
@@ -55,8 +56,8 @@ class Uniform(ManifoldDistribution):
 
     def __init__(
         self,
-        manifold: Manifold | Atlas,
-        atlas: Atlas | None = None,
+        manifold: Manifold | BaseAtlas,
+        atlas: BaseAtlas | None = None,
         *,
         tol: float = 2e-4,
         validate_args: bool | None = None,
@@ -110,10 +111,10 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _manifold_and_charts(
-    manifold: Manifold | Atlas, atlas: Atlas | None
-) -> tuple[Manifold, Atlas | None]:
+    manifold: Manifold | BaseAtlas, atlas: BaseAtlas | None
+) -> tuple[Manifold, BaseAtlas | None]:
     """M, and the charts to use in place of what M knows."""
-    if not isinstance(manifold, Atlas):
+    if not isinstance(manifold, BaseAtlas):
         if atlas is not None and atlas.manifold is not manifold:
             raise AtlasError(
                 f"expected an atlas of this {type(manifold).__name__}, got one of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
@@ -24,64 +25,22 @@ from .nerve import Nerve
 from .orientation import Orientation
 
 
-class Atlas(Storable):
-    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` that cover one manifold M.
+class BaseAtlas(Storable, ABC):
+    r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` covering an M; abstract.
 
     The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =
     \exp(-3/\delta_k)`, :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the
     transitions are :math:`\tau_{kl} = \varphi_l \circ \psi_k`.
 
-    Args:
-        charts: at least one, all of one dimension and in one ambient space.
-        manifold: the manifold M that they cover, where there is such an object.
-
-    Raises:
-        AtlasError: no charts, or charts of different dimensions, or not those of the manifold.
+    To implement one, set `charts` and `manifold`.
 
     Attributes:
-        charts: the charts.
+        charts: the charts; none before they are found, where an atlas has to find them.
         manifold: the manifold M, or None.
-
-    Example:
-        >>> from topogen.manifolds.charts import Ball, FunctionChart
-        >>> U = Ball(2, 2.0)
-        >>> def pole(s):  # stereographic, from the pole s
-        ...     def decode(u):
-        ...         r = (u * u).sum(-1, keepdim=True)
-        ...         return torch.cat([2 * u, s * (r - 1)], -1) / (1 + r)
-        ...     return FunctionChart(decode, lambda x: x[..., :2] / (1 - s * x[..., 2:]), domain=U)
-        >>> atlas = Atlas([pole(1.0), pole(-1.0)])
-        >>> atlas.weights(torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]))
-        tensor([[1.0000, 0.0000],
-                [0.5000, 0.5000]])
-        >>> print(f"{float(atlas.volume(tol=1e-8)):.6f}")
-        12.566371
-        >>> atlas.orientation().orientable, atlas.nerve().good_cover
-        (True, False)
     """
 
     charts: nn.ModuleList
     manifold: Manifold | None
-
-    def __init__(self, charts: Iterable[Chart], manifold: Manifold | None = None) -> None:
-        super().__init__()
-        listed = list(charts)
-        if not listed:
-            raise AtlasError("expected at least one chart, got none; give a list of Chart objects")
-        wrong = [type(c).__name__ for c in listed if not isinstance(c, Chart)]
-        if wrong:
-            raise AtlasError(f"expected Chart objects, got {wrong[0]}; see FunctionChart")
-        shapes = {(c.dim, c.ambient_dim) for c in listed}
-        if manifold is not None:
-            shapes.add((manifold.dim, manifold.ambient_dim))
-        if len(shapes) > 1:
-            raise AtlasError(
-                "expected charts (and manifold) of one dimension in one ambient space, got "
-                f"(dim, ambient_dim) in {sorted(shapes)}; "
-                "a union of manifolds of different dimension has no atlas"
-            )
-        self.charts = nn.ModuleList(listed)
-        self.manifold = manifold
 
     def _listed(self) -> list[Chart]:
         if len(self.charts) == 0:
@@ -289,3 +248,52 @@ class Atlas(Storable):
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"{len(self.charts)} charts"
+
+
+class Atlas(BaseAtlas):
+    """An atlas of given charts; see :class:`BaseAtlas` for what follows from them.
+
+    Args:
+        charts: at least one, all of one dimension and in one ambient space.
+        manifold: the manifold M that they cover, where there is such an object.
+
+    Raises:
+        AtlasError: no charts, or charts of different dimensions, or not those of the manifold.
+
+    Example:
+        >>> from topogen.manifolds.charts import Ball, FunctionChart
+        >>> U = Ball(2, 2.0)
+        >>> def pole(s):  # stereographic, from the pole s
+        ...     def decode(u):
+        ...         r = (u * u).sum(-1, keepdim=True)
+        ...         return torch.cat([2 * u, s * (r - 1)], -1) / (1 + r)
+        ...     return FunctionChart(decode, lambda x: x[..., :2] / (1 - s * x[..., 2:]), domain=U)
+        >>> atlas = Atlas([pole(1.0), pole(-1.0)])
+        >>> atlas.weights(torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]))
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]])
+        >>> print(f"{float(atlas.volume(tol=1e-8)):.6f}")
+        12.566371
+        >>> atlas.orientation().orientable, atlas.nerve().good_cover
+        (True, False)
+    """
+
+    def __init__(self, charts: Iterable[Chart], manifold: Manifold | None = None) -> None:
+        super().__init__()
+        listed = list(charts)
+        if not listed:
+            raise AtlasError("expected at least one chart, got none; give a list of Chart objects")
+        wrong = [type(c).__name__ for c in listed if not isinstance(c, Chart)]
+        if wrong:
+            raise AtlasError(f"expected Chart objects, got {wrong[0]}; see FunctionChart")
+        shapes = {(c.dim, c.ambient_dim) for c in listed}
+        if manifold is not None:
+            shapes.add((manifold.dim, manifold.ambient_dim))
+        if len(shapes) > 1:
+            raise AtlasError(
+                "expected charts (and manifold) of one dimension in one ambient space, got "
+                f"(dim, ambient_dim) in {sorted(shapes)}; "
+                "a union of sets of different dimension has no atlas"
+            )
+        self.charts = nn.ModuleList(listed)
+        self.manifold = manifold

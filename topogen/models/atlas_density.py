@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import calculus
 from ..distributions.bumps import BumpMixture, bump_densities, draw_bumps
 from ..errors import AtlasError, InvalidPoints
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.charts import Chart
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor
@@ -64,13 +64,12 @@ class AtlasDensity(LearnedDistribution):
     floor = 1e-3
     _numbers = ("held_out", "mass", "log_z_error")
 
-    def __init__(self, atlas: Atlas) -> None:
+    def __init__(self, atlas: BaseAtlas) -> None:
         super().__init__()
         self.atlas = atlas
         self.held_out = math.nan
         self.mass, self.log_z_error = 1.0, 0.0
-        for name in ("z", "L", "weights"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("z", "L", "weights")
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
     def measurements(self) -> dict[str, float | str]:
@@ -271,7 +270,7 @@ class _Located:
     J: Tensor
 
     @staticmethod
-    def of(x: Tensor, Q: Tensor, atlas: Atlas) -> _Located:
+    def of(x: Tensor, Q: Tensor, atlas: BaseAtlas) -> _Located:
         """Points x of M with tangent bases Q."""
         parts = []
         for k, chart in enumerate(atlas):
@@ -298,7 +297,7 @@ class _Bumps:
     L: Tensor
 
     @staticmethod
-    def spread(data: _Located, count: int, first: int, atlas: Atlas) -> _Bumps:
+    def spread(data: _Located, count: int, first: int, atlas: BaseAtlas) -> _Bumps:
         """Bumps about farthest points, each in the chart in which its centre lies deepest.
 
         L^T L is the metric of M there over the squared radius, so the bump is round on M; near the
@@ -324,7 +323,7 @@ class _Bumps:
         pair, L = pair[fits], L[fits]
         return _Bumps(data.x[data.row[pair]], data.chart[pair], data.z[pair], L)
 
-    def shares(self, atlas: Atlas, generator: torch.Generator) -> Float[Tensor, " J"]:
+    def shares(self, atlas: BaseAtlas, generator: torch.Generator) -> Float[Tensor, " J"]:
         """The share of every bump that lies on M; 1 where M does not end inside its charts.
 
         A few draws show whether the boundary of M cuts a bump, more of them by how much.

@@ -1,4 +1,4 @@
-"""Learned things: how they say what there is to fit, and what a fitted distribution returns."""
+"""What can be fitted: the stages of a fit, the state that it leaves, learned distributions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stage:
     """A named objective over its own parameters, as a generator of progress records.
 
     Attributes:
-        name: shown in the progress bar and kept in the history.
+        name: shown in the progress bar and in the history.
         run: takes a seeded generator, yields one mapping of plain numbers per step (a "loss"
             among them where there is one), and returns whether it converged.
         steps: how many steps it will take at most, where known.
@@ -50,6 +50,11 @@ class Fittable(Storable, ABC):
         super().__init__()
         self.fitted = False
 
+    def reserve(self, *names: str) -> None:
+        """Register buffers of float64 that get their shapes later."""
+        for name in names:
+            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+
     def stages(self, points: Float[Tensor, "n D"]) -> Iterator[Stage]:
         """What is still to be fitted, parts first; parts that are fitted are skipped.
 
@@ -76,7 +81,7 @@ class Fittable(Storable, ABC):
             )
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Plain data kept beside the buffers: whether the module is fitted, numbers of the fit."""
+        """Plain data beside the buffers: whether the module is fitted, numbers of the fit."""
         return {"fitted": self.fitted, **{name: getattr(self, name) for name in self._numbers}}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -99,7 +104,7 @@ class Fittable(Storable, ABC):
 
 
 class LearnedDistribution(Fittable):
-    """A learned distribution: calling it returns a torch distribution at the current parameters."""
+    """A learned distribution: calling it returns one of torch, at the current parameters."""
 
     @abstractmethod
     def forward(self) -> ManifoldDistribution:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import Fittable
 
-_ROWS = 2048  # at a time: their distances to all data are held in memory
+_ROWS = 2048  # handled at a time: their distances to all data are in memory
 
 
 class Boundary(Fittable):
@@ -41,8 +41,7 @@ class Boundary(Fittable):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("at", "T", "radius", "data"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("at", "T", "radius", "data")
 
     def __len__(self) -> int:
         """How many places there are."""
@@ -123,7 +122,7 @@ def directions(
 def one_sidedness(
     z: Float[Tensor, "n m"], T: Float[Tensor, "n m d"], data: Float[Tensor, "p m"]
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    r""":math:`\rho(z) = |\sum_i t_i| / \sum_i |t_i|`, and the least :math:`|t_i|` over their mean."""
+    r"""The ratio :math:`\rho(z)`, and the least :math:`|t_i|` over their mean."""
     if not len(z):
         return z.new_zeros(0), z.new_zeros(0)
     near, _ = _nearest(z, data, T.shape[-1])

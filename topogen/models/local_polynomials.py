@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator, Mapping
 
 import numpy as np
@@ -12,13 +11,13 @@ from torch import Tensor
 
 from .. import calculus
 from ..errors import InvalidPoints
-from ..manifolds.base import Manifold, Projection, iterate
-from ..manifolds.locate import arrived
+from ..manifolds.base import iterate
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
 from ..point_cloud.arrays import as_array
 from ..point_cloud.tensors import distinct
-from .base import Fittable, Stage
-from .boundary import Boundary, boundary_points, directions, in_holes
+from .base import Stage
+from .boundary import boundary_points, directions, in_holes
+from .learned_manifold import LearnedManifold
 from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
 
 # The weight of a landmark reaches this much farther than the points that its graph is fitted to:
@@ -29,7 +28,7 @@ _REACH = 1.25
 _MIN_WEIGHT = 0.05
 
 
-class LocalPolynomials(Manifold, Fittable):
+class LocalPolynomials(LearnedManifold):
     r"""A d-dimensional manifold learned as a blend of local polynomial graphs.
 
     Around landmarks :math:`c_k` with tangent frames :math:`T_k` and radii :math:`r_k` the data are
@@ -42,7 +41,7 @@ class LocalPolynomials(Manifold, Fittable):
 
     where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. It
     works in any codimension and needs no orientable normal bundle. The weights have compact
-    support and no neighbour list is cut, so M is :math:`C^2`. M is stated only inside its domain of
+    support and no neighbour list is cut, so M is :math:`C^2`. It is stated only in its domain of
     validity: where the weights add up to at least 0.05 before they are normalised, which is so
     within about one neighbourhood radius of every data point; less what lies outside the boundary
     of the data, see :class:`~topogen.models.boundary.Boundary`.
@@ -71,8 +70,6 @@ class LocalPolynomials(Manifold, Fittable):
     """
 
     _numbers = ("degree", "scale", "noise", "tolerance")
-    centre: Tensor
-    unit: Tensor
     c: Tensor
     T: Tensor
     r: Tensor
@@ -81,19 +78,10 @@ class LocalPolynomials(Manifold, Fittable):
     near: Tensor
 
     def __init__(self, dim: int, ambient_dim: int) -> None:
-        if not 1 <= dim < ambient_dim:
-            raise ValueError(
-                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}; "
-                "a manifold of full dimension has no normal directions to learn"
-            )
-        super().__init__()
-        self.dim, self.ambient_dim = dim, ambient_dim
+        super().__init__(dim, ambient_dim)
         self.degree = 3
-        self.noise = math.nan
-        for name in ("centre", "unit", "c", "T", "r", "b", "Tc"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("c", "T", "r", "b", "Tc")
         self.register_buffer("near", torch.empty(0, dtype=torch.int64))
-        self.boundary = Boundary()
 
     # -- learning ---------------------------------------------------------------------------------
 
@@ -141,75 +129,17 @@ class LocalPolynomials(Manifold, Fittable):
         yield {"loss": self.noise, "converged": converged}
         return converged > 0.99
 
-    # -- the manifold -----------------------------------------------------------------------------
+    # -- in the units of the fit ------------------------------------------------------------------
 
-    @property
-    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether no boundary of the data was found."""
-        return len(self.boundary) == 0
+    def _in_domain(self, z: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
+        return (self._weights(z)[2] >= _MIN_WEIGHT) & ~self.boundary.outside(z)
 
-    @property
-    def step_stays_in_domain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether steps arrive only inside the domain of validity: they may pass the boundary."""
-        return self.closed
-
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        r"""Iterate x <- x - G(x) until |G(x)| <= tol; arguments as in :meth:`Manifold.project`.
-
-        A point outside the domain of validity starts at its projection on the nearest local graph.
-        """
-        self.require_fitted()
-        y = self._to_unit(x)
-        tol = self.solver_tolerance(tol, x.dtype)
-        result = iterate(self._evaluate, y, tol=tol / float(self.unit), max_steps=max_steps)
-        value = (result.value * self.unit + self.centre).to(x.dtype)
-        result = Projection(
-            value, (result.residual * self.unit).to(x.dtype), result.converged, result.steps
-        )
-        return result.require(tol) if throw else result
-
-    def step(
-        self, x: Float[Tensor, "*batch D"]
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
-        """The residual at x, and x - G(x)."""
-        self.require_fitted()
-        residual, moved = self._evaluate(self._to_unit(x).reshape(-1, self.ambient_dim))
-        moved = (moved * self.unit + self.centre).reshape(x.shape)
-        return (residual * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
-
-    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        """|G(x)| in the domain of validity; elsewhere the distance to the nearest landmark."""
-        return self.step(x)[0]
-
-    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the region near the data where M is stated."""
-        self.require_fitted()
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        inside = self._weights(y)[2] >= _MIN_WEIGHT
-        return (inside & ~self.boundary.outside(y)).reshape(x.shape[:-1])
-
-    def rough_points(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "m D"]:
-        """Landmarks, and projections of points of the graphs about them."""
-        self.require_fitted()
+    def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p D"]:
+        """Landmarks, and points of the graphs about them."""
         j = torch.randint(self.c.shape[0], (n,), generator=generator)
         u = torch.rand(n, self.dim, 1, generator=generator, dtype=torch.float64)
         y = self.c[j] + self.r[j].unsqueeze(-1) * (self.T[j] @ (2 * u - 1)).squeeze(-1)
-        return arrived(self, torch.cat([self.c, self._projection(y, j)]) * self.unit + self.centre)
-
-    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """Orthonormal basis of the null space of DG(x), by Q <- orth(Q - DG(x) Q)."""
-        self.require_fitted()
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        return self._frames(y).reshape(*x.shape, self.dim).to(x.dtype)
+        return torch.cat([self.c, self._projection(y, j)])
 
     def _find_boundary(self, y: Float[Tensor, "n D"]) -> None:
         """Look for places where M ends around every landmark; y are the data, in inner units.
@@ -231,7 +161,7 @@ class LocalPolynomials(Manifold, Fittable):
         at, k = boundary_points(
             start, k, reach, near_end=near_end, project=project, outside=near_end
         )
-        T = self._frames(at)
+        T = self._tangents(at)
         end = ~in_holes(at, T, y)
         at, T, k = at[end], T[end], k[end]
         r = self.r[k]
@@ -241,11 +171,9 @@ class LocalPolynomials(Manifold, Fittable):
             at, T, r = at[beside], T[beside], r[beside]
         self.boundary.place(at, T, r, y)
 
-    # -- in the units of the fit ------------------------------------------------------------------
-
-    def _frames(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
-        """Tangent bases."""
-        return torch.cat([self._tangent(part) for part in y.split(self._rows())])
+    def _tangents(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
+        """Orthonormal bases of the null space of DG, by Q <- orth(Q - DG Q)."""
+        return torch.cat([self._tangent(part) for part in z.split(self._rows())])
 
     def _tangent(self, y: Tensor) -> Tensor:
         index, _, _ = self._weights(y)
@@ -309,10 +237,6 @@ class LocalPolynomials(Manifold, Fittable):
     def _rows(self) -> int:
         """Rows handled at a time: what is gathered for them stays in the cache."""
         return min(4096, max(32_768 // self.ambient_dim, 64))
-
-    def _to_unit(self, x: Tensor) -> Tensor:
-        self.check_points(x)
-        return (x.to(torch.float64) - self.centre) / self.unit
 
     def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Landmarks whose support may contain y (padded with others), the nearest, and all weight.

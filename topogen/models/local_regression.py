@@ -15,23 +15,12 @@ from ..point_cloud.landmarks import greedy_cover
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
 CORE = 0.7
-# The largest hole of n random points holds about log n of them on average; a neighbourhood must be
-# larger, which on curves takes more points than the fit does.
-_MIN_NEIGHBOURS = 24
-# Factors of the number of monomials that make the numbers of neighbours, by degree; the least
-# number of such neighbourhoods in the data, unless there are fewer sizes than that.
+# Degree, and number of neighbours in units of the number of monomials of that degree: every
+# doubling is there, at the degrees that such noise leaves room for.
 _SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), (1, 160), (1, 320))
-_WIDEST, _FEWEST, _DOUBLINGS = 3, 3, 8
-# With as good a prediction the wider and stiffer graph follows the noise less.
-_TIE = 1.02
-# A neighbourhood is a ball of noise if its error is more than so many radii, unless an error did
-# not grow by the second while the radius grew by the first.
+# A neighbourhood is a ball of noise where its error is more than so many radii: half of what a
+# disc that is filled evenly has about a line, r / 2.
 _BALL = 0.25
-_GROWN, _GREW = 1.3, 1.05
-_NOT_WIDE = 0.7
-# Errors of so many probes are averaged: that of one says little.
-_AVERAGED = 6
-_ROUNDS = 3
 
 Size = tuple[int, int]
 """Degree of the polynomials, and number of neighbours they are fitted to."""
@@ -51,15 +40,20 @@ class LocalGraphs(NamedTuple):
 
 
 def allowed_sizes(d: int, n: int) -> list[Size]:
-    """The sizes that n points in dimension d allow, from fine to wide, stiffer ones later."""
-    least = min(_MIN_NEIGHBOURS, n // 8)
+    """The sizes that n points in dimension d allow, from fine to wide, stiffer ones later.
+
+    Those of which the data contain three, or the three finest. The largest hole of n random points
+    would contain about log n of them on average; a neighbourhood is larger, of 24 points at least,
+    which on curves is more than the fit needs.
+    """
+    least = min(24, n // 8)
     known = {(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES}
     # only noise that is denser than all of these asks for more
     most = max(k for _, k in known)
-    known |= {(1, most << i) for i in range(1, _DOUBLINGS)}
+    known |= {(1, most << i) for i in range(1, 8)}
     ordered = sorted(known, key=lambda size: (size[1], -size[0]))
-    wide = [size for size in ordered if size[1] <= n // _WIDEST]
-    few = [size for size in ordered if size[1] < n][:_FEWEST]
+    wide = [size for size in ordered if size[1] <= n // 3]
+    few = [size for size in ordered if size[1] < n][:3]
     return max(few, wide, key=len)
 
 
@@ -73,11 +67,13 @@ def fit_graphs(
     mean square of the k residuals over 1 - p / k, p the number of monomials. Around each probe the
     size of the least error is chosen: where curvature decides that is the finest, since errors
     grow with a power of the radius; where noise decides, a wide one, whose graph follows it less.
+    Errors are averaged over the six nearest probes, and within 2 % the wider graph is taken.
 
     Neighbourhoods smaller than the noise are balls, whose error is a share of their radius however
-    small that is. The first size for which this does not hold at the median probe has a radius
-    that is wide for the noise; where finer ones are half-way balls, radii of less than .7 of that
-    do not count. If it holds for all sizes, what grows is curvature, and all count.
+    small that is. The first size for which this does not hold at the median probe, or at which the
+    error grew by less than 5 % while the radius grew by 30 %, has a radius that is wide for the
+    noise; where finer ones are half-way balls, radii of less than .7 of that do not count. If it
+    holds for all sizes, what grows is curvature, and all count.
 
     Args:
         x: points.
@@ -93,7 +89,7 @@ def fit_graphs(
     tree = KDTree(x)
     probes = _cover(tree, order, np.full(len(x), sizes[0][1]))
     by_probe = KDTree(x[probes])
-    near = torch.from_numpy(_neighbours(by_probe, x[probes], _AVERAGED)[1])
+    near = torch.from_numpy(_neighbours(by_probe, x[probes], 6)[1])
     fits: list[LocalGraphs] = []
     errors: list[Tensor] = []
     medians: list[tuple[float, float]] = []
@@ -104,9 +100,9 @@ def fit_graphs(
         errors.append(error.square()[near].mean(1).sqrt())
         middle, r = float(errors[-1].median()), float(fitted.r.median())
         yield {"degree": degree, "neighbours": k, "loss": middle}
-        settled = any(q * _GROWN < r and middle < _GREW * finer for finer, q in medians)
+        flat = any(q * 1.3 < r and middle < 1.05 * finer for finer, q in medians)
         medians.append((middle, r))
-        if first is None and (middle < _BALL * r or settled):
+        if first is None and (middle < _BALL * r or flat):
             first = len(errors) - 1
         if (
             degree > 1
@@ -117,11 +113,11 @@ def fit_graphs(
     E = torch.stack(errors)
     if first:
         R = torch.stack([fitted.r for fitted in fits])
-        small = (R < _NOT_WIDE * R[first].median()) & (E[0] > _BALL / 2 * R[0])
+        small = (R < 0.7 * R[first].median()) & (E[0] > _BALL / 2 * R[0])
         E[:-1] = E[:-1].masked_fill(small[:-1], torch.inf)
     choice = torch.zeros(len(probes), dtype=torch.int64)
     for i in range(1, len(E)):
-        choice[E[i] < _TIE * E[:i].amin(0)] = i
+        choice[E[i] < 1.02 * E[:i].amin(0)] = i
     if not bool(choice.any()):
         return fits[0]  # the probes are the landmarks
     _, nearest = by_probe.query(x)
@@ -172,7 +168,7 @@ def _fit(
     weight = torch.exp(-((distance / r[:, None]) ** 2))
     c = X[:, 0]
     T = _local_frames(X - c.unsqueeze(1), weight, d)
-    for _ in range(_ROUNDS):
+    for _ in range(3):
         # refit in the frame tangent to the last fit at its own projection point
         b = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)[0]
         c = c + b[:, 0]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.monge import MongeChart
 from ..manifolds.monge_cover import cover
+from ..manifolds.monomials import monomial_count
 from ..point_cloud.tensors import as_tensor, distinct
 from .base import Fittable, Stage, part_stages
 
-_MAX_POINTS = 10_000
 
-
-class ProjectedAtlas(Atlas, Fittable):
+class ProjectedAtlas(BaseAtlas, Fittable):
     r"""An atlas of Monge patches on one manifold M, their number chosen from points of M.
 
     Around candidate centres c (farthest points of the cloud) the sheet through c is followed on
@@ -39,6 +38,8 @@ class ProjectedAtlas(Atlas, Fittable):
         fitted: whether the charts have been placed.
     """
 
+    manifold: Manifold  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def __init__(
         self,
         manifold: Manifold,
@@ -48,7 +49,7 @@ class ProjectedAtlas(Atlas, Fittable):
     ) -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
-        Fittable.__init__(self)
+        super().__init__()
         self.manifold = manifold
         self.charts = nn.ModuleList()
         self.wanted: Literal["auto"] | int = charts
@@ -71,55 +72,35 @@ class ProjectedAtlas(Atlas, Fittable):
     def _fit(
         self, points: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        M = self._M
+        M = self.manifold
         x = as_tensor(points, ambient_dim=M.ambient_dim)
-        if x.shape[0] > _MAX_POINTS:
-            x = x[torch.randperm(x.shape[0], generator=generator)[:_MAX_POINTS]]
+        if x.shape[0] > 10_000:  # enough to choose charts from
+            x = x[torch.randperm(x.shape[0], generator=generator)[:10_000]]
         moved = M.project(x)
         x = distinct(moved.value[moved.converged])
-        chosen = yield from cover(M, x, self._seeds(x), self.wanted, generator)
+        chosen = yield from cover(M, x, self._first_centres(x), self.wanted, generator)
         self.charts = nn.ModuleList(chosen)
         self.fitted = True
         return True
 
-    def _seeds(self, x: Tensor) -> list[int]:
+    def _first_centres(self, x: Tensor) -> list[int]:
         """Rows of x nearest to the wanted centres, each once."""
         if self.centres is None:
             return []
         nearest = torch.cdist(self.centres, x).argmin(dim=1)
         return list(dict.fromkeys(nearest.tolist()))
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Whether the atlas is fitted, and the degree of every chart's graph."""
-        degrees = [chart.degree for chart in self._patches()]
-        return {**super().get_extra_state(), "degrees": degrees}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` gave; the charts' buffers are filled afterwards."""
-        super().set_extra_state(state)
-        for chart, degree in zip(self._patches(), state["degrees"], strict=True):
-            chart.degree = int(degree)
-
-    @property
-    def _M(self) -> Manifold:
-        """The manifold, which this atlas always has."""
-        return cast("Manifold", self.manifold)
-
-    def _patches(self) -> list[MongeChart]:
-        return [chart for chart in self.charts if isinstance(chart, MongeChart)]
-
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
         # the charts exist only in the file: make them before torch descends into the children
-        count = 0
-        while f"{prefix}charts.{count}.c" in state_dict:
-            count += 1
-        charts = []
-        for k in range(count):
+        M, charts = self.manifold, nn.ModuleList()
+        while f"{prefix}charts.{len(charts)}.c" in state_dict:
             c, W, a, b = (
-                torch.empty_like(state_dict[f"{prefix}charts.{k}.{name}"]) for name in "cWab"
+                torch.empty_like(state_dict[f"{prefix}charts.{len(charts)}.{name}"])
+                for name in "cWab"
             )
-            charts.append(MongeChart(self._M, c, W, a, b, degree=0, clearance=0.0))
-        self.charts = nn.ModuleList(charts)
+            degree = min(q for q in range(len(b)) if monomial_count(M.dim, q) >= len(b))
+            charts.append(MongeChart(M, c, W, a, b, degree=degree, clearance=0.0))
+        self.charts = charts
         super()._load_from_state_dict(state_dict, prefix, *args)

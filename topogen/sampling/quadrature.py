@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..distributions.uniform import Uniform
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from .estimate import VolumeEstimate
 from .regions import known_points
 
@@ -26,7 +26,7 @@ _TRIED = 1000
 
 
 def atlas_volume(
-    atlas: Atlas,
+    atlas: BaseAtlas,
     points: Any = None,
     *,
     tol: float = 1e-3,
@@ -71,7 +71,7 @@ def atlas_volume(
     )
 
 
-def undecoded(atlas: Atlas, x: Float[Tensor, "n D"]) -> float:
+def undecoded(atlas: BaseAtlas, x: Float[Tensor, "n D"]) -> float:
     """The share of the partition of unity at x that belongs to charts that do not give x back."""
     scale = 1.0 if atlas.manifold is None else atlas.manifold.scale
     weights = atlas.weights(x).nan_to_num(0.0)

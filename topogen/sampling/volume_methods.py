@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..distributions.uniform import Uniform, own_volume
 from ..errors import AtlasError, InvalidPoints, UnsupportedError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
 from .coarea import coarea_volume
@@ -29,11 +29,11 @@ _EVERY: tuple[VolumeMethod, ...] = (*_ORDER, "coarea")
 
 
 def uniform(
-    M: Manifold | Atlas,
+    M: Manifold | BaseAtlas,
     n: int,
     method: UniformMethod = "auto",
     *,
-    atlas: Atlas | None = None,
+    atlas: BaseAtlas | None = None,
     points: Any = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n D"]:
@@ -80,10 +80,10 @@ def uniform(
 
 
 def volume(
-    M: Manifold | Atlas,
+    M: Manifold | BaseAtlas,
     method: VolumeMethod = "auto",
     *,
-    atlas: Atlas | None = None,
+    atlas: BaseAtlas | None = None,
     points: Any = None,
     draws: int | None = None,
     generator: torch.Generator | None = None,
@@ -162,9 +162,9 @@ class VolumeComparison:
 
 
 def compare_volumes(
-    M: Manifold | Atlas,
+    M: Manifold | BaseAtlas,
     *,
-    atlas: Atlas | None = None,
+    atlas: BaseAtlas | None = None,
     points: Any = None,
     draws: int | None = None,
     generator: torch.Generator | None = None,
@@ -185,13 +185,13 @@ def compare_volumes(
     return VolumeComparison(tuple(estimates), refused)
 
 
-def _charts(M: Manifold, atlas: Atlas | None, points: Any, method: str) -> Atlas:
+def _charts(M: Manifold, atlas: BaseAtlas | None, points: Any, method: str) -> BaseAtlas:
     """The charts given; else those of M, put on the points where charts are asked for."""
     return charts_of(M, points if method == "atlas" else None) if atlas is None else atlas
 
 
-def _parts(M: Manifold | Atlas, atlas: Atlas | None) -> tuple[Manifold, Atlas | None]:
-    if not isinstance(M, Atlas):
+def _parts(M: Manifold | BaseAtlas, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAtlas | None]:
+    if not isinstance(M, BaseAtlas):
         return M, atlas
     if M.manifold is None:
         raise AtlasError(

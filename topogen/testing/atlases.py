@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import calculus
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.nerve import chart_points
 from .laws import Laws, gap, seeded, uniform_points
 
 
 def check_atlas(
-    atlas: Atlas,
+    atlas: BaseAtlas,
     points: Float[Tensor, "n D"] | None = None,
     generator: torch.Generator | None = None,
     *,
@@ -63,7 +63,7 @@ def check_atlas(
     return laws.measured
 
 
-def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
+def _cover(atlas: BaseAtlas, x: Tensor, laws: Laws) -> None:
     laws.holds("cover", atlas.multiplicity(x) >= 1, "every point of M lies in some chart")
     rho = atlas.weights(x)
     laws.equal("shapes", tuple(rho.shape), (x.shape[0], len(atlas)), "weights give (n, K)")
@@ -72,7 +72,7 @@ def _cover(atlas: Atlas, x: Tensor, laws: Laws) -> None:
     laws.equal("dtype kept", atlas.weights(x.float()).dtype, torch.float32, "weights of float32")
 
 
-def _boundaries(atlas: Atlas, laws: Laws) -> None:
+def _boundaries(atlas: BaseAtlas, laws: Laws) -> None:
     """At the boundary of its chart a weight has vanished: the partition is continuous there."""
     closed = atlas.manifold is None or atlas.manifold.closed
     for k in range(len(atlas)):
@@ -99,7 +99,7 @@ def _boundaries(atlas: Atlas, laws: Laws) -> None:
         )
 
 
-def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
+def _overlaps(atlas: BaseAtlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
     member = torch.stack([atlas[k].contains(x) for k in range(len(atlas))], dim=-1)
     for k, l in itertools.combinations(range(len(atlas)), 2):
         both = x[member[:, k] & member[:, l]]
@@ -122,7 +122,7 @@ def _overlaps(atlas: Atlas, x: Tensor, size: float, tol: float, laws: Laws) -> N
     )
 
 
-def _known(atlas: Atlas, laws: Laws) -> None:
+def _known(atlas: BaseAtlas, laws: Laws) -> None:
     M = atlas.manifold
     if M is None:
         return

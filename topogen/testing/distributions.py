@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..distributions.base import Likelihood, ManifoldDistribution, Measure
 from ..errors import UnsupportedError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from .laws import Laws, gap, seeded
 
 _SIGMAS = 5.0  # a right distribution fails one of m tests by chance with probability 6e-7 m
@@ -20,7 +20,7 @@ def check_distribution(
     q: ManifoldDistribution,
     generator: torch.Generator | None = None,
     *,
-    atlas: Atlas | None = None,
+    atlas: BaseAtlas | None = None,
     n: int = 4000,
     tol: float = 2e-3,
 ) -> dict[str, float]:
@@ -120,7 +120,9 @@ def _log_prob(q: ManifoldDistribution, x: Tensor, laws: Laws) -> None:
     laws.at_most("rows alone", gap(y[2:], value[2:]), 1e-8, "bad rows must not touch the others")
 
 
-def _quadrature(q: ManifoldDistribution, x: Tensor, atlas: Atlas, tol: float, laws: Laws) -> None:
+def _quadrature(
+    q: ManifoldDistribution, x: Tensor, atlas: BaseAtlas, tol: float, laws: Laws
+) -> None:
     def moments(y: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(y[:, :1]), y, y * y], -1)
 

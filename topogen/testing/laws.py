@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import TopogenError, UnsupportedError
-from ..manifolds.atlas import Atlas
+from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 
 
@@ -106,7 +106,7 @@ def seeded(generator: torch.Generator | None) -> torch.Generator:
 
 
 def uniform_points(
-    M: Manifold | Atlas, n: int, generator: torch.Generator | None
+    M: Manifold | BaseAtlas, n: int, generator: torch.Generator | None
 ) -> Float[Tensor, "n D"] | None:
     """A sample of the uniform distribution by M's own sampler; None where it has none."""
     try:

@@ -1,4 +1,4 @@
-"""Where learned zero sets end: edges of the data, gaps that are bridged, data that M misses."""
+"""Where learned zero sets end: boundaries of data, gaps that are bridged, data that M misses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def arc(n, length, seed=0):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_the_ratio_on_an_edge(d):
+def test_the_ratio_on_a_boundary(d):
     """One half of a ball, seen from the centre: E|u_1|, up to the scatter of 20 000 directions."""
     u = torch.nn.functional.normalize(
         torch.randn(20_000, d, generator=generator(), dtype=torch.float64), dim=-1
@@ -60,7 +60,7 @@ def test_an_arc_ends_where_its_data_end():
 
 
 def test_a_circle_with_a_gap_is_closed():
-    """A gap that M bridges is no edge: von Mises data are sparse at the back."""
+    """A gap that M bridges is no boundary: von Mises data are sparse at the back."""
     x = tg.VonMises(0.0, 2.0).sample((1000,), generator=generator())
     M, result = learned(x, 1, features=200, width=64)
     assert (result.status, M.closed, M.checks.ends) == ("converged", True, 0)
@@ -92,7 +92,7 @@ def test_half_a_sphere():
     assert not M.closed
     assert bool(M.in_domain(M.project(x).value).all())
     q = tg.Uniform(M)
-    # edges are known to the spacing of the data, .035, along a circle of length 6.16
+    # boundaries are known to the spacing of the data, .035, along a circle of length 6.16
     assert math.isclose(math.exp(q.log_volume), 2 * math.pi * 0.8, abs_tol=0.12)
     y = q.sample((2000,), generator=generator(1))
     assert bool(M.in_domain(y).all())

@@ -25,7 +25,7 @@ def generator(seed):
 
 
 def geometry_of(M, n):
-    """Feet with their exact tangents and normals."""
+    """Projections with their exact tangents and normals."""
     x = M.sample_uniform(n, generator=generator(0)).double()
     T = M.tangent_basis(x)
     h = torch.cdist(x, x).topk(13, largest=False)[0][:, -1]
@@ -185,7 +185,7 @@ def test_constant_directions_are_cut_only_below_the_tolerance():
 
 
 @pytest.mark.parametrize("make", [tg.Torus, tg.KleinBottle, tg.TorusKnot])
-def test_feet_that_went_astray_are_dropped(make):
+def test_projections_that_went_astray_are_dropped(make):
     geometry = geometry_of(make(), 2000)
     clean, kept = cleared(geometry, generator(1))
     assert bool(kept.all())
@@ -220,7 +220,7 @@ def test_the_region_ends_before_what_it_is_narrowed_to():
     assert float(region.nu.min()) > 0.3 * wide
 
 
-def test_zeros_away_from_the_feet_are_seen():
+def test_spurious_zeros_are_seen():
     M, geometry = tg.Circle(), geometry_of(tg.Circle(), 400)
     N = tg.NeuralImplicit(1, 2, features=50, width=32)
     tg.fit(N, M.sample_uniform(400, generator=generator(0)).double())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...distributions.energy import EnergyDistribution, Levels, LogZ
 from ...errors import InvalidPoints, UnsupportedError
-from ...manifolds.atlas import Atlas
+from ...manifolds.atlas import Atlas, BaseAtlas
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct, nearest_row
 from ..base import LearnedDistribution, Stage, part_stages
@@ -107,7 +107,7 @@ class EnergyModel(LearnedDistribution):
     def __init__(
         self,
         manifold: Manifold,
-        atlas: Atlas | None = None,
+        atlas: BaseAtlas | None = None,
         objective: Kind = "nce",
         *,
         width: int = 32,
@@ -239,7 +239,7 @@ class EnergyModel(LearnedDistribution):
             return E
         return E + self.offset[nearest_row(self.anchors, x.detach().to(torch.float64))]
 
-    def _charts(self) -> Atlas | None:
+    def _charts(self) -> BaseAtlas | None:
         """The charts that carry the quadrature; None above dimension 3."""
         if self._levels is not None:
             return self._levels.atlas

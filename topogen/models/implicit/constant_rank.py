@@ -1,13 +1,10 @@
-r"""The set that a map F defines by its leading k singular directions, with exact derivatives."""
+r"""The zero set of the leading k singular directions of a map F, with exact derivatives."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-# Each round of the correction below makes one more derivative of the projector exact.
-_ROUNDS = 4
 
 
 def _spectrum(A: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,11 +59,12 @@ def project_leading(
 ) -> Float[Tensor, "*batch q"]:
     r"""Pi F, where Pi projects onto the k leading left singular vectors of J; differentiable.
 
-    :math:`A = J J^\top` is written in its own eigenbasis U, held fixed. Its leading invariant
+    :math:`A = J J^\top` is written in its own eigenbasis U, a constant. Its leading invariant
     subspace is then the graph of an X with :math:`A_{21} + A_{22} X - X A_{11} - X A_{12} X = 0`,
     and X = 0 here. Only the derivatives of X are wanted: every round of
     :math:`X \leftarrow X - L^{-1}(\ldots)`, L the linear part at this point, gives one order more,
-    and equal eigenvalues within a group do no harm, as they do to the derivative of ``eigh``.
+    and equal eigenvalues within a group do no harm, as they do to the derivative of ``eigh``. With
+    four rounds, four derivatives are exact.
     """
     A = J @ J.mT
     values, U = _spectrum(A.detach())
@@ -75,7 +73,7 @@ def project_leading(
     B11, B12, B21, B22 = B[..., :k, :k], B[..., :k, k:], B[..., k:, :k], B[..., k:, k:]
     gap = values[..., k:].unsqueeze(-1) - values[..., :k].unsqueeze(-2)
     X = torch.zeros_like(B21)
-    for _ in range(_ROUNDS):
+    for _ in range(4):
         X = X - (B21 + B22 @ X - X @ B11 - X @ B12 @ X) / gap
     # the complement is spanned by W = U (-X^T; 1)
     one = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device).expand(*X.shape[:-1], -1)

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from ... import calculus
 from ...errors import InvalidPoints
-from ...manifolds.base import Manifold, Projection, iterate
-from ...manifolds.locate import arrived
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Fittable, Stage
-from ..boundary import Boundary
+from ..base import Stage
+from ..learned_manifold import LearnedManifold
 from ..local_polynomials import LocalPolynomials
 from ..nn.mlp import MLP
 from ..nn.sine import SineNetwork
@@ -30,7 +28,7 @@ from .zero_set import ZeroSet
 from .zero_set_checks import ZeroSetChecks, inspect_zero_set
 
 
-class LearnedZeroSet(Manifold, Fittable):
+class LearnedZeroSet(LearnedManifold):
     r"""The zero set M of a network F that is fitted to points, stated near them; abstract.
 
     M is :math:`\{x : F(x) = 0\}` (regular form) or :math:`\{x : \Pi(x) F(x) = 0\}` (residual
@@ -51,25 +49,17 @@ class LearnedZeroSet(Manifold, Fittable):
 
     _numbers = ("form", "reason", "orientable", "scale", "noise", "tolerance", "checks_state")
     net: SineNetwork | MLP
-    centre: Tensor
-    unit: Tensor
     V: Tensor
     W: Tensor
 
     def __init__(self, dim: int, ambient_dim: int) -> None:
-        if not 1 <= dim < ambient_dim:
-            raise ValueError(
-                f"expected 1 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
-            )
-        super().__init__()
-        self.dim, self.ambient_dim, self.codim = dim, ambient_dim, ambient_dim - dim
+        super().__init__(dim, ambient_dim)
+        self.codim = ambient_dim - dim
         self.form: Form = "regular"
         self.reason = "not fitted yet"
-        self.noise = math.nan
         self.checks: ZeroSetChecks | None = None
-        self.region, self.boundary = ValidityRegion(), Boundary()
-        for name in ("centre", "unit", "V", "W"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.region = ValidityRegion()
+        self.reserve("V", "W")
 
     @abstractmethod
     def _network(self, inputs: int, outputs: int) -> SineNetwork | MLP:
@@ -126,7 +116,7 @@ class LearnedZeroSet(Manifold, Fittable):
             self.form, self.reason = frames.form, frames.reason
             self.orientable, A = frames.orientable, frames.A
             work.update(
-                x=x, z=z, local=local, geometry=geometry, frame=frame,
+                x=x, z=z, geometry=geometry, frame=frame,
                 targets=Targets.of(geometry, A, frames.angle, generator),
             )  # fmt: skip
         self.net = self._network(z.shape[1], A.shape[-1])
@@ -191,17 +181,7 @@ class LearnedZeroSet(Manifold, Fittable):
     def checks_state(self, state: dict[str, Any] | None) -> None:
         self.checks = None if state is None else ZeroSetChecks.from_dict(state)
 
-    # -- the manifold ------------------------------------------------------------------------------
-
-    @property
-    def step_stays_in_domain(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether steps arrive only inside the domain of validity: at a boundary it is narrower."""
-        return self.closed
-
-    @property
-    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether M stays in its domain of validity: no boundary of the data was found."""
-        return len(self.boundary) == 0
+    # -- the manifold -----------------------------------------------------------------------------
 
     @property
     def defining(self) -> calculus.RowMap | None:
@@ -219,67 +199,16 @@ class LearnedZeroSet(Manifold, Fittable):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """E(x) and DE(x), in closed form."""
-        y = self._inner(x).reshape(-1, self.ambient_dim)
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
         E, DE = self.zero_set.linearize(y @ self.V)
         E = self.unit * torch.cat([E, y @ self.W], -1)
         DE = torch.cat([DE @ self.V.mT, self.W.mT.expand(y.shape[0], -1, -1)], -2)
         E, DE = E.reshape(*x.shape[:-1], E.shape[-1]), DE.reshape(*x.shape[:-1], *DE.shape[-2:])
         return E.to(x.dtype), DE.to(x.dtype)
 
-    def project(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        r"""Gauss-Newton steps :math:`x - DF^+ F` of rank k; see :meth:`Manifold.project`."""
-        self.require_fitted()
-        z = self._inner(x) @ self.V
-        tol = self.solver_tolerance(tol, x.dtype)
-        p = iterate(self.zero_set.evaluate, z, tol=tol / float(self.unit), max_steps=max_steps)
-        value = (p.value @ self.V.mT * self.unit + self.centre).to(x.dtype)
-        result = Projection(value, (p.residual * self.unit).to(x.dtype), p.converged, p.steps)
-        return result.require(tol) if throw else result
-
-    def step(
-        self, x: Float[Tensor, "*batch D"]
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
-        """The residual at x, and where one step of :meth:`project` takes it."""
-        self.require_fitted()
-        y = self._inner(x).reshape(-1, self.ambient_dim)
-        r, moved = self.zero_set.evaluate(y @ self.V)
-        r = torch.hypot(r, (y @ self.W).norm(dim=-1))
-        moved = (moved @ self.V.mT * self.unit + self.centre).reshape(x.shape)
-        return (r * self.unit).reshape(x.shape[:-1]).to(x.dtype), moved.to(x.dtype)
-
-    def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        r"""The length of :math:`DF^+ F` in the domain of validity, else the distance to a landmark."""
-        return self.step(x)[0]
-
     def contains(self, x: Tensor, atol: float | None = None) -> Bool[Tensor, "*batch"]:
         """Whether x is finite, within `atol` of M, and in its domain of validity."""
         return super().contains(x, atol) & (self.in_domain(x) if self.closed else True)
-
-    def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the region where M is stated: near data, and with a spectral gap."""
-        self.require_fitted()
-        z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
-        return self.zero_set.in_domain(z).reshape(x.shape[:-1])
-
-    def rough_points(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "m D"]:
-        """Projections of landmarks, and of points of the domain of validity."""
-        self.require_fitted()
-        z = torch.cat([self.region.c, self.region.draw(n, generator)])
-        return arrived(self, z @ self.V.mT * self.unit + self.centre)
-
-    def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
-        """Orthonormal basis of the kernel of DE(x), shape (..., D, d)."""
-        z = (self._inner(x) @ self.V).reshape(-1, self.V.shape[-1])
-        return (self.V @ self.zero_set.tangents(z)).reshape(*x.shape, self.dim).to(x.dtype)
 
     @property
     def zero_set(self) -> ZeroSet:
@@ -287,10 +216,26 @@ class LearnedZeroSet(Manifold, Fittable):
         k = self.V.shape[-1] - self.dim
         return ZeroSet(self.net, self.region, self.boundary, k, self.form == "regular")
 
-    def _inner(self, x: Tensor) -> Tensor:
-        self.require_fitted()
-        self.check_points(x)
-        return (x.to(torch.float64) - self.centre) / self.unit
+    def _inner(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
+        return y @ self.V
+
+    def _outer(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch D"]:
+        return z @ self.V.mT
+
+    def _total(self, r: Float[Tensor, " n"], y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        return torch.hypot(r, (y @ self.W).norm(dim=-1))
+
+    def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
+        return self.zero_set.evaluate(z)
+
+    def _in_domain(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
+        return self.zero_set.in_domain(z)
+
+    def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n D d"]:
+        return self.V @ self.zero_set.tangents(z)
+
+    def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p m"]:
+        return torch.cat([self.region.c, self.region.draw(n, generator)])
 
     def extra_repr(self) -> str:
         """Shown by repr."""

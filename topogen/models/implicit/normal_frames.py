@@ -13,15 +13,9 @@ from torch import Tensor
 from ...point_cloud.tensors import nearest_row
 from .tubular_neighborhood import TubularNeighborhood
 
-_FEATURES = 100
-_FREQUENCY = 2.0
-_RIDGE = 1e-3
-_ROUNDS = 40
-_STILL = 1e-3
-
 
 @dataclass(frozen=True)
-class Framing:
+class SmoothFrames:
     """Frames A = N Q(x), Q in SO(k), of all projections, and how far they are from losing rank.
 
     Attributes:
@@ -48,16 +42,17 @@ def smooth_frames(
     N: Float[Tensor, "n m k"],
     rows: Tensor,
     generator: torch.Generator,
-) -> Framing:
+) -> SmoothFrames:
     r"""Frames from a random start: alternate G <- smooth fit of N Q, Q <- rotation of N^T G.
 
-    G: R^m -> R^(m x k) is linear plus some random sines, fitted by ridge regression to the frames
-    at landmarks; what cannot be fitted is not smooth. The start decides the homotopy class.
+    G: R^m -> R^(m x k) is linear plus 100 random sines, fitted by ridge regression to the frames
+    at landmarks; what cannot be fitted is not smooth. The start decides the homotopy class. It
+    alternates until no frame moves by 1e-3, 40 times at most.
     """
     m, k = N.shape[-2:]
     z = geometry.p
-    R = _FREQUENCY / math.sqrt(m) * torch.randn(m, _FEATURES, generator=generator, dtype=z.dtype)
-    c = 2 * math.pi * torch.rand(_FEATURES, generator=generator, dtype=z.dtype)
+    R = 2 / math.sqrt(m) * torch.randn(m, 100, generator=generator, dtype=z.dtype)
+    c = 2 * math.pi * torch.rand(100, generator=generator, dtype=z.dtype)
 
     def features(z: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(z[:, :1]), z, torch.sin(z @ R + c)], -1)
@@ -69,20 +64,20 @@ def smooth_frames(
     # linear sections first: they lead to the frames that turn least
     for used in (m + 1, phi.shape[1]):
         part = phi[:, :used]
-        penalty = torch.full((used,), _RIDGE, dtype=z.dtype)
+        penalty = torch.full((used,), 1e-3, dtype=z.dtype)
         penalty[: m + 1] = 1e-6
         gram = part.mT @ part / rows.shape[0] + penalty.diag()
         solve = torch.linalg.solve(gram, part.mT / rows.shape[0])
-        for _ in range(_ROUNDS):
+        for _ in range(40):
             coefficients[:used] = solve @ (n @ Q).flatten(-2)
             G = (phi @ coefficients).unflatten(-1, (m, k))
             before = Q
             Q, least = rotation(n.mT @ G)
-            if float((Q - before).square().sum((-2, -1)).max()) < _STILL**2:
+            if float((Q - before).square().sum((-2, -1)).max()) < 1e-6:
                 break
     rough = float((n @ Q - G).square().sum((-2, -1)).mean().sqrt())
     everywhere = (features(z) @ coefficients).unflatten(-1, (m, k))
-    return Framing(N @ rotation(N.mT @ everywhere)[0], float(least.min()), rough)
+    return SmoothFrames(N @ rotation(N.mT @ everywhere)[0], float(least.min()), rough)
 
 
 class SolidAngle:
@@ -117,7 +112,7 @@ class SolidAngle:
 
 
 def seifert(
-    geometry: TubularNeighborhood, A: Float[Tensor, "n 3 2"], rows: Tensor, piece: Tensor
+    geometry: TubularNeighborhood, A: Float[Tensor, "n 3 2"], rows: Tensor, component: Tensor
 ) -> tuple[Float[Tensor, "n 3 2"], SolidAngle | None]:
     r"""Frames of curves in R^3 along which the solid angle is the polar angle, and that angle.
 
@@ -126,8 +121,8 @@ def seifert(
     p = geometry.p[rows]
     T = torch.linalg.cross(A[..., 0], A[..., 1])
     walks = []
-    for label in piece.unique():
-        walk = _walk(p, T[rows], (piece == label).nonzero().squeeze(-1))
+    for label in component.unique():
+        walk = _walk(p, T[rows], (component == label).nonzero().squeeze(-1))
         if walk is None:
             return A, None
         walks.append(walk)

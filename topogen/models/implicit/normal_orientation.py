@@ -20,13 +20,7 @@ Form = Literal["regular", "residual"]
 
 _LANDMARKS = 1500
 _NEIGHBOURS = {1: 4, 2: 10}
-# Starts of the search for smooth frames, and the least singular values at which one will do, and
-# at which the search ends.
-_STARTS, _MARGIN, _GOOD_MARGIN = 12, 0.6, 0.8
-_FRAME_ROWS = 300
 _MAX_CODIM = 8
-# Share of strong edges that contradict the signs of a spanning tree, up to which they are noise.
-_INCONSISTENT = 2e-3
 
 
 @dataclass(frozen=True)
@@ -36,19 +30,19 @@ class NormalOrientation:
     Attributes:
         rows: which projections.
         signs: +1 or -1 for the basis N of each.
-        piece: the connected piece that each belongs to.
+        component: the connected component that each belongs to.
         inconsistent: share of strong edges that contradict the signs.
     """
 
     rows: Tensor
     signs: Tensor
-    piece: Tensor
+    component: Tensor
     inconsistent: float
 
     @property
     def orientable(self) -> bool:
-        """Whether the signs agree on all strong edges but a few."""
-        return self.inconsistent <= _INCONSISTENT
+        """Whether the signs agree on all strong edges but 0.2 %, which are noise."""
+        return self.inconsistent <= 2e-3
 
 
 def orient(geometry: TubularNeighborhood, generator: torch.Generator) -> NormalOrientation:
@@ -81,7 +75,7 @@ def _edges(
     K = _NEIGHBOURS.get(d, 14)
     if rows.shape[0] <= K:
         raise InvalidPoints(
-            f"expected points that lie along a set of dimension {d}, got points that agree on one "
+            f"expected points along a manifold of dimension {d}, got points that agree on one "
             f"at {rows.shape[0]} places only, of at least {K + 1} (a grid of integers, repeated "
             "points, or much noise); give more different points, or another dimension"
         )
@@ -92,7 +86,7 @@ def _edges(
 def turned(
     geometry: TubularNeighborhood, J: Float[Tensor, "n k m"], generator: torch.Generator
 ) -> float:
-    r"""Share of strong edges i, j along which :math:`\det J N` changes its sign, J at the projections.
+    r"""Share of strong edges i, j along which :math:`\det J N`, J at projections, changes sign.
 
     Somewhere between them J loses rank on the normal space. It must where the data are not
     orientable, whatever F, however short the stretch in which it does.
@@ -116,10 +110,10 @@ def landmarks(
 
 
 def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
-    """Signs of hypersurface pieces such that F has one sign between neighbouring pieces.
+    """Signs of the components of a hypersurface: F has one sign between neighbouring ones.
 
-    A piece is turned where, at the nearest pair of points, it and the pieces before it would see
-    F with different signs: there would be one more zero between them.
+    A component is turned where, at the nearest pair of points, it and those before it would see F
+    with different signs: there would be one more zero between them.
     """
     s = s.clone()
     done = label == label[0]
@@ -129,17 +123,17 @@ def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
         flat = int(distance.argmin())
         a, b = inside[flat // len(outside)], outside[flat % len(outside)]
         v = p[b] - p[a]
-        piece = label == label[b]
+        component = label == label[b]
         if float((s[a] * N[a] @ v) * (s[b] * N[b] @ v)) > 0:
-            s[piece] = -s[piece]
-        done = done | piece
+            s[component] = -s[component]
+        done = done | component
     return s
 
 
 def oriented_normals(
     geometry: TubularNeighborhood, orientation: NormalOrientation
 ) -> Float[Tensor, "n m k"]:
-    """The normal bases of all projections, one column flipped where the nearest oriented one says so."""
+    """The normal bases N of all projections, oriented as those at the nearest oriented ones."""
     rows = orientation.rows
     near = nearest(geometry.p[rows].numpy(), geometry.p.numpy(), 1, exact=True)[1]
     j = torch.from_numpy(near[:, 0])
@@ -174,6 +168,9 @@ def choose_frames(
 ) -> NormalFrames:
     """The frames for D - d equations where there are good ones, else the identity.
 
+    Of smooth frames from up to 12 random starts the first with a margin above .8, or the best, is
+    taken; it is good where its margin is .6.
+
     Raises:
         UnsupportedError: the regular form is asked for, and the data are not orientable.
     """
@@ -198,18 +195,18 @@ def choose_frames(
     if k > _MAX_CODIM and constraints is None:
         reason = f"{k} equations are many to find a smooth frame for"
         return NormalFrames("residual", reason, True, identity)
-    pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:_FRAME_ROWS]
+    pick = torch.randperm(orientation.rows.shape[0], generator=generator)[:300]
     best = smooth_frames(geometry, N, orientation.rows[pick], generator)
-    for _ in range(_STARTS - 1):
-        if best.margin > _GOOD_MARGIN:
+    for _ in range(11):
+        if best.margin > 0.8:
             break
         other = smooth_frames(geometry, N, orientation.rows[pick], generator)
-        best = max(best, other, key=lambda framing: framing.margin)
+        best = max(best, other, key=lambda frames: frames.margin)
     found = f"the best of its smooth normal frames has margin {best.margin:.2f}"
-    if best.margin < _MARGIN and constraints is None:
-        return NormalFrames("residual", f"{found}, less than {_MARGIN}", True, identity)
+    if best.margin < 0.6 and constraints is None:
+        return NormalFrames("residual", f"{found}, less than 0.6", True, identity)
     A, angle = best.A, None
     if N.shape[-2:] == (3, 2):
-        A, angle = seifert(geometry, A, orientation.rows, orientation.piece)
+        A, angle = seifert(geometry, A, orientation.rows, orientation.component)
     reason = f"the data are orientable ({share}) and {found}"
     return NormalFrames("regular", reason, True, A, angle)

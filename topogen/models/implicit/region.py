@@ -11,15 +11,6 @@ from torch import Tensor
 from ..base import Fittable
 from .tubular_neighborhood import TubularNeighborhood, cover
 
-# Landmarks lie this far apart and guard this far, in units of the tube (or of the spacing of
-# projections that are sparser than that).
-_APART, _APART_SPACING = 0.3, 0.5
-_RADIUS, _RADIUS_SPACING = 0.7, 1.0
-# a ball that is wider than the tube is flatter than wide
-_FLAT = 0.5
-# what narrowing leaves at least
-_NARROWEST = 0.6
-
 
 @dataclass(frozen=True)
 class Near:
@@ -53,17 +44,21 @@ class ValidityRegion(Fittable):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("c", "T", "rho", "nu"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("c", "T", "rho", "nu")
 
     def place(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
-        """Choose landmarks among the projections."""
+        """Choose landmarks among the projections.
+
+        They lie 0.3 tau apart, tau the radius of the tube, with balls of radius 0.7 tau; where the
+        projections are sparser than that, half their spacing apart with a ball of that spacing. A
+        ball that is wider than the tube is flatter than wide.
+        """
         tau, spacing = geometry.tau, geometry.spacing
-        apart = torch.maximum(_APART * tau, _APART_SPACING * spacing)
+        apart = torch.maximum(0.3 * tau, 0.5 * spacing)
         rows = cover(geometry.p, apart, generator)
         self.c, self.T = geometry.p[rows], geometry.T[rows].contiguous()
-        self.rho = torch.maximum(_RADIUS * tau, _RADIUS_SPACING * spacing)[rows]
-        self.nu = torch.maximum(_RADIUS * tau[rows], _FLAT * self.rho)
+        self.rho = torch.maximum(0.7 * tau, spacing)[rows]
+        self.nu = torch.maximum(0.7 * tau[rows], 0.5 * self.rho)
         self.fitted = True
 
     def extend(self, c: Float[Tensor, "e m"], T: Float[Tensor, "e m d"], like: Tensor) -> None:
@@ -73,7 +68,7 @@ class ValidityRegion(Fittable):
         self.nu = torch.cat([self.nu, self.nu[like]])
 
     def near(self, z: Float[Tensor, "n m"]) -> Near:
-        """The landmark of each z, and whether it guards z."""
+        """The landmark of each z, and whether z is in the region."""
         square = z.square().sum(-1, keepdim=True) - 2 * z @ self.c.mT + self.c.square().sum(-1)
         depth, j = (square / self.rho.square()).min(-1)
         chord, T = (z - self.c[j]).unsqueeze(-1), self.T[j]
@@ -98,7 +93,7 @@ class ValidityRegion(Fittable):
         return self.c[j] + 0.99 * self.rho[j].unsqueeze(-1) * radius * ball
 
     def narrow(self, z: Float[Tensor, "n m"]) -> None:
-        """Flatten all balls, so that they end before these points, if a little is enough."""
+        """Flatten all balls, so that they end before these points, but to no less than .6."""
         near = self.near(z)
         share = 0.9 * float((near.normal / self.nu[near.j]).min())
-        self.nu *= max(share, _NARROWEST)
+        self.nu *= max(share, 0.6)

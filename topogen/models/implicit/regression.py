@@ -13,17 +13,36 @@ from ..nn.sine import SineNetwork
 from .normal_frames import SolidAngle
 from .tubular_neighborhood import TubularNeighborhood, box, cleared, nearest_projections
 
-_BOX_POINTS = 20_000
-# rows of the least squares, and their weights: each group counts by its mean
-_TUBE_ROWS, _SLOPE_ROWS, _BOX_ROWS = 20_000, 10_000, 6_000
-_TUBE, _ON, _BETWEEN, _SLOPE = 0.5, 3000.0, 30.0, 3.0
-# of the box: the projection of x jumps at the medial axis, a distance has a kink there only
-_FAR, _FAR_RESIDUAL = 0.1, 0.002
-_RIDGE = 1e-12
-# Refinements of slopes and gaps, until M is as close as that to all data. They cost little on
-# curves, where gaps are widest.
-_ROUNDS, _CLOSE = {1: 8}, 1e-4
-_CHUNK = 4096
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Rows of the least squares, and their weights: each group counts by its mean.
+
+    Attributes:
+        tube: random points of the tube.
+        slopes: random slopes at projections.
+        box: points of the bounding box, of which each solution takes `box_rows`.
+        box_rows: see `box`.
+        tube_weight: weight of F in the tube.
+        on_weight: of F on the projections of data.
+        between_weight: of F on the projections between them.
+        slope_weight: of DF.
+        box_weight: of F in the box, where it is a distance, with a kink at the medial axis.
+        residual_weight: of F in the box, where it is x - r(x), which jumps at the medial axis.
+        ridge: of the normal equations, in units of their mean diagonal.
+    """
+
+    tube: int = 20_000
+    slopes: int = 10_000
+    box: int = 20_000
+    box_rows: int = 6_000
+    tube_weight: float = 0.5
+    on_weight: float = 3000.0
+    between_weight: float = 30.0
+    slope_weight: float = 3.0
+    box_weight: float = 0.1
+    residual_weight: float = 0.002
+    ridge: float = 1e-12
 
 
 @dataclass(frozen=True)
@@ -33,13 +52,26 @@ class Targets:
     A(p) has the columns that F should measure along: the oriented normal frame of p for k
     equations (then F is a signed distance, and all singular values of DF on M are 1), the identity
     for the residual form (then F = x - r(x), r the projection of x).
+
+    Attributes:
+        geometry: the projections p, and the tube around them.
+        A: the columns, for each projection.
+        far: points of the bounding box, shape (f, m).
+        far_value: A_j^T (x - p'_j) there, p'_j the point nearest to x in the tangent plane at p_j.
+        options: rows and weights of the least squares.
     """
 
     geometry: TubularNeighborhood
     A: Float[Tensor, "n m q"]
-    far: Tensor
-    far_value: Tensor
-    far_weight: float
+    far: Float[Tensor, "f m"]
+    far_value: Float[Tensor, "f q"]
+    options: LeastSquares = LeastSquares()
+
+    @property
+    def far_weight(self) -> float:
+        """The weight of F in the box."""
+        residual = self.A.shape[-1] == self.A.shape[-2]
+        return self.options.residual_weight if residual else self.options.box_weight
 
     @staticmethod
     def of(
@@ -48,8 +80,9 @@ class Targets:
         angle: SolidAngle | None,
         generator: torch.Generator,
     ) -> Targets:
-        """Targets, with the points of the box drawn once."""
-        far = box(geometry, _BOX_POINTS if angle is None else _BOX_POINTS // 4, generator)
+        """Targets, with the points of the box drawn once; fewer where an angle is costly."""
+        count = LeastSquares().box
+        far = box(geometry, count if angle is None else count // 4, generator)
         j, projection, _ = nearest_projections(geometry, far)
         value = (A[j].mT @ (far - projection).unsqueeze(-1)).squeeze(-1)
         if angle is not None:
@@ -57,9 +90,7 @@ class Targets:
             value = (far - projection).norm(dim=-1, keepdim=True) * torch.cat(
                 [phase.cos(), phase.sin()], -1
             )
-        return Targets(
-            geometry, A, far, value, _FAR_RESIDUAL if A.shape[-1] == A.shape[-2] else _FAR
-        )
+        return Targets(geometry, A, far, value)
 
     def tube(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Points p + a, a normal to M, |a| = tau u^2, u uniform; and A^T a."""
@@ -72,7 +103,7 @@ class Targets:
         return g.p[i] + a, (self.A[i].mT @ a.unsqueeze(-1)).squeeze(-1)
 
     def slopes(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Feet, random directions v there, and what DF v should be: A^T times the normal part."""
+        """Projections, random directions v there, and what DF v should be: A^T (N N^T v)."""
         g = self.geometry
         i = torch.randint(g.p.shape[0], (n,), generator=generator)
         v = torch.randn(n, g.p.shape[1], generator=generator, dtype=g.p.dtype)
@@ -84,13 +115,17 @@ class Targets:
 def solved(
     net: SineNetwork, targets: Targets, generator: torch.Generator
 ) -> Generator[dict[str, float], None, Targets]:
-    """Least squares, and again with the targets that F itself gives; yields the rms of F."""
+    """Least squares, and again with the targets that F itself gives; yields the rms of F.
+
+    Slopes and gaps are refined until M is within 1e-4 of all data: once, or up to 8 times on
+    curves, where gaps are widest and a round costs little.
+    """
     yield {"loss": polish(net, targets, generator)}
-    for _ in range(_ROUNDS.get(targets.geometry.T.shape[-1], 1)):
+    for _ in range(8 if targets.geometry.T.shape[-1] == 1 else 1):
         targets = refined(net, targets, generator)
         yield {"loss": polish(net, targets, generator)}
         data = targets.geometry.p[: targets.geometry.data]
-        if float(net(data).norm(dim=-1).max()) < _CLOSE:
+        if float(net(data).norm(dim=-1).max()) < 1e-4:
             break
     return targets
 
@@ -98,10 +133,10 @@ def solved(
 def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
     r"""The same targets with the tangents that F has, and with projections on its zero set.
 
-    Feet of data without noise stay where they are. Where data are sparse, what the fits around
-    them say of slopes and of the gaps is worse than what a smooth F through the data says itself;
-    where they are noisy, projections and tangents of single fits are rough, and the tube that such
-    projections leave room for is too narrow.
+    Projections of data without noise stay where they are. Where data are sparse, what the fits
+    around them say of slopes and of the gaps is worse than what a smooth F through the data says
+    itself; where they are noisy, projections and tangents of single fits are rough, and the tube
+    that such projections leave room for is too narrow.
     """
     g = targets.geometry
     k = g.N.shape[-1]
@@ -117,40 +152,39 @@ def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> T
     A = targets.A if net.outputs > k else N @ U.mT
     geometry = replace(g, p=p, T=Vh[..., k:, :].mT, N=N)
     if not g.noiseless:
-        geometry, kept = cleared(geometry, generator)
-        A = A[kept]
+        geometry, retained = cleared(geometry, generator)
+        A = A[retained]
     return replace(targets, geometry=geometry, A=A)
 
 
 def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> float:
-    r"""The best C for the features as they are, by ridge regression; the rms of F on the projections.
+    r"""The best C for the given features, by ridge regression; the rms of F on the projections.
 
     The rows are F on the projections, F in the tube, DF on the projections and F in the box. The
-    first weigh
-    most: they say where M is.
+    first weigh most: they say where M is.
     """
-    g = targets.geometry
-    x, y = targets.tube(_TUBE_ROWS, generator)
-    projection, v, slope = targets.slopes(_SLOPE_ROWS, generator)
-    off = torch.randperm(targets.far.shape[0], generator=generator)[:_BOX_ROWS]
+    g, o = targets.geometry, targets.options
+    x, y = targets.tube(o.tube, generator)
+    projection, v, slope = targets.slopes(o.slopes, generator)
+    off = torch.randperm(targets.far.shape[0], generator=generator)[: o.box_rows]
     zero = g.p.new_zeros(g.p.shape[0], net.outputs)
     n = g.data
     far = targets.far[off]
     groups = (
-        (_TUBE, (x,), net.phi, y),
-        (_ON, (g.p[:n],), net.phi, zero[:n]),
-        (_BETWEEN, (g.p[n:],), net.phi, zero[n:]),
-        (_SLOPE, (projection, v), net.phi_along, slope),
+        (o.tube_weight, (x,), net.phi, y),
+        (o.on_weight, (g.p[:n],), net.phi, zero[:n]),
+        (o.between_weight, (g.p[n:],), net.phi, zero[n:]),
+        (o.slope_weight, (projection, v), net.phi_along, slope),
         (targets.far_weight, (far,), net.phi, targets.far_value[off]),
     )
     p = net.C.shape[1]
     gram, right = g.p.new_zeros(p, p), g.p.new_zeros(p, net.outputs)
     for weight, rows, features, values in groups:
         share = weight / max(values.shape[0], 1)
-        for *part, value in zip(*(t.split(_CHUNK) for t in (*rows, values)), strict=True):
+        for *part, value in zip(*(t.split(4096) for t in (*rows, values)), strict=True):
             phi = features(*part)
             gram.addmm_(phi.mT, phi, alpha=share)
             right.addmm_(phi.mT, value, alpha=share)
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(p, dtype=gram.dtype)
+    gram += o.ridge * gram.diagonal().mean() * torch.eye(p, dtype=gram.dtype)
     net.C.copy_(torch.cholesky_solve(right, torch.linalg.cholesky(gram)).mT)
     return float(net(g.p).square().sum(-1).mean().sqrt())

@@ -1,4 +1,4 @@
-r"""Feet, tangents and tubes: what the points say of M before any network is fitted."""
+r"""Projections, tangents and tubes: what the points say of M before any network is fitted."""
 
 from __future__ import annotations
 
@@ -15,23 +15,14 @@ from ...point_cloud.knn import nearest, neighbours
 from ...point_cloud.landmarks import greedy_cover
 from ..local_polynomials import LocalPolynomials
 
-# Directions in which the points spread less than this (rms, in units of the whole) are constants:
-# they become exact linear equations.
-_FLAT = 3e-4
-# the tube reaches this share of the way to the medial axis
-TUBE = 0.6
-_REACH_SAMPLE = 1500
-_NEIGHBOURS = {1: 12, 2: 24}
-# projections of data, and projections between them; fewer where each costs more
+TUBE = 0.6  # the tube reaches this share of the way to the medial axis
+_NEIGHBOURS = {1: 12, 2: 24}  # by dimension; 40 above
+# projections of data, and between them; fewer in more coordinates, where each costs more
 _MANY = 8
 _FEET = {1: (8000, 2000), 2: (8000, 4000)}
-_LEAST_FEET = 10
-_BOX_MARGIN = 0.15
-_ROWS = 2048
-# projections farther from the median of their neighbours, in units of the spacing, are dropped
-_ASTRAY = 0.3
-# rms distance of so many of the data to their local fits up to which all are taken as they are
-_CLOSEST, _NOISELESS = 0.95, 2e-3
+_ROWS = 2048  # handled at a time
+# rms distance of the data to their local fits up to which they are projections as they are
+_NOISELESS = 2e-3
 
 
 @dataclass(frozen=True)
@@ -51,8 +42,8 @@ class Frame:
 def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
     """Centre, rms radius, and principal axes, parted into those that vary and those that do not.
 
-    As many of the last axes are held constant as leave the rms of what they drop below 3e-4 of the
-    rms radius; never so many that fewer than `dim` + 1 are left.
+    As many of the last axes are constants, and become exact linear equations, as leave the rms of
+    what they drop below 3e-4 of the rms radius; at least `dim` + 1 axes vary.
     """
     centre = x.mean(0)
     unit = float((x - centre).square().sum(-1).mean().sqrt())
@@ -60,10 +51,10 @@ def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
     values, axes = torch.linalg.eigh((x - centre).mT @ (x - centre) / (unit**2 * x.shape[0]))
     values, axes = values.flip(-1).clamp_min(0), axes.flip(-1)
     dropped = values.flip(-1).cumsum(-1).flip(-1).sqrt()  # rms of axes j, j + 1, ...
-    kept = max(int((dropped > _FLAT).sum()), dim + 1)
-    if kept == D:  # nothing to cut: the axes of the points themselves
+    m = max(int((dropped > 3e-4).sum()), dim + 1)
+    if m == D:  # nothing to drop: the axes of the points themselves
         axes = torch.eye(D, dtype=x.dtype)
-    return Frame(centre, unit, axes[:, :kept].contiguous(), axes[:, kept:].contiguous())
+    return Frame(centre, unit, axes[:, :m].contiguous(), axes[:, m:].contiguous())
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ class TubularNeighborhood:
 
     @property
     def noiseless(self) -> bool:
-        """Whether the data are so close to their local fits that they are projections as they are."""
+        """Whether the data are so close to their local fits that they stand for projections."""
         return self.noise < _NOISELESS
 
     def extrapolation(self) -> float:
@@ -110,7 +101,7 @@ class TubularNeighborhood:
 def local_geometry(
     local: LocalPolynomials, z: Float[Tensor, "n m"], generator: torch.Generator
 ) -> TubularNeighborhood:
-    """Feet of the data and of points between them on a set that was fitted to them.
+    """Projections of the data and of points between them on a manifold that was fitted to them.
 
     The points between are drawn next to data in proportion to the free space around these, so that
     uneven data get an even set of projections.
@@ -129,12 +120,12 @@ def local_geometry(
     good = base.converged & local.in_domain(base.value)
     # in gaps of the data local fits are off, whatever the noise
     offset = (base.value - z)[good].norm(dim=-1).sort().values
-    noise = float(offset[: math.ceil(_CLOSEST * len(offset))].square().mean().sqrt())
+    noise = float(offset[: math.ceil(0.95 * len(offset))].square().mean().sqrt())
     p, h = base.value[good], h[good]
-    if p.shape[0] < _LEAST_FEET:
+    if p.shape[0] < 10:
         raise InvalidPoints(
-            f"expected points near a set of dimension {d}, got {p.shape[0]} of {z.shape[0]} that "
-            "their neighbours agree with (a grid of integers, repeated points, or much noise); "
+            f"expected points near a manifold of dimension {d}, got {p.shape[0]} of {z.shape[0]} "
+            "that their neighbours agree with (a grid of integers, repeated points, or noise); "
             "give more different points, or another dimension"
         )
     T = local.tangent_basis(p)
@@ -146,9 +137,9 @@ def local_geometry(
     s = torch.randn(between, d, 1, generator=generator, dtype=z.dtype)
     s = 0.6 * s * (h[i] / math.sqrt(d))[:, None, None]
     filled = local.project(p[i] + (T[i] @ s).squeeze(-1))
-    kept = filled.converged & local.in_domain(filled.value)
-    more = filled.value[kept]
-    p, h = torch.cat([on, more]), torch.cat([h, h[i][kept]])
+    valid = filled.converged & local.in_domain(filled.value)
+    more = filled.value[valid]
+    p, h = torch.cat([on, more]), torch.cat([h, h[i][valid]])
     T = torch.cat([T, local.tangent_basis(more)])
     N = calculus.complement(T)
     unknown = torch.full_like(h, math.nan)
@@ -158,32 +149,32 @@ def local_geometry(
 def cleared(
     geometry: TubularNeighborhood, generator: torch.Generator
 ) -> tuple[TubularNeighborhood, Bool[Tensor, " n"]]:
-    """Without the projections that their neighbours contradict, tubes measured; and which are kept.
+    """Without the projections that their neighbours contradict, with tubes; and which are left.
 
     The tube is a share of the least reach over the neighbours of a projection: it must not touch
     itself next door either.
     """
     g, d = geometry, geometry.T.shape[-1]
     near = _nearest(g.p, d)
-    kept = _agreeing(g, near)
-    kept[: g.data] |= g.noiseless
-    p, T, N, h = (t[kept] for t in (g.p, g.T, g.N, g.h))
+    left = _agreeing(g, near)
+    left[: g.data] |= g.noiseless
+    p, T, N, h = (t[left] for t in (g.p, g.T, g.N, g.h))
     reach = _local_reach(p, T, h, generator)
-    near = near if bool(kept.all()) else _nearest(p, d)
+    near = near if bool(left.all()) else _nearest(p, d)
     tau = TUBE * reach[near].amin(-1).clamp_max(1.0)
-    return TubularNeighborhood(p, T, N, tau, h, int(kept[: g.data].sum()), g.noise), kept
+    return TubularNeighborhood(p, T, N, tau, h, int(left[: g.data].sum()), g.noise), left
 
 
 def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
-    """Each row, and its nearest ones: more of them on a set of higher dimension."""
+    """Each row, and its nearest ones: more of them in higher dimension."""
     K = min(_NEIGHBOURS.get(dim, 40) + 1, p.shape[0])
     return torch.from_numpy(nearest(p.numpy(), p.numpy(), K, exact=True)[1])
 
 
 def _agreeing(geometry: TubularNeighborhood, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
-    r"""Feet p with :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j.
+    r"""Whether :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j of p.
 
-    A projection that went astray leaves a projection far beside the sheet of all others.
+    A projection that went astray is far beside the sheet of all others.
     """
     p, N = geometry.p, geometry.N
     offset = []
@@ -191,16 +182,16 @@ def _agreeing(geometry: TubularNeighborhood, near: Int[Tensor, "n K"]) -> Bool[T
         chord = x.unsqueeze(1) - p[j[:, 1:]]
         normal = (N[j[:, 1:]].mT @ chord.unsqueeze(-1)).squeeze(-1)
         offset.append(normal.norm(dim=-1).median(-1).values)
-    return torch.cat(offset) <= _ASTRAY * geometry.h
+    return torch.cat(offset) <= 0.3 * geometry.h
 
 
 def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) -> Tensor:
-    r"""min_j |p_j - p_i|^2 / (2 |P_N (p_j - p_i)|) over random j farther than 2 h_i.
+    r"""min_j |p_j - p_i|^2 / (2 |P_N (p_j - p_i)|) over 1500 random j farther than 2 h_i.
 
     Federer, 1959, "Curvature measures" (https://doi.org/10.2307/1993504), Theorem 4.18.
     """
     n = p.shape[0]
-    j = torch.randperm(n, generator=generator)[:_REACH_SAMPLE]
+    j = torch.randperm(n, generator=generator)[:1500]
     q = p[j]
     reach = []
     for rows in torch.arange(n).split(_ROWS):
@@ -219,7 +210,7 @@ def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) ->
 def box(geometry: TubularNeighborhood, n: int, generator: torch.Generator) -> Tensor:
     """Uniform points of the bounding box and 15 % more."""
     low, high = geometry.p.amin(0), geometry.p.amax(0)
-    margin = _BOX_MARGIN * (high - low)
+    margin = 0.15 * (high - low)
     u = torch.rand(n, low.shape[0], generator=generator, dtype=low.dtype)
     return low - margin + (high - low + 2 * margin) * u
 
@@ -227,7 +218,7 @@ def box(geometry: TubularNeighborhood, n: int, generator: torch.Generator) -> Te
 def nearest_projections(
     geometry: TubularNeighborhood, x: Tensor
 ) -> tuple[Int[Tensor, " n"], Tensor, Tensor]:
-    """Index of the nearest projection, the point below x in its tangent plane, and its distance."""
+    """The nearest projection, the point below x in its tangent plane, and its distance."""
     distance, found = nearest(geometry.p.numpy(), x.numpy(), 1, exact=True)
     j = torch.from_numpy(found[:, 0])
     s = (geometry.T[j].mT @ (x - geometry.p[j]).unsqueeze(-1)).squeeze(-1)

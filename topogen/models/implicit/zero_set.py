@@ -87,7 +87,7 @@ class ZeroSet:
         return torch.cat(residuals), torch.cat(moves)
 
     def in_domain(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
-        """Whether z is in the region, F and DF are as they are near M, and M does not end before."""
+        """Whether z is in the region, with F and DF as they are near M, inside the boundary."""
         parts = [
             self.region.near(part).inside & self.solve(part)[2] & ~self.boundary.outside(part)
             for part in z.split(_ROWS)
@@ -97,7 +97,7 @@ class ZeroSet:
     def zeros(
         self, z: Float[Tensor, "n m"], max_steps: int = 30, tol: float = 1e-9
     ) -> tuple[Float[Tensor, "n m"], Bool[Tensor, " n"]]:
-        """Where Gauss-Newton steps end that no domain of validity stops, and whether they arrive."""
+        """Where Gauss-Newton steps end that no domain stops, and whether they arrive."""
         z = z.clone()
         going = torch.arange(z.shape[0])
         found = torch.zeros(z.shape[0], dtype=torch.bool)

@@ -117,8 +117,8 @@ def inspect_zero_set(
         off=off,
         turned=turn,
         ends=len(M.boundary),
-        components=_pieces(on[found], geometry.h[found]),
-        expected=_pieces(p, geometry.h),
+        components=_component_count(on[found], geometry.h[found]),
+        expected=_component_count(p, geometry.h),
         problems=(),
     )
     return replace(checks, problems=tuple(_problems(checks, k, M.gap, tolerance)))
@@ -163,8 +163,8 @@ def _problems(checks: ZeroSetChecks, k: int, gap: float, tolerance: float) -> li
     return [sentence for wrong, sentence in sentences if wrong]
 
 
-def _pieces(p: Tensor, h: Tensor) -> int:
-    """Connected pieces of the graph that joins points closer than their spacing."""
+def _component_count(p: Tensor, h: Tensor) -> int:
+    """Connected components of the graph that joins points closer than 1.5 times their spacing."""
     n = p.shape[0]
     if n == 0:
         return 0

@@ -13,7 +13,7 @@ from ...distributions.base import ManifoldDistribution
 from ...distributions.mixture import Mixture
 from ...distributions.uniform import Uniform
 from ...errors import InvalidPoints, UnsupportedError
-from ...manifolds.atlas import Atlas
+from ...manifolds.atlas import BaseAtlas
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
 from ..base import LearnedDistribution, Stage, part_stages
@@ -115,8 +115,8 @@ class FlowMatching(LearnedDistribution):
 
     def __init__(
         self,
-        manifold: Manifold | Atlas | LearnedDistribution,
-        atlas: Atlas | None = None,
+        manifold: Manifold | BaseAtlas | LearnedDistribution,
+        atlas: BaseAtlas | None = None,
         *,
         base: ManifoldDistribution | None = None,
         kernels: bool = False,
@@ -216,7 +216,7 @@ class FlowMatching(LearnedDistribution):
         """p_0, made once."""
         if self._start is None:
             own = self.atlas is None
-            self._start = Uniform(self.manifold if own else cast("Atlas", self.atlas))
+            self._start = Uniform(self.manifold if own else cast("BaseAtlas", self.atlas))
         return self._start
 
     def _fit(
@@ -355,11 +355,11 @@ def _match_velocities(
     return best.late - float(best.score) < 0.02, -float(best.score)
 
 
-def _set_of(manifold: object, atlas: Atlas | None) -> tuple[Manifold, Atlas | None]:
+def _set_of(manifold: object, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAtlas | None]:
     """M and its atlas, of an atlas or a distribution too."""
     if isinstance(manifold, Manifold):
         return manifold, atlas
-    if isinstance(manifold, Atlas):
+    if isinstance(manifold, BaseAtlas):
         if manifold.manifold is None:
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         return manifold.manifold, manifold if atlas is None else atlas
