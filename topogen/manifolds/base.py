@@ -52,8 +52,7 @@ class Manifold(Storable, ABC):
         exact_retraction: whether :meth:`retract` is a formula, so that many points cost little.
         round_sphere: whether M is the sphere of radius `scale` about 0.
         homeomorphic_to: the standard spaces whose product M is homeomorphic to, as pairs of a
-            name and a dimension (see :func:`topogen.models.injective.bases.standard`), where
-            known.
+            name and a dimension (:func:`topogen.models.injective.bases.standard`), where known.
         step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that
             solves by it needs to ask the domain of validity.
         why_no_defining: the reason where `defining` is None, where there is one to give.

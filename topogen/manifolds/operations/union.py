@@ -80,8 +80,8 @@ class Union(Composite):
         dims = [M.dim for M in parts]
         if len(set(dims)) > 1:
             raise ValueError(
-                f"expected parts of one dimension, got dimensions {dims}; a union of mixed "
-                "dimension has no one volume: list its parts, with a distribution on each"
+                f"expected parts of one dimension, got dimensions {dims}; one of mixed dimension "
+                "has no one volume: keep its parts in a list, with a distribution on each"
             )
         self.dim = dims[0]
         self.parts = nn.ModuleList(parts)
