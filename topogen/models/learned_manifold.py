@@ -43,7 +43,7 @@ class LearnedManifold(Manifold, Fittable):
         self.boundary = Boundary()
 
     @abstractmethod
-    def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, z: Float[Tensor, "n m"], /) -> tuple[Tensor, Tensor]:
         """The residual at z, and where a step goes."""
 
     @abstractmethod

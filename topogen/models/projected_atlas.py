@@ -50,7 +50,7 @@ class ProjectedAtlas(BaseAtlas, Fittable):
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
         super().__init__()
-        self.manifold = manifold
+        self.manifold = manifold  # pyright: ignore[reportIncompatibleVariableOverride]
         self.charts = nn.ModuleList()
         self.wanted: Literal["auto"] | int = charts
         self.centres = (

@@ -73,11 +73,7 @@ class RoundSphere(ExactGeodesics):
         self.volume = math.exp(log_sphere_area(dim) + dim * math.log(radius))
         self.volume_error = 0.0
         self.homology = Homology((1, *[0] * (dim - 1), 1))
-
-    @property
-    def homeomorphic_to(self) -> tuple[tuple[str, int], ...]:
-        """The sphere of its dimension."""
-        return (("sphere", self.dim),)
+        self.homeomorphic_to = (("sphere", dim),)
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         return closed_form(self.radius * unit(x))
@@ -120,10 +116,9 @@ class Circle(RoundSphere, ParametrizedSpace):
         (12.5664, 'Z/2: (1, 1), Z/3: (1, 1)')
     """
 
-    homeomorphic_to = (("circle", 1),)
-
     def __init__(self, radius: float = 1.0) -> None:
         super().__init__(1, radius)
+        self.homeomorphic_to = (("circle", 1),)
         self.volume = TAU * self.radius
 
     def parametrize(self, t: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 2"]:
