@@ -62,7 +62,7 @@ class Known:
 
 
 class OnTorus:
-    """A distribution on T^2 given by a log density of the angles, up to a constant, and its maximum."""
+    """A distribution on T^2 by a log density of the angles, up to a constant; its maximum."""
 
     manifold = tg.FlatTorus(2)
 
@@ -131,7 +131,7 @@ def dipeptide(table: np.ndarray, kelvin: float, cap: float) -> OnTorus:
 
 
 def four_modes() -> Known:
-    """The target of Rezende et al. 2020, table 1: four von Mises-Fisher distributions, kappa 10."""
+    """Target of Rezende et al. 2020, table 1: four von Mises-Fisher distributions, kappa 10."""
     angles = [(0.7, 1.5), (-1.0, 1.0), (0.6, 5.0), (-0.7, 4.0)]
     means = [
         (math.cos(a) * math.cos(b), math.cos(a) * math.sin(b), -math.sin(a)) for a, b in angles
@@ -215,7 +215,7 @@ def kernel_density(x: Tensor, seed: int) -> LogDensity:
 
 
 def mixture(x: Tensor, seed: int) -> LogDensity:
-    """Products of two von Mises distributions, by EM; size and number of steps are those that do best."""
+    """Products of von Mises distributions, by EM; size and steps are those that do best."""
     g = generator(seed)
     order = torch.randperm(len(x), generator=g)
     held, rest = x[order[: len(x) // 10]], x[order[len(x) // 10 :]]

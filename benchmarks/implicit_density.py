@@ -143,7 +143,7 @@ def scores(model: EnergyModel) -> list[str]:
 
 
 def discretised(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-    """The score of Ross et al., 2024, between two distributions in the plane, after its description.
+    """The score of Ross et al., 2024, of two distributions in the plane, after its description.
 
     Each distribution is given as points spread evenly over its set, and the density there. A grid
     of 100 x 100 cells covers both; a cell that holds points has the mean of their densities as its

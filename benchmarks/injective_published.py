@@ -73,7 +73,7 @@ def torus(n: int, seed: int) -> Tensor:
 
 
 def torus_entropy() -> float:
-    """Of that distribution w.r.t. area: those of the angles, and the mean of log r (R + r cos v)."""
+    """Of it w.r.t. area: those of the angles, and the mean of log r (R + r cos v)."""
     t = torch.arange(20000).double() * (2 * math.pi / 20000)
 
     def entropy(k: float) -> float:

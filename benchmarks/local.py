@@ -104,7 +104,8 @@ def closed(name: str, distribution: str, noise: float, seeds: int) -> str:
         off.append(far / (normal or unit))
         ends += len(learned.boundary)
     return (
-        f"| {name} | {n} | {distribution} | {noise:g} | {converged} of {seeds} | {np.mean(off):.2g} "
+        f"| {name} | {n} | {distribution} | {noise:g} | {converged} of {seeds} "
+        f"| {np.mean(off):.2g} "
         f"({max(off):.2g}) | {ends} | {np.mean(seconds):.1f} |"
     )
 

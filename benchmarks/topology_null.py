@@ -25,7 +25,7 @@ import torch
 import topogen as tg
 from topogen.point_cloud.knn import distances
 from topogen.point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
-from topogen.topology.inference.gather import RESOLUTIONS
+from topogen.topology.inference.collect import RESOLUTIONS
 from topogen.topology.persistence.landmark_rips import LONGEST_EDGE
 from topogen.topology.persistence.rips import ratios, truncated_rips
 

@@ -1,4 +1,4 @@
-"""Volumes and uniform distributions without a chain: every method on every space that it applies to.
+"""Volumes and uniform draws without a chain: every method on every space that it fits.
 
     python benchmarks/volumes.py [--draws 40000] [--points 4000] [SPACE ...]
 

@@ -35,8 +35,8 @@ _KEY = "topogen"
 def save(thing: Any, path: str | Path) -> None:
     """Write a result of :func:`learn`, a manifold, an atlas or a distribution to one file.
 
-    A safetensors file: tensors, and JSON in the metadata; never pickle. The data themselves are not written.
-    Distributions are learned ones, and :class:`Uniform`.
+    A safetensors file: tensors, and JSON in the metadata; never pickle. The data themselves are
+    not written. Distributions are learned ones, and :class:`Uniform`.
 
     Raises:
         SaveError: it contains a function of the user's own, or the place cannot be written.
@@ -56,7 +56,7 @@ def save(thing: Any, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Any:
-    """Read what :func:`save` wrote: a result of :func:`learn`, a manifold, an atlas, a distribution.
+    """Read what :func:`save` wrote: a result, a manifold, an atlas or a distribution.
 
     Raises:
         SaveError: the file is missing, truncated, of another kind or of another format.

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import topogen as tg
 from topogen.sampling.constraint_steps import Frames, Mover, NormalSolver
+from topogen.sampling.metropolis import ACCEPTED, Kernel, Trajectories
 from topogen.sampling.target import Target
-from topogen.sampling.transitions import ACCEPTED, Kernel, Trajectories
 
 SETS: dict[str, tuple[Callable[[], tg.Manifold], float]] = {
     "sphere": (tg.Sphere, 0.3),

@@ -14,9 +14,9 @@ import torch
 import topogen as tg
 from topogen.errors import InvalidPoints, UnsupportedError
 from topogen.manifolds.operations import Restriction
-from topogen.sampling.estimate import VolumeEstimate
 from topogen.sampling.regions import Cylinders, net
 from topogen.sampling.tube import Tube
+from topogen.sampling.volume_estimate import VolumeEstimate
 
 
 def agrees(v: VolumeEstimate, exact: float) -> bool:

@@ -13,8 +13,8 @@ from topogen.errors import AtlasError, InvalidPoints, UnsupportedError
 from topogen.manifolds.default_atlas import charts_of
 from topogen.manifolds.operations import Restriction, Similarity, Union
 from topogen.sampling import compare_volumes, uniform, volume
-from topogen.sampling.estimate import VolumeEstimate
 from topogen.sampling.quadrature import atlas_volume, undecoded
+from topogen.sampling.volume_estimate import VolumeEstimate
 
 
 def test_methods_that_apply_agree_on_the_torus(known) -> None:

@@ -8,9 +8,9 @@ import torch
 
 from ..manifolds.base import Manifold
 from ..sampling.chains import ChainResult, run
+from ..sampling.metropolis import Kernel
 from ..sampling.records import Plan, Request
 from ..sampling.target import LogDensity
-from ..sampling.transitions import Kernel
 
 
 def uncorrected_constrained_langevin(

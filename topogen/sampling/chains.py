@@ -16,10 +16,7 @@ from ..manifolds.base import Manifold
 from .constraint_steps import Mover
 from .convergence import find_alarms
 from .diagnostics import Diagnostics, diagnose
-from .records import Ready, Records, Request
-from .starting_points import starting_points
-from .target import LogDensity, Target
-from .transitions import (
+from .metropolis import (
     ACCEPTED,
     METROPOLIS,
     OUTSIDE,
@@ -28,6 +25,9 @@ from .transitions import (
     Kernel,
     Trajectories,
 )
+from .records import Ready, Records, Request
+from .starting_points import starting_points
+from .target import LogDensity, Target
 from .warmup import SAFE, Warm, estimate_reach, warm_up
 
 

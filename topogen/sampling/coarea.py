@@ -16,8 +16,8 @@ import math
 import torch
 
 from ..errors import UnsupportedError
-from .estimate import CHUNK, VolumeEstimate, ball_volume, mean_of
 from .tube import Tube
+from .volume_estimate import CHUNK, VolumeEstimate, ball_volume, mean_of
 
 
 def coarea_volume(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..manifolds.base import Manifold
+from .metropolis import ACCEPTED, PROJECTION, Kernel
 from .records import Ready, Records
-from .transitions import ACCEPTED, PROJECTION, Kernel
 from .warmup import MOST, SAFE, Warm
 
 

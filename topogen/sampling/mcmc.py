@@ -6,9 +6,9 @@ import torch
 
 from ..manifolds.base import Manifold
 from .chains import ChainResult, run
+from .metropolis import Kernel
 from .records import Plan, Request
 from .target import LogDensity
-from .transitions import Kernel
 
 
 def random_walk(

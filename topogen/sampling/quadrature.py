@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..distributions.uniform import Uniform
 from ..manifolds.atlas import BaseAtlas
-from .estimate import VolumeEstimate
 from .regions import known_points
+from .volume_estimate import VolumeEstimate
 
 # points that the two shares are taken from: one of .1 % shows
 _TRIED = 1000

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
-from .estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 from .regions import BallAround, known_points
+from .volume_estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 
 # intervals per line on the coarsest grid; and where only the slope inside the domain of validity
 # counts

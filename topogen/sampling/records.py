@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .constraint_steps import NormalSolver
+from .metropolis import ChainState, Trajectories, Transition
 from .starting_points import Starts
-from .transitions import ChainState, Trajectories, Transition
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from ..manifolds.base import Manifold
 from ..manifolds.locate import arrived
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor, distinct
-from .estimate import ball_volume, in_ball, mean_of
+from .volume_estimate import ball_volume, in_ball, mean_of
 
 # points of M that the rest starts from: a few for each hundredth of a surface
 _KNOWN = 2000

@@ -15,9 +15,9 @@ from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from .chains import ChainResult, judge, prepare
 from .constraint_steps import Frames, Mover
+from .metropolis import ChainState, Kernel
 from .records import Plan, Ready, Records, Request
 from .target import LogDensity, Target
-from .transitions import ChainState, Kernel
 from .warmup import DualAveraging, Warm
 
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.curvature import reach, shape_operator
-from .estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 from .regions import BallAround, BoundedRegion, Cylinders, known_points, nearest_distance
+from .volume_estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 
 _PILOT = 2000  # proposals of a first look
 _WIDER = 1.25  # the bound of weights, over the largest one seen

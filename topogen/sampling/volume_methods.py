@@ -17,10 +17,10 @@ from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
 from .coarea import coarea_volume
-from .estimate import VolumeEstimate
 from .quadrature import atlas_volume
 from .random_lines import Rays
 from .tube import Tube
+from .volume_estimate import VolumeEstimate
 
 UniformMethod = Literal["auto", "own", "atlas", "rays", "tube"]
 VolumeMethod = Literal["auto", "own", "atlas", "rays", "tube", "coarea"]

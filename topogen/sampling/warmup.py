@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..manifolds.curvature import touching_radius
 from .constraint_steps import Frames, Mover
+from .metropolis import ChainState
 from .records import Ready, Request
 from .starting_points import systematic
-from .transitions import ChainState
 
 # h max |p| <= reach / 2, the maximum taken over all but 1 % of the trajectories
 SAFE = 0.5

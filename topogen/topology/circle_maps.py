@@ -15,7 +15,7 @@ from ..point_cloud.arrays import as_array
 from ..point_cloud.cloud import Cloud, prepare
 from ..point_cloud.knn import distances, nearest
 from ..point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
-from .inference.gather import RESOLUTIONS, STARTS
+from .inference.collect import RESOLUTIONS, STARTS
 from .local.dimension import dimension_of
 from .persistence.cohomology import (
     PersistentClass,

@@ -16,7 +16,7 @@ from .inference.check import check_topology
 from .inference.report import TopologyReport, Verdict, row
 from .persistence.rips import Diagrams, truncated_rips
 from .scores import SCORES, Score
-from .scores.floors import one_frame
+from .scores.noise_floors import one_frame
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..point_cloud.cloud import LEAST_POINTS, prepare
 from ..point_cloud.knn import component_labels, distances, nearest
 from ..point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from .inference.check import check_topology
-from .inference.gather import MOST_LANDMARKS, RESOLUTIONS, gather
+from .inference.collect import MOST_LANDMARKS, RESOLUTIONS, gather
 from .inference.report import TopologyReport, row
 from .local.dimension import dimension_of
 from .local.orientability import Orientability, orientability

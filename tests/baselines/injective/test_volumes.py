@@ -8,7 +8,7 @@ import torch
 from topogen import calculus
 from topogen.baselines.injective.autoencoder import FreeAutoencoder
 from topogen.baselines.injective.objectives import column_bound
-from topogen.baselines.injective.volumes import (
+from topogen.baselines.injective.stochastic_log_volume import (
     chosen_surrogate,
     conjugate_gradients,
     decoder_surrogate,

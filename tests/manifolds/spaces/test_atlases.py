@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from tests.catalogue import SPACES
+from topogen.manifolds.base import Manifold
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import (
     Circle,

@@ -18,7 +18,12 @@ from torch import Tensor
 from ... import calculus
 from ..options import VolumeOptions
 from .autoencoder import Autoencoder, CouplingAutoencoder
-from .volumes import chosen_surrogate, encoder_surrogate, probes, stochastic_log_volume
+from .stochastic_log_volume import (
+    chosen_surrogate,
+    encoder_surrogate,
+    probes,
+    stochastic_log_volume,
+)
 
 
 @dataclass

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...errors import InvalidPoints, UnsupportedError
 from ...manifolds.base import Manifold
-from ...sampling.estimate import VolumeEstimate
 from ...sampling.random_lines import Rays
 from ...sampling.tube import Tube
+from ...sampling.volume_estimate import VolumeEstimate
 
 
 @dataclass(frozen=True)

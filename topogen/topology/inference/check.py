@@ -18,8 +18,8 @@ from ..persistence.landmark_rips import Budget
 from ..persistence.null_distributions import check_alpha
 from ..persistence.rips import PRIMES_BELOW
 from ..progress import Notify, progress_line
+from .collect import gather
 from .evidence import Evidence
-from .gather import gather
 from .hypothesis import Hypothesis, read_hypothesis
 from .outliers import trim_outliers
 from .published_tests import published_numbers

@@ -16,7 +16,7 @@ from ...point_cloud.landmarks import farthest_points, holdout_gap
 from ..local.dimension import dimension_of
 from ..persistence.landmark_rips import PRICE, RunLimit, affordable_graph
 from .check import check_degree, check_fields, top_degree
-from .gather import STARTS, landmark_counts, most_landmarks
+from .collect import STARTS, landmark_counts, most_landmarks
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...point_cloud.knn import distances
-from .floors import Score, one_frame, with_floor
+from .noise_floors import Score, one_frame, with_floor
 
 
 def cross_barcode(P: np.ndarray, Q: np.ndarray, degree: int = 1, field: int = 2) -> np.ndarray:

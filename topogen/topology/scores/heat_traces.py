@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InvalidPoints
 from ...point_cloud.cloud import prepare
 from ...point_cloud.knn import neighbour_graph
-from .floors import Score, with_floor
+from .noise_floors import Score, with_floor
 
 TIMES = np.logspace(-1, 1, 256)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...point_cloud.cloud import prepare
-from .floors import Score, with_floor
+from .noise_floors import Score, with_floor
 
 
 def relative_living_times(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .floors import Score, one_frame, with_floor
+from .noise_floors import Score, one_frame, with_floor
 
 
 class Support:

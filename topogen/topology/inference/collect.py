@@ -19,8 +19,8 @@ from ..persistence.landmark_rips import Budget, rips_run
 from ..persistence.null_distributions import rips_noise
 from ..persistence.witness import WITNESS_RULES, witness_betti
 from ..progress import Notify
+from .betti_decision import LEAST_LANDMARKS, decide
 from .cross_checks import check_by_witnesses, decide_by_alpha, decide_by_characteristic
-from .decision import LEAST_LANDMARKS, decide
 from .evidence import Evidence, check_consistency
 from .flatness import MOST_DEVIATION, away_from_singular, flatness_deviation
 
