@@ -55,8 +55,16 @@ class ManifoldLike(Protocol):
 
     dim: int
     ambient_dim: int
-    scale: float
-    tolerance: float | None
+
+    @property
+    def scale(self) -> float:
+        """A length of the size of M."""
+        ...
+
+    @property
+    def tolerance(self) -> float | None:
+        """How far from M its own points may lie."""
+        ...
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """E(x), of rank D - d on M."""
