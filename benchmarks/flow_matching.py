@@ -118,7 +118,7 @@ def row(name: str, pairing: str, options: argparse.Namespace) -> str:
     gaps, errors, flat, seconds, masses, steps, stated, lost, said = ([] for _ in range(9))
     for seed in range(options.seeds):
         x = truth.sample((options.points,), torch.Generator().manual_seed(seed))
-        model = tg.FlowMatching(M, pairing=pairing)
+        model = tg.FlowMatching(M, options=tg.MatchingOptions(pairing=pairing))
         start = time.process_time()
         said.append(tg.fit(model, x, seed=seed, progress=False).status)
         seconds.append(time.process_time() - start)

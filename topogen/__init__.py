@@ -58,6 +58,7 @@ from .models.implicit import NeuralImplicit as NeuralImplicit
 from .models.injective import InjectiveFlow as InjectiveFlow
 from .models.local_polynomials import LocalPolynomials as LocalPolynomials
 from .models.matching import FlowMatching as FlowMatching
+from .models.matching import MatchingOptions as MatchingOptions
 from .models.projected_atlas import ProjectedAtlas as ProjectedAtlas
 from .training import FitResult as FitResult
 from .training import fit as fit

@@ -85,7 +85,8 @@ def test_its_topology_is_checked(space: CliffordTorus, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_flows_live_on_it(space: CliffordTorus) -> None:
     x = space.parametrize(0.3 * torch.randn(400, 2, generator=torch.Generator().manual_seed(1)))
-    flow = tg.FlowMatching(space, width=16, depth=1, features=4, steps=60, batch=64)
+    options = tg.MatchingOptions(steps=60, batch=64)
+    flow = tg.FlowMatching(space, width=16, depth=1, features=4, options=options)
     tg.fit(flow, x)
     drawn = flow().sample((20,), generator=torch.Generator().manual_seed(2))
     assert bool(space.contains(drawn).all())

@@ -15,7 +15,8 @@ from topogen.errors import (
 )
 from topogen.models.matching.pairs import Examples
 
-SMALL = {"width": 32, "depth": 2, "features": 4, "finest": 2.0, "steps": 300, "batch": 256}
+NETWORK = {"width": 32, "depth": 2, "features": 4, "finest": 2.0}
+SMALL = {**NETWORK, "options": tg.MatchingOptions(steps=300, batch=256)}
 
 
 def seeded(seed=0):
@@ -67,7 +68,7 @@ def test_save_and_load(learned, tmp_path):
 
 def test_a_seed_fixes_the_fit_and_short_fits_say_so():
     x = vmf().sample((300,), seeded())
-    small = {**SMALL, "steps": 12, "held_out": 0.0}
+    small = {**NETWORK, "options": tg.MatchingOptions(steps=12, batch=256, held_out=0.0)}
     models = [tg.FlowMatching(tg.Sphere(), **small) for _ in range(2)]
     results = [tg.fit(m, x, seed=1) for m in models]
     values = [m().log_prob(x[:20]) for m in models]
@@ -112,7 +113,7 @@ def test_atlases_and_fitted_distributions_stand_for_their_sets(learned):
 
 def test_a_descent_without_pairs_ends(monkeypatch):
     x = vmf().sample((300,), seeded())
-    odd = {**SMALL, "steps": 2, "batch": 300}  # no whole block
+    odd = {**NETWORK, "options": tg.MatchingOptions(steps=2, batch=300)}  # no whole block
     assert tg.fit(tg.FlowMatching(tg.Sphere(), **odd), x).status in ("converged", "max_steps")
     monkeypatch.setattr(Examples, "batches", lambda *_: iter(()))
     with pytest.raises(TrainingError, match="at least 300 pairs of points with a path"):
@@ -125,7 +126,9 @@ def test_on_an_image_it_is_saved(tmp_path):
     x = torch.stack([2 * t.cos(), t.sin()], -1)
     flow = tg.InjectiveFlow(1, 2, "circle")
     tg.fit(flow, x)
-    model = tg.FlowMatching(flow, **{**SMALL, "steps": 12, "batch": 64, "held_out": 0.0})
+    model = tg.FlowMatching(
+        flow, **NETWORK, options=tg.MatchingOptions(steps=12, batch=64, held_out=0.0)
+    )
     assert model.manifold is flow.manifold
     tg.fit(model, x)
     tg.save(model, tmp_path / "m.safetensors")
@@ -139,7 +142,7 @@ def test_on_the_image_of_an_injective_flow():
     x = truth.sample((2000,), seeded())
     flow = tg.InjectiveFlow(2, 3, "torus")
     tg.fit(flow, x)
-    model = tg.FlowMatching(flow.manifold, steps=500, width=64)
+    model = tg.FlowMatching(flow.manifold, width=64, options=tg.MatchingOptions(steps=500))
     assert tg.fit(model, x).status == "converged"
     distribution = model()
     fresh = model.manifold.project(truth.sample((500,), seeded(1))).value
@@ -156,7 +159,12 @@ def test_on_the_image_of_an_injective_flow():
 def test_a_base_of_ones_own_is_used_and_cannot_be_saved(tmp_path):
     M = tg.Sphere()
     base = tg.VonMisesFisher([0.0, 0.0, 1.0], 3.0, validate_args=False)
-    model = tg.FlowMatching(base.manifold, base=base, **{**SMALL, "steps": 12, "held_out": 0.0})
+    model = tg.FlowMatching(
+        base.manifold,
+        base=base,
+        **NETWORK,
+        options=tg.MatchingOptions(steps=12, batch=256, held_out=0.0),
+    )
     tg.fit(model, vmf().sample((300,), seeded()))
     assert model().base is base
     with pytest.raises(SaveError, match="base"):
@@ -171,7 +179,7 @@ def test_every_surface(make):
     M = make()
     truth = tg.EnergyDistribution(M.atlas(), lambda x: 2 * x[..., 0] + 3 * x[..., 1] * x[..., 2])
     x = truth.sample((3000,), seeded())
-    model = tg.FlowMatching(M, steps=1500)
+    model = tg.FlowMatching(M, options=tg.MatchingOptions(steps=1500))
     tg.fit(model, x)
     distribution = model()
     fresh = truth.sample((2000,), seeded(1))
@@ -186,7 +194,7 @@ def test_every_surface(make):
 def test_on_a_learned_torus():
     truth = tg.EnergyDistribution(tg.Torus().atlas(), lambda x: x[..., 0])
     x = truth.sample((3000,), seeded())
-    model = tg.FlowMatching(tg.NeuralImplicit(2, 3), steps=600)
+    model = tg.FlowMatching(tg.NeuralImplicit(2, 3), options=tg.MatchingOptions(steps=600))
     tg.fit(model, x)
     distribution = model()
     fresh = model.manifold.project(truth.sample((300,), seeded(1))).value

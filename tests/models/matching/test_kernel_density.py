@@ -15,7 +15,8 @@ from topogen.models.matching.kernel_density import (
     stacked,
 )
 
-SMALL = {"width": 32, "depth": 2, "features": 4, "finest": 2.0, "steps": 300, "batch": 256}
+NETWORK = {"width": 32, "depth": 2, "features": 4, "finest": 2.0}
+SMALL = {**NETWORK, "options": tg.MatchingOptions(steps=300, batch=256)}
 
 
 def seeded(seed=0):
@@ -137,4 +138,4 @@ def test_what_is_refused():
     with pytest.raises(UnsupportedError, match="expected a sphere or a circle for kernels"):
         tg.FlowMatching(tg.Torus(), kernels=True)
     with pytest.raises(ValueError, match="held_out > 0 with kernels"):
-        tg.FlowMatching(tg.Sphere(), kernels=True, held_out=0.0)
+        tg.FlowMatching(tg.Sphere(), kernels=True, options=tg.MatchingOptions(held_out=0.0))

@@ -22,9 +22,9 @@ from ..projected_atlas import ProjectedAtlas
 from .field import Field
 from .flow_distribution import FlowDistribution
 from .kernel_density import KernelMixture, joined, logs_left_out, stacked
-from .pairs import Pairing, Pool
+from .options import MatchingOptions
+from .pairs import Pool
 
-_PAIRINGS: tuple[Pairing, ...] = ("transport", "independent")
 _MAX_CHARTED_DIM = 3
 _LEAST = 20
 # points that are paired at once: the cost of a pair grows with its square
@@ -77,12 +77,8 @@ class FlowMatching(LearnedDistribution):
         depth: its hidden layers.
         features: Fourier features of x.
         finest: their highest frequency, over the inverse size of the data.
-        steps: of the descent.
-        batch: examples of a step.
-        pairing: of base and data points: by optimal "transport" within a block, or "independent".
-        late: power by which times crowd towards 1, where fine details form; 1 is uniform.
-        held_out: share of the points that chooses the weights; 0 keeps the last ones.
         tol: of the integration, see :class:`FlowDistribution`.
+        options: of the training.
 
     Raises:
         UnsupportedError: M has a boundary, several components, or infinite volume, or is not a
@@ -100,7 +96,7 @@ class FlowMatching(LearnedDistribution):
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
-        >>> model = FlowMatching(tg.Circle(), width=32, depth=2, steps=300)
+        >>> model = FlowMatching(tg.Circle(), width=32, depth=2, options=MatchingOptions(steps=300))
         >>> tg.fit(model, x).status
         'converged'
         >>> distribution = model()
@@ -124,32 +120,22 @@ class FlowMatching(LearnedDistribution):
         depth: int = 3,
         features: int = 32,
         finest: float = 6.0,
-        steps: int = 3000,
-        batch: int = 512,
-        pairing: Pairing = "transport",
-        late: float = 1.0,
-        held_out: float = 0.1,
         tol: float = 1e-5,
+        options: MatchingOptions = MatchingOptions(),
     ) -> None:
         super().__init__()
         manifold, atlas = _set_of(manifold, atlas)
-        if pairing not in _PAIRINGS:
-            raise ValueError(f"expected pairing in {_PAIRINGS}, got {pairing!r}")
-        if min(width, depth, steps, batch) < 1 or features < 0 or not 0 <= held_out < 1:
+        if min(width, depth) < 1 or features < 0 or not (tol > 0 and finest > 0):
             raise ValueError(
-                "expected width, depth, steps, batch >= 1, features >= 0 and 0 <= held_out < 1, "
-                f"got {width}, {depth}, {steps}, {batch}, {features}, {held_out}"
-            )
-        if not (tol > 0 and finest > 0 and late >= 1):
-            raise ValueError(
-                f"expected tol > 0, finest > 0 and late >= 1, got {tol}, {finest} and {late}"
+                "expected width, depth >= 1, features >= 0, finest > 0 and tol > 0, "
+                f"got {width}, {depth}, {features}, {finest} and {tol}"
             )
         if kernels and not manifold.round_sphere:
             raise UnsupportedError(
                 f"expected a sphere or a circle for kernels, got {type(manifold).__name__}; "
                 "leave them out"
             )
-        if kernels and held_out == 0:
+        if kernels and options.held_out == 0:
             raise ValueError("expected held_out > 0 with kernels, which it weighs; got 0")
         if atlas is not None and atlas.manifold is None:
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
@@ -167,9 +153,7 @@ class FlowMatching(LearnedDistribution):
             object.__setattr__(self, "manifold", atlas.manifold)
         self.base, self.kernels = base, kernels
         self.width, self.depth, self.features, self.finest = width, depth, features, finest
-        self.steps, self.batch, self.held_out, self.tol = steps, batch, held_out, tol
-        self.pairing: Pairing = pairing
-        self.late = late
+        self.tol, self.options = tol, options
         self.field = Field(
             manifold.ambient_dim, width=width, depth=depth, features=features, finest=finest
         )
@@ -205,7 +189,7 @@ class FlowMatching(LearnedDistribution):
         """The stages of an unfitted manifold, of its charts, then the flow."""
         yield from part_stages(points, self.manifold, self.atlas)
         if not self.fitted:
-            yield Stage("flow", lambda generator: self._fit(points, generator), self.steps)
+            yield Stage("flow", lambda generator: self._fit(points, generator), self.options.steps)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
@@ -234,16 +218,16 @@ class FlowMatching(LearnedDistribution):
                 f"{distinct(x).shape[0]} that project onto it; give more points"
             )
         x = x[torch.randperm(x.shape[0], generator=generator)]
-        held = x[: round(self.held_out * x.shape[0])]
+        held = x[: round(self.options.held_out * x.shape[0])]
         train = x[held.shape[0] :]
         base = self._base()
         pool = Pool(
             M,
             lambda n, g: base.sample((n,), g),
             train,
-            pairing=self.pairing,
-            block=min(self.batch, _BLOCK),
-            late=self.late,
+            pairing=self.options.pairing,
+            block=min(self.options.batch, _BLOCK),
+            late=self.options.late,
             generator=generator,
         )
         yield {"points": train.shape[0], "held_out": held.shape[0], "lost": self.lost}
@@ -254,8 +238,8 @@ class FlowMatching(LearnedDistribution):
             field,
             pool,
             self._scorer(held) if held.shape[0] else None,
-            steps=self.steps,
-            batch=self.batch,
+            steps=self.options.steps,
+            batch=self.options.batch,
             generator=generator,
         )
         field.requires_grad_(False).to(torch.float64)

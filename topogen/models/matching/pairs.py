@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from ...manifolds.base import Manifold
 from .paths import Routes
 
 Pairing = Literal["transport", "independent"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 
 _LANDMARKS = 800
 # the pairs are run through this many times, at new times, before new pairs are made
