@@ -42,11 +42,9 @@ EARTH = {
     "features": 128,
     "finest": 60.0,
     "width": 192,
-    "steps": 4000,
-    "batch": 1024,
-    "late": 1.5,
     "tol": 1e-4,
 }
+TRAINING = {"steps": 4000, "batch": 1024, "late": 1.5}
 # at least so many points choose the weights of the flow
 _WATCHED = 30
 UNIFORM = -math.log(4 * math.pi)
@@ -193,7 +191,8 @@ def earth(path: Path, options: argparse.Namespace) -> None:
         kappa, w = one_kernel(val, train)
         several = KernelMixture(M, both, stacked(logs_left_out(M, both)), validate_args=False)
         held = max(1 / 9, _WATCHED / len(both))
-        model = tg.FlowMatching(M, kernels=True, held_out=held, **EARTH)
+        options_of_fit = tg.MatchingOptions(held_out=held, **TRAINING)
+        model = tg.FlowMatching(M, kernels=True, options=options_of_fit, **EARTH)
         start = time.process_time()
         tg.fit(model, both, seed=seed, progress=False)
         seconds.append(time.process_time() - start)

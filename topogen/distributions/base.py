@@ -83,6 +83,11 @@ class ManifoldDistribution(Distribution, ABC):
         return self.manifold.dim
 
     @property
+    def validates(self) -> bool:
+        """Whether `log_prob` raises off M, instead of giving -inf."""
+        return bool(self._validate_args)
+
+    @property
     def support(self) -> OnManifold:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The constraint "on M", with its tolerance."""
         return self._support

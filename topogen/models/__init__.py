@@ -1,1 +1,1 @@
-"""."""
+"""What is fitted to points: manifolds, charts on them, and distributions."""

@@ -111,7 +111,7 @@ def _log_prob(q: ManifoldDistribution, x: Tensor, laws: Laws) -> None:
     invalid[1] = x[1] + 3 * q.manifold.scale
     off = ~q.manifold.contains(invalid[1])
     # a distribution that validates refuses such points instead
-    if q._validate_args:
+    if q.validates:
         laws.raises("off M", ValueError, lambda: q.log_prob(invalid[:2]), "NaN while validating")
         return
     y = q.log_prob(invalid)

@@ -21,7 +21,7 @@ from ..locate import gap as gap_of
 from ..locate import of_part, one_space, some_points
 from .composite import Composite, Onto, reasons
 from .contact import Contact, find_contact
-from .mayer_vietoris import mayer_vietoris
+from .union_homology import mayer_vietoris
 
 
 class Union(Composite):

@@ -87,13 +87,16 @@ class FlowDistribution(ManifoldDistribution):
 
         Infinity where a point fails.
         """
-        coarse, fine = self._density(x, self.tol), self._density(x, self.tol * _FINER)
+        coarse, fine = self.log_density(x, self.tol), self.log_density(x, self.tol * _FINER)
         # where p_0 is 0 there is no density to compare
         known = ~((coarse == -math.inf) & (fine == -math.inf))
         change = (coarse - fine).abs()[known]
         return float(change.nan_to_num(nan=math.inf).max()) if change.numel() else 0.0
 
-    def _density(self, x: Tensor, tol: float) -> Tensor:
+    def log_density(
+        self, x: Float[Tensor, "n D"], tol: float | None = None
+    ) -> Float[Tensor, " n"]:
+        """Log p at points x of M, in float64; NaN where the integration fails."""
         back = self.pull_back(x, tol)
         value = x.new_full(x.shape[:1], math.nan, dtype=torch.float64)
         ok = back.converged
@@ -101,7 +104,7 @@ class FlowDistribution(ManifoldDistribution):
         return value
 
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        return self._density(x, self.tol).to(x.dtype)
+        return self.log_density(x, self.tol).to(x.dtype)
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         start = self.base._sample(n, generator)

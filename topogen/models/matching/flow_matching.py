@@ -266,7 +266,7 @@ class FlowMatching(LearnedDistribution):
         distribution = FlowDistribution(
             self._base(), self.field, tol=_COARSE, error=0.0, validate_args=False
         )
-        flowed = distribution._log_prob(x[:held])
+        flowed = distribution.log_density(x[:held])
         known = ~flowed.isnan()
         prior = _PRIOR * stacked(logs)
         self.weights = joined(flowed[known], logs[:held][known], prior)
@@ -281,7 +281,7 @@ class FlowMatching(LearnedDistribution):
             distribution = FlowDistribution(
                 base, self.field, tol=_COARSE, error=0.0, validate_args=False
             )
-            value = distribution._log_prob(some)
+            value = distribution.log_density(some).to(some.dtype)
             # unknown for a few steep rows does not undo the others
             return (
                 float(value[~value.isnan()].mean()) if bool((~value.isnan()).any()) else -math.inf

@@ -1,1 +1,1 @@
-"""."""
+"""From diagrams to a verdict: Betti numbers with error rates, cross-checks, the report."""

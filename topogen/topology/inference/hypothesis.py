@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ...point_cloud.arrays import uniform_sample
+
+
+@runtime_checkable
+class HasHomology(Protocol):
+    """Anything that states its homology, such as a :class:`topogen.Manifold`."""
+
+    homology: Homology | None
+
+
+@runtime_checkable
+class UniformSampler(Protocol):
+    """Anything that draws points of its own, uniform by volume."""
+
+    def sample_uniform(self, n: int) -> Any:
+        """Draw n points."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Hypothesis:
 
     def sample(self, n: int, seed: int) -> np.ndarray | None:
         """Draw n points of the manifold, uniform by volume; None where it cannot."""
-        if not hasattr(self.manifold, "sample_uniform"):
+        if not isinstance(self.manifold, UniformSampler):
             return None
         try:
             return uniform_sample(self.manifold, n, seed)
@@ -71,7 +87,7 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
     if isinstance(expected, Homology | Mapping) or _is_betti(expected):
         known = expected if isinstance(expected, Homology) else Homology(expected)
         hypothesis = Hypothesis("the homology given", known)
-    elif hasattr(expected, "homology"):
+    elif isinstance(expected, HasHomology):
         name = type(expected).__name__
         if expected.homology is None:
             raise UnsupportedError(

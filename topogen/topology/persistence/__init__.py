@@ -1,1 +1,1 @@
-"""."""
+"""Persistence diagrams: Rips, alpha and witness complexes, cocycles, and what noise may reach."""
