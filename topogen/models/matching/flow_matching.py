@@ -96,7 +96,8 @@ class FlowMatching(LearnedDistribution):
 
     Example:
         >>> x = tg.VonMises(0.0, 2.0).sample((500,), generator=torch.Generator().manual_seed(0))
-        >>> model = FlowMatching(tg.Circle(), width=32, depth=2, options=MatchingOptions(steps=300))
+        >>> few = MatchingOptions(steps=300)
+        >>> model = FlowMatching(tg.Circle(), width=32, depth=2, options=few)
         >>> tg.fit(model, x).status
         'converged'
         >>> distribution = model()
