@@ -18,6 +18,7 @@ import torch
 import topogen as tg
 from tests.catalogue import ATLASES, CHARTS, DISTRIBUTIONS, MANIFOLDS, Catalogue
 from topogen.errors import UnsupportedError
+from topogen.manifolds.atlas import BaseAtlas
 from topogen.testing import check_atlas, check_chart, check_distribution, check_manifold
 
 
@@ -63,7 +64,7 @@ def classes(base: type) -> Iterator[type]:
     [
         (tg.Manifold, MANIFOLDS),
         (tg.Chart, CHARTS),
-        (tg.Atlas, ATLASES),
+        (BaseAtlas, ATLASES),
         (tg.ManifoldDistribution, DISTRIBUTIONS),
     ],
 )

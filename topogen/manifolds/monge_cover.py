@@ -135,7 +135,7 @@ class Patches:
         c, W = self.x[i], self.Q[i]
         upright = (torch.linalg.det(W.T @ self.Q).abs() >= _MIN_COSINE).numpy()
         patch = self._component(i, upright)
-        around = (self.edges @ patch) & ~patch
+        around = (self.edges @ patch > 0) & ~patch
         member, outside = torch.from_numpy(patch), torch.from_numpy(around)
         s = (self.x - c) @ W
         if bool(outside.any()):

@@ -213,9 +213,11 @@ def test_an_empty_part_has_no_sampler() -> None:
 
 
 def test_a_walk_stays_in_a_restriction(make: Any) -> None:
-    from topogen.sampling import random_walk
+    from topogen.sampling import Plan, random_walk
 
-    result = random_walk(Restriction(Sphere(), make.upper), None, 100, chains=100, seed=0)
+    result = random_walk(
+        Restriction(Sphere(), make.upper), None, 100, seed=0, plan=Plan(chains=100)
+    )
     assert result.status == "ok"
     z = result.samples[..., 2]
     assert float(z.min()) >= 0.2

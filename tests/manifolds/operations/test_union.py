@@ -372,11 +372,12 @@ def test_bad_points(name: str) -> None:
 @pytest.mark.slow
 def test_a_walk_on_a_union_crosses_over(make: Any) -> None:
     """Chains that all start on one sphere spread over both, with the uniform distribution."""
-    from topogen.sampling import random_walk
+    from topogen.sampling import Plan, random_walk
 
     M = Union(*make.two_spheres())
     start = M.listed()[0].sample_uniform(200, seeded())
-    result = random_walk(M, None, 400, chains=200, step=0.5, start=start, seed=0)
+    plan = Plan(chains=200, step=0.5, start=start)
+    result = random_walk(M, None, 400, seed=0, plan=plan)
     for g, truth in (
         (lambda x: x[..., 0], 0.0),
         (lambda x: x[..., 2] ** 2, 1 / 3),

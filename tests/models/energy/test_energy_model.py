@@ -160,7 +160,7 @@ def test_gradients_flow_where_they_are_asked_for(learned):
         value = distribution.log_prob(x).mean()
         value.backward()
         # log Z is part of the gradient: a constant added to E changes nothing
-        last = model.energy.W[-1].grad
+        last = model.energy.net.W[-1].grad
         assert last is not None
         assert bool(last.isfinite().all())
     finally:
@@ -173,7 +173,7 @@ def test_energies_start_uniform_and_are_row_wise():
     E.start(x, seeded(1))
     assert not bool(E(x).any())
     with torch.no_grad():
-        E.W[-1].normal_(generator=seeded(2))
+        E.net.W[-1].normal_(generator=seeded(2))
     torch.testing.assert_close(E(x[:1]), E(x)[:1], atol=1e-12, rtol=0)
     assert E(x.reshape(2, 5, 2)).shape == (2, 5)
 
@@ -184,7 +184,7 @@ def test_wrong_use_is_named():
     with pytest.raises(tg.errors.InvalidPoints, match="at least 20"):
         tg.fit(EnergyModel(tg.Circle()), torch.ones(5, 2))
     band = EnergyModel(tg.MobiusBand(), objective="score")
-    with pytest.raises(UnsupportedError, match="closed set"):
+    with pytest.raises(UnsupportedError, match="closed manifold"):
         tg.fit(band, tg.MobiusBand().sample_uniform(100, seeded(0)))
     with pytest.raises(ValueError, match="noise_ratio > 0"):
         EnergyModel(tg.Circle(), noise_ratio=0.0)

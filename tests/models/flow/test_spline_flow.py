@@ -37,7 +37,7 @@ def shaken(M, seed=0, size=0.7, networks=2):
     x, g = M.sample_uniform(200, seeded(seed)), seeded(seed)
     model.flows.start(x, g)
     for net in model.flows.nets:
-        for p in (*net.W[-1:], net.b[-1]):
+        for p in (*net.net.W[-1:], net.net.b[-1]):
             scale = size / p.shape[-2] ** 0.5
             p.add_(scale * torch.randn(p.shape, generator=g, dtype=p.dtype))
     model.fitted = True
@@ -183,11 +183,11 @@ def test_a_vanishing_direction_is_no_jump():
     """Where the vector that turns a circle vanishes, p is uniform there, not discontinuous."""
     model = shaken(tg.FlatTorus(2), networks=1)
     net = model.flows.nets[1]
-    net.W[-1][..., -2:] = 0
+    net.net.W[-1][..., -2:] = 0
     t = torch.linspace(0, 6.28, 50, dtype=torch.float64)
     x = tg.FlatTorus(2).parametrize(torch.stack([torch.zeros_like(t), t], -1))
     for length in (0.0, 1e-9):
-        net.b[-1][..., -2:] = length
+        net.net.b[-1][..., -2:] = length
         values = model().log_prob(x)
         assert float(values.max() - values.min()) < 1e-6
 

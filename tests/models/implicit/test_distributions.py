@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
-from topogen.sampling import mcmc
+from topogen.sampling import Plan, random_walk
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,8 @@ def torus(request) -> tg.NeuralImplicit:
 def test_the_random_walk_is_uniform(torus) -> None:
     chains = 1500
     start = tg.Torus(R, r).sample_uniform(chains, generator=seeded(1))
-    result = mcmc(torus, n=30, step=0.5, chains=chains, start=start, warmup=15, seed=0)
+    plan = Plan(step=0.5, chains=chains, start=start, warmup=15)
+    result = random_walk(torus, n=30, seed=0, plan=plan)
     assert float(torus.residual(result.points).max()) < 1e-8
     assert bool(torus.in_domain(result.points).all())
     value, error = result.mean(cos_phi)

@@ -88,7 +88,7 @@ def test_a_distribution_of_one_angle_has_scales_of_its_own():
     best = max(values.values(), key=lambda v: v[0])
     assert best[0] / len(b) < -records[-1]["loss"]
     distribution.coefficients[distribution.spectrum.frequency > 0] = best[3]
-    distribution._normalise()
+    distribution.normalise()
     one = float((log_p - distribution.log_prob(fresh)).mean())
     assert own < one / 1.5
     # the negative control: exchanged angles exchange the scales

@@ -28,7 +28,7 @@ def seeded(seed=0):
 
 
 def points(M, n, seed=0):
-    space = M if hasattr(M, "sample_uniform") else tg.Torus()
+    space = M if M.has_sampler else tg.Torus()
     return space.sample_uniform(n, seeded(seed))
 
 

@@ -179,7 +179,7 @@ class EnsembleMLP(nn.Module):
         ends = sizes[1:] if offset else sizes[1:-1]
         self.b = nn.ParameterList(zeros.repeat(1, 1, b) for b in ends)
 
-    def forward(self, z: Float[Tensor, "K n m"]) -> Float[Tensor, "K n q"]:
+    def forward(self, z: Float[Tensor, "K n m"]) -> Float[Tensor, "K rows q"]:
         """The f_k(z_k), shape (K, n, q), or (K, 1, q) where there are no inputs."""
         if not len(self.W):
             return self.b[0]
