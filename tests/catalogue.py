@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 import topogen as tg
+from topogen.baselines import DescentOptions, EnergyImplicit
 from topogen.distributions.bumps import BumpMixture
 from topogen.manifolds.default_atlas import PartChart, charts_of
 from topogen.manifolds.monge import MongeChart
@@ -188,6 +190,16 @@ def neural_torus(constraints: str | None = None) -> Fitted:
 
 
 @functools.cache
+def energy_circle() -> Fitted:
+    """A circle as the zero set of a published energy, after a tenth of the published steps."""
+    M = tg.Circle()
+    model = EnergyImplicit(1, 2, descent=DescentOptions(steps=600, batch=50, rate=0.01))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it has not converged
+        return Fitted(model, tg.fit(model, uniform(M, 600, 0), seed=0), M)
+
+
+@functools.cache
 def injective_ellipse() -> Fitted:
     """An ellipse as the image of a circle."""
     model = tg.InjectiveFlow(1, 2, "circle")
@@ -302,6 +314,7 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
         "neural_torus_residual": made(
             tg.NeuralImplicit, lambda: neural_torus("residual").model, group="neural torus"
         ),
+        "energy_circle": made(EnergyImplicit, lambda: energy_circle().model),
         "image": made(ImageManifold, lambda: injective_ellipse().model.manifold, group="image"),
     }
 )

@@ -150,7 +150,8 @@ def bridge(
     u, p = _finite(f_uniform, "f_uniform"), _finite(f_distribution, "f_distribution")
     if not bool(p.isfinite().all()):
         raise ValueError(
-            "expected f > -inf at draws of the distribution, got -inf: draws of another distribution"
+            "expected f > -inf at draws of the distribution, got -inf; these are draws of another "
+            "distribution"
         )
     n, m = (float(u.numel()), float(p.numel())) if effective is None else effective
     a = math.log(m / n)
