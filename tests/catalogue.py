@@ -397,9 +397,9 @@ def moved_circles() -> list[tg.Pushforward]:
 
 
 def kernels() -> KernelMixture:
-    """Kernels about 300 points of a sphere."""
+    """Kernels about 50 points of a sphere."""
     M = tg.Sphere()
-    y = tg.VonMisesFisher([0.0, 0.0, 1.0], 20.0).sample((300,), seeded())
+    y = tg.VonMisesFisher([0.0, 0.0, 1.0], 20.0).sample((50,), seeded())
     return KernelMixture(M, y, stacked(logs_left_out(M, y)), **LOOSE)
 
 
@@ -459,7 +459,7 @@ DISTRIBUTIONS: Catalogue[tg.ManifoldDistribution] = Catalogue(
         "bumps_torus": made(BumpMixture, lambda: local_torus().model(), group="torus"),
         "image": made(ImageDistribution, lambda: injective_ellipse().model(), group="image"),
         "splines": made(SplineDistribution, lambda: spline_circle().model()),
-        "flow": made(FlowDistribution, lambda: flowed(tg.Circle())),
+        "flow": made(FlowDistribution, lambda: flowed(tg.Circle()), slow=True),
         "flow_sphere": made(FlowDistribution, lambda: flowed(tg.Sphere()), slow=True),
         "kernels": made(KernelMixture, kernels),
         "chained": made(ChainedEnergy, chained, slow=True),
