@@ -4,6 +4,8 @@
     python benchmarks/unchanged.py record after.json      # on the other
     python benchmarks/unchanged.py compare before.json after.json
 
+`unchanged_ea54283.json` is the record of commit ea54283, before the redesign.
+
 `record` runs `learn` on five spaces with the three families, from 2000 points, and
 `check_topology` on thirteen spaces with two seeds; rows that the file has are kept. `compare`
 prints every number that differs by more than 1e-6 of its value and every verdict that differs, and
