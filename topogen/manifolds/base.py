@@ -259,7 +259,7 @@ class Manifold(Storable, ABC):
             solvers.check_tolerance(tol, kind, self.scale)
         return tol
 
-    def settled(self, p: Projection, tol: float | None, throw: bool) -> Projection:
+    def checked_projection(self, p: Projection, tol: float | None, throw: bool) -> Projection:
         """A projection found to `tol`, or to the default: p itself, unless `throw` refuses it.
 
         Raises:

@@ -44,7 +44,7 @@ class Composite(Manifold):
         """By `project` of the parts; arguments as in :meth:`Manifold.project`."""
         self.check_points(x)
         p = self._combined(x, lambda M, y, t: M.project(y, tol=t, max_steps=max_steps), tol)
-        return self.settled(p, tol, throw)
+        return self.checked_projection(p, tol, throw)
 
     def nearest(
         self,
@@ -57,7 +57,7 @@ class Composite(Manifold):
         """By `nearest` of the parts; arguments as in :meth:`Manifold.nearest`."""
         self.check_points(x)
         p = self._combined(x, lambda M, y, t: M.nearest(y, tol=t, max_steps=max_steps), tol)
-        return self.settled(p, tol, throw)
+        return self.checked_projection(p, tol, throw)
 
     @property
     def has_sampler(self) -> bool:
