@@ -328,13 +328,6 @@ OPERATIONS = tuple(  # made of other manifolds
 # -- charts and atlases ---------------------------------------------------------------------------
 
 
-def fitted_atlas(M: tg.Manifold, n: int = 1500) -> tg.ProjectedAtlas:
-    """Monge charts on a known manifold."""
-    atlas = tg.ProjectedAtlas(M)
-    tg.fit(atlas, uniform(M, n, 0))
-    return atlas
-
-
 ATLASES: Catalogue[tg.Atlas] = Catalogue(
     {
         **{
@@ -347,7 +340,6 @@ ATLASES: Catalogue[tg.Atlas] = Catalogue(
             slow=True,
         ),
         "similar_torus": made(tg.Atlas, lambda: charts_of(MANIFOLDS["similar_torus"]), slow=True),
-        "projected_sphere": made(tg.ProjectedAtlas, lambda: fitted_atlas(tg.Sphere()), slow=True),
         "projected_ellipse": made(
             tg.ProjectedAtlas, lambda: local_ellipse().model.atlas, group="ellipse"
         ),
