@@ -88,6 +88,10 @@ def test_what_is_refused():
         tg.FlowMatching(tg.Sphere(), width=0)
     with pytest.raises(ValueError, match="expected tol > 0"):
         tg.FlowMatching(tg.Sphere(), tol=0.0)
+    with pytest.raises(ValueError, match="expected pairing"):
+        tg.MatchingOptions(pairing="nearest")
+    with pytest.raises(ValueError, match="expected steps, batch >= 1"):
+        tg.MatchingOptions(held_out=1.0)
     with pytest.raises(ValueError, match="base distribution on this manifold"):
         tg.FlowMatching(tg.Sphere(), base=tg.Uniform(tg.Sphere()))
     with pytest.raises(ValueError, match="atlas with a manifold"):

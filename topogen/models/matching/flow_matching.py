@@ -126,11 +126,12 @@ class FlowMatching(LearnedDistribution):
     ) -> None:
         super().__init__()
         manifold, atlas = _set_of(manifold, atlas)
-        if min(width, depth) < 1 or features < 0 or not (tol > 0 and finest > 0):
+        if min(width, depth) < 1 or features < 0:
             raise ValueError(
-                "expected width, depth >= 1, features >= 0, finest > 0 and tol > 0, "
-                f"got {width}, {depth}, {features}, {finest} and {tol}"
+                f"expected width, depth >= 1 and features >= 0, got {width}, {depth}, {features}"
             )
+        if not (tol > 0 and finest > 0):
+            raise ValueError(f"expected tol > 0 and finest > 0, got {tol} and {finest}")
         if kernels and not manifold.round_sphere:
             raise UnsupportedError(
                 f"expected a sphere or a circle for kernels, got {type(manifold).__name__}; "
