@@ -92,8 +92,10 @@ class Adam:
         current = _copies(self.parameters)
         with torch.no_grad():
             self.load(self.mean)
-            yield
-            self.load(current)
+            try:
+                yield
+            finally:
+                self.load(current)
 
     @torch.no_grad()
     def load(self, values: Sequence[Tensor]) -> None:
