@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...storable import Options
-from .pairs import PAIRINGS, Pairing
+from .pairs import PAIRINGS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MatchingOptions(Options):
 
     steps: int = 3000
     batch: int = 512
-    pairing: Pairing = "transport"
+    pairing: str = "transport"
     late: float = 1.0
     held_out: float = 0.1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,7 @@ from ...errors import TrainingError
 from ...manifolds.base import Manifold
 from .paths import Routes
 
-Pairing = Literal["transport", "independent"]
-PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
+PAIRINGS = ("transport", "independent")
 
 _LANDMARKS = 800
 # the pairs are run through this many times, at new times, before new pairs are made
@@ -70,13 +69,13 @@ class Pool:
         draw: Callable[[int, torch.Generator], Tensor],
         data: Float[Tensor, "n D"],
         *,
-        pairing: Pairing,
+        pairing: str,
         block: int,
         late: float = 1.0,
         generator: torch.Generator,
     ) -> None:
         self.manifold, self.draw, self.data = manifold, draw, data
-        self.pairing: Pairing = pairing
+        self.pairing: str = pairing
         self.block, self.late = block, late
         exact = manifold.exact_geodesics
         self.routes = None if exact else Routes(manifold, draw(_LANDMARKS, generator))
