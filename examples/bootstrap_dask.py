@@ -17,7 +17,7 @@ from topogen.topology import bootstrap
 sphere = tg.Sphere()
 x = sphere.sample_uniform(1200, generator=torch.Generator().manual_seed(0)).numpy()
 
-cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0")
 with cluster, Client(cluster) as client:
     print(len(client.scheduler_info()["workers"]), "workers")
     result = bootstrap(x, repeats=12, fields=(2,), executor=client)
