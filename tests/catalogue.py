@@ -448,12 +448,12 @@ DISTRIBUTIONS: Catalogue[tg.ManifoldDistribution] = Catalogue(
             tg.NormalNoise, lambda: tg.NormalNoise(tg.VonMises(0.3, 2.0), 0.1, **LOOSE)
         ),
         "bumps": made(BumpMixture, lambda: local_ellipse().model(), group="ellipse"),
-        "bumps_torus": made(BumpMixture, lambda: local_torus().model(), group="torus"),
+        "bumps_torus": made(BumpMixture, lambda: local_torus().model(), slow=True),
         "image": made(ImageDistribution, lambda: injective_ellipse().model(), group="image"),
         "splines": made(SplineDistribution, lambda: spline_circle().model()),
         "flow": made(FlowDistribution, lambda: flowed(tg.Circle()), slow=True),
         "flow_sphere": made(FlowDistribution, lambda: flowed(tg.Sphere()), slow=True),
-        "kernels": made(KernelMixture, kernels),
+        "kernels": made(KernelMixture, kernels, slow=True),
         "chained": made(ChainedEnergy, chained, slow=True),
     }
 )

@@ -9,6 +9,8 @@ from topogen import serialization
 from topogen.errors import SaveError
 from topogen.manifolds.operations import Restriction, Similarity
 
+pytestmark = pytest.mark.xdist_group("serialization")  # its fixtures are made once
+
 
 @pytest.mark.parametrize(
     "make",
@@ -102,7 +104,7 @@ def learned_circles():
     """Two circles of the plane, learned each by itself."""
     parts = []
     for shift in (0.0, 0.8):
-        x = tg.Circle().sample_uniform(300, generator=generator())
+        x = tg.Circle().sample_uniform(120, generator=generator())
         M = tg.NeuralImplicit(1, 2, features=60, width=16)
         tg.fit(M, x + torch.tensor([shift, 0.0]))
         parts.append(M)

@@ -10,6 +10,8 @@ from topogen.distributions.energy import EnergyDistribution
 from topogen.manifolds import boundary_cells, integration
 from topogen.manifolds.operations import Restriction
 
+pytestmark = pytest.mark.xdist_group("boundary_cells")  # its fixtures are made once
+
 TAU = 2 * math.pi
 AREA = TAU * 0.8  # of the half sphere z >= 0.2
 
@@ -72,6 +74,7 @@ def test_negative_control_without_the_guard_the_area_is_that_of_the_charts():
     assert float(blind.spread.max()) == 0
 
 
+@pytest.mark.slow
 def test_stated_errors_are_honest():
     """Edges along the grid (angles on the torus) and across it; at a fixed coarse level."""
     ratios, errors = [], []
@@ -114,6 +117,7 @@ def test_integrals_and_energies_on_a_part():
     assert abs(float(q.log_z) - exact) <= max(q.log_z_error, 1e-6) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_learned_density_draws_inside(projected):
     R = projected.manifold
     model = tg.AtlasDensity(projected)

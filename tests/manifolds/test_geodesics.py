@@ -221,6 +221,7 @@ def test_a_geodesic_ends_where_m_is_no_longer_stated() -> None:
     assert not bool(M.exp(x, 2 * across).converged.any())
 
 
+@pytest.mark.slow
 def test_two_components_have_no_distance() -> None:
     M = HopfLink()
     x = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)

@@ -66,6 +66,7 @@ def test_normalisation_and_volume_identity(torus_distribution):
     assert float(inverse.mean()) == pytest.approx(1, abs=0.01 + 4 * error)
 
 
+@pytest.mark.slow
 def test_a_density_with_modes_and_its_negative_control():
     """Von Mises(2) on the circle: the gap to the truth is small, that of the uniform is not."""
     truth = tg.VonMises(1.0, 2.0)

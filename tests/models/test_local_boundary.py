@@ -9,6 +9,8 @@ import topogen as tg
 from topogen.errors import UnsupportedError
 from topogen.models.local_regression import fit_graphs
 
+pytestmark = pytest.mark.xdist_group("local_boundary")  # its fixtures are made once
+
 HEIGHT = 0.2
 AREA = 2 * math.pi * (1 - HEIGHT)
 
@@ -103,8 +105,8 @@ def test_a_curve_has_two_ends():
         (tg.KleinBottle(), 1500, 0.0),
         (tg.Sphere(), 800, 0.03),
         (tg.Circle(), 200, 0.0),
-        (tg.Circle(), 4000, 0.04),
-        (tg.FlatTorus(3), 3000, 0.0),
+        pytest.param(tg.Circle(), 4000, 0.04, marks=pytest.mark.slow),
+        pytest.param(tg.FlatTorus(3), 3000, 0.0, marks=pytest.mark.slow),
     ],
 )
 def test_closed_manifolds_have_no_boundary(M, n, noise):
@@ -116,7 +118,11 @@ def test_closed_manifolds_have_no_boundary(M, n, noise):
 
 @pytest.mark.parametrize(
     ("M", "n", "noise", "most"),
-    [(tg.Circle(), 4000, 0.04, 0.3), (tg.Torus(), 4000, 0.1, 0.4), (tg.Sphere(), 2000, 0.04, 0.4)],
+    [
+        (tg.Circle(), 4000, 0.04, 0.3),
+        pytest.param(tg.Torus(), 4000, 0.1, 0.4, marks=pytest.mark.slow),
+        (tg.Sphere(), 2000, 0.04, 0.4),
+    ],
 )
 def test_noise_is_averaged(M, n, noise, most):
     """M is several times nearer to the truth than the noise, also where that is denser than it."""

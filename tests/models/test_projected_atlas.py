@@ -52,10 +52,10 @@ def test_every_fresh_point_of_the_klein_bottle_is_in_a_chart(klein_atlas):
 
 def test_transitions_on_a_learned_klein_bottle_are_exact(klein_atlas):
     atlas, _, M = klein_atlas
-    x = atlas.manifold.project(uniform(M, 12, 2)).value
+    x = atlas.manifold.project(uniform(M, 6, 2)).value
     error = atlas.cocycle_error(x)
     known = ~error.isnan()
-    assert int(known.sum()) > 4
+    assert int(known.sum()) > 2
     assert float(error[known].max()) < 1e-9
 
 
@@ -101,6 +101,7 @@ def test_number_of_charts_is_kept_or_refused():
         tg.ProjectedAtlas(M, charts=0)
 
 
+@pytest.mark.slow
 def test_two_components_get_charts_of_their_own():
     M = tg.HopfLink()
     atlas = tg.ProjectedAtlas(M)

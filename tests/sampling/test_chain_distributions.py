@@ -65,7 +65,14 @@ class TestSphere:
         assert result.status == "ok"
         close(result, lambda x: x[..., 2], MEAN_Z, 0.006)
 
-    @pytest.mark.parametrize("sampler", [random_walk, partial(constrained_hmc, steps=4), langevin])
+    @pytest.mark.parametrize(
+        "sampler",
+        [
+            random_walk,
+            pytest.param(partial(constrained_hmc, steps=4), marks=pytest.mark.slow),
+            langevin,
+        ],
+    )
     def test_von_mises_fisher_by_default(self, sampler) -> None:
         result = sampler(tg.Sphere(), vmf, 30, seed=1, plan=Plan(chains=500, warmup=60))
         assert result.alarm is None
@@ -135,6 +142,7 @@ class TestTorus:
     def cos_phi(x: Tensor) -> Tensor:
         return (x[..., :2].norm(dim=-1) - 1) / 0.5
 
+    @pytest.mark.slow
     def test_the_random_walk_is_unbiased(self, known) -> None:
         result = self.walk(known, check=True)
         assert 0.63 < result.acceptance < 0.70
@@ -156,6 +164,7 @@ class TestTorus:
         assert result.acceptance > 0.98
         close(result, self.cos_phi, 0.25, 0.02)
 
+    @pytest.mark.slow
     def test_adaptation_reaches_its_target(self) -> None:
         M = tg.Torus(1.0, 0.5)
 
@@ -201,6 +210,7 @@ def test_rotations_are_haar_and_never_turn_into_reflections(known) -> None:
         close(result, trace(power), expected, most)
 
 
+@pytest.mark.slow
 def test_klein_bottle_by_over_determined_equations() -> None:
     M = tg.KleinBottle(1.0, 0.5)
     assert M.defining is None

@@ -36,6 +36,7 @@ def test_the_volume_factor_is_that_of_the_shape_operator(make) -> None:
     torch.testing.assert_close(log_jacobian(mover, at, a), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_circles_of_unequal_length_from_one_of_them() -> None:
     M = circles()
     start = M.listed()[0].sample_uniform(48, seeded())

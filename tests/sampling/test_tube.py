@@ -93,6 +93,7 @@ def test_both_components_of_the_orthogonal_group(known) -> None:
     assert known.z_score((det > 0).double(), 0.5) < 5
 
 
+@pytest.mark.slow
 def test_klein_bottle_from_more_equations_than_its_codimension(known) -> None:
     M = tg.KleinBottle()
     E = M.equations(torch.ones(1, 4, dtype=torch.float64))

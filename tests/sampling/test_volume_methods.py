@@ -71,7 +71,7 @@ def test_uniform_distribution_of_an_atlas(known) -> None:
     distribution = tg.Uniform(M.atlas())
     assert distribution.likelihood == "exact"
     assert distribution.entropy() == pytest.approx(math.log(known.TORUS_AREA), abs=1e-3)
-    tg.testing.check_distribution(distribution, known.seeded(), n=2000)
+    tg.testing.check_distribution(distribution, known.seeded(), n=500)
     # of a set with an atlas= of it, the atlas is used
     atlas = M.atlas()
     again = tg.Uniform(atlas.manifold, atlas)
@@ -134,7 +134,7 @@ def test_estimates_compare_by_their_errors() -> None:
 
 
 def test_charts_are_put_on_a_set_that_knows_where_it_is(known) -> None:
-    t = torch.linspace(0, 2 * math.pi, 401, dtype=torch.float64)[:-1]
+    t = torch.linspace(0, 2 * math.pi, 101, dtype=torch.float64)[:-1]
     circle = tg.LocalPolynomials(1, 2)
     tg.fit(circle, torch.stack([t.cos(), t.sin()], -1) + 5.0)
     state = list(circle.state_dict())
@@ -160,7 +160,7 @@ def test_charts_are_put_on_a_set_that_knows_where_it_is(known) -> None:
 
 
 def test_parts_of_a_learned_set_know_where_they_are(known) -> None:
-    t = torch.linspace(0, 2 * math.pi, 401, dtype=torch.float64)[:-1]
+    t = torch.linspace(0, 2 * math.pi, 101, dtype=torch.float64)[:-1]
     circle = tg.LocalPolynomials(1, 2)
     tg.fit(circle, torch.stack([t.cos(), t.sin()], -1))
     half = Restriction(circle, lambda x: -x[..., 1])

@@ -10,6 +10,8 @@ from topogen.errors import InvalidPoints
 from topogen.topology import circle_maps, circular_coordinates
 from topogen.topology.persistence.cohomology import PersistentClass
 
+pytestmark = pytest.mark.xdist_group("circle_maps")  # its fixtures are made once
+
 TURN = 2 * np.pi
 
 
@@ -63,7 +65,9 @@ def test_circle(ring):
     assert c.winding(np.concatenate([loop, loop, loop])) == 3 * degree
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_flat_torus_has_its_two_angles(cloud, seed):
     x = cloud("flat torus", 1500, seed)
     c = circular_coordinates(x, seed=seed)
@@ -99,6 +103,7 @@ def test_trefoil(cloud):
     assert np.median(step) < 0.005 * np.ptp(x)
 
 
+@pytest.mark.slow
 def test_many_classes(cloud):
     t = TURN * np.random.default_rng(0).random(3000)
     six = np.stack([np.cos(t) + 5 * (np.arange(3000) % 6), np.sin(t)], axis=1)
@@ -228,6 +233,7 @@ def test_arcs_are_a_good_cover_of_the_circle(ring, n):
     assert c.arcs(n, overlap=0.9).sum() > arcs.sum()
 
 
+@pytest.mark.slow
 def test_determinism_and_seed(flat):
     x, c = flat
     again = circular_coordinates(torch.from_numpy(x), seed=0)

@@ -166,6 +166,7 @@ def test_bad_arguments(cloud, b, options, match):
         compare(x, x if b is None else b, **options)
 
 
+@pytest.mark.slow
 def test_a_sphere_against_a_sphere_and_a_torus(cloud):
     same = compare(cloud("sphere", 1500, 1), cloud("sphere", 1500, 2))
     other = compare(cloud("sphere", 1500, 1), cloud("torus", 2500, 2))

@@ -16,6 +16,8 @@ import pytest
 from topogen.errors import InvalidPoints, TopogenError
 from topogen.topology import bootstrap, resample
 
+pytestmark = pytest.mark.xdist_group("stability")  # its fixtures are made once
+
 
 class Serial:
     """map gives results."""
@@ -137,6 +139,7 @@ def test_every_executor_gives_the_same(circle, few):
     assert plain(bootstrap(circle, workers=1, **FEW)) == few
 
 
+@pytest.mark.slow
 def test_processes_give_the_same(circle, few):
     means = bootstrap(circle, mean_of_first, repeats=5)
     context = multiprocessing.get_context("spawn")  # to fork beside threads is not safe

@@ -26,6 +26,8 @@ from topogen.models.injective import image_manifold
 from topogen.models.injective.bases import product, standard
 from topogen.models.injective.image_manifold import require_share
 
+pytestmark = pytest.mark.xdist_group("published_flow")  # its fixtures are made once
+
 TINY = {"steps": 400, "width": 32}
 
 
@@ -90,6 +92,7 @@ def test_parametric_densities(density, gap):
     assert abs(score.nll - 1.627401459) < 4 * score.nll_error + gap
 
 
+@pytest.mark.slow
 def test_sampling_a_distribution_that_is_not_normalised_ends(monkeypatch):
     P = tg.Product(tg.Circle(), tg.Interval(-1.0, 1.0))
     model = small(2, 3, P, steps=60, width=16)

@@ -192,6 +192,7 @@ def test_a_vanishing_direction_is_no_jump():
         assert float(values.max() - values.min()) < 1e-6
 
 
+@pytest.mark.slow
 def test_trained_torus_has_no_cut(torus_flow):
     """Across both cuts log p changes by less than 1e-2 (the notes' T10)."""
     distribution, M = torus_flow(), tg.FlatTorus(2)

@@ -47,6 +47,7 @@ def testone_sidedness():
     assert nearest[2] > nearest[1]
 
 
+@pytest.mark.slow
 def test_an_arc_ends_where_its_data_end():
     M, result = learned(arc(800, 4.0), 1, features=200, width=64)
     assert result.status == "converged"

@@ -141,6 +141,7 @@ def test_a_klein_bottle_is_no_regular_zero_set():
         tg.fit(NeuralImplicit(2, 4, 2), x)
 
 
+@pytest.mark.slow
 def test_a_klein_bottle_is_a_residual_one():
     M = tg.KleinBottle()
     N = NeuralImplicit(2, 4, features=300, width=64)

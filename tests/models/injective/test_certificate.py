@@ -67,13 +67,13 @@ def is_right(name, n):
     assert False not in found.one_to_one.values()
 
 
-@pytest.mark.parametrize(("name", "n"), RIGHT[:2])
+@pytest.mark.parametrize(("name", "n"), RIGHT[1:2])
 def test_right_bases_are_accepted(name, n):
     is_right(name, n)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "n"), RIGHT[2:])
+@pytest.mark.parametrize(("name", "n"), RIGHT[:1] + RIGHT[2:])
 def test_right_bases_of_more_sets_are_accepted(name, n):
     is_right(name, n)
 
@@ -98,13 +98,13 @@ def is_refused(name, base, n):
             assert found.reason
 
 
-@pytest.mark.parametrize(("name", "base", "n"), WRONG[:2])
+@pytest.mark.parametrize(("name", "base", "n"), WRONG[1:2])
 def test_wrong_bases_are_refused(name, base, n):
     is_refused(name, base, n)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "base", "n"), WRONG[2:])
+@pytest.mark.parametrize(("name", "base", "n"), WRONG[:1] + WRONG[2:])
 def test_more_wrong_bases_are_refused(name, base, n):
     is_refused(name, base, n)
 
@@ -139,6 +139,7 @@ def test_an_image_that_crosses_itself_has_other_homology():
     assert image_homology(decoder).verdict == "disagrees"
 
 
+@pytest.mark.slow
 def test_the_homology_of_the_image_is_in_the_certificate():
     found = certificate(SETS["sphere"](1000), "sphere")
     assert found.homology == "agrees"
@@ -148,6 +149,7 @@ def test_the_homology_of_the_image_is_in_the_certificate():
     assert again.extra_loops == {2: 0, 3: 0}
 
 
+@pytest.mark.slow
 def test_a_wrong_base_gets_no_residual(ellipse, monkeypatch):
     def never(*_):
         raise AssertionError("residual")

@@ -113,6 +113,7 @@ def test_auto_finds_a_circle(ellipse):
     assert flow.manifold.volume == pytest.approx(9.688448220547675, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_betti_numbers_that_are_known_are_not_found_again(ellipse, monkeypatch):
     def never(*_, **__):
         raise AssertionError("found again")
@@ -132,6 +133,7 @@ def test_bases_are_those_of_the_betti_numbers():
         names({2: (1, 4, 1)})
 
 
+@pytest.mark.slow
 def test_duplicates_and_far_away_units_are_fine(circle_flow, ellipse):
     x = ellipse(800)
     doubled, _ = fitted(torch.cat([x, x[:400]]), 1, "circle")

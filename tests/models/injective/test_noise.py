@@ -45,6 +45,7 @@ def test_a_dense_noisy_circle_is_learned():
     assert flow.manifold.volume == pytest.approx(2 * math.pi, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_a_wrong_base_of_noisy_points_is_refused():
     flow = tg.InjectiveFlow(1, 2, base="interval")
     with pytest.warns(UserWarning, match="no embedding"):

@@ -98,6 +98,7 @@ def test_constants_are_those_of_the_known_distributions(dim, concentration):
     torch.testing.assert_close(distribution.log_prob(x), expected, atol=1e-9, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_mixture_has_the_size_it_needs():
     true = known_distribution("torus", 4, 4.0, seed=5)
     distribution = fitted(VonMisesMixture(true.base, SIZES), true.sample(6000, seeded(1)))
@@ -128,22 +129,22 @@ def test_repeated_points_do_not_collapse_it():
     assert float(distribution.eta.norm(dim=-1).max()) < 200
 
 
-def test_flows_with_it(tmp_path):
+@pytest.mark.parametrize("density", [pytest.param("von_mises", marks=pytest.mark.slow), "mixture"])
+def test_flows_with_it(density, tmp_path):
     true = tg.VonMises(0.3, 1.0)
     x, fresh = true.sample((3000,), seeded(1)), true.sample((4000,), seeded(2))
-    for density in ("von_mises", "mixture"):
-        flow = InjectiveFlow(1, 2, "circle", density=density)
-        assert tg.fit(flow, x).status == "converged"
-        distribution = flow()
-        assert distribution.likelihood == "exact"
-        d = true.log_prob(fresh) - distribution.log_prob(fresh)
-        assert abs(float(d.mean())) < 0.01
-        serialization.write(tmp_path / "m.safetensors", flow)
-        loaded, _ = serialization.read(tmp_path / "m.safetensors")
-        torch.testing.assert_close(loaded().log_prob(fresh), distribution.log_prob(fresh))
-        same = [f().sample((9,), generator=seeded(3)) for f in (flow, loaded)]
-        torch.testing.assert_close(*same)
-    tg.testing.check_distribution(distribution)
+    flow = InjectiveFlow(1, 2, "circle", density=density)
+    assert tg.fit(flow, x).status == "converged"
+    distribution = flow()
+    assert distribution.likelihood == "exact"
+    d = true.log_prob(fresh) - distribution.log_prob(fresh)
+    assert abs(float(d.mean())) < 0.01
+    serialization.write(tmp_path / "m.safetensors", flow)
+    loaded, _ = serialization.read(tmp_path / "m.safetensors")
+    torch.testing.assert_close(loaded().log_prob(fresh), distribution.log_prob(fresh))
+    same = [f().sample((9,), generator=seeded(3)) for f in (flow, loaded)]
+    torch.testing.assert_close(*same)
+    tg.testing.check_distribution(distribution, n=1000)
 
 
 def test_what_is_refused():

@@ -59,7 +59,14 @@ def test_the_mean_of_kernels_by_hand():
         torch.testing.assert_close(found[seen], expected[seen], atol=1e-6, rtol=1e-9)
 
 
-@pytest.mark.parametrize("make", [lambda: tg.Circle(2.0), tg.Sphere, lambda: tg.Sphere(3, 0.5)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tg.Circle(2.0),
+        pytest.param(tg.Sphere, marks=pytest.mark.slow),
+        pytest.param(lambda: tg.Sphere(3, 0.5), marks=pytest.mark.slow),
+    ],
+)
 def test_obeys_the_laws_of_a_distribution(make):
     M = make()
     w = torch.zeros(len(CONCENTRATIONS), dtype=torch.float64)
@@ -124,6 +131,7 @@ def test_kernels_see_what_a_small_flow_cannot(tmp_path):
     assert torch.equal(tg.load(tmp_path / "flow.safetensors")().log_prob(fresh), value)
 
 
+@pytest.mark.slow
 def test_on_a_smooth_distribution_the_flow_has_the_weight():
     truth = tg.VonMisesFisher([0.0, 0.6, 0.8], 6.0, validate_args=False)
     model = tg.FlowMatching(tg.Sphere(), kernels=True, **SMALL)

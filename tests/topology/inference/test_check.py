@@ -28,7 +28,7 @@ from topogen.topology import CheckOptions
         ("klein", 2500),
         ("rp2", 2500),
         ("genus 2", 5000),
-        ("so3", 20000),
+        pytest.param("so3", 20000, marks=pytest.mark.slow),
     ],
 )
 def test_a_uniform_sample_has_its_own_homology(cloud, space, name, n):
@@ -57,7 +57,7 @@ def test_torus_and_klein_bottle_are_distinguished(cloud, space, sampled, expecte
     assert check_topology(x, space(expected).homology, fields=(2,)).verdict == "agrees"
 
 
-@pytest.mark.parametrize("n", [2000, 2600])
+@pytest.mark.parametrize("n", [pytest.param(2000, marks=pytest.mark.slow), 2600])
 def test_thin_handles_below_the_scale_never_read_as_a_torus(cloud, n):
     # two of the four loops are thinner than the scale: the diagrams alone say (1, 2, 1) here, in
     # every start and at both resolutions; only its local flatness shows it
@@ -129,7 +129,14 @@ def test_same_seed_same_report(cloud):
     assert a == b
 
 
-@pytest.mark.parametrize("share", [0.005, 0.02, 0.05])
+@pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(0.005, marks=pytest.mark.slow),
+        0.02,
+        pytest.param(0.05, marks=pytest.mark.slow),
+    ],
+)
 def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
     rng = np.random.default_rng(0)
     count = int(5000 * share)
@@ -149,8 +156,8 @@ def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
 
 @pytest.mark.parametrize("name", ["circle", "torus", "so3", "disc", "klein"])
 def test_clean_clouds_lose_no_point(cloud, name):
-    for seed in range(3):
-        x = cloud(name, 2500, seed)
+    for seed in range(2):
+        x = cloud(name, 1500, seed)
         assert check_topology(x, max_dim=0, seed=seed).outliers == 0
 
 
@@ -161,7 +168,7 @@ def test_the_thin_tail_of_a_density_is_no_outlier():
     assert all(numbers[1] in (1, None) for numbers in report.betti.values()), str(report)
 
 
-@pytest.mark.parametrize("n", [2500, 6000])
+@pytest.mark.parametrize("n", [2500, pytest.param(6000, marks=pytest.mark.slow)])
 def test_a_tear_wider_than_three_scales_is_seen(cloud, space, n):
     whole = cloud("fat torus", 2 * n, 1)
     scale = check_topology(whole[:n], max_dim=1).scale

@@ -50,9 +50,14 @@ def _singular(name, n, seed):
 
 @pytest.mark.parametrize(
     ("name", "n", "scale"),
-    [("lines", 1000, 0.1), ("T", 1000, 0.1), ("planes", 2500, 0.3), ("cone", 2500, 0.3),
-     ("sphere and circle", 2500, 0.3)],
-)  # fmt: skip
+    [
+        ("lines", 1000, 0.1),
+        ("T", 1000, 0.1),
+        pytest.param("planes", 2500, 0.3, marks=pytest.mark.slow),
+        ("cone", 2500, 0.3),
+        pytest.param("sphere and circle", 2500, 0.3, marks=pytest.mark.slow),
+    ],
+)
 def test_singular_sets_are_found(name, n, scale):
     x, distance = _singular(name, n, 1)
     check = manifold_test(x, seed=1)
@@ -85,6 +90,7 @@ def test_the_boundary_of_a_disc_is_labelled(cloud):
     assert np.isin(np.flatnonzero(radius > 0.99), check.boundary).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_noise_is_seen_through(cloud):
     x = cloud("circle", 2500)
     shaken = x + 0.05 * np.random.default_rng(0).standard_normal(x.shape)

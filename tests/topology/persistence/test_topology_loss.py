@@ -109,7 +109,7 @@ def test_it_closes_the_gap_of_a_torn_circle():
     assert classes(away, 1) == 0
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.05])
+@pytest.mark.parametrize("weight", [0.0, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_a_torn_decoder_is_closed(weight):
     # an interval is mapped to a circle that lacks 0.9 radians; the loss is added to the fit
     generator = torch.Generator().manual_seed(1)
@@ -141,6 +141,7 @@ def test_a_torn_decoder_is_closed(weight):
         assert verdict == "disagrees"
 
 
+@pytest.mark.slow
 def test_it_fills_a_hole_or_tears_it_open():
     grid = torch.cartesian_prod(*[torch.linspace(-0.7, 0.7, 29, dtype=torch.float64)] * 2)
     grid = grid[grid.norm(dim=1) < 0.7]
