@@ -193,7 +193,7 @@ def test_a_time_limit_is_kept_and_said(cloud):
 
 
 def test_a_memory_limit_is_kept_and_said(cloud):
-    x = cloud("torus", 20_000)
+    x = cloud("torus", 10_000)
     check_topology(x[:1000])  # what is imported lazily is not counted below
     for limit in (2**20, 2**22):
         gc.collect()
