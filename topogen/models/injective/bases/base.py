@@ -285,7 +285,7 @@ def standard(name: str, dim: int | None = None) -> Base:
         raise ValueError(
             f"expected dim={FIXED.get(name, '>= 1')} for the base {name!r}, got {dim}"
         )
-    known: dict[str, tuple[str, list[HarmonicFactor]]] = {
+    known: dict[str, tuple[str, Sequence[HarmonicFactor]]] = {
         "euclidean": (f"R^{d}", [RealLine()] * d),
         "interval": (f"[-1, 1]^{d}", [UnitInterval()] * d),
         "circle": ("S^1", [UnitSphere(1)]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 
 import torch
 from jaxtyping import Float
@@ -67,8 +67,7 @@ class Spectrum:
         parts = zip(
             self.base.factors, self.base.split(b), self._columns.to(b.device).T, strict=True
         )
-        first, *others = [f.table(c, self.bandwidth)[..., column] for f, c, column in parts]
-        return math.prod(others, start=first)
+        return reduce(torch.mul, [f.table(c, self.bandwidth)[..., k] for f, c, k in parts])
 
     def derivatives(self, coefficients: Float[Tensor, "p D"]) -> Float[Tensor, "w q D"]:
         r"""The coefficients, over :meth:`raw`, of the partial derivatives of :math:`C \varphi`.
