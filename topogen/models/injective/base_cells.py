@@ -39,12 +39,10 @@ class Boxes:
     @property
     def centres(self) -> Float[Tensor, "m w"]:
         """Points c of the cover in them."""
-        parts = []
-        for f, x in zip(self.base.factors, self._split(self.middle), strict=True):
-            if f == UnitSphere(1):
-                parts.append(torch.cat([x.cos(), x.sin()], -1))
-            else:
-                parts.append(f.retract(x))
+        parts = [
+            torch.cat([x.cos(), x.sin()], -1) if f == UnitSphere(1) else f.retract(x)
+            for f, x in zip(self.base.factors, self._split(self.middle), strict=True)
+        ]
         return torch.cat(parts, -1)
 
     @property
@@ -134,16 +132,11 @@ def _middles(count: int) -> Float[Tensor, "count 1"]:
 
 
 def _one_of_each_orbit(boxes: Boxes) -> Boxes:
-    """The first box of every orbit under Gamma, where Gamma permutes the boxes of a grid.
-
-    It does where its matrices only exchange coordinates and change signs, as those carry boxes to
-    boxes, and the centres of the grid to each other.
-    """
+    """The first box of every orbit, where Gamma permutes boxes: by exchanges and signs only."""
     from scipy.spatial import KDTree
 
     base = boxes.base
-    is_permutation = base.group.abs().frac().count_nonzero() == 0
-    if len(base.group) == 1 or not bool(is_permutation):
+    if len(base.group) == 1 or bool(base.group.frac().any()):
         return boxes
     c = boxes.centres
     gap, place = KDTree(c.numpy()).query(base.orbit(c).numpy())

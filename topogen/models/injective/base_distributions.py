@@ -17,6 +17,9 @@ from .bases import Base, Spectrum
 from .image_manifold import ImageManifold, require_share
 from .marginal_likelihood import MarginalLikelihood
 
+# the records of a fit, and whether it converged
+Fit = Generator[Mapping[str, float], None, bool]
+
 
 class BaseDistribution(Fittable):
     """A distribution on a base B, with a density w.r.t. the volume of B, at points of its cover.
@@ -37,9 +40,7 @@ class BaseDistribution(Fittable):
         """Independent points."""
 
     @abstractmethod
-    def fit(
-        self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
         """Fit to base points; yields progress records, and returns whether the fit converged."""
 
     def set_uniform(self) -> None:
@@ -57,21 +58,19 @@ class BaseDistribution(Fittable):
 class SpectralDistribution(BaseDistribution):
     r"""An exponential family :math:`p(b) = e^{a \cdot \varphi(b)}\, r(b) / Z` on B.
 
-    The statistics phi are the functions of a :class:`Spectrum`.
-    With r the volume factor of a decoder it is :math:`e^{a \cdot \varphi} / Z` w.r.t. the area of
-    M, and uniform on M for a = 0, whatever coordinates the decoder gives M.
+    phi are the functions of a :class:`Spectrum`. With r the volume factor of a decoder it is
+    :math:`e^{a \cdot \varphi} / Z` w.r.t. the area of M, and uniform on M for a = 0.
 
     The log likelihood less :math:`\tfrac n2 \sum_k \lambda_k a_k^2`, :math:`\lambda_k =
     (\sum_f c_f \mu_{kf})^s` with the eigenvalues mu of the Laplacian of each factor of B, is
     concave; Newton finds its maximum. The scales c_f, by which p may be rougher along one factor
-    than along another, and s are those of the largest :class:`MarginalLikelihood`: no point has to
-    be held out. Z is an integral by quadrature.
+    than along another, and s are those of the largest :class:`MarginalLikelihood`. Z is an
+    integral by quadrature.
 
     Args:
         base: B, without lines.
         bandwidth: K; by the dimension of B when None.
-        log_r: log r, row-wise on points of the cover, such as :meth:`ImageManifold.log_volume`;
-            r = 1 when None.
+        log_r: log r at points of the cover, as :meth:`ImageManifold.log_volume`; 0 when None.
 
     Attributes:
         log_c: the logarithms of c, as fitted.
@@ -90,13 +89,12 @@ class SpectralDistribution(BaseDistribution):
         log_r: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.log_r = log_r
+        self.base, self.log_r = base, log_r
         if not math.isfinite(base.volume):
             raise TrainingError(
                 f"expected a base of finite volume for a spectral distribution, got {base.name}; "
                 "pass density='splines'"
             )
-        self.base = base
         self.spectrum = _widest(base) if bandwidth is None else Spectrum(base, bandwidth)
         self.bandwidth = self.spectrum.bandwidth
         self.register_buffer("coefficients", torch.zeros(self.spectrum.count, dtype=torch.float64))
@@ -134,9 +132,7 @@ class SpectralDistribution(BaseDistribution):
             require_share(count, tried)
         return torch.cat(found)[:n]
 
-    def fit(
-        self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
         """The posterior mode at the penalty of the largest marginal likelihood.
 
         Converged if the search for the penalty did, and the quadrature resolves p.
@@ -154,9 +150,8 @@ class SpectralDistribution(BaseDistribution):
         mu = self.spectrum.eigenvalues.to(mean)
         live = mu.sum(1) > 0
         phi = self.spectrum(nodes)[:, live]
-        choice = MarginalLikelihood(
-            phi, w / w.sum(), mean[live], mu[live], len(b), self.base.dim
-        ).largest()
+        n, d = len(b), self.base.dim
+        choice = MarginalLikelihood(phi, w / w.sum(), mean[live], mu[live], n, d).largest()
         self.coefficients = torch.zeros_like(self.coefficients)
         self.coefficients[live] = choice.a
         self.log_c, self.power = choice.log_c, choice.s
@@ -177,10 +172,9 @@ class SpectralDistribution(BaseDistribution):
     def normalise(self) -> None:
         """Find Z, and the largest exponent, from which samples are rejected."""
         found = self.base.integrate_exp(self._exponent, 3 * self.bandwidth)
-        nodes, energy = found.nodes, found.values
         self.log_z, self.log_z_error = found.log_value, found.error
         # the largest node, and the ascent from the best of them
-        b = nodes[energy.topk(min(64, len(nodes))).indices].clone()
+        b = found.nodes[found.values.topk(min(64, len(found.nodes))).indices].clone()
         step = 0.3 / (1 + self.bandwidth)
         for _ in range(40):
             b = b.detach().requires_grad_()
@@ -191,7 +185,7 @@ class SpectralDistribution(BaseDistribution):
             better = self._exponent(moved) > self._exponent(b.detach())
             b = torch.where(better.unsqueeze(-1), moved, b.detach())
             step = step if bool(better.any()) else step / 2
-        self.top = torch.maximum(energy.max(), self._exponent(b).max()).detach() + 1e-3
+        self.top = torch.maximum(found.values.max(), self._exponent(b).max()).detach() + 1e-3
 
     def _exponent(self, b: Tensor) -> Tensor:
         return self.energy(b) + self._log_r(b)
@@ -228,11 +222,9 @@ class ImageDistribution(ManifoldDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.image, self.distribution = image, distribution
+        error = distribution.log_z_error
         super().__init__(
-            image,
-            likelihood=likelihood_of(distribution.log_z_error),
-            log_z_error=distribution.log_z_error,
-            validate_args=validate_args,
+            image, likelihood=likelihood_of(error), log_z_error=error, validate_args=validate_args
         )
 
     def log_prob_at(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:

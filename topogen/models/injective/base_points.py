@@ -1,9 +1,8 @@
 r"""Initial base points of a cloud: a point of the cover of B for every point, of the right degree.
 
-Circle factors come from persistent cohomology, by harmonic representatives; the sphere from a
-discrete conformal map; other factors from the lowest eigenfunctions that the circles leave.
-Of quotients they are found on a double cover of the neighbour graph, where the group acts by
-sigma.
+Circles come from persistent cohomology, by harmonic representatives; the sphere from a discrete
+conformal map; other factors from the lowest eigenfunctions that the circles leave. Those of
+quotients are found on a double cover of the neighbour graph, where the group acts by sigma.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ def initial_base_points(
         TrainingError: the cloud does not have the loops of B, or there is no recipe for B.
     """
     factors, order = base.factors, len(base.group)
-    circles = [f for f in factors if f == UnitSphere(1)]
     others = [f for f in factors if f != UnitSphere(1)]
     if order > 2:
         raise TrainingError(
@@ -49,7 +47,7 @@ def initial_base_points(
         return _sphere(base, graph, count, equal_area)
     if factors == (UnitSphere(base.dim),):
         return _harmonic_sphere(base, graph, count)
-    if len(circles) == 1 and others == [UnitInterval()]:
+    if len(factors) == 2 and others == [UnitInterval()]:
         return _band(base, graph, count, equal_area)
     if order == 1:
         return _product(base, graph, count, equal_area)
@@ -88,25 +86,22 @@ def _torus(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray
         return _cos_sin(_circles(graph, count, k, equal_area))
     # each circle of the base is shifted by half a turn (-1, -1), reflected (1, -1), or fixed
     gamma = base.group[1].diagonal().reshape(k, 2).tolist()
-    shifted = [g == [-1, -1] for g in gamma]
-    reflected = [g == [1, -1] for g in gamma]
-    if not all(a or b or g == [1, 1] for a, b, g in zip(shifted, reflected, gamma, strict=True)):
+    if any(g not in ([-1, -1], [1, -1], [1, 1]) for g in gamma):
         raise _no_recipe(base)
     cover = _connected(graph.cover(graph.sign), base)
     angles, eta = _angles(cover, 2 * count, k)
-    U = _eigenbasis(eta, cover, reflected)
-    angles = angles @ U.T
-    up, down = angles[:n], angles[n:]
+    angles = angles @ _eigenbasis(eta, cover, [g == [1, -1] for g in gamma]).T
     columns = []
-    for c in range(k):
-        if reflected[c]:
+    for g, angle in zip(gamma, angles.T, strict=True):
+        up, down = angle[:n], angle[n:]
+        if g == [1, -1]:
             # s(sigma x) = c - s(x) becomes -s(x)
-            half = np.angle(np.exp(1j * (up[:, c] + down[:, c])).mean()) / 2
-            s = _circular_mean(up[:, c] - half, -(down[:, c] - half))
+            half = np.angle(np.exp(1j * (up + down)).mean()) / 2
+            s = _circular_mean(up - half, -(down - half))
             image = -s
         else:
-            shift = math.pi if shifted[c] else 0.0
-            s = _mean_angle(up[:, c], down[:, c], shift, base)
+            shift = math.pi if g == [-1, -1] else 0.0
+            s = _mean_angle(up, down, shift, base)
             image = s + shift
         if equal_area:
             t = np.concatenate([s, image]) % (2 * math.pi)
@@ -130,11 +125,7 @@ def _circles(graph: Graph, count: int, k: int, equal_area: bool) -> np.ndarray:
 
 
 def _mean_angle(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> np.ndarray:
-    """The mean of an angle and of the angle on the other sheet, less the shift between them.
-
-    Raises:
-        TrainingError: the angle on the other sheet is not turned by `shift`.
-    """
+    """The mean of an angle and of the angle on the other sheet, less the shift between them."""
     measured = np.angle(np.exp(1j * (down - up)).mean())
     if abs(np.angle(np.exp(1j * (measured - shift)))) > 0.5:
         raise TrainingError(
@@ -145,11 +136,7 @@ def _mean_angle(up: np.ndarray, down: np.ndarray, shift: float, base: Base) -> n
 
 
 def _connected(cover: Graph, base: Base) -> Graph:
-    """The cover, if it is connected.
-
-    Raises:
-        TrainingError: it is two copies of the cloud.
-    """
+    """The cover, if it is connected, and not two copies of the cloud."""
     components = int(cover.component.max()) + 1
     if components > 1:
         raise TrainingError(
@@ -160,18 +147,11 @@ def _connected(cover: Graph, base: Base) -> Graph:
 
 
 def _eigenbasis(eta: np.ndarray, cover: Graph, reflected: list[bool]) -> np.ndarray:
-    """Integral combinations of the forms that sigma preserves, or reverses, in the wanted order.
-
-    Raises:
-        TrainingError: sigma does not act on the classes as the group of the base does.
-    """
-    e = eta.shape[1] // 2
-    swapped = np.concatenate([eta[:, e:], eta[:, :e]], axis=1)
-    weight = cover.weight
-    gram = (eta * weight) @ eta.T
-    A = np.linalg.solve(gram, (eta * weight) @ swapped.T).T
+    """Integral combinations of the forms that sigma preserves, or reverses, in this order."""
+    k, e = len(eta), eta.shape[1] // 2
+    weighted = eta * cover.weight
+    A = np.linalg.solve(weighted @ eta.T, weighted @ np.roll(eta, e, axis=1).T).T
     nearest = np.rint(A)
-    k = len(eta)
     rows: dict[bool, list[np.ndarray]] = {False: [], True: []}
     vectors = sorted(itertools.product(range(-2, 3), repeat=k), key=lambda v: sum(map(abs, v)))
     for v in (np.array(v) for v in vectors if any(v)):
@@ -180,8 +160,7 @@ def _eigenbasis(eta: np.ndarray, cover: Graph, reflected: list[bool]) -> np.ndar
             fits = np.array_equal(v @ nearest, -v if flip else v)
             if fits and np.linalg.matrix_rank(np.array([*known, v])) > len(known):
                 known.append(v)
-    picked = [rows[flip].pop(0) for flip in reflected if rows[flip]]
-    U = np.array(picked)
+    U = np.array([rows[flip].pop(0) for flip in reflected if rows[flip]])
     if np.abs(A - nearest).max() > 0.3 or len(U) < k or abs(round(np.linalg.det(U))) != 1:
         raise TrainingError(
             "expected the double cover to act on the loops as the group of the base does, got "
@@ -194,7 +173,10 @@ def _sphere(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarra
     """A discrete conformal map to S^2 from a potential between two poles; RP^2 on its cover."""
     odd = len(base.group) == 2
     g = _connected(graph.cover(graph.sign), base) if odd else graph
-    north, south = _poles(g, odd)
+    marks = g.landmarks(8)
+    # both nodes over one point, or the farthest node from the farthest node, and that one
+    north = int(marks.nodes[0] if odd else marks.distance[0].argmax())
+    south = int(g.sigma[north] if odd else g.distances(north).argmax())
     L = g.laplacian()
     right = np.zeros(g.n)
     right[south], right[north] = -1.0, 1.0
@@ -219,28 +201,13 @@ def _sphere(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarra
         w[inner] += unit * solve_poisson(L, -(L @ values), fixed=rows)[inner]
     if odd:
         w = _antipodal(w, g.sigma, rows, base)
+    height[inner] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
     p = np.stack([np.real(w), np.imag(w), height], axis=1)
-    p[inner, 2] = np.sign(height[inner]) * np.sqrt(np.maximum(1 - np.abs(w[inner]) ** 2, 0))
-    p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300)
-    return p[: graph.n]
-
-
-def _poles(g: Graph, odd: bool) -> tuple[int, int]:
-    """Both nodes over one point, or the farthest node from the farthest node, and that one."""
-    marks = g.landmarks(8)
-    if odd:
-        north = int(marks.nodes[0])
-        return north, int(g.sigma[north])
-    north = int(marks.distance[0].argmax())
-    return north, int(g.distances(north).argmax())
+    return (p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-300))[: graph.n]
 
 
 def _antipodal(w: np.ndarray, sigma: np.ndarray, rows: np.ndarray, base: Base) -> np.ndarray:
-    """The part of w with w(sigma x) = -w(x).
-
-    Raises:
-        TrainingError: sigma does not turn the longitudes of these rows by half a turn.
-    """
+    """The part of w with w(sigma x) = -w(x), where sigma turns longitudes by half a turn."""
     rotation = np.angle((np.conj(w[rows]) * w[sigma[rows]]).sum())
     # the belt's angle may run the other way round on the other sheet
     if abs(abs(rotation) - math.pi) > 0.7:
@@ -253,13 +220,11 @@ def _antipodal(w: np.ndarray, sigma: np.ndarray, rows: np.ndarray, base: Base) -
 
 def _harmonic_sphere(base: Base, graph: Graph, count: int) -> np.ndarray:
     """The n + 1 lowest (odd) eigenfunctions, normalised; right on shapes that are nearly round."""
-    n = base.dim
-    if len(base.group) == 2:
-        found = strongest_classes(graph.landmarks(count), 1, prime=2)
-        sign = 1 - 2 * found.along(graph.i, graph.j)[0]
-        cover = _connected(graph.cover(sign), base)
-        return _on_sphere(eigenfunctions(cover, n + 1, odd=True)[: graph.n])
-    return _on_sphere(eigenfunctions(graph, n + 2)[:, 1:])
+    if len(base.group) == 1:
+        return _on_sphere(eigenfunctions(graph, base.width + 1)[:, 1:])
+    found = strongest_classes(graph.landmarks(count), 1, prime=2)
+    cover = _connected(graph.cover(1 - 2 * found.along(graph.i, graph.j)[0]), base)
+    return _on_sphere(eigenfunctions(cover, base.width, odd=True)[: graph.n])
 
 
 def _on_sphere(u: np.ndarray) -> np.ndarray:
@@ -285,15 +250,13 @@ def _band(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
         theta = 2 * math.pi * _by_rank(theta % (2 * math.pi), g.area)
         h = 2 * _by_rank(h, g.area) - 1
     h = h / np.abs(h).max() if odd else 2 * (h - h.min()) / (h.max() - h.min()) - 1
-    points = np.concatenate([_cos_sin(theta[:, None]), h[:, None]], axis=1)
-    return points[:n]
+    return np.concatenate([_cos_sin(theta[:, None]), h[:, None]], axis=1)[:n]
 
 
 def _product(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarray:
     """Circles by cohomology; the other factors from the eigenfunctions that these leave."""
     circles = sum(f == UnitSphere(1) for f in base.factors)
-    known = [np.ones(graph.n)]
-    cosines = np.zeros((graph.n, 0))
+    known, cosines = [np.ones(graph.n)], np.zeros((graph.n, 0))
     if circles:
         angles = _circles(graph, count, circles, equal_area)
         cosines = _cos_sin(angles)
@@ -319,23 +282,23 @@ def _product(base: Base, graph: Graph, count: int, equal_area: bool) -> np.ndarr
 def _orthogonal(graph: Graph, known: np.ndarray, count: int) -> np.ndarray:
     """The lowest eigenfunctions orthogonal to known functions, shape (n, count)."""
     tried = eigenfunctions(graph, min(graph.n - 2, 8 * count + known.shape[1]))
-    q = graph.degree[:, None]
+    q = graph.degree
     # weights next to underflow: beyond 15 times the usual distance of neighbours
     alone = ~(q > 1e-100 * q.max())
-    if bool(alone.any()):
+    if alone.any():
         raise TrainingError(
             f"expected points with neighbours, got {int(alone.sum())} without any; look for "
             "outliers and repeated points"
         )
-    basis, _ = np.linalg.qr(np.sqrt(q) * known)
+    root = np.sqrt(q)
+    basis, _ = np.linalg.qr(root[:, None] * known)
     # each in turn, without what is known, taken where most of it is left
     found: list[np.ndarray] = []
     for u in tried.T:
-        v = np.sqrt(q[:, 0]) * u
-        before = np.linalg.norm(v)
-        v = v - basis @ (basis.T @ v)
-        if np.linalg.norm(v) > 0.7 * before:
-            found.append(v / np.sqrt(q[:, 0]))
+        v = root * u
+        left = v - basis @ (basis.T @ v)
+        if np.linalg.norm(left) > 0.7 * np.linalg.norm(v):
+            found.append(left / root)
             if len(found) == count:
                 return np.stack(found, axis=1)
     raise TrainingError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...errors import TrainingError
-from .bases import Base, product, standard
+from .bases import Base, from_parts
 
 
 def known_bases(dim: int) -> list[Base]:
@@ -14,26 +14,21 @@ def known_bases(dim: int) -> list[Base]:
     Raises:
         TrainingError: there are none.
     """
-    if dim == 1:
-        return [standard("circle"), standard("interval", 1)]
-    if dim == 2:
-        names = ("sphere", "torus", "projective", "klein", "mobius", "cylinder", "interval")
-        return [standard(name, 2) for name in names]
-    if dim == 3:
-        circle = standard("circle")
-        return [
-            standard("sphere", 3),
-            standard("projective", 3),
-            product(circle, standard("sphere")),
-            standard("torus", 3),
-            product(circle, product(standard("interval", 1), standard("interval", 1))),
-            product(product(circle, circle), standard("interval", 1)),
-            product(standard("sphere"), standard("interval", 1)),
-            standard("interval", 3),
-        ]
-    raise TrainingError(
-        f"expected dimension 1, 2 or 3 for a base by itself, got {dim}; name the base"
-    )
+    circle, line, sphere = ("circle", 1), ("interval", 1), ("sphere", 2)
+    surfaces = ("sphere", "torus", "projective", "klein", "mobius", "cylinder", "interval")
+    known = {
+        1: [[circle], [line]],
+        2: [[(name, 2)] for name in surfaces],
+        3: [
+            [("sphere", 3)], [("projective", 3)], [circle, sphere], [("torus", 3)],
+            [circle, line, line], [circle, circle, line], [sphere, line], [("interval", 3)],
+        ],
+    }  # fmt: skip
+    if dim not in known:
+        raise TrainingError(
+            f"expected dimension 1, 2 or 3 for a base by itself, got {dim}; name the base"
+        )
+    return [from_parts(parts) for parts in known[dim]]
 
 
 def bases_with(betti: Mapping[int, Sequence[int | None]], dim: int) -> list[Base]:
@@ -46,18 +41,15 @@ def bases_with(betti: Mapping[int, Sequence[int | None]], dim: int) -> list[Base
     Raises:
         TrainingError: there are none.
     """
-    fitting = [base for base in known_bases(dim) if _agrees(base, betti)]
+    stated = [(k, p, b) for p, numbers in betti.items() for k, b in enumerate(numbers)]
+    fitting = [
+        base
+        for base in known_bases(dim)
+        if all(b is None or b == base.homology.betti_number(k, p) for k, p, b in stated)
+    ]
     if not fitting:
         raise TrainingError(
             f"expected data with the homology of a known base of dimension {dim}, got Betti "
             f"numbers {dict(betti)}; use an atlas (tg.AtlasDensity), or name the base"
         )
     return fitting
-
-
-def _agrees(base: Base, betti: Mapping[int, Sequence[int | None]]) -> bool:
-    return all(
-        found is None or found == base.homology.betti_number(k, p)
-        for p, numbers in betti.items()
-        for k, found in enumerate(numbers)
-    )

@@ -20,11 +20,8 @@ from .homology_checks import action_on_loops, extra_loops, image_homology
 from .injectivity_proof import InjectivityProof, prove_injective
 from .neighbor_graph import Landmarks
 
-# beyond these a decoder is nearly singular, or nearly two to one
-LARGEST_CONDITION = 60.0
-LEAST_COLLISION = 0.02
-# ... or its image leaves the data, in units of the distance from a point to its eighth neighbour
-LARGEST_EXCESS = 4.0
+# beyond these a decoder is nearly singular, or nearly two to one, or its image leaves the data
+LARGEST_CONDITION, LEAST_COLLISION, LARGEST_EXCESS = 60.0, 0.02, 4.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,14 @@ class EmbeddingCertificate:
         spacing: median distance from held-out points to the nearest of the others.
         gap: largest distance from uniform points of g(B) to the data.
         excess: how much farther uniform points of g(B) are from the data than held-out points,
-            at 99 %, in units of the distance from the nearest point to its eighth neighbour: where
-            the distribution is thin, so are the data.
+            at 99 %, in units of the distance from the nearest point to its eighth neighbour.
         winding: how often the loops of B, in columns, wind round the classes of the data; None
             where B has no integral class or the data's are not clear.
-        one_to_one: per field Z/p, whether g is one to one on H_1; None where the data's classes
-            are not clear.
+        one_to_one: per field Z/p, whether g is one to one on H_1; None where that is not clear.
         extra_loops: per field Z/p, how many clear loops the data have that B does not have.
         homology: the verdict of :func:`topogen.check_topology` on uniform points of g(B), against
-            the homology of B over Z/2 and Z/3; where it is undetermined, condition and collision
-            have to be twice as good. None where something else had failed already.
+            that of B over Z/2 and Z/3; where it is undetermined, condition and collision have to
+            be twice as good. None where something else had failed already.
         homology_reason: the sentence that goes with it.
     """
 
@@ -135,7 +130,12 @@ def certify(
     value, J = decoder.value_and_jacobian(b)
     sigma = torch.linalg.svdvals(J)
     tree = KDTree(x.numpy())
-    spacing, gap, excess = _distances_to_data(tree, x, held_out, value, sigma)
+    local = tree.query(x.numpy(), 9)[0][:, -1]
+    apart, nearest = tree.query(held_out.numpy())
+    usual = float(np.quantile(apart / local[nearest], 0.99))
+    distance, nearest = tree.query(value.numpy())
+    area = sigma.log().sum(-1).exp().numpy()
+    spacing = float(np.median(apart))
     winding, one_to_one = action_on_loops(decoder, marks, tree)
     certificate = EmbeddingCertificate(
         base=base.name,
@@ -146,8 +146,8 @@ def certify(
         reconstruction=float(found.held_out.quantile(0.99)),
         allowed=0.1 * spacing + 5 * noise,
         spacing=spacing,
-        gap=gap,
-        excess=excess,
+        gap=float(distance.max()),
+        excess=_quantile(distance / local[nearest], area, 0.99) / usual,
         winding=winding,
         one_to_one=one_to_one,
         extra_loops=extra_loops(base, marks),
@@ -194,19 +194,6 @@ def _failures_of_homology(c: EmbeddingCertificate) -> Iterator[tuple[str, str]]:
         yield "homology", words
 
 
-def _distances_to_data(
-    tree: Any, x: Tensor, held_out: Tensor, value: Tensor, sigma: Tensor
-) -> tuple[float, float, float]:
-    """Spacing, gap and excess of a certificate, from points of the image with singular values."""
-    local = tree.query(x.numpy(), 9)[0][:, -1]
-    spacing, nearest = tree.query(held_out.numpy())
-    usual = np.quantile(spacing / local[nearest], 0.99)
-    distance, nearest = tree.query(value.numpy())
-    area = sigma.log().sum(-1).exp().numpy()
-    excess = _quantile(distance / local[nearest], area, 0.99) / float(usual)
-    return float(np.median(spacing)), float(distance.max()), excess
-
-
 def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
     """Of values with weights."""
     order = np.argsort(values)
@@ -226,8 +213,7 @@ def with_proof(certificate: EmbeddingCertificate, decoder: Decoder) -> Embedding
 
 def _collision(base: Base, b: Tensor, value: Tensor) -> float:
     least = math.inf
-    for k in range(0, len(b), 500):
-        apart = base.distance(b[k : k + 500, None], b[None])
-        ratio = torch.cdist(value[k : k + 500], value) / apart
-        least = min(least, float(ratio[apart > 0.02].min()))
+    for c, y in zip(b.split(500), value.split(500), strict=True):
+        apart = base.distance(c[:, None], b[None])
+        least = min(least, float((torch.cdist(y, value) / apart)[apart > 0.02].min()))
     return least

@@ -2,14 +2,12 @@ r"""Distributions on a base from a distribution on its cover."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..flow import SplineFlow
-from .base_distributions import BaseDistribution
+from .base_distributions import BaseDistribution, Fit
 from .bases import Base
 
 
@@ -31,17 +29,13 @@ class CoverFlow(BaseDistribution):
 
     def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """Log of the sum over the orbit of b."""
-        orbit = self.base.orbit(b)
-        rows = self.flow().log_prob(orbit.reshape(-1, orbit.shape[-1]))
-        return torch.logsumexp(rows.reshape(orbit.shape[:-1]), 0)
+        return self.flow().log_prob(self.base.orbit(b)).logsumexp(0)
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
         """Points of the distribution on the cover."""
         return self.flow().sample((n,), generator)
 
-    def fit(
-        self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
         """Maximum likelihood on the orbits of the base points."""
         ended = True
         for stage in self.flow.stages(self.base.orbit(b).flatten(0, 1)):

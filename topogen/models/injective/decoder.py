@@ -13,7 +13,10 @@ from ... import calculus
 from ...errors import TrainingError, UnsupportedError
 from ...storable import Storable
 from .bases import Base, Spectrum
+from .bases.harmonic_factors import Points
 from .jets import ROWS, Jets
+
+Linearization = tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]
 
 
 class Decoder(Storable, ABC):
@@ -31,12 +34,10 @@ class Decoder(Storable, ABC):
     bandwidth: int | None = None
 
     @abstractmethod
-    def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
+    def forward(self, b: Points) -> Float[Tensor, "*batch D"]:
         """g(b)."""
 
-    def value_and_jacobian(
-        self, b: Float[Tensor, "*batch w"]
-    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+    def value_and_jacobian(self, b: Points) -> Linearization:
         """g(b), and J = Dg(b) E(b), E the frame of the base."""
         E = self.base.frame(b)
 
@@ -63,7 +64,7 @@ class Decoder(Storable, ABC):
         )
 
     def jets(self, scale: Float[Tensor, " k"] | None = None) -> Jets:
-        """G and its derivatives with bounds, where lengths in each factor of B are rescaled.
+        """G and its derivatives, with bounds.
 
         Args:
             scale: lengths in each factor of B are multiplied by these; 1 when None.
@@ -95,28 +96,23 @@ class SpectralDecoder(Decoder):
         super().__init__()
         self.base, self.bandwidth, self.ambient_dim = base, bandwidth, ambient_dim
         self.spectrum = Spectrum(base, bandwidth)
-        self.register_buffer(
-            "coefficients",
-            torch.zeros(self.spectrum.count, ambient_dim, dtype=torch.float64),
-        )
+        zeros = torch.zeros(self.spectrum.count, ambient_dim, dtype=torch.float64)
+        self.register_buffer("coefficients", zeros)
         # made here, as they cannot be made while derivatives are taken
         self.spectrum.derivatives(self.coefficients)
 
-    def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
+    def forward(self, b: Points) -> Float[Tensor, "*batch D"]:
         """g(b)."""
         return self.spectrum.raw(b) @ self.spectrum.to_raw(self.coefficients)
 
-    def value_and_jacobian(
-        self, b: Float[Tensor, "*batch w"]
-    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+    def value_and_jacobian(self, b: Points) -> Linearization:
         """g(b), and J = Dg(b) E(b), E the frame of the base, without automatic derivatives."""
-        C, w = self.coefficients, self.base.width
+        C = self.spectrum.to_raw(self.coefficients)
         # g and its partial derivatives in the space around the cover, in one product
-        table = torch.cat([self.spectrum.to_raw(C).unsqueeze(0), self.spectrum.derivatives(C)])
-        table = table.movedim(0, 1).flatten(1)
+        table = torch.stack([C, *self.spectrum.raw_derivatives(C)], 1).flatten(1)
         rows = b.reshape(-1, b.shape[-1])
         jets = torch.cat([self.spectrum.raw(part) @ table for part in rows.split(ROWS)])
-        jets = jets.reshape(*b.shape[:-1], w + 1, self.ambient_dim)
+        jets = jets.reshape(*b.shape[:-1], self.base.width + 1, self.ambient_dim)
         return jets[..., 0, :], jets[..., 1:, :].mT @ self.base.frame(b)
 
     def jets(self, scale: Float[Tensor, " k"] | None = None) -> Jets:

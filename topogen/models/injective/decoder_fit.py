@@ -15,7 +15,7 @@ from ...errors import TrainingError
 from ...point_cloud.tensors import nearest_row
 from .base_points import initial_base_points
 from .bases import Base
-from .bases.harmonic_factors import UnitInterval, UnitSphere
+from .bases.harmonic_factors import UnitSphere
 from .decoder import Decoder, SpectralDecoder
 from .interval_ends import stretch
 from .nearest_points import nearest_points
@@ -68,7 +68,7 @@ def fit_decoder(
         TrainingError: there are no initial base points.
     """
     start = initial_base_points(base, graph, count=count, equal_area=equal_area)
-    return (yield from _finer_and_finer(base, _rows(start, x), x, held_out))
+    return (yield from _finer_and_finer(base, x.new_tensor(start), x, held_out))
 
 
 def refit_decoder(
@@ -95,12 +95,8 @@ def refit_decoder(
     u = found.decoder(c[torch.multinomial(area, uniform, generator=generator)])
     start = initial_base_points(base, neighbour_graph(u.numpy(), base.dim), count=count)
     decoder = SpectralDecoder(base, _bandwidths(base.dim)[0], x.shape[1])
-    b = yield from _alternate(decoder, _rows(start, x), u)
+    b = yield from _alternate(decoder, x.new_tensor(start), u)
     return (yield from _finer_and_finer(base, b[nearest_row(u, x)], x, held_out))
-
-
-def _rows(points: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(points)).to(like)
 
 
 def _bandwidths(dim: int) -> tuple[int, ...]:
@@ -135,10 +131,7 @@ def _finer_and_finer(
 
 
 def with_residual(
-    found: FittedDecoder[SpectralDecoder],
-    x: Tensor,
-    held_out: Tensor,
-    generator: torch.Generator,
+    found: FittedDecoder[SpectralDecoder], x: Tensor, held_out: Tensor, generator: torch.Generator
 ) -> Generator[Mapping[str, float], None, FittedDecoder]:
     """With a neural residual, if points that were held out get closer by it."""
     decoder = ResidualDecoder.of(found.decoder, generator)
@@ -152,16 +145,12 @@ def with_residual(
 def _alternate(
     decoder: Decoder, b: Tensor, x: Tensor, *, ridge: float = 1e-10, gain: float = 0.8
 ) -> Generator[Mapping[str, float], None, Tensor]:
-    """Regressions and base points in turn; the decoder is that of the last.
-
-    Ends after 12 rounds, or where one leaves a share of the error larger than `gain`.
-    """
-    base, before = decoder.base, torch.inf
-    bounded = any(f == UnitInterval() for f in base.factors)
+    """Regressions and base points in turn, until one leaves more of the error than `gain`."""
+    before = torch.inf
     for _ in range(12):
         decoder.regress(b, x, ridge)
         projections = nearest_points(decoder, x, b, max_steps=2, ends=False)
-        b = stretch(base, projections.b) if bounded else projections.b
+        b = stretch(decoder.base, projections.b)
         error = float((projections.value - x).square().sum(-1).mean().sqrt())
         yield {"loss": error, "bandwidth": decoder.bandwidth or 0}
         if error > gain * before:

@@ -23,16 +23,12 @@ def solve_poisson(L: Any, right: np.ndarray, fixed: np.ndarray | None = None) ->
     from scipy.sparse.linalg import cg
 
     n = L.shape[0]
-    free = np.ones(n, dtype=bool)
-    if fixed is not None:
-        free[fixed] = False
+    free = ~np.isin(np.arange(n), [] if fixed is None else fixed)
     A = L[free][:, free]
-    diagonal = np.maximum(A.diagonal(), 1e-300)
+    M = diags(1 / np.maximum(A.diagonal(), 1e-300))
     u = np.zeros(n)
     with np.errstate(over="ignore", invalid="ignore"):
-        u[free], status = cg(
-            A, right[free], rtol=1e-9, atol=0.0, maxiter=20_000, M=diags(1 / diagonal)
-        )
+        u[free], status = cg(A, right[free], rtol=1e-9, atol=0.0, maxiter=20_000, M=M)
     if status != 0 or not np.isfinite(u).all():
         raise TrainingError(
             f"expected conjugate gradients to converge on {n} nodes, got status {status}; "
@@ -96,20 +92,15 @@ def conjugate(cover: Graph, theta: np.ndarray) -> np.ndarray:
     n, i, j, w = cover.n, cover.i, cover.j, cover.weight
     difference = np.angle(np.exp(1j * (theta[j] - theta[i])))
     # gradients in the tangent frames, by least squares over the edges of each node
-    ends = np.concatenate([i, j])
+    ends, weight = np.concatenate([i, j]), np.concatenate([w, w])
     step = np.concatenate([cover.forth, cover.back])
     rise = np.concatenate([difference, -difference])
-    weight = np.concatenate([w, w])
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(ends, weight * values, n)
-
-    a, b, c = (total(step[:, k] * step[:, m]) for k, m in ((0, 0), (0, 1), (1, 1)))
-    r, s = total(step[:, 0] * rise), total(step[:, 1] * rise)
+    x, y = step.T
+    terms = (x * x, x * y, y * y, x * rise, y * rise)
+    a, b, c, r, s = (np.bincount(ends, weight * term, n) for term in terms)
     det = np.maximum(a * c - b * b, 1e-300)
-    gradient = np.stack([(c * r - b * s) / det, (a * s - b * r) / det], axis=1)
     side = np.where(np.arange(n) < n // 2, 1.0, -1.0)[:, None]
-    turned = side * np.stack([-gradient[:, 1], gradient[:, 0]], axis=1)
+    turned = side * np.stack([(b * r - a * s) / det, (c * r - b * s) / det], axis=1)
     beta = 0.5 * ((turned[i] * cover.forth).sum(axis=1) - (turned[j] * cover.back).sum(axis=1))
     return solve_poisson(cover.laplacian(), _divergence(cover, w * beta))
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...errors import TrainingError
+from ...manifolds.spaces.gluing import rank_mod_p
 from ...topology.inference.check import check_topology
 from ...topology.inference.report import TopologyReport
 from .bases import Base
@@ -58,52 +59,35 @@ def action_on_loops(
         tree: a KDTree of the data.
     """
     base = decoder.base
-    loops = base.loops()
-    near = [tree.query(decoder(loop).numpy())[1] for loop in loops]
+    near = [tree.query(decoder(loop).numpy())[1] for loop in base.loops()]
+    steps = [(i, np.roll(i, -1)) for i in near]
     one_to_one: dict[int, bool | None] = {}
     winding = None
     for p in base.homology.fields:
         rank = base.homology.betti_number(1, p)
         if rank == 0:
             continue
+        one_to_one[p] = None
         try:
             classes = strongest_classes(marks, rank, *((2,) if p == 2 else ()))
         except TrainingError:
-            one_to_one[p] = None
             continue
-        rows = [(i, np.roll(i, -1)) for i in near]
-        if max(classes.undefined(i, j) for i, j in rows) > 0:
-            one_to_one[p] = None
+        if any(classes.undefined(i, j) > 0 for i, j in steps):
             continue
-        W = np.stack([classes.along(i, j).sum(axis=1) for i, j in rows], axis=1)
+        W = np.stack([classes.along(i, j).sum(axis=1) for i, j in steps], axis=1)
         if p == 2:
             one_to_one[p] = rank_mod_2(W) == rank
         else:
-            winding = W
-            one_to_one[p] = spans_lattice(W)
+            winding, one_to_one[p] = W, spans_lattice(W)
     return winding, one_to_one
 
 
 def rank_mod_2(W: np.ndarray) -> int:
     """Rank of an integral matrix over Z/2."""
-    work, rank = W % 2, 0
-    for column in range(work.shape[1]):
-        pivot = np.flatnonzero(work[rank:, column])
-        if len(pivot):
-            work[[rank, rank + pivot[0]]] = work[[rank + pivot[0], rank]]
-            others = np.arange(len(work)) != rank
-            work[others] = (work[others] + work[others, column : column + 1] * work[rank]) % 2
-            rank += 1
-            if rank == len(work):
-                break
-    return rank
+    return rank_mod_p(W.tolist(), 2)
 
 
 def spans_lattice(W: np.ndarray) -> bool:
     """Whether the columns span Z^k: the minors of full size have no common divisor."""
-    k = len(W)
-    minors = [
-        round(float(np.linalg.det(W[:, list(columns)])))
-        for columns in itertools.combinations(range(W.shape[1]), k)
-    ]
-    return math.gcd(*minors) == 1
+    chosen = itertools.combinations(range(W.shape[1]), len(W))
+    return math.gcd(*(round(float(np.linalg.det(W[:, list(c)]))) for c in chosen)) == 1

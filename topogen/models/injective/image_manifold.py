@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ... import calculus
 from ...errors import UnsupportedError
-from ...homology import Homology
 from ...manifolds.base import Manifold, Projection
 from ...point_cloud.tensors import nearest_row
 from ..base import Fittable
@@ -27,7 +26,8 @@ class ImageManifold(Manifold, Fittable):
     r"""M = {c + u g(b) : b in B}, the image of a decoder g of a base B.
 
     The base point of x in R^D is that of the nearest of M: from the nearest of many known points
-    of M, by Gauss-Newton. It needs no network, and is right up to the group of B.
+    of M, by Gauss-Newton. It needs no network, and is right up to the group of B. The homology of
+    M is that of B, as g is injective.
 
     Attributes:
         decoder: g; its parameters are frozen.
@@ -45,31 +45,18 @@ class ImageManifold(Manifold, Fittable):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder.requires_grad_(False)
-        self.dim, self.ambient_dim = decoder.base.dim, decoder.ambient_dim
-        self.register_buffer("centre", torch.zeros(self.ambient_dim, dtype=torch.float64))
+        base, D = decoder.base, decoder.ambient_dim
+        self.dim, self.ambient_dim, self.homology = base.dim, D, base.homology
+        self.closed, self.orientable = base.closed, base.orientable
+        self.register_buffer("centre", torch.zeros(D, dtype=torch.float64))
         self.register_buffer("unit", torch.ones((), dtype=torch.float64))
-        self.register_buffer("anchors", torch.zeros(0, decoder.base.width, dtype=torch.float64))
-        self.register_buffer("places", torch.zeros(0, self.ambient_dim, dtype=torch.float64))
+        self.register_buffer("anchors", torch.zeros(0, base.width, dtype=torch.float64))
+        self.register_buffer("places", torch.zeros(0, D, dtype=torch.float64))
 
     @property
     def base(self) -> Base:
         """B."""
         return self.decoder.base
-
-    @property
-    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether B is."""
-        return self.base.closed
-
-    @property
-    def orientable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether B is."""
-        return self.base.orientable
-
-    @property
-    def homology(self) -> Homology:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of B, as g is injective."""
-        return self.base.homology
 
     def anchor(self, b: Float[Tensor, "a w"], most: int = 4000) -> None:
         """Start searches from the first of these base points, and uniform ones where they are few.
@@ -88,12 +75,11 @@ class ImageManifold(Manifold, Fittable):
     ) -> NearestPoints:
         """The base points of the points of M nearest to x, one per row of the flattened x."""
         self.require_fitted()
-        y = self._inward(x).reshape(-1, self.ambient_dim)
+        y = self._inward(x)
         tol = self.solver_tolerance(tol, x.dtype) / float(self.unit)
         if not len(y):
             none = y.new_zeros(0)
-            empty = torch.zeros(0, dtype=torch.long, device=y.device)
-            return NearestPoints(y.new_zeros(0, self.base.width), y, none, none > 0, empty)
+            return NearestPoints(y.new_zeros(0, self.base.width), y, none, none > 0, none.long())
         finite = y.isfinite().all(-1)
         target = torch.where(finite.unsqueeze(-1), y, 0.0)
         start = self.anchors[nearest_row(self.places, target)]
@@ -110,7 +96,7 @@ class ImageManifold(Manifold, Fittable):
         return self.decoder(b) * self.unit + self.centre
 
     def _inward(self, x: Tensor) -> Tensor:
-        return (x.to(self.centre) - self.centre) / self.unit
+        return ((x.to(self.centre) - self.centre) / self.unit).reshape(-1, self.ambient_dim)
 
     def project(
         self,
@@ -133,13 +119,12 @@ class ImageManifold(Manifold, Fittable):
             ProjectionError: `throw` is set and some point did not converge.
         """
         self.check_points(x)
-        projections = self.encode(x, tol=tol, max_steps=max_steps)
-        shape = x.shape[:-1]
+        found, shape = self.encode(x, tol=tol, max_steps=max_steps), x.shape[:-1]
         p = Projection(
-            (projections.value * self.unit + self.centre).reshape(x.shape).to(x.dtype),
-            (projections.residual * self.unit).reshape(shape).to(x.dtype),
-            projections.converged.reshape(shape),
-            projections.steps.reshape(shape),
+            (found.value * self.unit + self.centre).reshape(x.shape).to(x.dtype),
+            (found.residual * self.unit).reshape(shape).to(x.dtype),
+            found.converged.reshape(shape),
+            found.steps.reshape(shape),
         )
         return p.require(self.solver_tolerance(tol, x.dtype)) if throw else p
 
@@ -155,7 +140,7 @@ class ImageManifold(Manifold, Fittable):
         The last step is differentiable, so that the first two derivatives of y are right on M.
         """
         self.require_fitted()
-        y = self._inward(x).reshape(-1, self.ambient_dim)
+        y = self._inward(x)
         target = y.detach()
         b = self.anchors[torch.cdist(target, self.places).argmin(-1)]
         for k in range(steps + 1):
@@ -163,7 +148,7 @@ class ImageManifold(Manifold, Fittable):
             offset = (y if k == steps else target) - value.detach()
             direction, _ = newton_direction(self.decoder, b, J.detach(), offset)
             b = self.base.move(b, direction)
-        projection = (self.decoder(b) * self.unit + self.centre).reshape(x.shape).to(x.dtype)
+        projection = self.decode(b).reshape(x.shape).to(x.dtype)
         return (x - projection).norm(dim=-1), projection
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
@@ -207,10 +192,10 @@ class ImageManifold(Manifold, Fittable):
 
 
 def require_share(accepted: int, tried: int) -> None:
-    """Raise where next to nothing was accepted of many uniform proposals.
+    """Check that more than next to nothing was accepted of many uniform proposals.
 
     Raises:
-        UnsupportedError: that is so.
+        UnsupportedError: it was not.
     """
     if tried >= _TRIES and accepted < _LEAST_SHARE * tried:
         raise UnsupportedError(

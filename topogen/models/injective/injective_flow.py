@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
 from ...topology.inference.check import check_topology
 from ..base import LearnedDistribution, Stage
-from .base_distributions import BaseDistribution, ImageDistribution, SpectralDistribution
+from .base_distributions import BaseDistribution, Fit, ImageDistribution, SpectralDistribution
 from .base_selection import bases_with
 from .bases import FIXED, Base, base_of, from_parts, standard
 from .certificate import EmbeddingCertificate, with_proof
@@ -43,27 +43,23 @@ class InjectiveFlow(LearnedDistribution):
     g is a combination of eigenfunctions of B. Initial base points of the data come from persistent
     cohomology, made harmonic, and from discrete conformal maps, so that g has the right degree;
     then g and the base points are fitted in turn. The base point of a new x is that of the
-    nearest point of M. p_B is an exponential family, normalised by quadrature. Whether g is an
-    embedding onto the manifold of the data is checked (:attr:`certificate`), with a proof of
-    injectivity where there is one; other numbers of landmarks and coordinates are tried until the
-    checks pass.
+    nearest point of M. Whether g is an embedding onto the manifold of the data is checked
+    (:attr:`certificate`), with a proof of injectivity where there is one; other numbers of
+    landmarks and coordinates are tried until the checks pass.
 
     Args:
         dim: d.
         ambient_dim: D.
         base: "auto" (by the homology of the data), a name of
-            :func:`topogen.models.injective.bases.standard`, or a reference space that B is a copy
-            of.
-        density: of p_B: "spectral" (the exponential family), "splines" (a spline flow on the
-            cover of B: slower, for sharp distributions), "uniform" (on M), "von_mises" (a product
-            of von Mises and von Mises-Fisher distributions, see :class:`VonMisesMixture`) or
-            "mixture" (of these).
-        decoder: "spectral", "residual" (with a network that starts at 0, where held-out
-            points get closer by it) or "auto": residual where the functions of B leave smooth
-            data farther away than 1e-4 of their size. There is no proof of injectivity for it.
+            :func:`topogen.models.injective.bases.standard`, or a copy of B as a reference space.
+        density: of p_B: "spectral" (:class:`SpectralDistribution`), "splines" (a spline flow on
+            the cover of B: slower, for sharp distributions), "uniform" (on M), "von_mises" (a
+            product of such distributions, see :class:`VonMisesMixture`) or "mixture" (of these).
+        decoder: "spectral", "residual" (with a network, where held-out points get closer by it;
+            there is no proof of injectivity) or "auto": residual where the functions of B leave
+            smooth data farther away than 1e-4 of their size.
         betti: Betti numbers {p: (b_0, b_1, ...)} of the data over Z/p, None per degree where
-            undetermined, such as those of :func:`topogen.inspect`, for the base "auto"; found by
-            :func:`topogen.check_topology` when None.
+            undetermined, for the base "auto"; by :func:`topogen.check_topology` when None.
 
     Attributes:
         certificate: what was checked of g; None before the fit.
@@ -106,7 +102,9 @@ class InjectiveFlow(LearnedDistribution):
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.density, self.decoder = base, density, decoder
         self.betti = None if betti is None else {int(p): tuple(b) for p, b in betti.items()}
-        wanted = None if base == "auto" else _base(base, dim)
+        wanted = base_of(base) if isinstance(base, Manifold) else None
+        if isinstance(base, str) and base != "auto":
+            wanted = standard(base, None if base in FIXED else dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
                 f"expected a base of dimension {dim}, got {wanted.name} of dimension "
@@ -153,13 +151,12 @@ class InjectiveFlow(LearnedDistribution):
     def measurements(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""
         numbers: dict[str, float | str] = {}
-        M, certificate = self.image, self.certificate
+        M, c = self.image, self.certificate
         if M is not None and M.volume is not None and M.volume_error is not None:
             numbers |= {"volume of M": M.volume, "volume of M, error": M.volume_error}
-        if certificate is not None:
-            numbers["base"] = certificate.base
-            numbers["certificate"] = certificate.reason
-            numbers["condition of the decoder"] = certificate.condition
+        if c is not None:
+            numbers |= {"base": c.base, "certificate": c.reason}
+            numbers["condition of the decoder"] = c.condition
         return numbers
 
     def _parts(self) -> tuple[ImageManifold, BaseDistribution]:
@@ -179,9 +176,7 @@ class InjectiveFlow(LearnedDistribution):
             yield Stage("manifold", lambda generator: self._fit_manifold(x, generator))
         yield Stage("density", lambda generator: self._fit_density(x, generator))
 
-    def _fit_manifold(
-        self, x: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _fit_manifold(self, x: Tensor, generator: torch.Generator) -> Fit:
         x = distinct(x)
         if len(x) < 100:
             raise InvalidPoints(f"expected at least 100 distinct points, got {len(x)}; give more")
@@ -189,8 +184,7 @@ class InjectiveFlow(LearnedDistribution):
         x = x[torch.randperm(len(x), generator=generator)[:12_000].to(x.device)]
         centre = x.mean(0)
         unit = (x - centre).square().sum(-1).mean().sqrt()
-        y = (x - centre) / unit
-        held_out, train = y.tensor_split([len(y) // 10])
+        held_out, train = ((x - centre) / unit).tensor_split([len(x) // 10])
         bases = self._candidates(x, generator) if self._wanted is None else [self._wanted]
         search = Search(self.dim, train, held_out, self.attempts)
         found, certificate = yield from search.best(bases, self.decoder, generator)
@@ -223,8 +217,7 @@ class InjectiveFlow(LearnedDistribution):
         if self.density == "splines":
             self.distribution = CoverFlow(base)
         elif self.density in ("von_mises", "mixture"):
-            sizes = (1,) if self.density == "von_mises" else SIZES
-            self.distribution = VonMisesMixture(base, sizes)
+            self.distribution = VonMisesMixture(base, SIZES if self.density == "mixture" else (1,))
         else:
             self.distribution = SpectralDistribution(base, log_r=self.image.log_volume)
 
@@ -233,25 +226,22 @@ class InjectiveFlow(LearnedDistribution):
     ) -> None:
         """Place M in the units of the data, with its tolerance and its volume."""
         image, _ = self._parts()
-        image.centre, image.unit = centre, unit
+        image.centre, image.unit, image.scale = centre, unit, float(unit)
         image.anchor(found.b)
-        image.scale = float(unit)
         # ten times the largest distance of held-out points, which show how far M is from the
         # truth; 1e-4 of the largest gap, where there are none; a spacing, where a boundary is
         far = max(10 * float(found.held_out.max()), 1e-4 * certificate.gap) + 1e-12
         if not image.closed:
             far = max(far, certificate.spacing)
-        image.tolerance = far * float(unit)
+        image.tolerance = far * image.scale
         image.fitted = True
         image.volume, image.volume_error = image.measure_volume()
 
-    def _fit_density(
-        self, x: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _fit_density(self, x: Tensor, generator: torch.Generator) -> Fit:
         image, distribution = self._parts()
+        converged = True
         if self.density == "uniform":
             distribution.set_uniform()
-            converged = True
         else:
             found = image.encode(x)
             atol = max(image.atol(torch.float64), 0.1 * image.scale)
@@ -280,9 +270,3 @@ class InjectiveFlow(LearnedDistribution):
             decoders = {kind.__name__: kind for kind in (SpectralDecoder, ResidualDecoder)}
             decoder = decoders[data["decoder"]](base, int(data["bandwidth"]), self.ambient_dim)
             self._build(decoder)
-
-
-def _base(base: str | Manifold, dim: int) -> Base:
-    if isinstance(base, Manifold):
-        return base_of(base)
-    return standard(base, None if base in FIXED else dim)

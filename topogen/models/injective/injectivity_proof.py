@@ -149,20 +149,13 @@ class _Cells:
         """The bound on the singular values of Dg in the cell, without the factor min mu."""
         return self.sigma * (1 - self.alpha * self.rho) - self.T * self.rho**2 / 2
 
-    def reach(self) -> Float[Tensor, " n"]:
-        """A bound on e(w) for all w."""
-        return self._end(
-            self._by_factor(self.J.square().sum(1)), _norm(self.H), self.radii, self.rho
-        )
-
     def meeting(self) -> Int[Tensor, "p 2"]:
-        """Pairs i <= j of cells whose images may meet by :meth:`reach`."""
-        reach, parts = self.reach(), []
+        """Pairs i <= j of cells whose images may meet by a bound on e(w) for all w."""
+        reach = self._end(slice(None), self.J.square().sum(1), _norm(self.H))
+        parts, exact = [], "donot_use_mm_for_euclid_dist"
         for k in range(0, len(reach), ROWS):
             rows = slice(k, k + ROWS)
-            gap = torch.cdist(
-                self.value[rows], self.value, compute_mode="donot_use_mm_for_euclid_dist"
-            )
+            gap = torch.cdist(self.value[rows], self.value, compute_mode=exact)
             near = (gap <= reach[rows, None] + reach).triu(k)
             parts.append(near.nonzero() + torch.tensor([k, 0]))
         return torch.cat(parts)
@@ -173,16 +166,13 @@ class _Cells:
         rows = max(1000, 4_000_000 // (self.H.shape[1] * self.H.shape[2]))
         parts = []
         for p in pairs.split(rows):
-            good = self._near(p)
+            i, j = p.T
+            r = self.boxes.base.distance(self.c[i], self.c[j], self.boxes.scale)
+            r = r + self.rho[i] + self.rho[j]
+            good = self._injective(i, r) | self._injective(j, r)
             good[~good] = self._apart(p[~good])
             parts.append(good)
         return torch.cat(parts)
-
-    def _near(self, pairs: Tensor) -> Tensor:
-        i, j = pairs.T
-        r = self.boxes.base.distance(self.c[i], self.c[j], self.boxes.scale)
-        r = r + self.rho[i] + self.rho[j]
-        return self._injective(i, r) | self._injective(j, r)
 
     def _injective(self, i: Tensor, r: Tensor) -> Tensor:
         rho, sigma = self.rho[i], self.sigma[i]
@@ -196,22 +186,18 @@ class _Cells:
         w = (chord / gap.clamp_min(1e-300).unsqueeze(-1)).unsqueeze(-1)
         ends = [
             self._end(
-                self._by_factor((self.J[k].mT @ w).squeeze(-1).square()),
-                (self.H[k] @ w).norm(dim=(-2, -1)),
-                self.radii[k],
-                self.rho[k],
+                k, (self.J[k].mT @ w).squeeze(-1).square(), (self.H[k] @ w).norm(dim=(-2, -1))
             )
             for k in (i, j)
         ]
         return gap > ends[0] + ends[1]
 
-    def _end(self, slope: Tensor, bend: Tensor, radii: Tensor, rho: Tensor) -> Tensor:
-        return (slope * radii).sum(-1) + bend * rho**2 / 2 + self.T * rho**3 / 6
-
-    def _by_factor(self, squares: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Roots of sums over the directions of each factor."""
-        sums = squares.split([f.dim for f in self.boxes.base.factors], -1)
-        return torch.stack([s.sum(-1) for s in sums], -1).sqrt()
+    def _end(self, k: slice | Tensor, squares: Tensor, bend: Tensor) -> Tensor:
+        """The bound e(w) in cells k, from the squares of J^T w by direction, and |w . H|."""
+        parts = squares.split([f.dim for f in self.boxes.base.factors], -1)
+        slope = torch.stack([part.sum(-1) for part in parts], -1).sqrt()
+        rho = self.rho[k]
+        return (slope * self.radii[k]).sum(-1) + bend * rho**2 / 2 + self.T * rho**3 / 6
 
 
 def _cells(boxes: Boxes, jets: Jets, T: float) -> _Cells:

@@ -40,7 +40,7 @@ def _stretched(base: Base, b: Tensor, k: int, at: int, bandwidth: int) -> Tensor
     if others:
         spectrum = Spectrum(Base(others, name="rest"), bandwidth)
         upper, lower = _envelope(spectrum, rest, h), -_envelope(spectrum, rest, -h)
-        phi = spectrum(torch.cat([b[:, :at], b[:, at + 1 :]], 1))
+        phi = spectrum(rest[: len(b)])
         u, l = phi @ upper, phi @ lower
     else:
         u, l = h.max(), h.min()
@@ -53,13 +53,10 @@ def _envelope(spectrum: Spectrum, rest: Tensor, h: Tensor) -> Tensor:
     """Coefficients of the function of least mean that is >= h on all points."""
     from scipy.optimize import linprog
 
-    outer = _outermost(rest, h)
-    phi = spectrum(rest[outer])
-    mean = spectrum(rest).mean(0)
+    outer, phi = _outermost(rest, h), spectrum(rest)
     found = linprog(
-        mean.numpy(), A_ub=-phi.numpy(), b_ub=-h[outer].numpy(), bounds=(None, None),
-        method="highs",
-    )  # fmt: skip
+        phi.mean(0).numpy(), -phi[outer].numpy(), -h[outer].numpy(), bounds=(None, None)
+    )
     if found.status != 0:
         raise TrainingError(
             f"expected a boundary of the cloud by linear programming, got: {found.message}; "
@@ -67,7 +64,7 @@ def _envelope(spectrum: Spectrum, rest: Tensor, h: Tensor) -> Tensor:
         )
     c = torch.from_numpy(found.x)
     # the points that were left out
-    c[0] += float((h - spectrum(rest) @ c).max().clamp_min(0))
+    c[0] += float((h - phi @ c).max().clamp_min(0))
     return c
 
 

@@ -33,10 +33,9 @@ class Jets:
     ) -> None:
         self.spectrum, self.coefficients = spectrum, coefficients
         base, w = spectrum.base, spectrum.base.width
-        self.factor_scale = (
-            coefficients.new_ones(len(base.factors)) if scale is None else scale.to(coefficients)
-        )
         dims = torch.tensor([f.dim for f in base.factors])
+        ones = coefficients.new_ones(len(dims))
+        self.factor_scale = ones if scale is None else scale.to(coefficients)
         self.scale = self.factor_scale.repeat_interleave(dims)
         raw = spectrum.to_raw(coefficients)
         first = spectrum.raw_derivatives(raw)
@@ -81,11 +80,10 @@ class Jets:
         \sum_l s_l \prod_{u, v, w} \sum_f l_f |u_f|`, of which T is the norm as a form in u and
         :math:`v \otimes w`.
 
-        The same is true in mixed directions. The geodesics of a sphere are orbits of rotations,
-        which move tangent vectors along by parallel transport. A harmonic of degree l moved by
-        them is a trigonometric polynomial of degree l of the angle, and so are all its
-        derivatives: by Bernstein's inequality each covariant derivative multiplies bounds by l at
-        most, in any order.
+        So it is in mixed directions: the geodesics of a sphere are orbits of rotations, which move
+        tangent vectors by parallel transport. A harmonic of degree l moved by them is a
+        trigonometric polynomial of degree l of the angle, and so are its derivatives: by
+        Bernstein's inequality each covariant derivative multiplies bounds by l at most.
         """
         k = len(self.factor_scale)
         form = torch.zeros(k, k * k, dtype=torch.float64)

@@ -36,6 +36,7 @@ class Penalty:
     converged: bool
 
 
+@dataclass(eq=False)
 class MarginalLikelihood:
     r"""The log marginal likelihood of :math:`\lambda_k = (\sum_f c_f \mu_{kf})^s`, with gradient.
 
@@ -59,17 +60,15 @@ class MarginalLikelihood:
         dim: d.
     """
 
-    def __init__(
-        self,
-        phi: Float[Tensor, "m p"],
-        w: Float[Tensor, " m"],
-        mean: Float[Tensor, " p"],
-        mu: Float[Tensor, "p F"],
-        n: int,
-        dim: int,
-    ) -> None:
-        self.phi, self.w, self.mean, self.mu, self.n, self.dim = phi, w, mean, mu, n, dim
-        self._a = torch.zeros_like(mean)
+    phi: Float[Tensor, "m p"]
+    w: Float[Tensor, " m"]
+    mean: Float[Tensor, " p"]
+    mu: Float[Tensor, "p F"]
+    n: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        self._a = torch.zeros_like(self.mean)
 
     def __call__(
         self, log_c: Float[Tensor, " F"], s: float

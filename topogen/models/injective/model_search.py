@@ -50,9 +50,9 @@ class Attempt:
         return bool(failed) and failed <= {"reconstruction", "condition", "collision"}
 
     def good(self, noise: float, *, named: bool) -> bool:
-        """Whether no other choice is tried: among several bases the homology must be known.
+        """Whether no other is tried: accepted, and well-conditioned or near, given the noise.
 
-        That is where it is accepted, and well-conditioned or near the points, by the noise.
+        Among several bases the homology must be known, too.
         """
         c = self.certificate
         enough = max(3e-5, 5 * noise if noise > NOISY else 0.0)
@@ -80,18 +80,16 @@ class Search:
     def noise(self) -> float:
         """The median distance of points from local quadratic graphs fitted without them.
 
-        At least that of points from their projections, where the neighbourhoods may be balls of
-        noise.
+        At least that from their projections, where the neighbourhoods may be balls of noise.
         """
-        error, _ = self.local_error
-        return max(error, float((self.projections - self.train).norm(dim=-1).median()))
+        off = float((self.projections - self.train).norm(dim=-1).median())
+        return max(self.local_error[0], off)
 
     @cached_property
     def projections(self) -> Tensor:
         """The points, or where they are noisy their projections onto :class:`LocalPolynomials`.
 
-        Noisy are points, too, whose distance from local fits is more than a tenth of the radius
-        of their neighbourhoods.
+        Noisy they are, too, if they are a tenth of the radius of neighbourhoods off local fits.
         """
         error, r = self.local_error
         if error < min(NOISY, 0.1 * r):
@@ -162,16 +160,17 @@ class Search:
         for base in bases:
             mine: Attempt | None = None
             for how, count in ways:
+                label = f"{base.name}, {count} landmarks, {how}"
                 try:
                     found = yield from self._fitted(base, how, count, mine)
                 except TrainingError as error:
                     trouble = error
-                    self._note(base, count, how, f"no initial base points: {error}")
+                    self.attempts.append(f"{label}: no initial base points: {error}")
                     continue
                 if found is None:
                     continue
                 choice = Attempt(found, self._certify(found, count), count)
-                self._note(base, count, how, choice.certificate.reason)
+                self.attempts.append(f"{label}: {choice.certificate.reason}")
                 if mine is None or choice.rank < mine.rank:
                     mine = choice
                 if choice.good(self.noise, named=len(bases) == 1):
@@ -189,18 +188,15 @@ class Search:
     ) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder] | None]:
         """A decoder from one kind of initial base points; None where there is no image yet."""
         x, held_out = self.train, self.held_out
-        if how == "of the image found":
-            if mine is None or not mine.crowded:
-                return None
-            return (yield from refit_decoder(mine.found, x, held_out, count=count))
-        fit = fit_decoder(
-            base, self.graph, x, held_out, count=count, equal_area=how == "equal areas"
-        )
+        if how != "of the image found":
+            equal = how == "equal areas"
+            fit = fit_decoder(base, self.graph, x, held_out, count=count, equal_area=equal)
+        elif mine is not None and mine.crowded:
+            fit = refit_decoder(mine.found, x, held_out, count=count)
+        else:
+            return None
         return (yield from fit)
 
     def _certify(self, found: FittedDecoder, count: int) -> EmbeddingCertificate:
         marks = self.graph.landmarks(count)
         return certify(found, self.train, self.held_out, marks=marks, noise=self.noise)
-
-    def _note(self, base: Base, count: int, how: str, words: str) -> None:
-        self.attempts.append(f"{base.name}, {count} landmarks, {how}: {words}")

@@ -51,14 +51,11 @@ def _least_squares(
     decoder: Decoder, b: Tensor, J: Tensor, offset: Tensor
 ) -> tuple[Tensor, Tensor]:
     Q, diagonal = calculus.orthonormalize(J)
-    R = Q.mT @ J
-    along = (Q.mT @ offset.unsqueeze(-1)).squeeze(-1)
-    floor = 1e-12 * diagonal.amax(-1) + 1e-300
-    eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
-    v = torch.linalg.solve_triangular(
-        R + floor[..., None, None] * eye, along.unsqueeze(-1), upper=True
-    )
-    return (decoder.base.frame(b) @ v).squeeze(-1), along.norm(dim=-1)
+    along = Q.mT @ offset.unsqueeze(-1)
+    floor = (1e-12 * diagonal.amax(-1) + 1e-300)[..., None, None]
+    R = Q.mT @ J + floor * torch.eye(J.shape[-1], dtype=J.dtype, device=J.device)
+    v = torch.linalg.solve_triangular(R, along, upper=True)
+    return (decoder.base.frame(b) @ v).squeeze(-1), along.squeeze(-1).norm(dim=-1)
 
 
 def nearest_points(

@@ -123,11 +123,8 @@ class Graph:
         return replace(part, n=len(rows), i=i, j=j, area=self.area[rows], sheets=1), rows
 
     def _on_edges(self, keep: np.ndarray) -> Graph:
-        return replace(
-            self, i=self.i[keep], j=self.j[keep], length=self.length[keep],
-            weight=self.weight[keep], sign=self.sign[keep], forth=self.forth[keep],
-            back=self.back[keep],
-        )  # fmt: skip
+        names = ("i", "j", "length", "weight", "sign", "forth", "back")
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
     def landmarks(self, count: int) -> Landmarks:
         """Farthest nodes by geodesic distance; on a cover always both nodes over a point.
@@ -135,11 +132,8 @@ class Graph:
         Raises:
             TrainingError: the graph is not connected.
         """
-        if count not in self._landmarks:
-            self._landmarks[count] = self._farthest(count)
-        return self._landmarks[count]
-
-    def _farthest(self, count: int) -> Landmarks:
+        if count in self._landmarks:
+            return self._landmarks[count]
         chosen, rows = [0], [self.distances(0)]
         if not np.isfinite(rows[0]).all():
             far = int((~np.isfinite(rows[0])).sum())
@@ -147,18 +141,18 @@ class Graph:
                 f"expected points that neighbours connect, got {far} of {self.n} apart from the "
                 "first; drop outliers, give more points, or fit each component alone"
             )
-        sigma = self.sigma if self.sheets == 2 else None
-        while len(chosen) < min(count, self.n):
-            if sigma is not None:
-                chosen.append(int(sigma[chosen[-1]]))
-                rows.append(rows[-1][sigma])
+        while True:
+            enough = len(chosen) >= min(count, self.n)
+            if self.sheets == 2:
+                chosen.append(int(self.sigma[chosen[-1]]))
+                rows.append(rows[-1][self.sigma])
+            if enough:
+                break
             chosen.append(int(np.minimum.reduce(rows).argmax()))
             rows.append(self.distances(chosen[-1]))
-        if sigma is not None and len(chosen) % 2:
-            chosen.append(int(sigma[chosen[-1]]))
-            rows.append(rows[-1][sigma])
         distance = np.stack(rows)
-        return Landmarks(np.array(chosen), distance, distance.argmin(axis=0))
+        found = Landmarks(np.array(chosen), distance, distance.argmin(axis=0))
+        return self._landmarks.setdefault(count, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,13 +213,13 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     distance, neighbour = nearest(x, x, max(k, wide) + 1, exact=True)
     local = x[neighbour[:, : wide + 1]]
     local = local - local.mean(axis=1, keepdims=True)
+    across = local.transpose(0, 2, 1)
     if x.shape[1] > wide:
         # tangent frames from the Gram matrices: fewer points than columns
-        _, U = np.linalg.eigh(local @ local.transpose(0, 2, 1))
-        frame = local.transpose(0, 2, 1) @ U[:, :, -dim:]
+        frame = across @ np.linalg.eigh(local @ across)[1][:, :, -dim:]
         frame /= np.linalg.norm(frame, axis=1, keepdims=True)
     else:
-        frame = np.linalg.eigh(local.transpose(0, 2, 1) @ local)[1][:, :, -dim:]
+        frame = np.linalg.eigh(across @ local)[1][:, :, -dim:]
     i = np.repeat(np.arange(n), k)
     j = neighbour[:, 1 : k + 1].ravel()
     if dim == 1:
@@ -234,7 +228,7 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
     pairs = np.unique(np.sort(np.stack([i, j], axis=1), axis=1), axis=0)
     i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
     det = np.linalg.det(frame[i].transpose(0, 2, 1) @ frame[j])
-    good = np.abs(det) > 0.3 if dim < x.shape[1] else np.ones(len(i), dtype=bool)
+    good = np.abs(det) > 0.3
     i, j, det = i[good], j[good], det[good]
     length = np.linalg.norm(x[i] - x[j], axis=1)
     s = np.maximum(distance[:, (k + 1) // 2], 1e-300)
@@ -249,16 +243,13 @@ def neighbour_graph(x: np.ndarray, dim: int, *, noisy: bool = False) -> Graph:
 
 
 def _both_ways(x: np.ndarray, frame: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Edges from every point of a curve to the next one forth and the next one back.
-
-    All nearest neighbours may lie on one side, beside a gap that chance leaves. They are looked
-    for among `count` of them, within 26 degrees of the tangent (of cosine 0.9).
-    """
+    """Edges from every point of a curve to the next one forth and the next one back."""
+    # all nearest neighbours may lie on one side, beside a gap that chance leaves
     distance, neighbour = nearest(x, x, count + 1, exact=True)
     along = ((x[neighbour] - x[:, None]) * frame[:, None]).sum(axis=2)
     ends = []
     for side in (along, -along):
-        ahead = side > 0.9 * np.maximum(distance, 1e-300)
+        ahead = side > 0.9 * np.maximum(distance, 1e-300)  # within 26 degrees of the tangent
         some = ahead.any(axis=1)
         ends.append((np.flatnonzero(some), neighbour[some, ahead.argmax(axis=1)[some]]))
     (i, j), (a, b) = ends

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..nn.sine import SineNetwork
 from ..optimize import Adam, descend
 from .bases import Base, Spectrum
-from .decoder import Decoder, SpectralDecoder, normal_equations, ridge_solution
+from .bases.harmonic_factors import Points
+from .decoder import Decoder, Linearization, SpectralDecoder, normal_equations, ridge_solution
 
 
 class ResidualDecoder(Decoder):
@@ -53,13 +54,11 @@ class ResidualDecoder(Decoder):
             result.net.C.zero_()
         return result
 
-    def forward(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch D"]:
+    def forward(self, b: Points) -> Float[Tensor, "*batch D"]:
         """g(b)."""
         return self.spectral(b) + self.net(self.low(b))
 
-    def value_and_jacobian(
-        self, b: Float[Tensor, "*batch w"]
-    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
+    def value_and_jacobian(self, b: Points) -> Linearization:
         """g(b), and J = Dg(b) E(b), by the chain rule."""
         value, J = self.spectral.value_and_jacobian(b)
         z, Dz = self.low.value_and_jacobian(b)
@@ -79,9 +78,8 @@ class ResidualDecoder(Decoder):
         left = x - self.spectral(b)
         left = (left / left.square().mean().sqrt().clamp_min(1e-300)).float()
         net = copy.deepcopy(self.net).float()
-        inner = [net.W1, net.b1, net.W2, net.b2]
         out = torch.randn(x.shape[1], net.width, generator=generator) / net.width**0.5
-        parameters = [nn.Parameter(p) for p in (*inner, out)]
+        parameters = [nn.Parameter(p) for p in (net.W1, net.b1, net.W2, net.b2, out)]
         net.W1, net.b1, net.W2, net.b2, out = parameters
 
         def loss(_: int) -> Tensor:
@@ -91,9 +89,8 @@ class ResidualDecoder(Decoder):
         adam = Adam(parameters, 5e-3, period=steps, decay=(0.9, 0.99), fused=True)
         yield from descend(adam, loss, steps, every=100)
         with torch.no_grad():
-            mine = (self.net.W1, self.net.b1, self.net.W2, self.net.b2)
-            for p, trained in zip(mine, parameters, strict=False):
-                p.copy_(trained.double())
+            for name in ("W1", "b1", "W2", "b2"):
+                getattr(self.net, name).copy_(getattr(net, name).double())
 
     def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
         r"""Ridge regression of x on phi(b) and psi: C and A at once.

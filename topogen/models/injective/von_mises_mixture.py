@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...distributions.von_mises import VonMisesFisher
 from ...errors import InvalidPoints, UnsupportedError
-from .base_distributions import BaseDistribution
+from .base_distributions import BaseDistribution, Fit
 from .bases import Base
 from .bases.harmonic_factors import RealLine, UnitInterval
 
@@ -27,10 +27,9 @@ class VonMisesMixture(BaseDistribution):
               c_f(\kappa) = |X_f| \; {}_0F_1(; \tfrac D2; \tfrac{\kappa^2}4)
 
     w.r.t. the volume of :math:`B = \tilde B / \Gamma`, :math:`\eta = \kappa \mu`. On circles
-    (D = 2) the factors are von Mises distributions, on spheres S^(D-1) von Mises-Fisher
-    distributions; on intervals they are :math:`e^{\eta h} / c`, the distribution of a coordinate
-    of the latter on S^2 (D = 3). The sum over the group makes p a function on B. It is exact, and
-    so are the samples.
+    (D = 2) the factors are von Mises distributions, on spheres S^(D-1) von Mises-Fisher ones; on
+    intervals they are :math:`e^{\eta h} / c`, that of a coordinate of the latter on S^2 (D = 3).
+    The sum over the group makes p a function on B. Samples are exact.
 
     EM with one uniform pseudo-point per component, which keeps concentrations finite; the best of
     several starts. Of the sizes K the one with the largest likelihood of held-out points is fitted
@@ -76,7 +75,7 @@ class VonMisesMixture(BaseDistribution):
 
     def log_prob(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         """Log of the sum over components and the orbit of b."""
-        return _terms(self.base.orbit(b), self.eta.to(b), self.offset.to(b)).logsumexp((0, -1))
+        return (self.base.orbit(b) @ self.eta.to(b).mT + self.offset.to(b)).logsumexp((0, -1))
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
         """Points of the mixture on the cover."""
@@ -85,12 +84,11 @@ class VonMisesMixture(BaseDistribution):
         b = self.eta.new_zeros(n, self.base.width)
         for i in k.unique().tolist():
             mine = (k == i).nonzero().squeeze(-1)
-            parts = zip(self.base.factors, self.base.split(self.eta[i]), strict=True)
             drawn = []
-            for f, eta in parts:
+            for f, eta in zip(self.base.factors, self.base.split(self.eta[i]), strict=True):
                 # the last coordinate on S^2 has the distribution of the interval
                 flat = f == UnitInterval()
-                mu = torch.cat([torch.zeros(2).to(eta), eta]) if flat else eta
+                mu = torch.cat([eta.new_zeros(2), eta]) if flat else eta
                 kappa = float(eta.norm())
                 if kappa == 0:
                     mu = torch.eye(len(mu))[-1]
@@ -100,9 +98,7 @@ class VonMisesMixture(BaseDistribution):
         return b
 
     @torch.no_grad()
-    def fit(
-        self, b: Float[Tensor, "n w"], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
         """EM for every size, a tenth of the points held out; converged if the best climb was."""
         if len(b) < 20:
             raise InvalidPoints(f"expected at least 20 points, got {len(b)}")
@@ -113,9 +109,11 @@ class VonMisesMixture(BaseDistribution):
         for size in self.sizes:
             gained = False
             for _ in range(3 if size * len(self.base.group) > 1 else 1):
-                start = self._start(train, size, generator)
-                eta, log_pi, done = yield from self._climb(train, *start)
-                score = self._mean(held_out, eta, log_pi)
+                # components of concentration 5 at points of the data, of one weight
+                i = torch.randperm(train.shape[1], generator=generator)[:size].to(train.device)
+                start = train.new_full((len(i),), -math.log(len(i)))
+                eta, log_pi, done = yield from self._climb(train, 5.0 * train[0, i], start)
+                score = float(self._terms(held_out, eta, log_pi).logsumexp((0, -1)).mean())
                 if score > best:
                     best, gained, ended = score, True, done
                     self.set_parameters(eta, log_pi)
@@ -128,20 +126,13 @@ class VonMisesMixture(BaseDistribution):
         self.fitted = True
         return ended
 
-    def _start(
-        self, orbit: Tensor, size: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Components of concentration 5 at points drawn from the data, of one weight."""
-        i = torch.randperm(orbit.shape[1], generator=generator)[:size].to(orbit.device)
-        return 5.0 * orbit[0, i], orbit.new_full((len(i),), -math.log(len(i)))
-
     def _climb(
         self, orbit: Tensor, eta: Tensor, log_pi: Tensor
     ) -> Generator[Mapping[str, float], None, tuple[Tensor, Tensor, bool]]:
         """EM: r = p(k, gamma | b); pi and the mean of gamma b under r; kappa by Newton."""
         before, ended = -math.inf, False
         for step in range(200):
-            terms = _terms(orbit, eta, self._offset(eta, log_pi))
+            terms = self._terms(orbit, eta, log_pi)
             value = terms.logsumexp((0, -1), keepdim=True)
             now = float(value.mean())
             if step % 10 == 0:
@@ -158,9 +149,9 @@ class VonMisesMixture(BaseDistribution):
             eta = torch.cat([_natural(m, D) for m, D in parts], -1)
         return eta, log_pi, ended
 
-    def _mean(self, orbit: Tensor, eta: Tensor, log_pi: Tensor) -> float:
-        terms = _terms(orbit, eta, self._offset(eta, log_pi))
-        return float(terms.logsumexp((0, -1)).mean())
+    def _terms(self, orbit: Tensor, eta: Tensor, log_pi: Tensor) -> Float[Tensor, "m *batch K"]:
+        """Log pi_k q_k(gamma b)."""
+        return orbit @ eta.mT + self._offset(eta, log_pi)
 
     def _offset(self, eta: Tensor, log_pi: Tensor) -> Float[Tensor, " K"]:
         """Log pi - sum_f log c_f."""
@@ -172,11 +163,6 @@ class VonMisesMixture(BaseDistribution):
         """Take these components, instead of a fit."""
         self.eta, self.log_weights = eta, log_pi
         self.offset = self._offset(eta, log_pi)
-
-
-def _terms(orbit: Tensor, eta: Tensor, offset: Tensor) -> Float[Tensor, "m *batch K"]:
-    """Log pi_k q_k(gamma b)."""
-    return orbit @ eta.mT + offset
 
 
 def _bessel(order: float, kappa: Tensor) -> Tensor:
@@ -199,6 +185,5 @@ def _natural(mean: Float[Tensor, "K w"], D: int, most: float = 1e5) -> Float[Ten
     for _ in range(5):
         A = _bessel(D / 2, kappa) / _bessel(D / 2 - 1, kappa)
         step = (A - R) / (1 - A * A - (D - 1) * A / kappa).clamp_min(1e-15)
-        kappa = torch.minimum(kappa - step, 2 * kappa)
-        kappa = torch.maximum(kappa, 1e-12 + 0 * kappa).clamp(max=most)
+        kappa = torch.minimum(kappa - step, 2 * kappa).clamp(1e-12, most)
     return kappa * mean / R

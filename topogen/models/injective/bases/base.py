@@ -20,7 +20,7 @@ from ....manifolds import spaces
 from ....manifolds.base import Manifold
 from ....manifolds.operations.product import Product
 from ....storable import Storable
-from .harmonic_factors import HarmonicFactor, RealLine, UnitInterval, UnitSphere
+from .harmonic_factors import Broadcast, HarmonicFactor, Points, RealLine, UnitInterval, UnitSphere
 
 # standard bases of one dimension only
 FIXED = {"circle": 1, "klein": 2, "mobius": 2, "cylinder": 2}
@@ -63,6 +63,11 @@ class Base(Storable):
         homology: Betti numbers; by Kuenneth where Gamma is trivial.
         orientable: whether B is orientable.
 
+    Attributes:
+        dim, width: d, and w, how many numbers give a point.
+        closed: whether B is compact without boundary.
+        cover_volume, volume: of the cover and of B; infinite with a line among the factors.
+
     Example:
         >>> B = standard("klein")
         >>> B.dim, B.width, len(B.group), str(B.homology)
@@ -96,14 +101,15 @@ class Base(Storable):
         if homology is None:
             if len(matrices) > 1:
                 raise ValueError("expected the homology of a quotient, got none")
-            homology = self.factors[0].homology
-            for f in self.factors[1:]:
-                homology = homology.product(f.homology)
+            homology = functools.reduce(Homology.product, [f.homology for f in self.factors])
         self.homology = homology
+        self.closed = all(f.closed for f in self.factors)
+        self.cover_volume = math.prod(f.volume for f in self.factors)
+        self.volume = self.cover_volume / len(matrices)
         self.register_buffer("group", matrices)
 
     def arguments(self) -> dict[str, Any]:
-        """See :class:`~topogen.storable.Storable`: the standard bases it is a product of."""
+        """The standard bases that it is a product of."""
         if not self.parts:
             raise SaveError(
                 f"the base {self.name} is no product of standard ones, so it cannot be written to "
@@ -116,47 +122,25 @@ class Base(Storable):
         """The product of the standard bases."""
         return from_parts([(name, dim) for name, dim in arguments["parts"]])
 
-    @property
-    def closed(self) -> bool:
-        """Whether B is compact without boundary."""
-        return all(f.closed for f in self.factors)
-
-    @property
-    def cover_volume(self) -> float:
-        """The volume of the cover; infinite with a line in it."""
-        return math.prod(f.volume for f in self.factors)
-
-    @property
-    def volume(self) -> float:
-        """The volume of B."""
-        return self.cover_volume / len(self.group)
-
-    def split(self, b: Float[Tensor, "*batch w"]) -> tuple[Tensor, ...]:
+    def split(self, b: Points) -> tuple[Tensor, ...]:
         """The numbers of each factor."""
         return b.split([f.width for f in self.factors], dim=-1)
 
-    def retract(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
+    def retract(self, b: Points) -> Points:
         """Numbers near the cover to the nearest point of it."""
         parts = zip(self.factors, self.split(b), strict=True)
         return torch.cat([f.retract(c) for f, c in parts], -1)
 
-    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
+    def frame(self, b: Points) -> Float[Tensor, "*batch w d"]:
         """An orthonormal basis E(b) of the tangent space of the cover at b."""
         blocks, column = [], 0
         for f, c in zip(self.factors, self.split(b), strict=True):
             # the block of the factor among the columns of the others, which are zero there
-            E = f.frame(c)
-            blocks.append(pad(E, (column, self.dim - column - f.dim)))
+            blocks.append(pad(f.frame(c), (column, self.dim - column - f.dim)))
             column += f.dim
         return torch.cat(blocks, -2)
 
-    def move(
-        self,
-        b: Float[Tensor, "*#batch w"],
-        v: Float[Tensor, "*#batch w"],
-        *,
-        ends: bool = True,
-    ) -> Float[Tensor, "*#batch w"]:
+    def move(self, b: Broadcast, v: Broadcast, *, ends: bool = True) -> Broadcast:
         """exp_b(v) for tangent vectors v of the cover at b.
 
         Args:
@@ -168,9 +152,7 @@ class Base(Storable):
         moved = [c + u if f == UnitInterval() and not ends else f.move(c, u) for f, c, u in parts]
         return torch.cat(moved, -1)
 
-    def blocked(
-        self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch w"]
-    ) -> Bool[Tensor, "*batch d"]:
+    def blocked(self, b: Points, v: Points) -> Bool[Tensor, "*batch d"]:
         """Which directions of the frame v leaves B in: those of intervals, at their ends."""
         parts = []
         for f, c, u in zip(self.factors, self.split(b), self.split(v), strict=True):
@@ -180,22 +162,17 @@ class Base(Storable):
                 parts.append(c.new_zeros(*c.shape[:-1], f.dim, dtype=torch.bool))
         return torch.cat(parts, -1)
 
-    def log(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
+    def log(self, b: Broadcast, c: Broadcast) -> Broadcast:
         """The shortest tangent vector v at b with exp_b(v) = c, on the cover."""
         parts = zip(self.factors, self.split(b), self.split(c), strict=True)
         return torch.cat([f.log(p, q) for f, p, q in parts], -1)
 
-    def orbit(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "m *batch w"]:
+    def orbit(self, b: Points) -> Float[Tensor, "m *batch w"]:
         """The points of the cover over the point of B under b."""
         return torch.stack([b @ gamma.T for gamma in self.group.to(b)])
 
     def distance(
-        self,
-        b: Float[Tensor, "*#batch w"],
-        c: Float[Tensor, "*#batch w"],
-        scale: Float[Tensor, " k"] | None = None,
+        self, b: Broadcast, c: Broadcast, scale: Float[Tensor, " k"] | None = None
     ) -> Float[Tensor, "*#batch"]:
         """The geodesic distance on B.
 
@@ -249,20 +226,17 @@ class Base(Storable):
         generator = torch.Generator().manual_seed(0)
         start, via = self.sample(2, generator=generator)
         t = torch.arange(count, dtype=torch.float64).to(start) / count
-        loops = []
-        at = 0
+        loops, at, angle = [], 0, 2 * math.pi * t
         for f in self.factors:
-            if f.width == 2 and f.dim == 1:
+            if f == UnitSphere(1):
                 loop = start.repeat(count, 1)
-                angle = 2 * math.pi * t
                 loop[:, at : at + 2] = torch.stack([angle.cos(), angle.sin()], -1)
                 loops.append(loop)
             at += f.width
+        half = 2 * t[: count // 2, None]
         for gamma in self.group[1:]:
-            end = gamma @ start
-            half = 2 * t[: count // 2, None]
-            legs = [self.move(p, half * self.log(p, q)) for p, q in ((start, via), (via, end))]
-            loops.append(torch.cat(legs))
+            legs = ((start, via), (via, gamma @ start))
+            loops.append(torch.cat([self.move(p, half * self.log(p, q)) for p, q in legs]))
         return loops
 
     @property
@@ -280,12 +254,10 @@ class Base(Storable):
 
 def product(first: Base, second: Base) -> Base:
     """B x C, with the product of the groups."""
-    group = torch.stack(
-        [torch.block_diag(a, c) for a, c in itertools.product(first.group, second.group)]
-    )
+    pairs = itertools.product(first.group, second.group)
     return Base(
         (*first.factors, *second.factors),
-        group,
+        torch.stack([torch.block_diag(a, c) for a, c in pairs]),
         name=f"{first.name} x {second.name}",
         parts=(*first.parts, *second.parts),
         homology=first.homology.product(second.homology),
@@ -313,53 +285,39 @@ def standard(name: str, dim: int | None = None) -> Base:
         raise ValueError(
             f"expected dim={FIXED.get(name, '>= 1')} for the base {name!r}, got {dim}"
         )
-    known = [(name, d)]
-    if name == "euclidean":
-        return Base([RealLine()] * d, name=f"R^{d}", parts=known)
-    if name == "interval":
-        return Base([UnitInterval()] * d, name=f"[-1, 1]^{d}", parts=known)
-    if name == "circle" or (name in ("torus", "sphere") and d == 1):
-        return Base([UnitSphere(1)], name="S^1", parts=known)
-    if name == "torus":
-        return Base([UnitSphere(1)] * d, name=f"T^{d}", parts=known)
-    if name == "sphere":
-        return Base([UnitSphere(d)], name=f"S^{d}", parts=known)
-    if name == "projective":
-        eye = torch.eye(d + 1, dtype=torch.float64)
-        top = 1 if d % 2 else 0
-        homology = Homology({2: (1,) * (d + 1), 3: (1, *[0] * (d - 1), top)})
-        group = torch.stack([eye, -eye])
-        return Base(
-            [UnitSphere(d)],
-            group,
-            name=f"RP^{d}",
-            parts=known,
-            homology=homology,
-            orientable=bool(d % 2),
+    known: dict[str, tuple[str, Sequence[HarmonicFactor]]] = {
+        "euclidean": (f"R^{d}", [RealLine()] * d),
+        "interval": (f"[-1, 1]^{d}", [UnitInterval()] * d),
+        "circle": ("S^1", [UnitSphere(1)]),
+        "torus": (f"T^{d}" if d > 1 else "S^1", [UnitSphere(1)] * d),
+        "sphere": (f"S^{d}", [UnitSphere(d)]),
+        "projective": (f"RP^{d}", [UnitSphere(d)]),
+        "klein": ("Klein bottle", [UnitSphere(1), UnitSphere(1)]),
+        "mobius": ("Moebius band", [UnitSphere(1), UnitInterval()]),
+        "cylinder": ("S^1 x [-1, 1]", [UnitSphere(1), UnitInterval()]),
+    }
+    # of quotients by two elements the diagonal of the second, and the homology
+    quotients = {
+        "projective": ([-1] * (d + 1), {2: [1] * (d + 1), 3: [1, *[0] * (d - 1), d % 2]}),
+        "klein": ([-1, -1, 1, -1], {2: [1, 2, 1], 3: [1, 1, 0]}),
+        "mobius": ([-1, -1, -1], {2: [1, 1], 3: [1, 1]}),
+    }
+    if name not in known:
+        raise ValueError(
+            "expected a base among 'euclidean', 'interval', 'circle', 'torus', 'sphere', "
+            f"'projective', 'klein', 'mobius', 'cylinder', got {name!r}; or pass a Manifold"
         )
-    if name == "klein":
-        return Base(
-            [UnitSphere(1), UnitSphere(1)],
-            _diagonal([1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, 1.0, -1.0]),
-            name="Klein bottle",
-            parts=known,
-            homology=Homology({2: (1, 2, 1), 3: (1, 1, 0)}),
-            orientable=False,
-        )
-    if name == "mobius":
-        return Base(
-            [UnitSphere(1), UnitInterval()],
-            _diagonal([1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]),
-            name="Moebius band",
-            parts=known,
-            homology=Homology((1, 1)),
-            orientable=False,
-        )
-    if name == "cylinder":
-        return Base([UnitSphere(1), UnitInterval()], name="S^1 x [-1, 1]", parts=known)
-    raise ValueError(
-        "expected a base among 'euclidean', 'interval', 'circle', 'torus', 'sphere', "
-        f"'projective', 'klein', 'mobius', 'cylinder', got {name!r}; or pass a Manifold"
+    title, factors = known[name]
+    if name not in quotients:
+        return Base(factors, name=title, parts=[(name, d)])
+    diagonal, betti = quotients[name]
+    return Base(
+        factors,
+        torch.tensor([[1] * len(diagonal), diagonal], dtype=torch.float64).diag_embed(),
+        name=title,
+        parts=[(name, d)],
+        homology=Homology(betti),
+        orientable=name == "projective" and d % 2 == 1,
     )
 
 
@@ -381,8 +339,3 @@ def base_of(manifold: Manifold) -> Base:
             "the base, or use an atlas (tg.ProjectedAtlas)"
         )
     return from_parts(manifold.homeomorphic_to)
-
-
-def _diagonal(*rows: list[float]) -> Tensor:
-    """Diagonal matrices."""
-    return torch.tensor(rows, dtype=torch.float64).diag_embed()

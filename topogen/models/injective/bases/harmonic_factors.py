@@ -16,73 +16,57 @@ from ....manifolds.spaces.base import ReferenceSpace, sphere_tangents, unit
 from ....manifolds.spaces.spheres import log_sphere_area, sphere_exp, sphere_log
 from . import harmonics
 
+Points = Float[Tensor, "*batch w"]
+Broadcast = Float[Tensor, "*#batch w"]
 
-@dataclass(frozen=True)
+
 class HarmonicFactor(ABC):
-    """A space of dimension `dim`, its points given by `width` numbers.
+    """A space whose points are given by numbers.
 
     To implement one, write the geometry (`frame`, `move`, `log`, `retract`), the orthonormal
     functions (`table`, `degrees`, `laplacian`, `bound`), and the uniform distribution (`nodes`,
     `sample`).
+
+    Attributes:
+        dim: d.
+        width: w, how many numbers give a point.
+        volume: its Riemannian volume.
+        homology: its Betti numbers.
+        closed: whether it is compact without boundary.
     """
 
-    @property
-    @abstractmethod
-    def dim(self) -> int:
-        """Dimension of the space."""
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """How many numbers give a point."""
-
-    @property
-    @abstractmethod
-    def volume(self) -> float:
-        """Its Riemannian volume."""
-
-    @property
-    @abstractmethod
-    def homology(self) -> Homology:
-        """Its Betti numbers."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is compact without boundary."""
-        return True
+    dim: int
+    width: int
+    volume: float
+    homology: Homology
+    closed: bool = True
 
     @abstractmethod
     def space(self) -> ReferenceSpace:
         """The reference space with the same points."""
 
     @abstractmethod
-    def retract(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
+    def retract(self, b: Points) -> Points:
         """Numbers near the space to the nearest point of it."""
 
     @abstractmethod
-    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
+    def frame(self, b: Points) -> Float[Tensor, "*batch w d"]:
         """An orthonormal basis E(b) of the tangent space at b."""
 
     @abstractmethod
-    def move(
-        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
+    def move(self, b: Broadcast, v: Broadcast) -> Broadcast:
         """exp_b(v), v tangent at b."""
 
     @abstractmethod
-    def log(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
+    def log(self, b: Broadcast, c: Broadcast) -> Broadcast:
         """The tangent vector v at b with exp_b(v) = c, the shortest one."""
 
-    def distance(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch"]:
+    def distance(self, b: Broadcast, c: Broadcast) -> Float[Tensor, "*#batch"]:
         """The length of the shortest geodesic."""
         return self.log(b, c).norm(dim=-1)
 
     @abstractmethod
-    def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
+    def table(self, b: Points, degree: int) -> Float[Tensor, "*batch p"]:
         """Polynomials up to a degree, orthonormal under the uniform distribution."""
 
     @abstractmethod
@@ -116,53 +100,35 @@ class UnitSphere(HarmonicFactor):
 
     n: int = 1
 
-    @property
-    def dim(self) -> int:
-        """The number n."""
-        return self.n
-
-    @property
-    def width(self) -> int:
-        """One more than n."""
-        return self.n + 1
-
-    @property
-    def volume(self) -> float:
-        """The area of S^n."""
-        return math.exp(log_sphere_area(self.n))
-
-    @property
-    def homology(self) -> Homology:
-        """One class in degrees 0 and n."""
-        return Homology((1, *[0] * (self.n - 1), 1))
+    def __post_init__(self) -> None:
+        n = self.n
+        homology, volume = Homology((1, *[0] * (n - 1), 1)), math.exp(log_sphere_area(n))
+        # past the frozen fields, as these follow from n
+        vars(self).update(dim=n, width=n + 1, volume=volume, homology=homology)
 
     def space(self) -> ReferenceSpace:
         """The unit circle or sphere."""
         return spaces.Circle() if self.n == 1 else spaces.Sphere(self.n)
 
-    def retract(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
+    def retract(self, b: Points) -> Points:
         """B / |b|."""
         return unit(b)
 
-    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
+    def frame(self, b: Points) -> Float[Tensor, "*batch w d"]:
         """The complement of b; on the circle it turns with b."""
         if self.n == 1:
             return torch.stack([-b[..., 1], b[..., 0]], -1).unsqueeze(-1)
         return sphere_tangents(b)
 
-    def move(
-        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
+    def move(self, b: Broadcast, v: Broadcast) -> Broadcast:
         """Along the great circle."""
         return sphere_exp(b, v)
 
-    def log(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
+    def log(self, b: Broadcast, c: Broadcast) -> Broadcast:
         """Along the great circle; to the antipode along any of them."""
         return sphere_log(b, c)[0]
 
-    def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
+    def table(self, b: Points, degree: int) -> Float[Tensor, "*batch p"]:
         """Spherical harmonics."""
         return harmonics.solid_harmonics(b, degree)
 
@@ -205,35 +171,26 @@ class UnitSphere(HarmonicFactor):
 class Flat(HarmonicFactor):
     """A part of the real line; its functions are polynomials, one of each degree."""
 
-    @property
-    def dim(self) -> int:
-        """1."""
-        return 1
+    dim = width = 1
+    homology = Homology((1,))
+    closed = False
 
-    @property
-    def width(self) -> int:
-        """1."""
-        return 1
+    def retract(self, b: Points) -> Points:
+        """Clamped to the ends."""
+        end = self.volume / 2
+        return b.clamp(-end, end)
 
-    @property
-    def homology(self) -> Homology:
-        """A point's."""
-        return Homology((1,))
-
-    @property
-    def closed(self) -> bool:
-        """It has a boundary, or is not compact."""
-        return False
-
-    def frame(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w d"]:
+    def frame(self, b: Points) -> Float[Tensor, "*batch w d"]:
         """The unit vector."""
         return torch.ones_like(b).unsqueeze(-1)
 
-    def log(
-        self, b: Float[Tensor, "*#batch w"], c: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
+    def log(self, b: Broadcast, c: Broadcast) -> Broadcast:
         """The difference c - b."""
         return c - b
+
+    def move(self, b: Broadcast, v: Broadcast) -> Broadcast:
+        """The sum b + v, which stops at the ends."""
+        return self.retract(b + v)
 
     def degrees(self, degree: int) -> tuple[int, ...]:
         """0, 1, ..., degree."""
@@ -244,26 +201,13 @@ class Flat(HarmonicFactor):
 class UnitInterval(Flat):
     """The interval [-1, 1]; its functions are the Legendre polynomials."""
 
-    @property
-    def volume(self) -> float:
-        """2."""
-        return 2.0
+    volume = 2.0
 
     def space(self) -> ReferenceSpace:
         """[-1, 1]."""
         return spaces.Interval(-1.0, 1.0)
 
-    def retract(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
-        """Clamped to [-1, 1]."""
-        return b.clamp(-1, 1)
-
-    def move(
-        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
-        """The sum b + v, which ends at the boundary."""
-        return (b + v).clamp(-1, 1)
-
-    def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
+    def table(self, b: Points, degree: int) -> Float[Tensor, "*batch p"]:
         """Legendre polynomials."""
         return harmonics.legendre(b, degree)
 
@@ -296,26 +240,13 @@ class UnitInterval(Flat):
 class RealLine(Flat):
     """The real line under N(0, 1), which takes the place of the uniform distribution."""
 
-    @property
-    def volume(self) -> float:
-        """Infinite."""
-        return math.inf
+    volume = math.inf
 
     def space(self) -> ReferenceSpace:
         """R."""
         return spaces.Euclidean(1)
 
-    def retract(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch w"]:
-        """The number itself."""
-        return b
-
-    def move(
-        self, b: Float[Tensor, "*#batch w"], v: Float[Tensor, "*#batch w"]
-    ) -> Float[Tensor, "*#batch w"]:
-        """The sum b + v."""
-        return b + v
-
-    def table(self, b: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
+    def table(self, b: Points, degree: int) -> Float[Tensor, "*batch p"]:
         """Hermite polynomials."""
         return harmonics.hermite(b, degree)
 

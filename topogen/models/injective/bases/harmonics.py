@@ -1,7 +1,6 @@
 r"""Orthonormal polynomials on the unit sphere, the interval and the line, as tables over points.
 
-All are polynomials in the coordinates of the points, from three-term recursions without division,
-so they are stable, and differentiable everywhere (poles included).
+They come from three-term recursions without division: stable, and differentiable at poles, too.
 """
 
 from __future__ import annotations
@@ -25,30 +24,25 @@ def harmonic_degrees(n: int, degree: int) -> tuple[int, ...]:
 
 @cache
 def _norms(n: int, degree: int) -> tuple[float, ...]:
-    """Root mean squares over S^n of the unnormalised columns of :func:`solid_harmonics`."""
+    r"""Root mean squares over S^n of the columns of :func:`solid_harmonics` without factors.
+
+    They are :math:`C_j^{(\lambda)}(x_n) Y_m(x')`, :math:`\lambda = m + \frac{n-1}2`, with Y_m of
+    mean square 1 on S^(n-1).
+    """
     if n == 1:
         return (1.0, *[math.sqrt(0.5)] * (2 * degree))
-    return tuple(
-        _gegenbauer_norm(n, m, j)
-        for m in harmonic_degrees(n - 1, degree)
-        for j in range(degree - m + 1)
-    )
-
-
-def _gegenbauer_norm(n: int, m: int, j: int) -> float:
-    r"""Root mean square over S^n of a product of a Gegenbauer polynomial and a harmonic.
-
-    It is :math:`C_j^{(\lambda)}(x_n) Y_m(x')`, :math:`\lambda = m + \frac{n-1}2`, with Y_m of mean
-    square 1 on S^(n-1).
-    """
-    lam, nu = m + (n - 1) / 2, (n - 1) / 2
-    # int C_j^2 (1 - t^2)^(lam - 1/2) dt over int (1 - t^2)^(nu - 1/2) dt
-    log_square = (
-        (1 - 2 * lam) * math.log(2) + math.log(math.pi) + math.lgamma(j + 2 * lam)
-        - math.log(j + lam) - 2 * math.lgamma(lam) - math.lgamma(j + 1)
-    )  # fmt: skip
+    norms, nu = [], (n - 1) / 2
     log_total = 0.5 * math.log(math.pi) + math.lgamma(nu + 0.5) - math.lgamma(nu + 1)
-    return math.exp(0.5 * (log_square - log_total))
+    for m in harmonic_degrees(n - 1, degree):
+        lam = m + nu
+        for j in range(degree - m + 1):
+            # int C_j^2 (1 - t^2)^(lam - 1/2) dt over int (1 - t^2)^(nu - 1/2) dt
+            log_square = (
+                (1 - 2 * lam) * math.log(2) + math.log(math.pi) + math.lgamma(j + 2 * lam)
+                - math.log(j + lam) - 2 * math.lgamma(lam) - math.lgamma(j + 1)
+            )  # fmt: skip
+            norms.append(math.exp(0.5 * (log_square - log_total)))
+    return tuple(norms)
 
 
 def solid_harmonics(x: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, "*batch p"]:
@@ -69,13 +63,6 @@ def solid_harmonics(x: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, 
         shape (..., p), columns of :func:`harmonic_degrees`.
     """
     n = x.shape[-1] - 1
-    raw = _unnormalised(x, degree)
-    norm = torch.tensor(_norms(n, degree), dtype=x.dtype, device=x.device)
-    return raw / norm
-
-
-def _unnormalised(x: Tensor, degree: int) -> Tensor:
-    n = x.shape[-1] - 1
     if n == 1:
         c, s = x[..., 0], x[..., 1]
         columns = [torch.ones_like(c)]
@@ -83,46 +70,27 @@ def _unnormalised(x: Tensor, degree: int) -> Tensor:
         for _ in range(degree):
             re, im = re * c - im * s, re * s + im * c
             columns += [re, im]
-        return torch.stack(columns, -1)
-    inner = solid_harmonics(x[..., :-1], degree)
-    t, square = x[..., -1:], (x * x).sum(-1, keepdim=True)
-    columns = []
-    degrees = torch.tensor(harmonic_degrees(n - 1, degree))
-    for m in range(degree + 1):
-        which = (degrees == m).nonzero().squeeze(-1).to(x.device)
-        Y = inner[..., which]
-        lam = m + (n - 1) / 2
-        before, now = torch.zeros_like(t), torch.ones_like(t)
-        ladder = [Y]
-        for j in range(degree - m):
-            before, now = (
-                now,
-                (2 * (j + lam) * t * now - (j + 2 * lam - 1) * square * before) / (j + 1),
-            )
-            ladder.append(now * Y)
-        # columns of one Y' stay together, in the order of `harmonic_degrees`
-        columns.append(torch.stack(ladder, -1).flatten(-2))
-    table = torch.cat(columns, -1)
-    return table[..., torch.tensor(_order(n, degree), device=x.device)]
-
-
-@cache
-def _order(n: int, degree: int) -> tuple[int, ...]:
-    """From columns sorted by the degree of Y' to the order of `harmonic_degrees`."""
-    inner = harmonic_degrees(n - 1, degree)
-    by_degree = sorted(range(len(inner)), key=lambda i: inner[i])
-    start, at = {}, 0
-    for i in by_degree:
-        start[i] = at
-        at += degree - inner[i] + 1
-    return tuple(start[i] + j for i, m in enumerate(inner) for j in range(degree - m + 1))
+        table = torch.stack(columns, -1)
+    else:
+        t, square = x[..., -1:], (x * x).sum(-1, keepdim=True)
+        rungs, place = [], {}
+        for m in range(degree + 1):
+            lam = m + (n - 1) / 2
+            before, now = torch.zeros_like(t), torch.ones_like(t)
+            for j in range(degree - m + 1):
+                place[m, j] = len(rungs)
+                rungs.append(now)
+                after = 2 * (j + lam) * t * now - (j + 2 * lam - 1) * square * before
+                before, now = now, after / (j + 1)
+        inner = enumerate(harmonic_degrees(n - 1, degree))
+        pairs = [(i, place[m, j]) for i, m in inner for j in range(degree - m + 1)]
+        i, k = torch.tensor(pairs, device=x.device).T
+        table = solid_harmonics(x[..., :-1], degree)[..., i] * torch.cat(rungs, -1)[..., k]
+    return table / torch.tensor(_norms(n, degree), dtype=x.dtype, device=x.device)
 
 
 def legendre(h: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch p"]:
-    r"""Legendre polynomials :math:`\sqrt{2j + 1}\, P_j(h)`, j <= degree.
-
-    Their mean squares on [-1, 1] are 1.
-    """
+    r""":math:`\sqrt{2j + 1}\, P_j(h)`, P_j Legendre's, j <= degree; orthonormal on [-1, 1]."""
     t = h[..., 0]
     columns = [torch.ones_like(t), t]
     for j in range(1, degree):
@@ -133,10 +101,7 @@ def legendre(h: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch
 
 
 def hermite(z: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch p"]:
-    r"""Hermite polynomials :math:`He_j(z) / \sqrt{j!}`, j <= degree.
-
-    Their mean squares under N(0, 1) are 1.
-    """
+    r""":math:`He_j(z) / \sqrt{j!}`, He_j Hermite's, j <= degree; orthonormal under N(0, 1)."""
     t = z[..., 0]
     columns = [torch.ones_like(t), t]
     for j in range(1, degree):

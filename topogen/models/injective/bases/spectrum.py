@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import cached_property
+from functools import cached_property, partial, reduce
 
 import torch
 from jaxtyping import Float
@@ -42,34 +42,20 @@ class Spectrum:
         self.base, self.bandwidth = base, bandwidth
         degrees = [f.degrees(bandwidth) for f in base.factors]
         laplacians = [f.laplacian(bandwidth) for f in base.factors]
-        chosen = [
-            index
-            for index in itertools.product(*(range(len(g)) for g in degrees))
-            if sum(g[i] ** 2 for g, i in zip(degrees, index, strict=True)) <= bandwidth**2
-        ]
-
-        self._columns = torch.tensor(chosen)
-        self._blocks = [
-            tuple(g[i] for g, i in zip(degrees, index, strict=True)) for index in chosen
-        ]
-        squares = [sum(l**2 for l in block) for block in self._blocks]
-        frequency = torch.tensor(squares, dtype=torch.float64)
-        eigenvalues = torch.tensor(
-            [[g[i] for g, i in zip(laplacians, index, strict=True)] for index in chosen],
-            dtype=torch.float64,
-        )
+        places = [range(len(g)) for g in degrees]
+        every = zip(*(itertools.product(*g) for g in (places, degrees, laplacians)), strict=True)
+        chosen = [row for row in every if sum(l**2 for l in row[1]) <= bandwidth**2]
+        columns, self._blocks, eigenvalues = zip(*chosen, strict=True)
+        self._columns = torch.tensor(columns)
+        eigenvalues = torch.tensor(eigenvalues, dtype=torch.float64)
+        frequency = torch.tensor(self._blocks, dtype=torch.float64).square().sum(1)
         self._mix: Tensor | None = None
         if len(base.group) > 1:
             self._mix = self._invariants(frequency)
             weight = self._mix.square().T
             # the functions that are mixed into one have one frequency
             frequency, eigenvalues = weight @ frequency, weight @ eigenvalues
-        self.frequency, self.eigenvalues = frequency, eigenvalues
-
-    @property
-    def count(self) -> int:
-        """How many functions there are."""
-        return len(self.frequency)
+        self.count, self.frequency, self.eigenvalues = len(frequency), frequency, eigenvalues
 
     def __call__(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch p"]:
         """All functions at b, differentiable."""
@@ -78,22 +64,16 @@ class Spectrum:
 
     def raw(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch q"]:
         """The products before the invariants are taken, which `invariants` combines."""
-        parts = [
-            f.table(c, self.bandwidth)
-            for f, c in zip(self.base.factors, self.base.split(b), strict=True)
-        ]
-        columns = self._columns.to(b.device)
-        value = parts[0][..., columns[:, 0]]
-        for k, part in enumerate(parts[1:], 1):
-            value = value * part[..., columns[:, k]]
-        return value
+        parts = zip(
+            self.base.factors, self.base.split(b), self._columns.to(b.device).T, strict=True
+        )
+        return reduce(torch.mul, [f.table(c, self.bandwidth)[..., k] for f, c, k in parts])
 
     def derivatives(self, coefficients: Float[Tensor, "p D"]) -> Float[Tensor, "w q D"]:
         r"""The coefficients, over :meth:`raw`, of the partial derivatives of :math:`C \varphi`.
 
-        Those of solid harmonics, in the coordinates of the space around the sphere, are solid
-        harmonics of one degree less, and polynomials have polynomials as derivatives: no
-        function has to be differentiated.
+        Those of solid harmonics, in the space around the sphere, are solid harmonics of one degree
+        less, and those of polynomials are polynomials: no function has to be differentiated.
         """
         return self.raw_derivatives(self.to_raw(coefficients))
 
@@ -111,12 +91,9 @@ class Spectrum:
         The sum over the parts of g, see :meth:`parts`, of their bounds times :math:`(\sum_f
         l_f^2)^{j/2}`, j = 0, ..., 3.
         """
-        total = [0.0] * 4
-        for size, degrees in self.parts(coefficients):
-            speed = math.hypot(*degrees)
-            for j in range(4):
-                total[j] += size * speed**j
-        return total[0], total[1], total[2], total[3]
+        parts = [(size, math.hypot(*degrees)) for size, degrees in self.parts(coefficients)]
+        a, b, c, d = (sum(size * speed**j for size, speed in parts) for j in range(4))
+        return a, b, c, d
 
     def parts(self, coefficients: Float[Tensor, "p D"]) -> list[tuple[float, tuple[float, ...]]]:
         r"""A bound :math:`\|C_{block}\| \prod_f s_f` on each part of g, and its degrees l_f.
@@ -161,33 +138,25 @@ class Spectrum:
 
     @cached_property
     def _slopes(self) -> Tensor:
-        r"""Matrices A_i with :math:`\partial_i \varphi_k = \sum_j \varphi_j A_{i, jk}` over `raw`.
-
-        They are found from values at random points, factor by factor.
-        """
+        r"""A_i with :math:`\partial_i \varphi_k = \sum_j \varphi_j A_{i, jk}`, over `raw`."""
+        # found from values at random points, factor by factor
         generator = torch.Generator().manual_seed(0)
-        place = {tuple(index): row for row, index in enumerate(self._columns.tolist())}
-        matrices = []
+        columns, matrices = self._columns, []
         for k, f in enumerate(self.base.factors):
             count = len(f.degrees(self.bandwidth))
             x = torch.randn(3 * count + 20, f.width, generator=generator, dtype=torch.float64)
             if f.width > 1:
-                x = (
-                    x
-                    / x.norm(dim=-1, keepdim=True)
-                    * (0.8 + 0.4 * torch.rand(len(x), 1, generator=generator, dtype=x.dtype))
-                )
+                radius = 0.8 + 0.4 * torch.rand(len(x), 1, generator=generator, dtype=x.dtype)
+                x = x / x.norm(dim=-1, keepdim=True) * radius
             else:
                 x = x.clamp(-2, 2)
-            value, slope = calculus.value_and_jacobian(
-                lambda y, f=f: f.table(y, self.bandwidth), x
-            )
+            table = partial(f.table, degree=self.bandwidth)
+            value, slope = calculus.value_and_jacobian(table, x)
+            # products that differ in the factor k only
+            alike = ((columns[:, None] == columns) | (torch.arange(columns.shape[1]) == k)).all(-1)
+            mine = columns[:, k]
             for i in range(f.width):
                 A = torch.linalg.lstsq(value, slope[..., i]).solution
                 A = torch.where(A.abs() < 1e-9, 0.0, A)
-                big = A.new_zeros(len(place), len(place))
-                for index, column in place.items():
-                    for j in A[:, index[k]].nonzero().squeeze(-1).tolist():
-                        big[place[(*index[:k], j, *index[k + 1 :])], column] = A[j, index[k]]
-                matrices.append(big)
+                matrices.append(torch.where(alike, A[mine][:, mine], 0.0))
         return torch.stack(matrices)
