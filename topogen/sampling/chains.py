@@ -16,7 +16,7 @@ from ..manifolds.base import Manifold
 from .constraint_steps import Mover
 from .convergence import find_alarms
 from .diagnostics import Diagnostics, diagnose
-from .metropolis import ACCEPTED, Kernel, Trajectories
+from .metropolis import ACCEPTED, METROPOLIS, OUTSIDE, PROJECTION, REVERSE, Kernel, Trajectories
 from .records import Ready, Records, Request
 from .starting_points import starting_points
 from .target import LogDensity, Target
@@ -167,12 +167,16 @@ def judge(
     samples, log_f, components = records.x.movedim(0, 1), records.log_f.T, ready.start.components
     rhat, bulk, tail = _convergence(samples, log_f, components)
     alarm = find_alarms(M, records, ready, warm, rhat, given=request.plan.reach is not None)
+    rate = [float((records.outcome == code).to(torch.float64).mean()) for code in range(5)]
     status = "ok" if alarm is None else "alarm"
     result = ChainResult(
-        samples,
-        log_f,
-        # shares of ACCEPTED, PROJECTION, REVERSE, OUTSIDE and METROPOLIS
-        *(float((records.outcome == code).to(torch.float64).mean()) for code in range(5)),
+        samples=samples,
+        log_density=log_f,
+        acceptance=rate[ACCEPTED],
+        projection_failures=rate[PROJECTION],
+        reverse_failures=rate[REVERSE],
+        outside=rate[OUTSIDE],
+        metropolis_rejections=rate[METROPOLIS],
         step=warm.step,
         reach=warm.reach,
         rhat=rhat,
@@ -185,7 +189,7 @@ def judge(
         alarm=alarm,
         status=status if ready.trajectories.kernel.metropolis else "uncorrected",
     )
-    if request.throw and status == "alarm":
+    if request.throw and result.status == "alarm":
         raise SamplingError(f"{alarm}\n{result}")
     return result
 

@@ -156,10 +156,10 @@ class Tube:
         if draws < 1:
             raise ValueError(f"expected draws >= 1, got {draws}")
         sizes = [min(CHUNK, draws - start) for start in range(0, draws, CHUNK)]
-        parts = [self._cast(self.region.draw(m, self.generator)) for m in sizes]
+        parts: list[Any] = [self._cast(self.region.draw(m, self.generator)) for m in sizes]
         points, normal, weights, count, failed, folded = zip(*parts, strict=True)
-        tensors = (torch.cat(part) for part in (points, normal, weights))
-        return TubeSample(*tensors, sum(count), sum(failed), sum(folded))
+        p, v, w = torch.cat(points), torch.cat(normal), torch.cat(weights)
+        return TubeSample(p, v, w, sum(count), sum(failed), sum(folded))
 
     def _cast(self, x: Tensor) -> TubeSample:
         M = self.M
