@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import MeasureError
+from ..errors import AtlasError, MeasureError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold, OnManifold
 
@@ -27,9 +28,8 @@ def likelihood_of(log_z_error: float) -> Literal["exact", "estimated"]:
 class ManifoldDistribution(Distribution, ABC):
     r"""A probability distribution on M with density p w.r.t. the Hausdorff measure H^d of M.
 
-    To implement one, write `_log_prob(x)` for points x *of M*, shape (..., D) to (...), and
-    `_sample(n, generator)`, shape (n, D). Check it with
-    :func:`topogen.testing.check_distribution`.
+    To implement one, write `_log_prob(x)` for points x *of M*, (..., D) to (...), and
+    `_sample(n, generator)`, (n, D); check it with :func:`topogen.testing.check_distribution`.
 
     Args:
         manifold: the manifold M.
@@ -71,9 +71,7 @@ class ManifoldDistribution(Distribution, ABC):
         """The charts that the density is made on; None where it needs none."""
         return None
 
-    def log_prob_on(
-        self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
-    ) -> Float[Tensor, " n"]:
+    def log_prob_on(self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]) -> Tensor:
         """Log p at points x of M, where orthonormal tangent bases Q are at hand already."""
         return self.log_prob(x)
 
@@ -137,22 +135,43 @@ class ManifoldDistribution(Distribution, ABC):
             )
         result = value.new_full(value.shape[:-1], -math.inf)
         if bool(on.any()):
-            result = result.masked_scatter(
-                on, self._log_prob(projection.value[on]).to(value.dtype)
-            )
+            found = self._log_prob(projection.value[on])
+            result = result.masked_scatter(on, found.to(value.dtype))
         return torch.where(nan, math.nan, result)
 
 
 def require_comparable(p: Any, q: Any) -> None:
-    """Check that two distributions have densities w.r.t. measures of one kind and dimension.
-
-    Raises:
-        MeasureError: they do not; their likelihoods are then not on one scale.
-    """
+    """Raise MeasureError unless the densities are w.r.t. measures of one kind and dimension."""
     a, b = ((distribution.measure, distribution.dim) for distribution in (p, q))
     if a != b:
         raise MeasureError(
-            f"expected two distributions with one measure, got {a[0]} of dimension {a[1]} "
-            f"and {b[0]} of dimension {b[1]}; "
-            "likelihoods w.r.t. different measures cannot be compared"
+            f"expected two distributions with one measure, got {a[0]} of dimension {a[1]} and "
+            f"{b[0]} of dimension {b[1]}; likelihoods w.r.t. different measures cannot be compared"
         )
+
+
+def covered(atlas: BaseAtlas) -> Manifold:
+    """The manifold that an atlas covers; AtlasError where it has none."""
+    if atlas.manifold is None:
+        raise AtlasError(
+            "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
+        )
+    return atlas.manifold
+
+
+def draw_until(n: int, propose: Callable[[int], Tensor | None], rounds: int = 2000) -> Tensor:
+    """The first n rows of what `propose` gives, called with how many are missing; None restarts.
+
+    There are fewer where so many rounds do not find them.
+    """
+    if n < 0:
+        raise ValueError(f"expected n >= 0, got {n}")
+    parts: list[Tensor] = []
+    count = 0
+    for _ in range(rounds):
+        part = propose(n - count)
+        parts = [] if part is None else [*parts, part]
+        count = sum(p.shape[0] for p in parts)
+        if parts and count >= n:
+            break
+    return torch.cat(parts)[:n]

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import calculus
 from ..errors import AtlasError
 from ..manifolds.atlas import BaseAtlas
-from .base import ManifoldDistribution, likelihood_of
+from .base import ManifoldDistribution, covered, likelihood_of
 
 # exponent of (1 - |t|^2)_+: the density is twice continuously differentiable
 _POWER = 3
@@ -19,9 +19,8 @@ _POWER = 3
 
 def log_bump_constant(dim: int) -> float:
     r"""The logarithm of c_d, :math:`c_d \int (1 - |t|^2)_+^3 dt = 1` over R^d."""
-    return (
-        math.lgamma(dim / 2 + _POWER + 1) - dim / 2 * math.log(math.pi) - math.lgamma(_POWER + 1)
-    )
+    half = dim / 2
+    return math.lgamma(half + _POWER + 1) - half * math.log(math.pi) - math.lgamma(_POWER + 1)
 
 
 class BumpMixture(ManifoldDistribution):
@@ -31,9 +30,9 @@ class BumpMixture(ManifoldDistribution):
               \big(1 - |L_j(\varphi_{k_j}(x) - z_j)|^2\big)_+^3\, e^{-v_{k_j}(x)},
 
     where :math:`v_k = \tfrac12 \log\det D\psi_k^\top D\psi_k`. Every bump is the push-forward of a
-    normalised density with support in the domain of its chart, so p is normalised and
-    continuous, overlaps are not counted twice, and no chart leaks out of its image. Where M ends
-    inside its charts p is the mixture on M over the share of its mass that lies there.
+    normalised density with support in the domain of its chart, so p is normalised and continuous,
+    overlaps are not counted twice, and no chart leaks out of its image. Where M ends inside its
+    charts p is the mixture on M over the share of its mass that lies there.
 
     Args:
         atlas: charts of one manifold.
@@ -42,8 +41,7 @@ class BumpMixture(ManifoldDistribution):
         L: maps L_j from latent offsets to the unit ball, shape (J, d, d).
         weights: w_j >= 0, made to add up to 1, shape (J,).
         mass: the share of the mixture on M, where charts reach beyond the boundary of M.
-        log_z_error: error of the log normaliser, in nats: of `mass`, or where some bump reaches a
-            place at which its chart is not defined.
+        log_z_error: of the log normaliser, in nats: of `mass`, or where a chart is undefined.
         validate_args: raise on points off M instead of giving them -inf.
     """
 
@@ -59,15 +57,11 @@ class BumpMixture(ManifoldDistribution):
         log_z_error: float = 0.0,
         validate_args: bool | None = None,
     ) -> None:
-        if atlas.manifold is None:
-            raise AtlasError(
-                "expected an atlas with a manifold, got charts alone; "
-                "pass Atlas(charts, manifold=M)"
-            )
+        manifold = covered(atlas)
         self.atlas, self.chart, self.z, self.L = atlas, chart, z, L
         self.weights, self.mass = weights / weights.sum(), mass
         super().__init__(
-            atlas.manifold,
+            manifold,
             likelihood=likelihood_of(log_z_error),
             log_z_error=log_z_error,
             validate_args=validate_args,
@@ -81,9 +75,7 @@ class BumpMixture(ManifoldDistribution):
         x = x.to(self.z.dtype)
         return self.log_prob_on(x, self.manifold.tangent_basis(x))
 
-    def log_prob_on(
-        self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
-    ) -> Float[Tensor, " n"]:
+    def log_prob_on(self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]) -> Tensor:
         """Log p at points x of M, where orthonormal tangent bases Q are at hand already."""
         p = x.new_zeros(x.shape[0])
         for k, chart in enumerate(self.atlas):
@@ -128,8 +120,7 @@ def draw_bumps(
 ) -> Float[Tensor, "n D"]:
     """One point of each of these bumps; NaN where it lies beyond the boundary, or is undefined."""
     n, d = z.shape
-    # the first d coordinates of a uniform point of the unit sphere of R^(d + 8) have the
-    # density c_d (1 - |t|^2)^3
+    # of a uniform point of the unit sphere of R^(d + 8) the first d have density c_d (1 - |t|^2)^3
     g = torch.randn(n, d + 2 * _POWER + 2, dtype=z.dtype, generator=generator)
     t = (g / g.norm(dim=-1, keepdim=True))[:, :d]
     z = z + torch.linalg.solve(L, t.unsqueeze(-1)).squeeze(-1)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -15,10 +14,9 @@ from torch import Tensor
 from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
-from ..manifolds.charts import Chart
 from ..manifolds.integration import Quadrature
 from ..manifolds.rejection_sampling import Draw, RejectionGrid, start
-from .base import ManifoldDistribution, likelihood_of
+from .base import ManifoldDistribution, covered, likelihood_of
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -63,7 +61,7 @@ class Levels:
     @property
     def manifold(self) -> Manifold:
         """The manifold that the atlas covers."""
-        return cast("Manifold", self.atlas.manifold)
+        return covered(self.atlas)
 
     @staticmethod
     def of(atlas: BaseAtlas, per_axis: int | None = None) -> Levels:
@@ -73,18 +71,13 @@ class Levels:
             AtlasError: the atlas has no manifold, or no node of it decodes.
             UnsupportedError: the dimension is above 3.
         """
-        if atlas.manifold is None:
-            raise AtlasError(
-                "expected an atlas with a manifold, got charts alone; "
-                "pass Atlas(charts, manifold=M)"
-            )
+        covered(atlas)
         if atlas.dim > 3:
             raise UnsupportedError(
                 f"expected dimension 1, 2 or 3 for quadrature, got {atlas.dim}; estimate log Z "
                 "from samples (topogen.models.energy.bridge)"
             )
-        if per_axis is None:
-            per_axis = start(atlas.dim, len(atlas))
+        per_axis = start(atlas.dim, len(atlas)) if per_axis is None else per_axis
         if per_axis < 2:
             raise ValueError(f"expected per_axis >= 2, got {per_axis}")
         fine = math.ceil(1.5 * per_axis)
@@ -123,17 +116,13 @@ class Levels:
 
 
 def evaluate(log_density: LogDensity, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-    """f(x) in float64.
-
-    Raises:
-        ValueError: NaN or +inf, or not one value per point.
-    """
+    """f(x) in float64; ValueError for NaN or +inf, or not one value per point."""
     f = log_density(x)
     if not isinstance(f, Tensor) or f.shape != x.shape[:-1]:
         got = tuple(f.shape) if isinstance(f, Tensor) else type(f).__name__
         raise ValueError(
-            f"expected log_density to take points (n, D) to values (n,), got {got} for "
-            f"n = {x.shape[0]}"
+            f"expected log_density to take points (n, D) to values (n,), got {got} for n = "
+            f"{x.shape[0]}"
         )
     f = f.to(torch.float64)
     bad = f.isnan() | (f == math.inf)
@@ -157,23 +146,19 @@ class EnergyDistribution(ManifoldDistribution):
               = \sum_k \int_{U_k} \rho_k\, e^{f \circ \psi_k} \sqrt{\det G_k}\, dz
 
     by partition-of-unity quadrature (d <= 3), refined until two levels agree on log Z to `tol`, or
-    the next would take more than `max_nodes`. The difference of the levels is `log_z_error`; the
-    likelihood is "exact" where it is at most 1e-3, else "estimated". A peak narrower than the
-    spacing of the nodes escapes both levels: give a larger `per_axis` where f has such. M is what
-    the charts cover: elsewhere log p is -inf. Gradients flow from log p into the parameters of f,
-    those of log Z included.
+    the next would take more than `max_nodes`. The difference of the levels is `log_z_error`. A
+    peak narrower than the spacing of the nodes escapes both: give a larger `per_axis` where f has
+    such. M is what the charts cover: elsewhere log p is -inf. Gradients flow from log p into the
+    parameters of f, those of log Z included.
 
     Samples are independent, by rejection: a cell of a chart's grid is chosen in proportion to a
     bound on :math:`\rho_k e^f \sqrt{\det G_k}` in it, a uniform point of it is accepted in
-    proportion to the value there. A value above its bound raises the bound and starts the draw
-    again;
-    :meth:`draw` reports how often.
+    proportion to the value there; :meth:`draw` reports how often a bound proved too small.
 
     Args:
         atlas: charts of one manifold.
         log_density: f, points (n, D) to values (n,), in nats; row-wise.
-        tol: where refinement stops, in nats; at 5e-4 at the latest where M has a boundary inside
-            the charts.
+        tol: where refinement stops, in nats; 5e-4 or more where M has a boundary in the charts.
         per_axis: nodes per axis of every chart on the first level; None takes about 400, 4000 or
             12000 nodes in all in dimension 1, 2 or 3.
         max_nodes: no level takes more.
@@ -264,10 +249,10 @@ class EnergyDistribution(ManifoldDistribution):
 
     @cached_property
     def _cells(self) -> RejectionGrid:
-        charts = cast("list[Chart]", list(self.atlas))
         return RejectionGrid(
-            charts, self.levels.fine, self.levels.per_axis, self._normalised, self.atlas.in_domain
+            list(self.atlas),
+            self.levels.fine,
+            self.levels.per_axis,
+            lambda x: evaluate(self.log_density, x) - self.log_z.value,
+            self.atlas.in_domain,
         )
-
-    def _normalised(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        return evaluate(self.log_density, x) - self.log_z.value

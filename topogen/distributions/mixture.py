@@ -68,8 +68,13 @@ class Mixture(ManifoldDistribution):
         first = components[0]
         for other in components[1:]:
             require_comparable(first, other)
-            if manifold is None:
-                self._require_same_set(first, other)
+            p, q = first.manifold, other.manifold
+            if manifold is None and p is not q and not (_within(first, q) and _within(other, p)):
+                raise MeasureError(
+                    f"expected components on one manifold, got {p} and {q}; a mixture of "
+                    "distributions on different sets has no density w.r.t. either: pass "
+                    "manifold=Union(...) of them"
+                )
         # the part of the union that each component lives on
         self._part = None if manifold is None else [_part_of(c, manifold) for c in components]
         self.weights = pi / pi.sum()
@@ -83,27 +88,9 @@ class Mixture(ManifoldDistribution):
         )
         self.measure = first.measure
 
-    @staticmethod
-    def _require_same_set(p: ManifoldDistribution, q: ManifoldDistribution) -> None:
-        """Check that points of each distribution lie on the set of the other."""
-        if p.manifold is q.manifold:
-            return
-        same = p.manifold.ambient_dim == q.manifold.ambient_dim
-        for one, other in ((p, q), (q, p)):
-            if same:
-                x = one.sample((8,), torch.Generator().manual_seed(0))
-                same = bool(other.manifold.contains(x).all())
-        if not same:
-            raise MeasureError(
-                f"expected components on one manifold, got {p.manifold} and {q.manifold}; "
-                "a mixture of distributions on different sets has no density w.r.t. either: pass "
-                "manifold=Union(...) of them"
-            )
-
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         if self._part is not None:
-            union = cast("Union", self.manifold)
-            held = union.members(x)[..., self._part]
+            held = cast("Union", self.manifold).members(x)[..., self._part]
             terms = x.new_full(held.shape, -math.inf)
             for k, component in enumerate(self.components):
                 mine = held[..., k]
@@ -127,13 +114,15 @@ def lives_on(p: ManifoldDistribution, M: Manifold) -> bool:
     """Whether p is a distribution on M, or samples of p and points of M do not show otherwise."""
     if M is p.manifold:
         return True
-    if (M.dim, M.ambient_dim) != (p.dim, p.manifold.ambient_dim):
+    y = M.rough_points(8, torch.Generator().manual_seed(0)) if M.dim == p.dim else None
+    return y is not None and _within(p, M) and bool(p.manifold.contains(y).all())
+
+
+def _within(p: ManifoldDistribution, M: Manifold) -> bool:
+    """Whether samples of p lie on M."""
+    if p.manifold.ambient_dim != M.ambient_dim:
         return False
-    g = torch.Generator().manual_seed(0)
-    y = M.rough_points(8, g)
-    if y is None:
-        return False
-    return bool(M.contains(p.sample((8,), g)).all() and p.manifold.contains(y).all())
+    return bool(M.contains(p.sample((8,), torch.Generator().manual_seed(0))).all())
 
 
 def _part_of(p: ManifoldDistribution, union: Union) -> int:

@@ -56,9 +56,8 @@ class Pushforward(ManifoldDistribution):
         self.measure = distribution.measure
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        return self.distribution._log_prob(self.copy.back(x)) - self.dim * math.log(
-            self.copy.factor
-        )
+        log_factor = math.log(self.copy.factor)
+        return self.distribution._log_prob(self.copy.back(x)) - self.dim * log_factor
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         return self.copy.forth(self.distribution._sample(n, generator))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InvalidPoints
 from ..manifolds.base import projection_tolerance
+from ..manifolds.curvature import shape_operator
 from ..manifolds.spaces.euclidean import Euclidean
 from ..point_cloud.tensors import as_tensor
 from .base import ManifoldDistribution
@@ -23,10 +24,9 @@ class NormalNoise(ManifoldDistribution):
               S_n = \langle \mathrm{II}(\cdot, \cdot), n \rangle,
 
     w.r.t. Lebesgue measure on R^D, with y the point of M nearest to x (Weyl, 1939, "On the volume
-    of tubes", https://doi.org/10.2307/2371513). It makes a proper likelihood of any x from a
-    distribution on M, to be compared with distributions on R^D. It is exact up to what lies beyond
-    the reach of M: s must be well below it. Where :math:`\det(I - S_n) \le 0` y is not nearest,
-    and q is 0.
+    of tubes", https://doi.org/10.2307/2371513): a proper likelihood of any x, to be compared with
+    distributions on R^D. It is exact up to what lies beyond the reach of M: s must be well below
+    it. Where :math:`\det(I - S_n) \le 0` y is not nearest, and q is 0.
 
     Args:
         distribution: p.
@@ -68,9 +68,8 @@ class NormalNoise(ManifoldDistribution):
     ) -> NormalNoise:
         r"""With the noise of points, :math:`s^2 = \overline{|x - y|^2} / (D - d)`.
 
-        y is the point of M nearest to x, and the mean that over the points with one. This is the
-        estimate of largest likelihood, up to :math:`\det(I - S_n)`; where M was fitted to the same
-        points it is a little too small.
+        The mean is over the points with a nearest point y of M. This is the estimate of largest
+        likelihood, up to :math:`\det(I - S_n)`; a little too small where M was fitted to them.
 
         Args:
             distribution: p.
@@ -89,12 +88,11 @@ class NormalNoise(ManifoldDistribution):
                 f"expected points near M, got {int(known.sum())} of {len(x)} with a nearest point "
                 "on it; pass the noise yourself"
             )
-        square = (x - projection.value)[known].square().sum(-1).mean() / max(
-            M.ambient_dim - M.dim, 1
-        )
-        if not float(square.sqrt()) > projection_tolerance(torch.float64, M.scale):
+        square = (x - projection.value)[known].square().sum(-1).mean()
+        noise = float((square / max(M.ambient_dim - M.dim, 1)).sqrt())
+        if not noise > projection_tolerance(torch.float64, M.scale):
             raise InvalidPoints("expected points with noise, got points of M: it has no thickness")
-        return cls(distribution, float(square.sqrt()), validate_args=validate_args)
+        return cls(distribution, noise, validate_args=validate_args)
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         M = self.distribution.manifold
@@ -106,14 +104,11 @@ class NormalNoise(ManifoldDistribution):
         if not bool(known.any()):
             return result
         y, n = y[known], (x - projection.value)[known]
-        S = torch.einsum("...ijD,...D->...ij", M.second_fundamental_form(y), n)
-        eye = torch.eye(M.dim, dtype=x.dtype, device=x.device)
-        stretch = torch.linalg.eigvalsh(eye - S)
+        stretch = 1 - torch.linalg.eigvalsh(shape_operator(M, y, n))
         inside = (stretch > 0).all(-1)
         log_det = torch.where(inside.unsqueeze(-1), stretch, 1.0).log().sum(-1)
-        codim = M.ambient_dim - M.dim
-        normal = -0.5 * (n * n).sum(-1) / self.noise**2
-        normal = normal - codim * math.log(self.noise * math.sqrt(2 * math.pi))
+        log_constant = (M.ambient_dim - M.dim) * math.log(self.noise * math.sqrt(2 * math.pi))
+        normal = -0.5 * (n * n).sum(-1) / self.noise**2 - log_constant
         value = self.distribution._log_prob(y) + normal - log_det
         return result.masked_scatter(known, torch.where(inside, value, -math.inf))
 

@@ -13,20 +13,18 @@ from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
-from .base import ManifoldDistribution, likelihood_of
+from .base import ManifoldDistribution, covered, likelihood_of
 from .energy import EnergyDistribution
 
 
 class Uniform(ManifoldDistribution):
     r"""The uniform distribution on M: :math:`p(x) = 1 / H^d(M)` w.r.t. H^d.
 
-    On a manifold that knows its volume and has a sampler both are its own. On any other of
-    dimension d <= 3 they come from charts: those of an atlas, or Monge patches that are put on M
-    where it has `rough_points`, as learned manifolds do
-    (:func:`~topogen.manifolds.default_atlas.charts_of`). The distribution is then the
-    :class:`EnergyDistribution` of a constant, with the volume from quadrature at two levels and
-    points from rejection, and M is what the charts cover. `log_z_error` is the relative error of
-    the volume.
+    On a manifold that knows its volume and has a sampler both are its own. On any other, d <= 3,
+    it is the :class:`EnergyDistribution` of a constant on charts: those of an atlas, or Monge
+    patches on M where it has `rough_points`, as learned manifolds do
+    (:func:`~topogen.manifolds.default_atlas.charts_of`); M is then what they cover. `log_z_error`
+    is the relative error of the volume.
 
     Args:
         manifold: a manifold M, or an atlas of it.
@@ -76,12 +74,8 @@ class Uniform(ManifoldDistribution):
             # two levels of a finite volume differ by less
             if self.given is None and not relative <= 0.05:
                 raise _infinite(M, f"of which two levels of quadrature differ by {relative:.1%}")
-        super().__init__(
-            M,
-            likelihood=likelihood_of(relative),
-            log_z_error=relative,
-            validate_args=validate_args,
-        )
+        kind = likelihood_of(relative)
+        super().__init__(M, likelihood=kind, log_z_error=relative, validate_args=validate_args)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of the constructor, with which a file makes it again."""
@@ -123,11 +117,7 @@ def _manifold_and_charts(
         return manifold, atlas
     if atlas is not None:
         raise AtlasError("expected one atlas, got two; pass Uniform(atlas)")
-    if manifold.manifold is None:
-        raise AtlasError(
-            "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
-        )
-    return manifold.manifold, manifold
+    return covered(manifold), manifold
 
 
 def knows_uniform(M: Manifold) -> bool:
@@ -136,15 +126,12 @@ def knows_uniform(M: Manifold) -> bool:
 
 
 def own_volume(M: Manifold) -> tuple[float, float]:
-    """The volume that M knows, and its error.
-
-    Raises:
-        UnsupportedError: M knows none that is finite, or has no sampler.
-    """
-    volume, name = M.volume, type(M).__name__
+    """The volume that M knows and its error; refused where it is infinite or M has no sampler."""
+    volume = M.volume
     if not knows_uniform(M) or volume is None:
         raise UnsupportedError(
-            f"expected a manifold with a volume and an area-uniform sampler of its own, got {name}"
+            "expected a manifold with a volume and an area-uniform sampler of its own, got "
+            f"{type(M).__name__}"
         )
     if not 0 < volume < math.inf:
         raise _infinite(M, f"with volume {volume}")

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from ..manifolds.spaces.base import sphere_tangents, unit
 from ..manifolds.spaces.spheres import Circle, Sphere, log_sphere_area
-from .base import ManifoldDistribution
+from .base import ManifoldDistribution, draw_until
 
 
 def log_hypergeometric(b: float, y: float) -> float:
     r"""Logarithm of 0F1(; b; y) for b > 0, y >= 0, by the series :math:`\sum_k y^k / (k!\,(b)_k)`.
 
-    All terms are positive. They fall off beyond k = sqrt(y), and the sum is taken in logarithms:
-    no overflow, no cancellation, and a relative accuracy of about 1e-15 times the largest
-    logarithm.
+    Terms are positive and fall off beyond k = sqrt(y); the sum in logarithms neither overflows nor
+    cancels, with a relative error of about 1e-15 times the largest logarithm.
     """
     if y == 0:
         return 0.0
@@ -36,7 +35,9 @@ class VonMisesFisher(ManifoldDistribution):
               = (2\pi)^{D/2} I_{D/2-1}(\kappa) / \kappa^{D/2-1}
 
     The series of 0F1 gives log C to rounding for every D and every concentration from 0 (the
-    uniform distribution) to 1e4 and beyond.
+    uniform distribution) to 1e4 and beyond. Samples are drawn as in Ulrich, "Computer generation
+    of distributions on the m-sphere", 1984, https://doi.org/10.2307/2347441, and Wood, "Simulation
+    of the von Mises Fisher distribution", 1994, https://doi.org/10.1080/03610919408813161.
 
     Args:
         mean: mean direction mu, shape (D,), D >= 2; it is normalised.
@@ -44,14 +45,7 @@ class VonMisesFisher(ManifoldDistribution):
         validate_args: raise on points off the sphere instead of giving them -inf.
 
     Raises:
-        ValueError: mean is zero, not finite or not a vector; concentration is negative or not
-        finite.
-
-    References:
-        G. Ulrich, Computer generation of distributions on the m-sphere, 1984,
-        https://doi.org/10.2307/2347441
-        A. Wood, Simulation of the von Mises Fisher distribution, 1994,
-        https://doi.org/10.1080/03610919408813161
+        ValueError: mean is zero, not finite or no vector; concentration is negative or not finite.
 
     Example:
         >>> q = VonMisesFisher([0.0, 0.0, 2.0], 10.0)
@@ -74,14 +68,14 @@ class VonMisesFisher(ManifoldDistribution):
                 f"expected a finite nonzero mean of shape (D,), D >= 2, "
                 f"got shape {tuple(mu.shape)}: {mu.tolist()}"
             )
-        self.concentration = _concentration(concentration)
+        self.concentration = kappa = float(concentration)
+        if not (math.isfinite(kappa) and kappa >= 0):
+            raise ValueError(f"expected a finite concentration >= 0, got {concentration}")
         self.mean_direction = unit(mu)
         D = mu.numel()
-        kappa = self.concentration
         # log of e^kappa C_D: what multiplies exp(-kappa |x - mu|^2 / 2)
         self.log_peak = kappa - log_sphere_area(D - 1) - log_hypergeometric(D / 2, kappa**2 / 4)
-        manifold = Circle() if D == 2 else Sphere(D - 1)
-        super().__init__(manifold, validate_args=validate_args)
+        super().__init__(Circle() if D == 2 else Sphere(D - 1), validate_args=validate_args)
 
     @property
     def mean_cosine(self) -> float:
@@ -122,23 +116,21 @@ class VonMisesFisher(ManifoldDistribution):
         x0 = (1 - b) / (1 + b)
         # log(1 - x0^2), 1 - x0 = 2b / (1 + b)
         c = kappa * x0 + m * (math.log(4 * b) - 2 * math.log1p(b))
-        parts = [torch.zeros(0, dtype=torch.float64)]
-        found = 0
-        while found < n:
-            size = 2 * (n - found) + 16
+
+        def propose(missing: int) -> Tensor:
+            size = 2 * missing + 16
             g = torch.randn(2, size, m, generator=generator, dtype=torch.float64).square().sum(-1)
             z = g[0] / (g[0] + g[1])  # Beta(m/2, m/2)
             drop = 2 * b * z / (1 - (1 - b) * z)
             u = torch.rand(size, generator=generator, dtype=torch.float64)
             # 1 - x0 w, w = 1 - drop
             level = kappa * (1 - drop) + m * torch.log((1 - x0) + x0 * drop) - c
-            kept = drop[u.log() <= level]
-            parts.append(kept)
-            found += kept.numel()
-        return torch.cat(parts)[:n]
+            return drop[u.log() <= level]
+
+        return draw_until(n, propose)
 
 
-class VonMises(ManifoldDistribution):
+class VonMises(VonMisesFisher):
     r"""The von Mises distribution of points (cos t, sin t) of the unit circle, w.r.t. arc length.
 
     .. math:: p(t) = e^{\kappa \cos(t - \mu)} / (2\pi I_0(\kappa))
@@ -172,23 +164,5 @@ class VonMises(ManifoldDistribution):
                 "VonMisesFisher"
             )
         self.mean_angle = mu
-        self.vmf = VonMisesFisher([math.cos(mu), math.sin(mu)], concentration)
-        self.concentration = self.vmf.concentration
-        super().__init__(self.vmf.manifold, validate_args=validate_args)
-
-    def entropy(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """-E[log p], in nats w.r.t. arc length."""
-        return self.vmf.entropy()
-
-    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        return self.vmf._log_prob(x)
-
-    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        return self.vmf._sample(n, generator)
-
-
-def _concentration(value: float) -> float:
-    kappa = float(value)
-    if not (math.isfinite(kappa) and kappa >= 0):
-        raise ValueError(f"expected a finite concentration >= 0, got {value}")
-    return kappa
+        mean = [math.cos(mu), math.sin(mu)]
+        super().__init__(mean, concentration, validate_args=validate_args)

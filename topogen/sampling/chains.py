@@ -16,15 +16,7 @@ from ..manifolds.base import Manifold
 from .constraint_steps import Mover
 from .convergence import find_alarms
 from .diagnostics import Diagnostics, diagnose
-from .metropolis import (
-    ACCEPTED,
-    METROPOLIS,
-    OUTSIDE,
-    PROJECTION,
-    REVERSE,
-    Kernel,
-    Trajectories,
-)
+from .metropolis import ACCEPTED, METROPOLIS, OUTSIDE, PROJECTION, REVERSE, Kernel, Trajectories
 from .records import Ready, Records, Request
 from .starting_points import starting_points
 from .target import LogDensity, Target
@@ -97,10 +89,9 @@ class ChainResult:
         return diagnose(self.samples if g is None else g(self.samples))
 
     def mean(self, g: Callable[[Tensor], Tensor]) -> Mean:
-        """E g(x), for g that takes (..., D) to (...) or (..., q), with its standard error.
+        """E g(x), for g from (..., D) to (...) or (..., q); its error, from the scatter of chains.
 
-        The error is that of a mean of independent chains, or of families of chains that share a
-        start; it needs no autocorrelation times.
+        Chains of one family, which share a start, count as one.
         """
         per_chain = g(self.samples).to(torch.float64).mean(1)
         n = per_chain.shape[0]
@@ -114,17 +105,14 @@ class ChainResult:
 
     def __str__(self) -> str:
         chains, draws, _ = self.samples.shape
-        refused = (
-            f"projection {self.projection_failures:.1%}, reverse {self.reverse_failures:.1%}, "
-            f"outside {self.outside:.1%}, Metropolis {self.metropolis_rejections:.1%}"
+        why = f": {self.alarm}" if self.alarm else ""
+        return (
+            f"{chains} chains of {draws} draws, step {self.step:.3g}, reach {self.reach:.3g}\n"
+            f"accepted {self.acceptance:.1%}; refused: projection {self.projection_failures:.1%}, "
+            f"reverse {self.reverse_failures:.1%}, outside {self.outside:.1%}, "
+            f"Metropolis {self.metropolis_rejections:.1%}\nR-hat {self.rhat:.3f}, effective draws "
+            f"{self.ess_bulk:.0f} (tails {self.ess_tail:.0f})\n{self.status}{why}"
         )
-        lines = [
-            f"{chains} chains of {draws} draws, step {self.step:.3g}, reach {self.reach:.3g}",
-            f"accepted {self.acceptance:.1%}; refused: {refused}",
-            f"R-hat {self.rhat:.3f}, effective draws {self.ess_bulk:.0f} (tails "
-            f"{self.ess_tail:.0f})",
-        ]
-        return "\n".join([*lines, f"{self.status}" + (f": {self.alarm}" if self.alarm else "")])
 
 
 @torch.no_grad()
@@ -139,7 +127,7 @@ def prepare(
         )
     plan, generator = request.plan, request.generator
     mover = Mover(M, plan.solver)
-    start = starting_points(M, plan.chains, plan.start, plan.weights, plan.components, generator)
+    start = starting_points(M, plan, generator)
     trajectories = Trajectories(mover, Target(log_density, start.x), kernel)
     at = mover.frames(start.x)
     reach = estimate_reach(mover, at, generator) if plan.reach is None else plan.reach
@@ -175,17 +163,12 @@ def run(
 def judge(
     M: Manifold, records: Records, ready: Ready, request: Request, warm: Warm
 ) -> ChainResult:
-    """The result of what was recorded.
-
-    Raises:
-        SamplingError: there is an alarm, and `throw` is set.
-    """
-    kernel, start = ready.trajectories.kernel, ready.start
-    samples, log_f = records.x.movedim(0, 1), records.log_f.T
-    rhat, bulk, tail = _convergence(samples, log_f, start.components)
+    """The result of what was recorded; an alarm is raised where `throw` is set."""
+    samples, log_f, components = records.x.movedim(0, 1), records.log_f.T, ready.start.components
+    rhat, bulk, tail = _convergence(samples, log_f, components)
     alarm = find_alarms(M, records, ready, warm, rhat, given=request.plan.reach is not None)
     rate = [float((records.outcome == code).to(torch.float64).mean()) for code in range(5)]
-    status = "uncorrected" if not kernel.metropolis else "ok" if alarm is None else "alarm"
+    status = "ok" if alarm is None else "alarm"
     result = ChainResult(
         samples=samples,
         log_density=log_f,
@@ -201,19 +184,17 @@ def judge(
         ess_tail=tail,
         chain_acceptance=(records.outcome == ACCEPTED).to(torch.float64).mean(0),
         swaps=None if records.swaps is None else tuple(records.swaps),
-        components=start.components,
+        components=components,
         families=warm.families,
         alarm=alarm,
-        status=status,
+        status=status if ready.trajectories.kernel.metropolis else "uncorrected",
     )
-    if request.throw and status == "alarm":
+    if request.throw and result.status == "alarm":
         raise SamplingError(f"{alarm}\n{result}")
     return result
 
 
-def _convergence(
-    samples: Tensor, log_f: Tensor, components: Tensor | None
-) -> tuple[float, float, float]:
+def _convergence(samples: Tensor, log_f: Tensor, components: Tensor | None) -> list[float]:
     """Worst R-hat, bulk and tail effective sample sizes of coordinates and log density."""
     chains, n = log_f.shape
     labels = torch.zeros(chains, dtype=torch.int64) if components is None else components
@@ -226,9 +207,9 @@ def _convergence(
         found = diagnose(statistics[some])
         varies = ~found.rhat.isnan()
         if not bool(varies.any()):
-            return math.nan, math.nan, math.nan
+            return [math.nan] * 3
         share = members.numel() / some.numel()
         worst.append(float(found.rhat[varies].max()))
         bulk += share * float(found.ess_bulk[varies].min())
         tail += share * float(found.ess_tail[varies].min())
-    return max(worst), bulk, tail
+    return [max(worst), bulk, tail]

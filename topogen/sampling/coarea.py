@@ -25,24 +25,21 @@ def coarea_volume(
 ) -> VolumeEstimate:
     r"""H^d(M) by the co-area formula, extrapolated from kernels of radius rho and rho / sqrt 2.
 
-    With V(rho) = V + a rho^2 + b rho^4, the value is 2 V(rho / sqrt 2) - V(rho); the bias is half
-    the difference to the same with rho / 2 and rho / sqrt 2, beyond its noise. The kernel is
-    proportional to :math:`(1 - |F|^2 / \rho^2)_+`.
+    With V(rho) = V + a rho^2 + b rho^4 of the kernel :math:`(1 - |F|^2 / \rho^2)_+`, the value is
+    2 V(rho / sqrt 2) - V(rho); the bias is half the difference to that of rho / sqrt 2.
 
     Args:
-        tube: where the proposals come from: a tube about M, whose reach is known.
+        tube: a tube about M, where the proposals come from.
         draws: how many.
         radius: rho, in the units of F; None takes what fills 0.6 of the tube.
 
     Raises:
-        UnsupportedError: M is given by more than D - d equations: F then has no regular levels; or
-            DF vanishes on M.
+        UnsupportedError: M has more than D - d equations, hence no regular levels, or DF vanishes.
     """
     M = tube.M
     k = M.ambient_dim - M.dim
-    x = tube.known
     with torch.no_grad():
-        J = M.linearize(x)[1]
+        J = M.linearize(tube.known)[1]
     if J.shape[-2] != k:
         raise UnsupportedError(
             f"expected D - d = {k} equations, got {J.shape[-2]} for {type(M).__name__}; the "
@@ -57,8 +54,7 @@ def coarea_volume(
     constant = (k + 2) / (2 * ball_volume(k)) / radii**k
     # V at the three radii, the extrapolated values of two of them, and their difference
     mix = torch.tensor([[-1.0, 2.0, 0.0], [1.0, -3.0, 2.0]], dtype=torch.float64)
-    total = torch.zeros(2, dtype=torch.float64)
-    squares, found = total.clone(), 0
+    values, found = [], 0
     for start in range(0, draws, CHUNK):
         y = tube.region.draw(min(CHUNK, draws - start), tube.generator)
         with torch.no_grad():
@@ -67,11 +63,10 @@ def coarea_volume(
             near = (F.norm(dim=-1) < radius) & M.in_domain(y)
             ratio = F.square().sum(-1, keepdim=True) / radii.square()
             K = constant * (1 - ratio).clamp_min(0)
-            values = torch.where(near, s.prod(-1), 0.0).unsqueeze(-1) * (K @ mix.mT)
-        total, squares = total + values.sum(0), squares + values.square().sum(0)
+            values.append(torch.where(near, s.prod(-1), 0.0).unsqueeze(-1) * (K @ mix.mT))
         found += int(near.sum())
     (value, error), (gap, noise) = (
-        mean_of(float(a), float(b), draws) for a, b in zip(total, squares, strict=True)
+        mean_of(float(v.sum()), float(v.square().sum()), draws) for v in torch.cat(values).T
     )
     if found < 20:
         raise UnsupportedError(

@@ -1,9 +1,6 @@
-r"""One reversible move along M: a tangential step, and a return along the fixed normal frame.
+"""One reversible move along M: a tangential step, and a return along the fixed normal frame.
 
-Zappa, Holmes-Cerfon and Goodman, "Monte Carlo on manifolds: sampling densities and integrating
-functions", 2018, https://doi.org/10.1002/cpa.21783; Lelievre, Rousset and Stoltz, "Hybrid Monte
-Carlo methods for sampling probability measures on submanifolds", 2019,
-https://doi.org/10.1007/s00211-019-01056-4.
+It is that of :func:`topogen.sampling.random_walk` and of :func:`topogen.sampling.constrained_hmc`.
 """
 
 from __future__ import annotations
@@ -26,18 +23,17 @@ _FEW_EQUATIONS = 3
 class NormalSolver:
     r"""How E(x + v + N_x a) = 0 is solved for a: R^k, from a = 0, in float64.
 
-    A step is :math:`a \leftarrow a - (DE(y) N_x)^+ E(y)` at y = x + v + N_x a, or with DE(x) in
-    place of DE(y) when `quasi` is set; by least squares where there are more than k equations. The
-    way back is solved with the same budget and start, since a move counts only if it returns.
+    A step is :math:`a \leftarrow a - (DE(y) N_x)^+ E(y)` at y = x + v + N_x a, by least squares
+    where there are more than k equations. The way back is solved with the same budget and start,
+    since a move counts only if it returns.
 
     Attributes:
         tol: length of a step at which a row has converged; None takes eps^(3/4) times the size of
             M, eps being that of the precision in which E is computed.
         reverse_tol: how near to x the way back must end; None takes sqrt(eps) times the size.
         max_steps: most steps of a row.
-        quasi: keep the matrix of the start: a step is cheaper, convergence is linear.
-        reverse_check: False accepts moves that do not return, and gives a wrong distribution; for
-            comparison only.
+        quasi: take DE(x) in place of DE(y): a step is cheaper, convergence is linear.
+        reverse_check: False accepts moves that do not return: a wrong distribution, to compare.
     """
 
     tol: float | None = None
@@ -85,21 +81,13 @@ class Frames:
 
 @dataclass(frozen=True)
 class Move:
-    """Where a tangential step took each row.
+    """Where a tangential step took each row."""
 
-    Attributes:
-        at: the points reached, with frames; at rows that did not `arrive`, the starting ones.
-        v: the tangential part of y - x at y; reversed, it leads back.
-        arrived: whether the return to M converged.
-        inside: whether y lies in the domain of validity.
-        returned: whether the move from y along -v ends at x.
-    """
-
-    at: Frames
-    v: Float[Tensor, "n D"]
-    arrived: Bool[Tensor, " n"]
-    inside: Bool[Tensor, " n"]
-    returned: Bool[Tensor, " n"]
+    at: Frames  # the points y reached; the starting ones, x, of rows that did not arrive
+    v: Float[Tensor, "n D"]  # the tangential part of y - x at y; reversed, it leads back
+    arrived: Bool[Tensor, " n"]  # whether the return to M converged
+    inside: Bool[Tensor, " n"]  # whether y lies in the domain of validity
+    returned: Bool[Tensor, " n"]  # whether the move from y along -v ends at x
 
     @property
     def ok(self) -> Bool[Tensor, " n"]:
@@ -108,15 +96,7 @@ class Move:
 
 
 class Mover:
-    """Moves along one M with one solver.
-
-    Args:
-        M: the manifold.
-        solver: tolerances and budget.
-
-    Raises:
-        ValueError: a tolerance is finer than the precision in which M is computed.
-    """
+    """Moves along one M with one solver, not finer than the precision in which M is computed."""
 
     def __init__(self, M: Manifold, solver: NormalSolver) -> None:
         self.M, self.solver = M, solver
@@ -124,21 +104,19 @@ class Mover:
         # a manifold that knows DE in closed form is faster where its equations are over-determined
         closed = type(M).linearize is not Manifold.linearize
         self.few = self.codim <= _FEW_EQUATIONS and (M.defining is not None or not closed)
-        floor = torch.float64
-        for parameter in M.parameters():
-            if torch.finfo(parameter.dtype).eps > torch.finfo(floor).eps:
-                floor = parameter.dtype
-        least = projection_tolerance(floor, M.scale)
-        self.tol = least if solver.tol is None else solver.tol
+        dtypes = (torch.float64, *(parameter.dtype for parameter in M.parameters()))
+        floor = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+        eps = torch.finfo(floor).eps
+        self.tol = projection_tolerance(floor, M.scale) if solver.tol is None else solver.tol
         # rounding of E is about eps times the size of M
-        if self.tol < 8 * torch.finfo(floor).eps * M.scale:
+        if self.tol < 8 * eps * M.scale:
             raise ValueError(
-                f"expected tol >= {8 * torch.finfo(floor).eps * M.scale:.1e}, since "
-                f"{type(M).__name__} is computed in {floor}, got {self.tol:.1e}; no row would "
-                "ever converge: raise tol, or call M.double()"
+                f"expected tol >= {8 * eps * M.scale:.1e}, since {type(M).__name__} is computed "
+                f"in {floor}, got {self.tol:.1e}; no row would ever converge: raise tol, or call "
+                "M.double()"
             )
-        default = torch.finfo(floor).eps ** 0.5 * M.scale
-        self.reverse_tol = default if solver.reverse_tol is None else solver.reverse_tol
+        given = solver.reverse_tol
+        self.reverse_tol = eps**0.5 * M.scale if given is None else given
 
     def linearize(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
         """E(x), shape (n, m), and DE(x), shape (n, m, D)."""
@@ -174,16 +152,12 @@ class Mover:
             N = N.index_copy(0, rows, self.M.normal_basis(x[rows]))
         return Frames(x, N)
 
-    def solve(
-        self, at: Frames, v: Float[Tensor, "n D"]
-    ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n m D"] | None, Bool[Tensor, " n"]]:
+    def solve(self, at: Frames, v: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor | None, Tensor]:
         """Solve E(x + v + N_x a) = 0: the points, DE there if at hand, and who converged."""
-        y = at.x + v
-        n = y.shape[0]
-        fixed = _apply(self.linearize(at.x)[1], at.N) if self.solver.quasi else None
+        y, N, J_all, n = at.x + v, at.N, None, v.shape[0]
+        fixed = _apply(self.linearize(at.x)[1], N) if self.solver.quasi else None
         active = torch.arange(n, device=y.device)
         converged = torch.zeros(n, dtype=torch.bool, device=y.device)
-        N, J_all = at.N, None
         for step in range(self.solver.max_steps + 1):
             here = y if active.numel() == n else y[active]
             if fixed is None:
@@ -212,31 +186,22 @@ class Mover:
     def move(self, at: Frames, v: Float[Tensor, "n D"]) -> Move:
         """Step along the tangential vectors v and return to M; check the way back."""
         y, J, arrived = self.solve(at, v)
-        inside = torch.zeros_like(arrived)
-        returned = torch.zeros_like(arrived)
+        inside, returned = torch.zeros_like(arrived), torch.zeros_like(arrived)
         rows = arrived.nonzero().squeeze(-1)
         if rows.numel() < arrived.numel():
             y, J = y[rows], None if J is None else J[rows]
         if rows.numel() == 0:
             return Move(at, torch.zeros_like(v), arrived, inside, returned)
         there, x = self.frames(y, J), at.x[rows]
-        ok = self.M.in_domain(y) & there.N.isfinite().flatten(1).all(-1)
-        inside[rows] = ok
+        inside[rows] = self.M.in_domain(y) & there.N.isfinite().flatten(1).all(-1)
         w = there.tangential(y - x)
+        returned[rows] = True
         if self.solver.reverse_check:
             z, _, back = self.solve(there, -w)
             returned[rows] = back & ((z - x).norm(dim=-1) <= self.reverse_tol)
-        else:
-            returned[rows] = True
-        if rows.numel() == arrived.numel():
-            return Move(there, w, arrived, inside, returned)
-        return Move(
-            at.put(rows, there),
-            torch.zeros_like(v).index_copy(0, rows, w),
-            arrived,
-            inside,
-            returned,
-        )
+        if rows.numel() < arrived.numel():
+            there, w = at.put(rows, there), torch.zeros_like(v).index_copy(0, rows, w)
+        return Move(there, w, arrived, inside, returned)
 
 
 def _combine(N: Tensor, a: Tensor) -> Tensor:
@@ -277,10 +242,9 @@ def _least_squares(A: Tensor, E: Tensor) -> tuple[Tensor, Tensor]:
         if k == 1:
             a = E / A[..., 0]
         elif k == 2:
-            det = A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
-            first = A[..., 1, 1] * E[..., 0] - A[..., 0, 1] * E[..., 1]
-            second = A[..., 0, 0] * E[..., 1] - A[..., 1, 0] * E[..., 0]
-            a = torch.stack([first, second], -1) / det.unsqueeze(-1)
+            (p, q), (r, s) = (row.unbind(-1) for row in A.unbind(-2))
+            e, f = E.unbind(-1)
+            a = torch.stack([s * e - q * f, p * f - r * e], -1) / (p * s - q * r).unsqueeze(-1)
         else:
             a = torch.linalg.solve_ex(A, E.unsqueeze(-1))[0].squeeze(-1)
         return a, torch.zeros_like(a[..., 0])

@@ -8,7 +8,6 @@ of .80, since trajectories from the far side gain momentum, outrun the reach and
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,8 +37,8 @@ def find_alarms(
 def _failing(records: Records, kernel: Kernel) -> str | None:
     """Projection failures, over all, in each tenth of the densities, along each chain."""
     failed = (records.outcome == PROJECTION).to(torch.float64)
-    # those of a gradient kernel tell of momenta that outrun the reach; a random walk is refused
-    # near the tighter bends in any case, and is suspect only where it hardly moves
+    # those of a gradient kernel tell of momenta that outrun the reach; a random walk, refused near
+    # the tighter bends in any case, is suspect only where it hardly moves
     limit = 0.05 if kernel.gradient else 0.95
     advice = "shorten the step, raise inner, or start nearer to the bulk of the distribution"
 
@@ -48,15 +47,14 @@ def _failing(records: Records, kernel: Kernel) -> str | None:
         return (count >= 50) & (rate > limit + slack)
 
     everywhere = failed.mean()
-    if bool(above(everywhere, torch.tensor(failed.numel(), dtype=torch.float64))):
+    if bool(above(everywhere, failed.new_tensor(failed.numel()))):
         return f"{float(everywhere):.1%} of the transitions failed to return to M: {advice}"
     ends = torch.quantile(_some(records.before), torch.linspace(0, 1, 11, dtype=torch.float32))
     if bool(ends[-1] > ends[0]):
         region = torch.searchsorted(ends[1:-1], records.before.flatten())
         count = torch.bincount(region, minlength=10).to(torch.float64)
         rate = torch.bincount(region, failed.flatten(), 10) / count.clamp_min(1)
-        bad = above(rate, count)
-        if bool(bad.any()):
+        if bool(above(rate, count).any()):
             return (
                 f"where the log density is about {float(ends[int(rate.argmax())]):.3g}, "
                 f"{float(rate.max()):.1%} of the transitions failed to return to M: {advice}"
@@ -109,19 +107,20 @@ def _drift(records: Records) -> str | None:
     for name, values in (("point", records.x), ("log density", records.log_f.unsqueeze(-1))):
         change = values[-half:].mean(0) - values[:half].mean(0)
         z = change.mean(0) / (change.std(0) / math.sqrt(chains)).clamp_min(1e-300)
-        if float(z.abs().max()) > 5 and float(change.mean(0).abs().max()) > 1e-9:
+        worst = float(z.abs().max())
+        if worst > 5 and float(change.mean(0).abs().max()) > 1e-9:
             return (
-                f"the mean {name} of the chains still drifts ({float(z.abs().max()):.0f} standard "
-                "errors between the halves of the run): warm up longer"
+                f"the mean {name} of the chains still drifts ({worst:.0f} standard errors between "
+                "the halves of the run): warm up longer"
             )
     return None
 
 
 def _apart(M: Manifold, rhat: float, exact: bool, weighted: bool) -> str | None:
     """Chains that have not met, unless their starts carry the weights already."""
-    components = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
     if exact:
         return None
+    components = 1 if M.homology is None else max(b[0] for b in M.homology.betti.values())
     if components > 1 and not weighted:
         return (
             f"M has {components} components, which no chain can leave, and the starts carry no "
@@ -137,5 +136,4 @@ def _apart(M: Manifold, rhat: float, exact: bool, weighted: bool) -> str | None:
 
 def _some(x: Tensor) -> Tensor:
     """At most 2^20 entries of x, evenly spread."""
-    flat: Any = x.flatten()
-    return flat[:: max(1, -(-flat.numel() // 2**20))]
+    return x.flatten()[:: max(1, -(-x.numel() // 2**20))]

@@ -55,7 +55,9 @@ def diagnose(x: Float[Tensor, "chains draws q"]) -> Diagnostics:
     if x.shape[1] < 4 or x.shape[0] == 0:
         nan = x.new_full(x.shape[-1:], math.nan, dtype=torch.float64)
         return Diagnostics(nan, nan, nan)
-    x = _split(x.detach().to(torch.float64)).movedim(-1, 0).contiguous()
+    half = x.shape[1] // 2
+    x = x.detach().to(torch.float64)
+    x = torch.cat([x[:, :half], x[:, -half:]]).movedim(-1, 0).contiguous()
     ordered = x.flatten(1).sort(-1).values
     m = ordered.shape[-1]
     folded = (x - ordered[:, (m - 1) // 2, None, None]).abs()
@@ -66,18 +68,11 @@ def diagnose(x: Float[Tensor, "chains draws q"]) -> Diagnostics:
     return Diagnostics(worst, _effective(scores), tails.amin(0))
 
 
-def _split(x: Tensor) -> Tensor:
-    """Each chain as two: its first and its last half."""
-    half = x.shape[1] // 2
-    return torch.cat([x[:, :half], x[:, -half:]])
-
-
 def _normal_scores(x: Float[Tensor, "q chains draws"], ordered: Tensor | None = None) -> Tensor:
     """Normal quantiles of the average ranks, over all draws of a statistic; NaN stays."""
     flat = x.flatten(1)
     ordered = flat.sort(-1).values if ordered is None else ordered
-    below = torch.searchsorted(ordered, flat)
-    upto = torch.searchsorted(ordered, flat, right=True)
+    below, upto = (torch.searchsorted(ordered, flat, right=right) for right in (False, True))
     rank = (below + upto + 1).to(x.dtype) / 2
     z = torch.special.ndtri((rank - 0.375) / (flat.shape[-1] + 0.25))
     bad = ~flat.isfinite().all(-1, keepdim=True)
@@ -94,8 +89,7 @@ def _rhat(x: Float[Tensor, "q chains draws"]) -> Float[Tensor, " q"]:
 def _effective(x: Float[Tensor, "q chains draws"]) -> Float[Tensor, " q"]:
     r""":math:`chains \cdot draws / (1 + 2 \sum_t \rho_t)` by Geyer's initial monotone sequence."""
     _, chains, n = x.shape
-    centred = x - x.mean(-1, keepdim=True)
-    spectrum = torch.fft.rfft(centred, 2 * n)
+    spectrum = torch.fft.rfft(x - x.mean(-1, keepdim=True), 2 * n)
     gamma = torch.fft.irfft(spectrum.abs().square().mean(1), 2 * n)[:, :n] / n
     W = gamma[:, 0] * n / (n - 1)
     total = W * (n - 1) / n + x.mean(-1).var(-1)
@@ -108,7 +102,6 @@ def _effective(x: Float[Tensor, "q chains draws"]) -> Float[Tensor, " q"]:
     # the first even lag that was cut still counts, which matters for antithetic chains
     cut = positive.sum(-1, keepdim=True).clamp_max(even.shape[-1] - 1)
     tau = tau + even.gather(-1, cut).squeeze(-1).clamp_min(0.0)
-    draws = float(chains * n)
     # draws that are all equal, or not finite, say nothing
     tau = torch.where(total > 0, tau, math.nan)
-    return draws / tau.clamp_min(1 / math.log10(max(draws, 10.0)))
+    return chains * n / tau.clamp_min(1 / math.log10(max(chains * n, 10)))

@@ -29,15 +29,14 @@ def random_walk(
     .. math:: \min\Bigl(1, \frac{f(y)}{f(x)}\, e^{(|v|^2 - |v'|^2) / 2h^2}\Bigr)
 
     if it lies in the domain of validity of M and the same solver leads back from y + v' to x; else
-    x is retained and counts again. Without the last test the distribution is wrong: on a torus of
-    radii 1 and .5 at h = .5, E cos phi is .29 in place of .25.
+    x counts again. Without the last test the distribution is wrong: on a torus of radii 1 and .5
+    at h = .5, E cos phi is .29 in place of .25.
 
     Zappa, Holmes-Cerfon and Goodman, "Monte Carlo on manifolds: sampling densities and integrating
     functions", 2018, https://doi.org/10.1002/cpa.21783.
 
     Args:
-        M: the manifold; `equations` or `linearize`, `project`, `in_domain` and `normal_basis` are
-            used.
+        M: uses its `equations` or `linearize`, `project`, `in_domain` and `normal_basis`.
         log_density: log f up to a constant, row-wise, (n, D) to (n,); None means uniform on M.
         n: draws retained of each chain.
         plan: starts, warm-up, step and number of the chains.
@@ -88,10 +87,9 @@ def constrained_hmc(
 
     The trajectory is taken with probability :math:`\min(1, e^{H_0 - H_1})`,
     :math:`H = \tfrac12 |p|^2 - \log f`, and only if each of its moves ends in the domain of
-    validity of M and is undone by the same solver; else x is retained. Momenta that outrun the
-    reach are refused in silence, and then the distribution is wrong though the acceptance looks
-    healthy: the adapted step satisfies h |p| / N <= reach / 2 for 99 % of the trajectories, and
-    there is an alarm otherwise.
+    validity of M and is undone by the same solver; else x counts again. Where momenta outrun the
+    reach the distribution is wrong though the acceptance looks healthy: the adapted step satisfies
+    h |p| / N <= reach / 2 for 99 % of the trajectories, and there is an alarm otherwise.
 
     Brubaker, Salzmann and Urtasun, "A family of MCMC methods on implicitly defined manifolds",
     2012, https://proceedings.mlr.press/v22/brubaker12.html; Lelievre, Rousset and Stoltz, "Hybrid
@@ -111,10 +109,7 @@ def constrained_hmc(
         seed: makes a generator.
 
     Raises:
-        SamplingError: `throw` is set and there is an alarm.
-        ProjectionError: a start does not project onto M.
-        InvalidPoints: the starts are no cloud in R^D, or leave the domain of validity.
-        ValueError: an option, or log_density, is not of the stated form.
+        SamplingError, ProjectionError, InvalidPoints, ValueError: as in :func:`random_walk`.
 
     Example:
         >>> result = constrained_hmc(tg.Sphere(), n=20, plan=Plan(step=0.1, warmup=0), seed=0)

@@ -1,16 +1,7 @@
 r"""One transition of a chain: a trajectory on M, taken or refused as a whole.
 
-With momenta p in T_xM and :math:`H(x, p) = -\log f(x) + \tfrac12 |p|^2`, a trajectory is L steps
-of
-
-.. math:: p \leftarrow P_x(p + \tfrac h2 \nabla \log f(x)), \quad
-          (x, p) \leftarrow \text{N moves along } \tfrac hN p, \quad
-          p \leftarrow P_x(p + \tfrac h2 \nabla \log f(x)),
-
-RATTLE in its geodesic form. It is accepted with probability :math:`\min(1, e^{H_0 - H_1})`; one
-move that does not return refuses it. With L = N = 1 it is the Langevin step with a Metropolis
-test, and without the gradient the tangent random walk, whose acceptance probability
-:math:`\min(1, \frac{f(y)}{f(x)} e^{(|v|^2 - |v'|^2) / 2 h^2})` is that of H.
+It is that of :func:`topogen.sampling.constrained_hmc`; with L = N = 1 it is the Langevin step, and
+without the gradient the tangent random walk, whose acceptance probability is that of H too.
 """
 
 from __future__ import annotations
@@ -29,25 +20,15 @@ ACCEPTED, PROJECTION, REVERSE, OUTSIDE, METROPOLIS = range(5)
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a trajectory is made of.
+    """What a trajectory is made of."""
 
-    Attributes:
-        steps: L.
-        inner: N, the moves along M in one step.
-        gradient: whether momenta feel log f.
-        jitter: steps are drawn from h times U(1 - jitter, 1 + jitter), for each row.
-        metropolis: False accepts every trajectory that stays on M.
-        drift: the gradient's share of a step, in place of h^2 / 2; None keeps that.
-        clip: bound on the entries of the gradient.
-    """
-
-    steps: int = 1
-    inner: int = 1
-    gradient: bool = False
-    jitter: float = 0.0
-    metropolis: bool = True
-    drift: float | None = None
-    clip: float | None = None
+    steps: int = 1  # L
+    inner: int = 1  # N, the moves along M in one step
+    gradient: bool = False  # whether momenta feel log f
+    jitter: float = 0.0  # steps are drawn from h times U(1 - jitter, 1 + jitter), for each row
+    metropolis: bool = True  # False accepts every trajectory that stays on M
+    drift: float | None = None  # the gradient's share of a step; None takes h^2 / 2
+    clip: float | None = None  # bound on the entries of the gradient
 
 
 @dataclass(frozen=True)
@@ -65,28 +46,19 @@ class ChainState:
     def put(self, rows: Int[Tensor, " m"], other: ChainState) -> ChainState:
         """These, with the given rows replaced."""
         g, h = self.gradient, other.gradient
-        return ChainState(
-            self.at.put(rows, other.at),
-            self.log_f.index_copy(0, rows, other.log_f),
-            None if g is None or h is None else g.index_copy(0, rows, h),
-        )
+        g = None if g is None or h is None else g.index_copy(0, rows, h)
+        log_f = self.log_f.index_copy(0, rows, other.log_f)
+        return ChainState(self.at.put(rows, other.at), log_f, g)
 
 
 @dataclass(frozen=True)
 class Transition:
-    """What became of each row.
-
-    Attributes:
-        state: after the transition.
-        outcome: ACCEPTED, or why it was not.
-        probability: of acceptance; 0 where a move failed.
-        longest: the longest tangential step of its trajectory.
-    """
+    """What became of each row."""
 
     state: ChainState
-    outcome: Int[Tensor, " n"]
-    probability: Float[Tensor, " n"]
-    longest: Float[Tensor, " n"]
+    outcome: Int[Tensor, " n"]  # ACCEPTED, or why it was not
+    probability: Float[Tensor, " n"]  # of acceptance; 0 where a move failed
+    longest: Float[Tensor, " n"]  # the longest tangential step of its trajectory
 
 
 class Trajectories:
@@ -105,11 +77,10 @@ class Trajectories:
         return ChainState(at, log_f, at.tangential(g))
 
     def _kick(self, state: ChainState, p: Tensor, h: Tensor) -> Tensor:
-        g = state.gradient
-        if g is None:
+        if state.gradient is None:
             return p
         drift = self.kernel.drift
-        return p + (h / 2 if drift is None else drift / h) * g
+        return p + (h / 2 if drift is None else drift / h) * state.gradient
 
     def transition(
         self, state: ChainState, h: float, generator: torch.Generator | None
@@ -126,9 +97,8 @@ class Trajectories:
         u = torch.rand(x.shape[:1], generator=generator, dtype=x.dtype).to(x.device)
 
         end, q, outcome, longest = self.integrate(state, p, size)
-        if not kernel.metropolis:
-            probability = (outcome == ACCEPTED).to(x.dtype)
-        else:
+        probability = (outcome == ACCEPTED).to(x.dtype)
+        if kernel.metropolis:
             drop = end.log_f - state.log_f + (p.square() - q.square()).sum(-1) / 2
             probability = torch.where(outcome == ACCEPTED, drop.exp().clamp_max(1.0), 0.0)
             # 0 density at both ends: -inf + inf
@@ -136,22 +106,16 @@ class Trajectories:
         refused = (outcome == ACCEPTED) & (u >= probability)
         outcome = torch.where(refused, METROPOLIS, outcome)
         rows = (outcome == ACCEPTED).nonzero().squeeze(-1)
-        if rows.numel() == outcome.numel():
-            return Transition(end, outcome, probability, longest)
-        return Transition(state.put(rows, end[rows]), outcome, probability, longest)
+        if rows.numel() < outcome.numel():
+            end = state.put(rows, end[rows])
+        return Transition(end, outcome, probability, longest)
 
     def integrate(
         self, state: ChainState, p: Float[Tensor, "n D"], h: Float[Tensor, "n 1"]
     ) -> tuple[ChainState, Float[Tensor, "n D"], Int[Tensor, " n"], Float[Tensor, " n"]]:
-        """The trajectory from (x, p): its end, why it stopped, and its longest move.
-
-        Rows that stop keep the place where they stopped.
-        """
-        n = p.shape[0]
-        end, q = state, p
-        outcome = torch.full((n,), ACCEPTED, dtype=torch.int64, device=p.device)
-        longest = torch.zeros_like(p[:, 0])
-        rows = torch.arange(n, device=p.device)
+        """The trajectory from (x, p): its end, if it has one, why it stopped, its longest move."""
+        end, q, rows = state, p, torch.arange(p.shape[0], device=p.device)
+        outcome, longest = torch.full_like(rows, ACCEPTED), torch.zeros_like(p[:, 0])
         for _ in range(self.kernel.steps):
             p = self._kick(state, p, h)
             for _ in range(self.kernel.inner):
@@ -169,6 +133,6 @@ class Trajectories:
                         return end, q, outcome, longest
             state = self.state(state.at)
             p = self._kick(state, p, h)
-        if rows.numel() == n:
+        if rows.numel() == q.shape[0]:
             return state, p, outcome, longest
         return end.put(rows, state), q.index_copy(0, rows, p), outcome, longest

@@ -1,10 +1,7 @@
-r"""Uniform points and the volume of M from charts: partition-of-unity quadrature, d <= 3.
+"""The volume of M from charts, d <= 3, as that of :class:`~topogen.Uniform` of an atlas.
 
-.. math:: H^d(M) = \sum_k \int_{U_k} \rho_k(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
-
-:class:`~topogen.Uniform` of an atlas has the volume and draws the points; what is added here is
-what the difference of two levels does not see: points of M in no chart, and points that a
-chart contains but does not decode.
+What is added is what the difference of two levels of quadrature does not see: points of M in no
+chart, and points that a chart contains but does not decode.
 """
 
 from __future__ import annotations
@@ -32,15 +29,11 @@ def atlas_volume(
     tol: float = 1e-3,
     generator: torch.Generator | None = None,
 ) -> VolumeEstimate:
-    """H^d(M) by quadrature on the charts of M.
-
-    The bias is the difference of two levels, and the shares of M that no chart covers or that
-    charts contain but do not decode.
+    """H^d(M) by quadrature; its bias is the difference of two levels and the shares of M lost.
 
     Args:
         atlas: charts of one manifold.
-        points: points near M, for example the data; None looks for some. They tell what share of
-            M no chart covers.
+        points: points near M, that tell what share no chart covers; None looks for some.
         tol: refine until two levels agree to this share of the volume, or 200 000 nodes are used.
         generator: source of randomness, for the two shares.
 

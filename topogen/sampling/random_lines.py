@@ -1,51 +1,45 @@
 r"""Uniform points and the area of a hypersurface from random lines.
 
-Isotropic random lines meet a hypersurface M of R^D in proportion to its area, wherever it is and
-however it is turned (Cauchy, Crofton). With lines through a ball of radius B around M,
+With isotropic random lines through a ball of radius B around a hypersurface M of R^D,
 
 .. math:: H^{D-1}(M) = E[\#(line \cap M)]\, \frac{vol_{D-1}(B)}{E|u_1|},
           \qquad E|u_1| = \frac{\Gamma(D/2)}{\sqrt\pi\, \Gamma((D+1)/2)},
 
-and the intersections, all of them, are uniform on M (Palais, Palais, Karcher, "Point clouds:
-distributing points uniformly on a surface", 2016, https://arxiv.org/abs/1611.04690; Ling, Madan,
-Sharp, Jacobson, "Uniform sampling of surfaces by casting rays", 2025,
-https://arxiv.org/abs/2506.05268).
+(Cauchy, Crofton), and the intersections, all of them, are uniform on M (Palais, Palais, Karcher,
+"Point clouds: distributing points uniformly on a surface", 2016,
+https://arxiv.org/abs/1611.04690; Ling, Madan, Sharp, Jacobson, "Uniform sampling of surfaces by
+casting rays", 2025, https://arxiv.org/abs/2506.05268).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..distributions.base import draw_until
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from .regions import BallAround, known_points
 from .volume_estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 
-# intervals per line on the coarsest grid; and where only the slope inside the domain of validity
-# counts
+# intervals per line on the coarsest grid; and where slopes outside the domain do not count
 _FIRST, _FIRST_GUARDED = 16, 32
 _PILOT = 2048  # lines of a first look
 
-Scalar = Callable[[Tensor], Tensor]
 
-
-@dataclass(frozen=True)
-class RaySample:
+class RaySample(NamedTuple):
     """What random lines met.
 
     Attributes:
         points: on M, shape (n, D).
         line: the line of each point, shape (n,); points of one line are not independent.
         hits: how many points of M each line met, shape (lines,).
-        late: roots that only the finest grid separated, as a share of all; about as many again
-            are missed at the most.
+        late: share of roots that only the finest grid separated; as many are missed at the most.
         jumps: sign changes of F that are no zeros.
         radius: of the ball.
     """
@@ -125,9 +119,8 @@ class Rays:
     def _measure_slopes(self, x: Tensor) -> None:
         """Tabulate L at the values |F| of points of the ball and of M.
 
-        Outside the domain of validity F may be steep, but zeros do not count there: where the
-        domain of validity contains every interval that ends at a point of M, only points inside it
-        are looked at.
+        Only points in the domain of validity are looked at, outside which F may be steep and zeros
+        do not count, where it contains every interval that ends at a point of M.
         """
         y = self.ball.draw(2 * _PILOT, self.generator)
         u = torch.randn(x.shape, generator=self.generator, dtype=torch.float64)
@@ -149,43 +142,37 @@ class Rays:
         i = torch.searchsorted(self._values, f.abs()).clamp_max(self._values.shape[0] - 1)
         return f.abs() / self._slopes[i]
 
-    # -- lines ------------------------------------------------------------------------------------
-
-    def _cast(self, lines: int, ball: BallAround | None = None) -> RaySample:
+    @torch.no_grad()
+    def _cast(self, lines: int, ball: BallAround) -> RaySample:
         """All points of M on random lines."""
-        ball = self.ball if ball is None else ball
-        parts: list[RaySample] = []
-        late = total = 0
-        for start in range(0, lines, CHUNK):
-            with torch.no_grad():
-                part, new, roots = self._cast_chunk(min(CHUNK, lines - start), ball)
-            parts.append(part)
-            late, total = late + new, total + roots
+        sizes = [min(CHUNK, lines - start) for start in range(0, lines, CHUNK)]
+        points, line, hits, late, roots, jumps = zip(
+            *(self._cast_chunk(m, ball) for m in sizes), strict=True
+        )
         return RaySample(
-            torch.cat([p.points for p in parts]),
-            torch.cat([p.line + i * CHUNK for i, p in enumerate(parts)]),
-            torch.cat([p.hits for p in parts]),
-            late / max(total, 1),
-            sum(p.jumps for p in parts),
+            torch.cat(points),
+            torch.cat([rows + i * CHUNK for i, rows in enumerate(line)]),
+            torch.cat(hits),
+            sum(late) / max(sum(roots), 1),
+            sum(jumps),
             ball.radius,
         )
 
-    def _cast_chunk(self, m: int, ball: BallAround) -> tuple[RaySample, int, int]:
+    def _cast_chunk(self, m: int, ball: BallAround) -> tuple[Any, ...]:
+        """Points, the line of each, hits of each line; late roots, all roots, and jumps."""
         origin, u, half = _lines(m, ball, self.generator)
 
         def along(t: Tensor, line: Tensor) -> Tensor:
             return self.F(origin[line] + t.unsqueeze(-1) * u[line])
 
         line, a, b, fa, fb, late = self._brackets(along, half)
-        total = line.shape[0]
         t, residual = chandrupatla(lambda t, rows: along(t, line[rows]), a, b, fa, fb)
         # the slope across a zero is bounded; across a jump the value stays where it was
         zero = residual.abs() <= 1e-6 * self.slope * ball.radius
         x = origin[line] + t.unsqueeze(-1) * u[line]
         hit = zero & self.M.in_domain(x)
         hits = torch.bincount(line[hit], minlength=m)
-        sample = RaySample(x[hit], line[hit], hits, 0.0, int((~zero).sum()), ball.radius)
-        return sample, late, total
+        return x[hit], line[hit], hits, late, line.shape[0], int((~zero).sum())
 
     def _brackets(
         self, along: Callable[[Tensor, Tensor], Tensor], half: Tensor
@@ -211,18 +198,15 @@ class Rays:
             fc = along(c, line)
             a, b = torch.cat([a, c]), torch.cat([c, b])
             fa, fb, line = torch.cat([fa, fc]), torch.cat([fc, fb]), line.repeat(2)
-        change = (fa < 0) != (fb < 0)
-        change &= fa.isfinite() & fb.isfinite()
+        change = ((fa < 0) != (fb < 0)) & fa.isfinite() & fb.isfinite()
         late = max(int(change.sum()) - before, 0)
         return line[change], a[change], b[change], fa[change], fb[change], late
-
-    # -- what they give ---------------------------------------------------------------------------
 
     def cast(self, lines: int) -> RaySample:
         """All points of M on so many random lines; uniform on M, dependent within a line."""
         if lines < 1:
             raise ValueError(f"expected lines >= 1, got {lines}")
-        return self._cast(lines)
+        return self._cast(lines, self.ball)
 
     def volume(self, lines: int = 50_000) -> VolumeEstimate:
         """The area of M. The standard error is over lines; the bias is what the grid missed."""
@@ -232,7 +216,9 @@ class Rays:
         """The area of M from lines that were cast, two or more."""
         hits = found.hits.double()
         D = self.M.ambient_dim
-        factor = ball_volume(D - 1, found.radius) / mean_cosine(D)
+        # E|u_1| of a uniform unit vector u
+        cosine = math.exp(math.lgamma(D / 2) - math.lgamma((D + 1) / 2)) / math.sqrt(math.pi)
+        factor = ball_volume(D - 1, found.radius) / cosine
         mean, error = mean_of(float(hits.sum()), float(hits.square().sum()), hits.numel())
         return VolumeEstimate(
             factor * mean,
@@ -250,64 +236,42 @@ class Rays:
         At most one point is taken of each line: the j-th hit, j uniform in 1..J, where there is
         one; J is the largest number of hits seen. A line with more makes the draw start again.
         """
-        if n < 0:
-            raise ValueError(f"expected n >= 0, got {n}")
         most = int(self.cast(_PILOT).hits.max())
         if most == 0:
             raise UnsupportedError("expected lines that meet the manifold, but none of 2048 did")
-        taken: list[Tensor] = []
-        count = 0
-        for _ in range(2000):
-            if count >= n:
-                break
-            found = self.cast(min(max(256, most * (n - count)), 8 * CHUNK))
-            largest = int(found.hits.max())
-            if largest > most:
-                most, count, taken = largest, 0, []
-                continue
+
+        def propose(missing: int) -> Tensor | None:
+            nonlocal most
+            found = self.cast(min(max(256, most * missing), 8 * CHUNK))
+            if int(found.hits.max()) > most:
+                most = int(found.hits.max())
+                return None
             j = torch.randint(most, (found.hits.shape[0],), generator=self.generator)
             order = found.line.argsort(stable=True)
             first = found.hits.cumsum(0) - found.hits
-            chosen = (first + j)[j < found.hits]
-            taken.append(found.points[order[chosen]])
-            count += chosen.shape[0]
-        else:
-            raise UnsupportedError(f"expected {n} hits, got {count}: the lines seldom meet M")
-        return torch.cat([*taken, self.ball.centre.new_zeros(0, self.M.ambient_dim)])[:n]
+            return found.points[order[(first + j)[j < found.hits]]]
+
+        x = draw_until(n, propose)
+        if x.shape[0] < n:
+            raise UnsupportedError(f"expected {n} hits, got {len(x)}: the lines seldom meet M")
+        return x
 
 
-def signed_equation(M: Manifold) -> Scalar:
-    """F with M = {F = 0}, as (n, D) to (n,).
-
-    Raises:
-        UnsupportedError: M has another codimension, or more equations than one.
-    """
-    D = M.ambient_dim
-    k = D - M.dim
+def signed_equation(M: Manifold) -> Callable[[Tensor], Tensor]:
+    """F with M = {F = 0}, as (n, D) to (n,); UnsupportedError where that is not one equation."""
+    k, zero = M.ambient_dim - M.dim, torch.zeros(1, M.ambient_dim, dtype=torch.float64)
     with torch.no_grad():
-        m = M.equations(torch.zeros(1, D, dtype=torch.float64)).shape[-1] if k == 1 else 0
+        m = M.equations(zero).shape[-1] if k == 1 else 0
     if k != 1 or m != 1:
+        equations = f" with {m} equations" if m else ""
         raise UnsupportedError(
             f"expected a hypersurface given by one function, got {type(M).__name__} of "
-            f"codimension {k}"
-            + (f" with {m} equations" if m else "")
-            + "; use method='tube' or 'atlas'"
+            f"codimension {k}{equations}; use method='tube' or 'atlas'"
         )
-
-    def F(x: Tensor) -> Tensor:
-        return torch.cat([M.equations(part).squeeze(-1) for part in x.split(32_768)])
-
-    return F
+    return lambda x: torch.cat([M.equations(part).squeeze(-1) for part in x.split(32_768)])
 
 
-def mean_cosine(D: int) -> float:
-    r"""E|u_1| of a uniform unit vector of R^D."""
-    return math.exp(math.lgamma(D / 2) - math.lgamma((D + 1) / 2)) / math.sqrt(math.pi)
-
-
-def _lines(
-    m: int, ball: BallAround, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _lines(m: int, ball: BallAround, generator: torch.Generator | None) -> tuple[Tensor, ...]:
     """Midpoints in the ball, directions, and half-lengths of the chords of m isotropic lines."""
     D = ball.centre.numel()
     u = torch.randn(m, D, generator=generator, dtype=torch.float64)
@@ -331,14 +295,8 @@ def chandrupatla(
 
     Inverse quadratic interpolation where it is safe, else bisection (Chandrupatla, "A new hybrid
     quadratic/bisection algorithm for finding the zero of a nonlinear function without using
-    derivatives", 1997, https://doi.org/10.1016/S0965-9978(96)00051-8). Rows do not couple.
-
-    Args:
-        f: values at t, shape (m,), for the rows in an index of shape (m,).
-        a: one end.
-        b: the other.
-        fa: f at a.
-        fb: f at b.
+    derivatives", 1997, https://doi.org/10.1016/S0965-9978(96)00051-8). Rows do not couple: f takes
+    t and the index of the rows that these belong to, both of shape (m,).
     """
     a, b, fa, fb = (v.clone() for v in (a, b, fa, fb))
     rounding = 4 * torch.finfo(a.dtype).eps

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from .constraint_steps import NormalSolver
 from .metropolis import ChainState, Trajectories, Transition
-from .starting_points import Starts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,18 +22,16 @@ class Plan:
         chains: how many; all are rows of one batch, which never affect one another.
         start: points near M, shape (m, D); they are projected. None takes uniform draws where M
             has an exact sampler, else points all over M that are found by projection.
-        weights: without `components`, one for each start, such that the weighted starts stand for
-            the uniform distribution of M (a tube or ray sample): they are resampled on the way to
-            f. With `components`, the mass of each component under the distribution aimed at, in
-            the order of the labels.
+        weights: without `components`, one for each start, such that they stand for the uniform
+            distribution of M (a tube or ray sample) and are resampled on the way to f. With
+            `components`, the mass of each under the distribution aimed at, in the order of labels.
         components: labels of the components of M that the starts lie in, which no chain leaves;
             R-hat is then taken within components.
         warmup: transitions before draws are retained; None takes 200, and 500 for replica
-            exchange. Starts not given by the user, or given with weights, are annealed from the
-            uniform distribution to f in its first half.
+            exchange. Starts not given, or given with weights, are annealed from the uniform
+            distribution to f in its first half.
         thin: transitions for one retained draw.
-        step: h; None adapts it during warm-up to the acceptance `accept`, bounded by the reach,
-            and freezes it.
+        step: h; None adapts it in warm-up to the acceptance `accept`, bounded by the reach.
         accept: mean acceptance probability to adapt to; None takes .6 for random walks, .75 for
             Langevin steps and .9 for Hamiltonian trajectories.
         reach: of M; None estimates it from pairs of starts, from above.
@@ -87,11 +85,7 @@ class Request:
         accept: float,
         warmup: int = 200,
     ) -> Request:
-        """With the defaults of one sampler.
-
-        Raises:
-            ValueError: fewer than one draw, or a generator and a seed.
-        """
+        """With the defaults of one sampler."""
         if n < 1:
             raise ValueError(f"expected n >= 1, got {n}")
         if generator is not None and seed is not None:
@@ -107,6 +101,17 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """Starting points of the chains."""
+
+    x: Float[Tensor, "chains D"]
+    uniform: bool  # whether they are draws of the uniform distribution of M
+    given: bool  # whether they come from the user
+    weighted: bool = False  # whether each component of M has the share that the user gave it
+    components: Int[Tensor, " chains"] | None = None  # of each, where that is known
+
+
+@dataclass(frozen=True)
 class Ready:
     """Chains at their starts: what moves them, the reach, and a first step."""
 
@@ -119,23 +124,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Records:
-    """What was seen along the chains; draws come first, transitions are draws times `thin`.
+    """What was seen along the chains; transitions are draws times `thin`."""
 
-    Attributes:
-        x: retained points, shape (draws, chains, D).
-        log_f: log density at them, (draws, chains).
-        before: log density at the start of each transition, (transitions, chains).
-        outcome: what became of it, (transitions, chains).
-        longest: its longest tangential step, (transitions, chains).
-        swaps: acceptance of swaps between replicas.
-    """
-
-    x: Tensor
-    log_f: Tensor
-    before: Tensor
-    outcome: Tensor
-    longest: Tensor
-    swaps: list[float] | None = None
+    x: Float[Tensor, "draws chains D"]
+    log_f: Float[Tensor, "draws chains"]
+    before: Float[Tensor, "transitions chains"]  # log density at the start
+    outcome: UInt8[Tensor, "transitions chains"]
+    longest: Float[Tensor, "transitions chains"]  # longest tangential step
+    swaps: list[float] | None = None  # acceptance of swaps between replicas
 
     @classmethod
     def empty(cls, request: Request, D: int) -> Records:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..distributions.base import draw_until
 from ..errors import InvalidPoints, UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.locate import arrived
+from ..point_cloud.knn import nearest
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor, distinct
 from .volume_estimate import ball_volume, in_ball, mean_of
@@ -30,18 +31,14 @@ def known_points(
 
     Without `points`, M is asked for some (:meth:`Manifold.rough_points`); if it knows none, points
     of normal clouds about the origin, a quarter, once and four times as wide as `scale`, are
-    projected.
-
-    Raises:
-        InvalidPoints: fewer than 20 different points are found.
+    projected. Fewer than 20 different ones are refused.
     """
-    x = M.rough_points(_KNOWN, generator) if points is None else None
     if points is not None:
         start = as_tensor(points, ambient_dim=M.ambient_dim)
         if start.shape[0] > _KNOWN:
             start = start[torch.randperm(start.shape[0], generator=generator)[:_KNOWN]]
         x = arrived(M, start)
-    elif x is None:
+    elif (x := M.rough_points(_KNOWN, generator)) is None:
         g = torch.randn(3, _KNOWN, M.ambient_dim, generator=generator, dtype=torch.float64)
         width = M.scale * torch.tensor([0.25, 1.0, 4.0], dtype=torch.float64)
         x = arrived(M, (width[:, None, None] * g).flatten(0, 1))
@@ -54,27 +51,7 @@ def known_points(
     return x
 
 
-class BoundedRegion(ABC):
-    """A bounded part of R^D of known volume, with a sampler."""
-
-    @abstractmethod
-    def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
-        """The volume and its standard error, brought near `relative` times the volume."""
-
-    @abstractmethod
-    def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """N independent points, uniform in the region."""
-
-    @abstractmethod
-    def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
-        """Whether x lies in the region."""
-
-    @abstractmethod
-    def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> BoundedRegion:
-        """A larger region, that contains the tube about the points p of M too."""
-
-
-class BallAround(BoundedRegion):
+class BallAround:
     """The ball about `centre`; `margin` is what it leaves around the points it is made from."""
 
     def __init__(self, centre: Float[Tensor, " D"], radius: float, margin: float = 0.0) -> None:
@@ -87,11 +64,11 @@ class BallAround(BoundedRegion):
         return cls(centre, 1.1 * float((x - centre).norm(dim=-1).max()) + margin, margin)
 
     def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
-        """In closed form."""
+        """The volume, in closed form, and its standard error."""
         return ball_volume(self.centre.numel(), self.radius), 0.0
 
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """Uniform in the ball."""
+        """N independent points, uniform in the ball."""
         return self.centre + self.radius * in_ball(n, self.centre.numel(), generator)
 
     def contains(self, x: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
@@ -99,19 +76,19 @@ class BallAround(BoundedRegion):
         return (x - self.centre).norm(dim=-1) <= self.radius
 
     def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> BallAround:
-        """The ball of a radius that reaches p."""
+        """A larger ball, that contains the tube about the points p of M too."""
         r = float((p - self.centre).norm(dim=-1).max())
         return BallAround(self.centre, max(self.radius, 1.1 * r + self.margin), self.margin)
 
 
-class Cylinders(BoundedRegion):
+class Cylinders:
     r"""The union of :math:`\{|T_i^\top (x - c_i)| < a,\ |N_i^\top (x - c_i)| < b\}`.
 
     T_i, N_i are orthonormal bases of the tangent and the normal space of M at c_i. A point drawn
-    in one cylinder is retained with probability one over the number that contain it, so what is
-    left is uniform on the union; the mean of that probability gives the volume. In high
-    codimension this wastes far less than balls about the c_i: of a ball of radius 2 tau in R^9 one
-    part in 13 lies within tau of a 3-plane through its centre.
+    in one cylinder is retained with probability one over the number that contain it: what is left
+    is uniform on the union, whose volume the mean of that probability gives. Balls about the c_i
+    waste far more in high codimension: of one of radius 2 tau in R^9 one part in 13 lies within
+    tau of a 3-plane through its centre.
 
     Args:
         M: the manifold.
@@ -124,10 +101,8 @@ class Cylinders(BoundedRegion):
         _check_count(c, a)
         self.c, self.a, self.b = c, a, b
         with torch.no_grad():
-            self.T = M.tangent_basis(c)
-            self.N = M.normal_basis(c)
-        k, d = M.ambient_dim - M.dim, M.dim
-        self._mass = c.shape[0] * ball_volume(d, a) * ball_volume(k, b)
+            self.T, self.N = M.tangent_basis(c), M.normal_basis(c)
+        self._mass = c.shape[0] * ball_volume(M.dim, a) * ball_volume(M.ambient_dim - M.dim, b)
         # proposals made, and the sums of 1 / count and of its square over them
         self._proposed, self._sums = 0, (0.0, 0.0)
 
@@ -151,7 +126,7 @@ class Cylinders(BoundedRegion):
         return cls(M, net(M, x, h, generator), h * (1 + tube / reach), (1 + excess) * tube)
 
     def refined(self, relative: float, generator: torch.Generator | None) -> tuple[float, float]:
-        """From all proposals made so far, and up to 400 000 more."""
+        """The volume and its standard error, brought near `relative` times it by proposals."""
         while True:
             mean, error = mean_of(*self._sums, max(self._proposed, 1))
             if self._proposed > 0 and (error <= relative * mean or self._proposed >= 400_000):
@@ -159,18 +134,13 @@ class Cylinders(BoundedRegion):
             self._propose(25_000, generator)
 
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """Uniform in the union."""
-        parts, found = [self.c[:0]], 0
-        while found < n:
-            m = min(int(1.2 * (n - found) * self._crowd) + 64, 100_000)
-            parts.append(self._propose(m, generator))
-            found += parts[-1].shape[0]
-        return torch.cat(parts)[:n]
+        """N independent points, uniform in the union."""
 
-    @property
-    def _crowd(self) -> float:
-        """Proposals for one point."""
-        return self._proposed / self._sums[0] if self._proposed else 4.0
+        def propose(missing: int) -> Tensor:
+            per_point = self._proposed / self._sums[0] if self._proposed else 4.0
+            return self._propose(min(int(1.2 * missing * per_point) + 64, 100_000), generator)
+
+        return draw_until(n, propose)
 
     def _propose(self, n: int, generator: torch.Generator | None) -> Tensor:
         i = torch.randint(self.c.shape[0], (n,), generator=generator)
@@ -187,9 +157,10 @@ class Cylinders(BoundedRegion):
         """How many cylinders contain x."""
         count = torch.zeros(x.shape[0], dtype=x.dtype)
         for rows in torch.arange(x.shape[0]).split(max(1, _ENTRIES // self.c.shape[0])):
+            # |x - c|^2 - |x|^2, in one pass over the pairs
+            relative = torch.addmm(self.c.square().sum(-1), x[rows], self.c.mT, alpha=-2)
             limit = self.a**2 + self.b**2 - x[rows].square().sum(-1, keepdim=True)
-            near = _relative(x[rows], self.c) < limit * (1 + 1e-9)
-            i, j = near.nonzero(as_tuple=True)
+            i, j = (relative < limit * (1 + 1e-9)).nonzero(as_tuple=True)
             off = x[rows[i]] - self.c[j]
             s = (self.T[j].mT @ off.unsqueeze(-1)).squeeze(-1).square().sum(-1)
             inside = (s < self.a**2) & (off.square().sum(-1) - s < self.b**2)
@@ -203,6 +174,10 @@ class Cylinders(BoundedRegion):
     def grown(self, M: Manifold, p: Float[Tensor, "n D"]) -> Cylinders:
         """More cylinders, about a spread-out part of p."""
         return Cylinders(M, torch.cat([self.c, _spread(p, self.a / 2)]), self.a, self.b)
+
+
+# what a tube is drawn from
+BoundedRegion = BallAround | Cylinders
 
 
 def net(
@@ -219,8 +194,7 @@ def net(
         last = frontier.shape[0] == 0
         # steps from each new point, by dimension: about the neighbours that it has in a net
         start = c[every] if last else frontier.repeat({1: 3, 2: 8}.get(M.dim, 16), 1)
-        parts = [_walk(M, part, h, generator) for part in start.split(_WALKERS)]
-        y = torch.cat(parts)
+        y = torch.cat([_walk(M, part, h, generator) for part in start.split(_WALKERS)])
         out = y[nearest_distance(y, c) > h]
         if last and out.shape[0] <= 1e-3 * _WALKERS:
             return c
@@ -244,16 +218,10 @@ def _walk(M: Manifold, x: Tensor, h: float, generator: torch.Generator | None) -
     return p.value[near]
 
 
-def _relative(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, "n m"]:
-    """|x - c|^2 - |x|^2, in one pass over the pairs."""
-    return torch.addmm(c.square().sum(-1), x, c.mT, alpha=-2)
-
-
 def nearest_distance(x: Float[Tensor, "n D"], c: Float[Tensor, "m D"]) -> Float[Tensor, " n"]:
     """The distance from each x to the nearest of the points c."""
-    rows = max(1, _ENTRIES // max(c.shape[0], 1))
-    parts = [(part - c[_relative(part, c).argmin(-1)]).norm(dim=-1) for part in x.split(rows)]
-    return torch.cat(parts) if parts else x.new_zeros(0)
+    index = nearest(c.numpy(), x.numpy(), 1)[1][:, 0]
+    return (x - c[torch.from_numpy(index)]).norm(dim=-1)
 
 
 def _check_count(c: Tensor, h: float) -> None:

@@ -15,7 +15,7 @@ from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from .chains import ChainResult, judge, prepare
 from .constraint_steps import Frames, Mover
-from .metropolis import ChainState, Kernel
+from .metropolis import ChainState, Kernel, Trajectories
 from .records import Plan, Ready, Records, Request
 from .target import LogDensity, Target
 from .warmup import DualAveraging, Warm
@@ -29,12 +29,10 @@ class Ladder:
         widths: sigma_1, ..., sigma_K, increasing; the first well below the reach, the last about
             half the gap between the components. None goes from a quarter of the reach to half of
             the size of M (`scale`, or the spread of the starts).
-        ambient: log g, on R^D; None means 1. Give log_density where it makes sense off M and is
-            far from constant.
+        ambient: log g, on R^D; None means 1. Give log_density if it makes sense off M and varies.
         steps: steps of each z_i for one of x.
-        radius: the z_i stay within this distance of the mean of the starts, which must contain all
-            of M; None takes four times the spread of the starts (at least `scale`) and four times
-            the last width.
+        radius: of the ball about the mean of the starts that the z_i stay in, which must contain
+            M; None takes four times the spread of the starts (at least `scale`) and last width.
     """
 
     widths: Sequence[float] | None = None
@@ -47,11 +45,7 @@ class Ladder:
             raise ValueError(f"expected steps >= 1, got {self.steps}")
 
     def sigma(self, M: Manifold, reach: float, spread: float) -> Float[Tensor, " K"]:
-        """The widths.
-
-        Raises:
-            ValueError: they are not positive and increasing.
-        """
+        """The widths, which must be positive and increasing."""
         if self.widths is None:
             low, high = reach / 4, spread / 2
             # neighbours overlap where the ratio is about 1 + 1 / sqrt(k)
@@ -77,13 +71,13 @@ def replica_exchange(
 ) -> ChainResult:
     r"""Draw from the distribution of density f on M, all components included.
 
-    Beside every chain x on M (a :func:`random_walk`) run chains z_1, ..., z_K in R^D with
+    Beside every chain x on M (a :func:`random_walk`) run random walks z_1, ..., z_K in R^D with
 
     .. math:: \rho_i(z) \propto g(z) \exp(-u(z)^2 / 2 \sigma_i^2), \quad u = \text{residual of } M,
 
-    of widths sigma_1 < ... < sigma_K, by random walks. Neighbours exchange their places. That of x
-    with z_1 = y + N_y a, y the projection of z_1, takes x to y and z_1 to x + N_x a', a' normal of
-    variance sigma_1^2, with probability
+    sigma_1 < ... < sigma_K. Neighbours exchange their places. That of x with z_1 = y + N_y a, y
+    the projection of z_1, takes x to y and z_1 to x + N_x a', a' normal of variance sigma_1^2,
+    with probability
 
     .. math:: \min\Bigl(1, \frac{f(y)}{f(x)} \, \frac{\rho_1(x + N_x a')}{\rho_1(z_1)} \,
               \frac{\det(I - S_{N_x a'})}{\det(I - S_{N_y a})} \,
@@ -94,16 +88,14 @@ def replica_exchange(
 
     The pairing of M with its tube is that of Wang and Han, "A replica exchange Markov chain Monte
     Carlo method for disconnected implicit manifolds via tubular relaxation", 2026,
-    https://arxiv.org/abs/2604.22055; the ladder of widths and the exchange by projections are
-    ours.
+    https://arxiv.org/abs/2604.22055; the ladder and the exchange by projections are ours.
 
     Args:
         M: as in :func:`random_walk`; `residual` and `nearest` are used too.
         log_density: log f on M; None means uniform.
         n: draws retained of each chain.
         ladder: the tubes.
-        plan: starts, warm-up, step on M and number of the chains; weights and components of the
-            starts are not needed.
+        plan: starts, warm-up, step on M and number of the chains; no weights, no components.
         throw: raise where there is an alarm.
         generator: source of randomness.
         seed: makes a generator.
@@ -138,43 +130,38 @@ def replica_exchange(
     sigma = ladder.sigma(M, min(ready.reach, M.scale), spread)
     radius = 4 * spread + 4 * float(sigma[-1]) if ladder.radius is None else ladder.radius
     tubes = Tubes(M, Target(ladder.ambient, x), sigma, centre, radius, request.generator)
-    records, warm = Exchange(ready, tubes, ladder.steps).run(request)
+    records, warm = _run(ready, tubes, ladder.steps, request)
     # every component can be reached: R-hat tells whether it was
     ready = replace(ready, start=replace(ready.start, weighted=True))
     return judge(M, records, ready, request, warm)
 
 
+@dataclass(eq=False)
 class Tubes:
     r"""The distributions :math:`\rho_i` in R^D, their walks, and the exchange of the first with M.
 
     Arrays of chains have shape (K, chains, D), the narrowest first.
     """
 
-    def __init__(
-        self,
-        M: Manifold,
-        ambient: Target,
-        sigma: Float[Tensor, " K"],
-        centre: Float[Tensor, " D"],
-        radius: float,
-        generator: torch.Generator | None,
-    ) -> None:
-        self.M, self.ambient, self.sigma = M, ambient, sigma
-        self.centre, self.radius, self.generator = centre, radius, generator
+    M: Manifold
+    ambient: Target
+    sigma: Float[Tensor, " K"]
+    centre: Float[Tensor, " D"]
+    radius: float
+    generator: torch.Generator | None
+
+    def __post_init__(self) -> None:
+        M, each = self.M, self.sigma.tolist()
         self.tol = M.atol(torch.float64) if M.tolerance is None else 1e-6 * M.scale
-        self.steps = [
-            DualAveraging(float(s) / math.sqrt(M.ambient_dim), target=0.3) for s in sigma
-        ]
+        self.steps = [DualAveraging(s / math.sqrt(M.ambient_dim), 0.3) for s in each]
 
     def parts(self, z: Float[Tensor, "*batch D"]) -> tuple[Tensor, Tensor]:
         """Log g(z), -inf outside the ball, and u(z)^2 / 2."""
-        rows = z.reshape(-1, z.shape[-1])
         with torch.no_grad():
-            u = self.M.residual(rows).square() / 2
-            inside = ((rows - self.centre).norm(dim=-1) <= self.radius) & u.isfinite()
-            log_g = torch.where(inside, self.ambient.value(rows), -torch.inf)
-        u = torch.where(inside, u, 0.0)
-        return log_g.reshape(z.shape[:-1]), u.reshape(z.shape[:-1])
+            u = self.M.residual(z).square() / 2
+            log_g = self.ambient.value(z.flatten(0, -2)).reshape(u.shape)
+        inside = ((z - self.centre).norm(dim=-1) <= self.radius) & u.isfinite()
+        return torch.where(inside, log_g, -torch.inf), torch.where(inside, u, 0.0)
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal numbers."""
@@ -232,100 +219,87 @@ class Replicas:
     u: Float[Tensor, "K chains"]
 
 
-class Exchange:
-    """Chains on M, and their companions in the tubes."""
-
-    def __init__(self, ready: Ready, tubes: Tubes, tube_steps: int) -> None:
-        self.ready, self.tubes, self.tube_steps = ready, tubes, tube_steps
-
-    @torch.no_grad()
-    def run(self, request: Request) -> tuple[Records, Warm]:
-        """Warm up, run; what was seen, and the chains at the end."""
-        trajectories, tubes, plan = self.ready.trajectories, self.tubes, request.plan
-        state = self.ready.state
-        chains, D = state.at.x.shape
-        K = tubes.sigma.numel()
-        a = tubes.sigma[:, None, None] * tubes.randn(K, chains, state.at.N.shape[-1])
-        z = state.at.x + (state.at.N @ a.unsqueeze(-1)).squeeze(-1)
-        replicas = Replicas(z, *tubes.parts(z))
-        if not bool(replicas.log_g.isfinite().any()):
-            raise UnsupportedError(
-                "expected starts inside the ball given by radius, where ambient is finite"
-            )
-        adaptation = DualAveraging(self.ready.step, request.accept)
-        records = Records.empty(request, D)
-        one, swaps = torch.ones((), dtype=torch.float64), torch.zeros(2, K, dtype=torch.float64)
-        final = self.ready.step
-        for i in range(-request.warmup, request.n * plan.thin):
-            adapt = i < 0 and plan.step is None
-            step = adaptation.step if adapt else final
-            result = trajectories.transition(state, step, tubes.generator)
-            if adapt:
-                adaptation.update(float(result.probability.mean()), self.ready.reach)
-                final = adaptation.final
-            if i >= 0:
-                records.note(i, state, result)
-            state = result.state
-            for _ in range(self.tube_steps):
-                replicas = tubes.walk(replicas, adapt=i < 0)
-            replicas, taken = tubes.swap(replicas, i % 2)
-            state, replicas, met = self._meet(state, replicas)
-            if i >= 0:
-                swaps[:, 0] += torch.stack([met.double().mean(), one])
-                for j, yes in enumerate(taken):
-                    swaps[:, 1 + i % 2 + 2 * j] += torch.stack([yes.double().mean(), one])
-                if (i + 1) % plan.thin == 0:
-                    records.retain(i // plan.thin, state)
-        rates = (swaps[0] / swaps[1].clamp_min(1)).tolist()
-        warm = Warm(state, final, self.ready.reach, exact=False, families=None)
-        return replace(records, swaps=rates), warm
-
-    def _meet(
-        self, state: ChainState, replicas: Replicas
-    ) -> tuple[ChainState, Replicas, Bool[Tensor, " chains"]]:
-        """Exchange x with z_1."""
-        tubes, trajectories = self.tubes, self.ready.trajectories
-        mover, target = trajectories.mover, trajectories.target
-        x, z, sigma = state.at, replicas.z[0], float(tubes.sigma[0])
-        met = torch.zeros_like(state.log_f, dtype=torch.bool)
-        b = sigma * tubes.randn(z.shape[0], x.N.shape[-1])
-        u = tubes.log_rand(z.shape[0])
-        z_new = x.x + x.normal(b)
-        y, found = tubes.projections(z)
-        back, returns = tubes.projections(z_new)
-        returns = returns & ((back - x.x).norm(dim=-1) <= mover.reverse_tol)
-        rows = (found & returns).nonzero().squeeze(-1)
-        if rows.numel() == 0:
-            return state, replicas, met
-        at = mover.frames(y[rows])
-        a = at.coefficients(z[rows] - at.x)
-        normal = (z[rows] - at.x - at.normal(a)).norm(dim=-1) <= tubes.tol
-        new_g, new_u = tubes.parts(z_new[rows])
-        log_f = target.value(at.x)
-        log_ratio = (
-            (log_f - state.log_f[rows])
-            + (new_g - replicas.log_g[0, rows])
-            - (new_u - replicas.u[0, rows]) / sigma**2
-            + log_jacobian(mover, x[rows], b[rows])
-            - log_jacobian(mover, at, a)
-            + (b[rows].square().sum(-1) - a.square().sum(-1)) / (2 * sigma**2)
+@torch.no_grad()
+def _run(ready: Ready, tubes: Tubes, tube_steps: int, request: Request) -> tuple[Records, Warm]:
+    """Warm up, run; what was seen, and the chains at the end."""
+    state, plan, final = ready.state, request.plan, ready.step
+    K, (chains, D) = tubes.sigma.numel(), state.at.x.shape
+    a = tubes.sigma[:, None, None] * tubes.randn(K, chains, state.at.N.shape[-1])
+    z = state.at.x + (state.at.N @ a.unsqueeze(-1)).squeeze(-1)
+    replicas = Replicas(z, *tubes.parts(z))
+    if not bool(replicas.log_g.isfinite().any()):
+        raise UnsupportedError(
+            "expected starts inside the ball given by radius, where ambient is finite"
         )
-        yes = normal & (u[rows] < log_ratio)
-        taken = rows[yes]
-        met[taken] = True
-        z_all, log_g, u_all = replicas.z.clone(), replicas.log_g.clone(), replicas.u.clone()
-        z_all[0, taken], log_g[0, taken] = z_new[taken], new_g[yes]
-        u_all[0, taken] = new_u[yes]
-        state = state.put(taken, ChainState(at[yes], log_f[yes], None))
-        return state, Replicas(z_all, log_g, u_all), met
+    adaptation = DualAveraging(ready.step, request.accept)
+    records, swaps = Records.empty(request, D), torch.zeros(2, K, dtype=torch.float64)
+    for i in range(-request.warmup, request.n * plan.thin):
+        adapt = i < 0 and plan.step is None
+        step = adaptation.step if adapt else final
+        result = ready.trajectories.transition(state, step, tubes.generator)
+        if adapt:
+            adaptation.update(float(result.probability.mean()), ready.reach)
+            final = adaptation.final
+        if i >= 0:
+            records.note(i, state, result)
+        state = result.state
+        for _ in range(tube_steps):
+            replicas = tubes.walk(replicas, adapt=i < 0)
+        replicas, taken = tubes.swap(replicas, i % 2)
+        state, replicas, met = _meet(ready.trajectories, tubes, state, replicas)
+        if i >= 0:
+            for j, yes in [(0, met), *zip(range(1 + i % 2, K, 2), taken, strict=True)]:
+                swaps[0, j] += yes.double().mean()
+                swaps[1, j] += 1
+            if (i + 1) % plan.thin == 0:
+                records.retain(i // plan.thin, state)
+    rates = (swaps[0] / swaps[1].clamp_min(1)).tolist()
+    warm = Warm(state, final, ready.reach, exact=False, families=None)
+    return replace(records, swaps=rates), warm
+
+
+def _meet(
+    trajectories: Trajectories, tubes: Tubes, state: ChainState, replicas: Replicas
+) -> tuple[ChainState, Replicas, Bool[Tensor, " chains"]]:
+    """Exchange x with z_1."""
+    mover, x, z, sigma = trajectories.mover, state.at, replicas.z[0], float(tubes.sigma[0])
+    met = torch.zeros_like(state.log_f, dtype=torch.bool)
+    b = sigma * tubes.randn(z.shape[0], x.N.shape[-1])
+    u = tubes.log_rand(z.shape[0])
+    z_new = x.x + x.normal(b)
+    y, found = tubes.projections(z)
+    back, returns = tubes.projections(z_new)
+    returns = returns & ((back - x.x).norm(dim=-1) <= mover.reverse_tol)
+    rows = (found & returns).nonzero().squeeze(-1)
+    if rows.numel() == 0:
+        return state, replicas, met
+    at = mover.frames(y[rows])
+    a = at.coefficients(z[rows] - at.x)
+    normal = (z[rows] - at.x - at.normal(a)).norm(dim=-1) <= tubes.tol
+    new_g, new_u = tubes.parts(z_new[rows])
+    log_f = trajectories.target.value(at.x)
+    log_ratio = (
+        (log_f - state.log_f[rows])
+        + (new_g - replicas.log_g[0, rows])
+        - (new_u - replicas.u[0, rows]) / sigma**2
+        + log_jacobian(mover, x[rows], b[rows])
+        - log_jacobian(mover, at, a)
+        + (b[rows].square().sum(-1) - a.square().sum(-1)) / (2 * sigma**2)
+    )
+    yes = normal & (u[rows] < log_ratio)
+    taken = rows[yes]
+    met[taken] = True
+    z_all, log_g, u_all = replicas.z.clone(), replicas.log_g.clone(), replicas.u.clone()
+    z_all[0, taken], log_g[0, taken], u_all[0, taken] = z_new[taken], new_g[yes], new_u[yes]
+    state = state.put(taken, ChainState(at[yes], log_f[yes], None))
+    return state, Replicas(z_all, log_g, u_all), met
 
 
 def log_jacobian(mover: Mover, at: Frames, a: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     r"""Log det(I - S_v), v = N_x a: the volume factor of (x, a) -> x + N_x a.
 
     :math:`S_v = -T^\top D(DE^\top \lambda) T` with :math:`DE^\top \lambda = v`, by central
-    differences of DE, whose error of 1e-8 is that of the acceptance probability. NaN, which
-    refuses an exchange, beyond a focal point.
+    differences of DE, with an error of 1e-8. NaN, which refuses an exchange, beyond a focal point.
     """
     x, (n, D) = at.x, at.x.shape
     T = calculus.complement(at.N)

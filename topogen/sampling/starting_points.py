@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..distributions.base import draw_until
 from ..errors import InvalidPoints, ProjectionError
 from ..manifolds.base import Manifold
 from ..point_cloud.tensors import as_tensor
+from .records import Plan, Starts
 from .regions import known_points
 
 
-@dataclass(frozen=True)
-class Starts:
-    """Starting points of the chains.
-
-    Attributes:
-        x: points of M, shape (chains, D), float64.
-        uniform: whether they are draws of the uniform distribution of M.
-        given: whether they come from the user.
-        weighted: whether each component of M has the share of them that the user gave it.
-        components: the component that each belongs to, where that is known.
-    """
-
-    x: Float[Tensor, "chains D"]
-    uniform: bool
-    given: bool
-    weighted: bool = False
-    components: Int[Tensor, " chains"] | None = None
-
-
-def starting_points(
-    M: Manifold,
-    chains: int,
-    start: Any,
-    weights: Any,
-    components: Any,
-    generator: torch.Generator | None,
-) -> Starts:
-    """Points of M to start from; arguments as in :class:`topogen.sampling.Plan`."""
-    if start is None:
+def starting_points(M: Manifold, plan: Plan, generator: torch.Generator | None) -> Starts:
+    """Points of M to start from."""
+    chains, weights, components = plan.chains, plan.weights, plan.components
+    if plan.start is None:
         if weights is not None or components is not None:
             raise ValueError("expected start with weights or components, got none; give start")
         return _found(M, chains, generator)
-    x = _on(M, as_tensor(start, name="start", ambient_dim=M.ambient_dim))
+    x = _on(M, as_tensor(plan.start, name="start", ambient_dim=M.ambient_dim))
     m = x.shape[0]
     labels = None
     if components is not None:
@@ -90,19 +64,12 @@ def systematic(
 
 def _spread(m: int, n: int, generator: torch.Generator | None) -> Tensor:
     """Indices of n of m rows: all of them where n = m, else each as often as another."""
-    if m == n:
-        return torch.arange(n)
-    order = torch.randperm(m, generator=generator)
+    order = torch.arange(n) if m == n else torch.randperm(m, generator=generator)
     return order.repeat(-(-n // m))[:n]
 
 
 def _on(M: Manifold, x: Tensor) -> Tensor:
-    """The projections of x onto M.
-
-    Raises:
-        ProjectionError: one does not converge.
-        InvalidPoints: one leaves the domain of validity.
-    """
+    """The projections of x onto M, all of which must converge in its domain of validity."""
     with torch.no_grad():
         p = M.project(x)
         inside = M.in_domain(p.value)
@@ -122,12 +89,12 @@ def _on(M: Manifold, x: Tensor) -> Tensor:
 def _found(M: Manifold, chains: int, generator: torch.Generator | None) -> Starts:
     """Draws of an exact sampler where M has one, else points that are found by projection."""
     if M.has_sampler:
-        parts, found, tries = [], 0, 0
-        while found < chains and tries < 50:
+
+        def propose(_: int) -> Tensor:
             x = M.sample_uniform(chains, generator)
-            parts.append(x[M.in_domain(x)])
-            found, tries = found + parts[-1].shape[0], tries + 1
-        x = torch.cat(parts)[:chains]
+            return x[M.in_domain(x)]
+
+        x = draw_until(chains, propose, rounds=50)
         if x.shape[0] == chains:
             return Starts(_on(M, x), True, False)
     x = known_points(M, generator=generator)

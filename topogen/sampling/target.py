@@ -1,4 +1,4 @@
-r"""The distribution that a chain aims at: an unnormalised log density on M, with its gradient."""
+"""The distribution that a chain aims at: an unnormalised log density on M, with its gradient."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ LogDensity = Callable[[Tensor], Tensor]
 class Target:
     r"""The density :math:`f(x)^\beta` w.r.t. H^d on M, up to a factor; None means uniform.
 
-    A value of NaN or -inf counts as density 0, and the first is counted.
-
-    Args:
-        log_density: row-wise, (n, D) to (n,), float64 points of M; a module with float32
-            parameters gets float32 points.
-
-    Raises:
-        ValueError: log_density does not take (n, D) to (n,), or treats rows together.
+    NaN and -inf are density 0, and NaN are counted. A log_density that is not row-wise, (n, D) to
+    (n,), is refused; a module with float32 parameters gets float32 points.
     """
 
     def __init__(self, log_density: LogDensity | None, x: Float[Tensor, "n D"]) -> None:
@@ -63,9 +57,7 @@ class Target:
         """Beta log f(x)."""
         return self._tempered(self.raw(x))
 
-    def value_and_gradient(
-        self, x: Float[Tensor, "n D"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n D"]]:
+    def value_and_gradient(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
         """Beta log f(x) and its gradient in R^D, one backward pass for all rows."""
         if self.f is None:
             return torch.zeros_like(x[:, 0]), torch.zeros_like(x)

@@ -1,28 +1,26 @@
 r"""Uniform points and the volume of M from the tube of points within tau of it.
 
-The normal bundle maps onto the tube by (p, v) -> p + v; its Jacobian determinant is
-:math:`\det(I_d - S_v)`, :math:`S_v = \langle II_p, v\rangle` the shape operator of the normal
-vector v = x - p (Weyl, "On the volume of tubes", 1939, https://doi.org/10.2307/2371513). So with p
-the projection of x
+The normal bundle maps onto the tube by (p, v) -> p + v, with Jacobian determinant
+:math:`\det(I_d - S_v)`, :math:`S_v = \langle II_p, v\rangle` the shape operator of v (Weyl, "On
+the volume of tubes", 1939, https://doi.org/10.2307/2371513). So with p the projection of x
 
 .. math:: \int_{|x - p| < \tau} f(p)\, w(x)\, dx = vol_k(\tau) \int_M f\, dH^d,
           \quad w(x) = \frac{1}{\det(I_d - S_{x - p})}, \quad \tau < reach(M).
 
-The tube contains p - v with p + v, so :math:`2 / (\det(I - S_v) + \det(I + S_v))` serves as w too.
-The terms odd in v, the largest ones, cancel in it: it is used here. It is 1 on curves. Without a
-weight there are too many points where M bends most.
+The tube contains p - v with p + v, so :math:`2 / (\det(I - S_v) + \det(I + S_v))` serves as w too;
+it is used here, since the terms odd in v, the largest ones, cancel in it. It is 1 on curves.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..distributions.base import draw_until
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.curvature import reach, shape_operator
@@ -33,19 +31,16 @@ _PILOT = 2000  # proposals of a first look
 _WIDER = 1.25  # the bound of weights, over the largest one seen
 
 
-@dataclass(frozen=True)
-class TubeSample:
+class TubeSample(NamedTuple):
     r"""Points of the tube, by their projections.
 
     Attributes:
         points: the projections p on M, shape (n, D).
         normal: v = x - p, shape (n, D).
-        weights: :math:`2 / (\det(I - S_v) + \det(I + S_v))`; with them the projections are
-            uniform.
+        weights: :math:`2 / (\det(I - S_v) + \det(I + S_v))`; these make the projections uniform.
         draws: uniform points of the region, those outside the tube included.
         failed: solves that did not converge, though they ended near M.
-        folded: projections at which :math:`\pm S_v` has an eigenvalue of 1 or more: tau is not
-            below the reach there.
+        folded: projections where :math:`\pm S_v` has an eigenvalue >= 1: tau exceeds the reach.
     """
 
     points: Float[Tensor, "n D"]
@@ -61,8 +56,8 @@ class Tube:
 
     Proposals are uniform in a ball around M, or in a union of small cylinders about points of M
     that covers the tube; "auto" takes the ball where two fifths of it are in the tube. The cover
-    grows along M from the points that are known: components of M without one are not seen. Fibres
-    of the tube that leave the region enlarge it until a pilot finds no more.
+    grows along M from known points: components of M without one are not seen. Fibres of the tube
+    that leave the region enlarge it until a pilot finds no more.
 
     Args:
         M: a manifold with `equations`; its codimension k should be at most about 6.
@@ -116,12 +111,9 @@ class Tube:
                 f"expected tau below the reach of {type(M).__name__}, which is at most "
                 f"{self.reach:.3g}, got {self.tau:.3g}; take half of that"
             )
-        ball = BallAround.of(x, self.tau)
-        self.region: BoundedRegion = (
-            ball
-            if region == "ball" or (region == "auto" and self._fills(ball))
-            else Cylinders.of(M, x, self.tau, self.reach, generator)
-        )
+        self.region: BoundedRegion = BallAround.of(x, self.tau)
+        if region == "cover" or (region == "auto" and not self._fills(self.region)):
+            self.region = Cylinders.of(M, x, self.tau, self.reach, generator)
         for _ in range(20):
             found = self.cast(_PILOT)
             out = self._fibres(found)[0]
@@ -161,20 +153,13 @@ class Tube:
 
     def cast(self, draws: int) -> TubeSample:
         """The projections of those of so many proposals that lie in the tube."""
-        parts = []
-        for start in range(0, draws, CHUNK):
-            x = self.region.draw(min(CHUNK, draws - start), self.generator)
-            parts.append(self._cast(x))
-        if not parts:
+        if draws < 1:
             raise ValueError(f"expected draws >= 1, got {draws}")
-        return TubeSample(
-            torch.cat([p.points for p in parts]),
-            torch.cat([p.normal for p in parts]),
-            torch.cat([p.weights for p in parts]),
-            draws,
-            sum(p.failed for p in parts),
-            sum(p.folded for p in parts),
-        )
+        sizes = [min(CHUNK, draws - start) for start in range(0, draws, CHUNK)]
+        parts: list[Any] = [self._cast(self.region.draw(m, self.generator)) for m in sizes]
+        points, normal, weights, count, failed, folded = zip(*parts, strict=True)
+        p, v, w = torch.cat(points), torch.cat(normal), torch.cat(weights)
+        return TubeSample(p, v, w, sum(count), sum(failed), sum(folded))
 
     def _cast(self, x: Tensor) -> TubeSample:
         M = self.M
@@ -187,25 +172,20 @@ class Tube:
             failed = ~projection.converged & inside & (near < 1.5 * self.tau)
             taken = projection.converged & inside & (near < self.tau)
             p, v = projection.value[taken], v[taken]
-            # nearest points on a boundary are no projections
+            # nearest points on a boundary are no projections; up to rounding of the solver
             along = (M.tangent_basis(p).mT @ v.unsqueeze(-1)).squeeze(-1)
-            # up to rounding of the solver
             normal = along.norm(dim=-1) <= 1e-3 * self.tau
             p, v = p[normal], v[normal]
-            S = shape_operator(M, p, v)
-            curvatures = torch.linalg.eigvalsh(S)
+            curvatures = torch.linalg.eigvalsh(shape_operator(M, p, v))
             folded = (curvatures.abs() >= 1).any(-1)
             both = (1 - curvatures).prod(-1) + (1 + curvatures).prod(-1)
             w = torch.where(folded, 0.0, 2 / both)
         return TubeSample(p, v, w, x.shape[0], int(failed.sum()), int(folded.sum()))
 
-    # -- what it gives ----------------------------------------------------------------------------
-
     def volume(self, draws: int = 20_000) -> VolumeEstimate:
         r"""The volume of the region times :math:`\sum w / (n\, vol_k(\tau))`, over n points of it.
 
-        The bias counts failed solves, folds, and the share of fibres that leave the region, or
-        come nearer to another part of M.
+        The bias counts failed solves, folds, and fibres that leave the region, or meet another.
         """
         return self.measured(self.cast(max(draws, 2)))
 
@@ -232,33 +212,30 @@ class Tube:
     def sample(self, n: int) -> Float[Tensor, "n D"]:
         """N independent uniform points of M: projections, taken with probability w / w_max.
 
-        A weight above w_max makes the draw start again.
-
         Raises:
             UnsupportedError: tau exceeds the reach, or hardly any proposal is taken.
         """
-        if n < 0:
-            raise ValueError(f"expected n >= 0, got {n}")
         pilot = self.cast(_PILOT)
         self._require_no_folds(pilot)
         bound = _WIDER * float(pilot.weights.max())
         share = max(pilot.weights.shape[0], 1) / _PILOT / bound
-        taken: list[Tensor] = []
-        count = 0
-        for _ in range(2000):
-            if count >= n:
-                break
-            found = self.cast(int(min(64 + 1.1 * (n - count) / share, 8 * CHUNK)))
+
+        def propose(missing: int) -> Tensor | None:
+            nonlocal bound
+            found = self.cast(int(min(64 + 1.1 * missing / share, 8 * CHUNK)))
             self._require_no_folds(found)
             if found.weights.numel() and float(found.weights.max()) > bound:
-                bound, count, taken = _WIDER * float(found.weights.max()), 0, []
-                continue
+                bound = _WIDER * float(found.weights.max())
+                return None
             u = torch.rand(found.weights.shape, generator=self.generator, dtype=torch.float64)
-            taken.append(found.points[u * bound < found.weights])
-            count += taken[-1].shape[0]
-        else:
-            raise UnsupportedError(f"expected {n} points, got {count}: the region is mostly empty")
-        return torch.cat([*taken, pilot.points[:0]])[:n]
+            return found.points[u * bound < found.weights]
+
+        x = draw_until(n, propose)
+        if x.shape[0] < n:
+            raise UnsupportedError(
+                f"expected {n} points, got {len(x)}: the region is mostly empty"
+            )
+        return x
 
     def _require_no_folds(self, found: TubeSample) -> None:
         crossed = int(self._fibres(found)[1].sum()) if found.points.shape[0] else 0

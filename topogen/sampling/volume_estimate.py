@@ -77,14 +77,9 @@ def mean_of(total: float, squares: float, n: int) -> tuple[float, float]:
     return mean, math.sqrt(max(squares / n - mean**2, 0.0) / max(n - 1, 1))
 
 
-def log_ball(k: int) -> float:
-    """Log volume of the unit ball of R^k."""
-    return k / 2 * math.log(math.pi) - math.lgamma(k / 2 + 1)
-
-
 def ball_volume(k: int, radius: float = 1.0) -> float:
     """Volume of a ball of R^k; 1 for k = 0."""
-    return math.exp(log_ball(k)) * radius**k
+    return math.exp(k / 2 * math.log(math.pi) - math.lgamma(k / 2 + 1)) * radius**k
 
 
 def in_ball(n: int, k: int, generator: torch.Generator | None) -> Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..distributions.base import covered
 from ..distributions.uniform import Uniform, own_volume
 from ..errors import AtlasError, InvalidPoints, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
@@ -47,9 +49,9 @@ def uniform(
             "rays" from random lines (codimension 1, one equation); "tube" from the ambient space
             near M (codimension up to about 6). "auto" takes the first of these that applies.
         atlas: charts of M.
-        points: points near M, for example the data it was learned from. Without them "rays" and
-            "tube" look for M about the origin, at distances up to a few times `scale`, unless it
-            knows where it is. "atlas", if asked for, puts charts on them where M has none.
+        points: points near M, for example the data. Without them "rays" and "tube" look for M
+            about the origin, at distances up to a few times `scale`, unless it knows where it is;
+            "atlas", if asked for, puts charts on them where M has none.
         generator: source of randomness; torch's global one when None.
 
     Raises:
@@ -66,13 +68,9 @@ def uniform(
         own_volume(M)  # says what is missing
         return Uniform(M).sample((n,), generator)
 
-    def charted() -> Tensor:
-        charts = _charts(M, atlas, points, method)
-        return Uniform(M, charts).sample((n,), generator)
-
     draw: dict[VolumeMethod, Callable[[], Tensor]] = {
         "own": own,
-        "atlas": charted,
+        "atlas": lambda: Uniform(M, _charts(M, atlas, points, method)).sample((n,), generator),
         "rays": lambda: Rays(M, points, generator=generator).sample(n),
         "tube": lambda: Tube(M, points=points, generator=generator).sample(n),
     }
@@ -114,25 +112,17 @@ def volume(
         value, error = own_volume(M)
         return VolumeEstimate(value, 0.0, error, "own")
 
-    def charted() -> VolumeEstimate:
-        charts = _charts(M, atlas, points, method)
-        return atlas_volume(charts, points, generator=generator)
-
-    def tube() -> Tube:
-        return Tube(M, points=points, generator=generator)
-
     if draws is not None and draws < 100:
         raise ValueError(f"expected draws >= 100 for an error, got {draws}")
-
-    def count(default: int) -> int:
-        return default if draws is None else draws
-
+    tube = partial(Tube, M, points=points, generator=generator)
     find: dict[VolumeMethod, Callable[[], VolumeEstimate]] = {
         "own": own,
-        "atlas": charted,
-        "rays": lambda: Rays(M, points, generator=generator).volume(count(50_000)),
-        "tube": lambda: tube().volume(count(40_000)),
-        "coarea": lambda: coarea_volume(tube(), count(400_000)),
+        "atlas": lambda: atlas_volume(
+            _charts(M, atlas, points, method), points, generator=generator
+        ),
+        "rays": lambda: Rays(M, points, generator=generator).volume(draws or 50_000),
+        "tube": lambda: tube().volume(draws or 40_000),
+        "coarea": lambda: coarea_volume(tube(), draws or 400_000),
     }
     return _first(find, method)
 
@@ -171,8 +161,7 @@ def compare_volumes(
 ) -> VolumeComparison:
     """The volume of M by every method that applies; arguments as in :func:`volume`.
 
-    The methods share no code but that of M itself, so agreement checks M's equations, its charts
-    and its curvature against each other.
+    They share no code but that of M itself: agreement checks its equations, charts and curvature.
     """
     estimates, refused = [], {}
     for method in _EVERY:
@@ -191,13 +180,7 @@ def _charts(M: Manifold, atlas: BaseAtlas | None, points: Any, method: str) -> B
 
 
 def _parts(M: Manifold | BaseAtlas, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAtlas | None]:
-    if not isinstance(M, BaseAtlas):
-        return M, atlas
-    if M.manifold is None:
-        raise AtlasError(
-            "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
-        )
-    return M.manifold, M
+    return (covered(M), M) if isinstance(M, BaseAtlas) else (M, atlas)
 
 
 def _first(find: dict[VolumeMethod, Callable[[], Any]], method: VolumeMethod) -> Any:
@@ -213,5 +196,5 @@ def _first(find: dict[VolumeMethod, Callable[[], Any]], method: VolumeMethod) ->
         except (UnsupportedError, InvalidPoints, AtlasError) as error:
             reasons.append(f"{name}: {error}")
     raise UnsupportedError(
-        "expected a manifold that some method applies to; " + "; ".join(reasons)
+        f"expected a manifold that some method applies to; {'; '.join(reasons)}"
     )

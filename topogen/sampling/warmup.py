@@ -66,28 +66,17 @@ class DualAveraging:
 
 @dataclass(frozen=True)
 class Warm:
-    """Where warm-up ended.
-
-    Attributes:
-        state: the chains.
-        step: the step from here on.
-        reach: the reach, estimated anew where it was not given.
-        exact: whether the rows are draws of the target, but for the error of resampling.
-        families: for each row, the start that it descends from; None without resampling.
-    """
+    """Where warm-up ended."""
 
     state: ChainState
     step: float
-    reach: float
-    exact: bool
-    families: Int[Tensor, " chains"] | None
+    reach: float  # estimated anew where it was not given
+    exact: bool  # whether the rows are draws of the target, but for the error of resampling
+    families: Int[Tensor, " chains"] | None  # the start that each descends from, if resampled
 
 
 def estimate_reach(mover: Mover, at: Frames, generator: torch.Generator | None) -> float:
-    r"""The reach as pairs of these points, and of points near them, show it: from above.
-
-    Infinite where M looks flat.
-    """
+    """The reach as pairs of these points, and near them, show it: from above; infinite if flat."""
     n, scale = at.x.shape[0], mover.M.scale
     at = at[torch.linspace(0, n - 1, min(n, 384)).long()]
     noise = torch.randn(at.x.shape, generator=generator, dtype=at.x.dtype)
@@ -104,11 +93,10 @@ def warm_up(ready: Ready, request: Request) -> Warm:
     r"""Run the warm-up transitions; the first half anneals from the uniform distribution to f.
 
     The exponent beta rises from 0 to 1 in steps that retain 80 % of the rows effectively
-    independent under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws
-    are resampled by these weights, so components that no chain can leave get their share; others
-    are only moved. Rows given by the user without weights are not annealed. A step that is not
-    given is adapted to the acceptance asked for, bounded by the reach; a reach that is not given
-    is lowered to what the chains find on their way.
+    independent under the weights :math:`f(x)^{\Delta \beta}`. Rows that start as uniform draws are
+    resampled by these, so components that no chain can leave get their share; others are only
+    moved, and not annealed if given by the user without weights. A step that is not given is
+    adapted, bounded by the reach; a reach that is not given is lowered to what the chains find.
     """
     trajectories, state, reach = ready.trajectories, ready.state, ready.reach
     uniform, iterations = ready.start.uniform, request.warmup
