@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ...point_cloud.knn import nearest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# numbers of neighbours, each about 4/3 or 3/2 of the one before: the two halves of an octave
+# numbers of neighbours, two per octave
 SCALES = (6, 8, 12, 16, 24, 32, 48, 64, 96)
 WIDE_SCALES = (*SCALES, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 
@@ -25,17 +26,14 @@ WIDE_SCALES = (*SCALES, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 40
 class DimensionScales:
     """The dimension of a cloud as it looks at each radius, by three estimators.
 
-    A curve with noise looks thick below the size of its noise, is 1-dimensional above it, and
-    nothing in particular once the radius reaches that of its curvature.
+    A curve with noise looks thick below the size of its noise, and 1-dimensional above it.
 
     Attributes:
         neighbours: number k of neighbours of each scale.
         radius: median distance to the k-th neighbour, in the units of the points.
-        local_pca: number of axes before the widest gap of the local covariance, at least 3; NaN
-            where there is none.
+        local_pca: number of axes before the widest gap (3 or more) of the covariance, or NaN.
         levina_bickel: maximum likelihood from the k neighbours.
-        two_nn: from the two nearest neighbours in the cloud thinned to about n/k points, which
-            lie at that radius.
+        two_nn: from the two nearest neighbours in the cloud thinned to about n/k points.
 
     Example:
         >>> t = np.linspace(0, 6, 400)
@@ -51,45 +49,35 @@ class DimensionScales:
     two_nn: tuple[float, ...]
 
     @property
-    def _table(self) -> np.ndarray:
-        return np.array([self.local_pca, self.levina_bickel, self.two_nn])
+    def _answers(self) -> list[np.ndarray]:
+        table = np.array([self.local_pca, self.levina_bickel, self.two_nn])
+        return [column[~np.isnan(column)] for column in table.T]
 
     @property
     def dims(self) -> tuple[int, ...]:
         """Per scale, the median of the estimators that have an answer, rounded; 0 without any."""
         return tuple(
-            max(1, math.floor(float(np.median(c[~np.isnan(c)])) + 0.5)) if (c == c).any() else 0
-            for c in self._table.T
+            max(1, math.floor(np.median(c) + 0.5)) if len(c) else 0 for c in self._answers
         )
 
     @property
     def disagreement(self) -> tuple[float, ...]:
         """Per scale, largest minus smallest estimate; NaN with fewer than two of them."""
-        return tuple(
-            float(np.ptp(c[~np.isnan(c)])) if (c == c).sum() > 1 else math.nan
-            for c in self._table.T
-        )
+        return tuple(float(np.ptp(c)) if len(c) > 1 else math.nan for c in self._answers)
 
     def __str__(self) -> str:
-        runs: list[list[int]] = []
-        for i, dim in enumerate(self.dims):
-            if runs and self.dims[runs[-1][0]] == dim:
-                runs[-1].append(i)
-            else:
-                runs.append([i])
+        runs = groupby(zip(self.dims, self.radius, strict=True), key=lambda scale: scale[0])
+        radii = [(dim, [radius for _, radius in run]) for dim, run in runs]
         words = "; ".join(
-            f"{self.dims[r[0]] or '?'} at radius {self.radius[r[0]]:.2g}"
-            + (f" to {self.radius[r[-1]]:.2g}" if len(r) > 1 else "")
-            for r in runs
+            f"{dim or '?'} at radius {r[0]:.2g}" + (f" to {r[-1]:.2g}" if len(r) > 1 else "")
+            for dim, r in radii
         )
         worst = np.array(self.disagreement)
         if np.isnan(worst).all():
             return f"dimension {words}"
         i = int(np.nanargmax(worst))
-        return (
-            f"dimension {words}; the estimators differ most, by {worst[i]:.1f}, at radius "
-            f"{self.radius[i]:.2g}"
-        )
+        most = f"by {worst[i]:.1f}, at radius {self.radius[i]:.2g}"
+        return f"dimension {words}; the estimators differ most, {most}"
 
     def plot(self) -> Figure:
         """The three estimates against the radius."""
@@ -139,14 +127,10 @@ class DimensionEstimate:
         return self.dim
 
     def __str__(self) -> str:
-        def word(name: str) -> str:
-            value = self.estimates[name]
-            return "undefined" if math.isnan(value) else f"{value:.2g}"
-
-        return (
-            f"dimension {self.dim} (local PCA {word('local_pca')}, "
-            f"Levina-Bickel {word('levina_bickel')}, TwoNN {word('two_nn')})"
-        )
+        names = {"local_pca": "local PCA", "levina_bickel": "Levina-Bickel", "two_nn": "TwoNN"}
+        values = ((name, self.estimates[key]) for key, name in names.items())
+        words = [f"{name} {'undefined' if math.isnan(v) else f'{v:.2g}'}" for name, v in values]
+        return f"dimension {self.dim} ({', '.join(words)})"
 
 
 def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
@@ -156,13 +140,8 @@ def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
     \ge \dots` of the covariance of k neighbours, for several k; the dimension is the d with the
     largest :math:`\lambda_d / \lambda_{d+1}` over all k, among those with :math:`\lambda_d \ge
     \lambda_1 / 20`. Small k sees noise, large k curvature; the gap is widest between them. Without
-    a gap of 3 the cloud fills its (principal) coordinates.
-
-    Levina and Bickel, 2004 (averaged as MacKay and Ghahramani, 2005,
-    http://www.inference.org.uk/mackay/dimension):
-    :math:`1/\hat d = \mathrm{mean}_{i, j < k} \ln(r_k(x_i)/r_j(x_i))`; TwoNN (Facco et al., 2017,
-    https://doi.org/10.1038/s41598-017-11873-y): a line through the distribution of
-    :math:`r_2/r_1`. Both see noise as dimension, so they are evidence, not the judge.
+    a gap of 3 the cloud fills its (principal) coordinates. The estimators of
+    :func:`dimension_across_scales` see noise as dimension: they are evidence, not the judge.
 
     Args:
         points: array-like, shape (n, D).
@@ -172,9 +151,8 @@ def intrinsic_dimension(points: Any, *, seed: int = 0) -> DimensionEstimate:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
     """
     cloud = prepare(points, seed=seed)
-    return replace(
-        dimension_of(cloud, seed=seed), scales=dimension_across_scales(cloud, seed=seed)
-    )
+    scales = dimension_across_scales(cloud, seed=seed)
+    return replace(dimension_of(cloud, seed=seed), scales=scales)
 
 
 def dimension_of(cloud: Cloud, *, seed: int = 0) -> DimensionEstimate:
@@ -214,16 +192,12 @@ def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarra
 
 
 def _widest_gap(values: np.ndarray, k: int) -> tuple[int, float]:
-    """(d, ratio of eigenvalues d and d+1) of the spectra of k neighbours; (0, 1) without one.
-
-    A gap is a ratio above 3. Tangent eigenvalues are alike, within a factor of 20; those of
-    curvature are far smaller.
-    """
+    """(d, ratio above 3 of eigenvalues d, d+1) of the spectra of k neighbours, or (0, 1)."""
     log = np.log(np.maximum(values, 1e-14 * np.maximum(values[:, :1], 1e-300))).mean(axis=0)
-    usable = min(len(log) - 1, k // 3)
+    # tangent eigenvalues are alike, within a factor of 20; those of curvature are far smaller
+    usable = min(len(log) - 1, k // 3, int((log > log[0] - math.log(20.0)).sum()))
     if usable < 1:
         return 0, 1.0
-    usable = min(usable, int((log > log[0] - math.log(20.0)).sum()))
     gaps = np.exp(log[:usable] - log[1 : usable + 1])
     d = int(gaps.argmax()) + 1
     return (d, float(gaps[d - 1])) if gaps[d - 1] > 3 else (0, 1.0)
@@ -234,16 +208,12 @@ def _local_pca(x: np.ndarray, centres: np.ndarray) -> tuple[int, float, int]:
     n, D = x.shape
     best = (1 if D == 1 else 0, 1.0, 0)
     for k in SCALES:
-        if k > max(6, n // 8) or k >= n:
-            break
-        if k < 12 and n >= 100:
+        if k > max(6, n // 8) or k >= n or (k < 12 and n >= 100):
             continue
         d, gap = _widest_gap(local_spectra(x, centres, k)[0], k)
         if gap > best[1]:
             best = (d, gap, k)
-    if best[0] == 0 and D <= 4:
-        return D, 1.0, 0
-    return best
+    return (D, 1.0, 0) if best[0] == 0 and D <= 4 else best
 
 
 def _levina_bickel(r: np.ndarray) -> float:
@@ -265,11 +235,11 @@ def _two_nn(r: np.ndarray) -> float:
 def dimension_across_scales(points: Any, *, seed: int = 0) -> DimensionScales:
     r"""Estimate the dimension at every radius, from 6 neighbours to a quarter of the points.
 
-    Levina-Bickel: :math:`1/\hat d = \frac{1}{k-2} \sum_{j<k} \ln(r_k / r_j)`, averaged over
-    centres as MacKay and Ghahramani do. TwoNN: the slope through 0 of :math:`-\ln(1 - F(\mu))`
+    Levina-Bickel: :math:`1/\hat d = \frac{1}{k-2} \sum_{j<k} \ln(r_k / r_j)` (2004,
+    https://papers.nips.cc/paper/2577), averaged over centres as MacKay and Ghahramani do (2005,
+    http://www.inference.org.uk/mackay/dimension). TwoNN (Facco et al., 2017,
+    https://doi.org/10.1038/s41598-017-11873-y): the slope through 0 of :math:`-\ln(1 - F(\mu))`
     against :math:`\ln \mu`, :math:`\mu = r_2/r_1`, with the cloud thinned for larger scales.
-    After Levina and Bickel, 2004 (https://papers.nips.cc/paper/2577), and Facco, d'Errico,
-    Rodriguez and Laio, 2017 (https://doi.org/10.1038/s41598-017-11873-y).
 
     Args:
         points: array-like, shape (n, D).
@@ -291,21 +261,16 @@ def dimension_across_scales(points: Any, *, seed: int = 0) -> DimensionScales:
         pca = 1 if x.shape[1] == 1 else _widest_gap(spectrum(y), k)[0]
         r = distance[:, 1 : k + 1]
         bickel = _levina_bickel(r[r[:, 0] > 0])
-        table.append(
-            (float(np.median(distance[:, k])), pca or math.nan, bickel, _thinned(x, k, rng))
-        )
-    radius, pca, bickel, two = (tuple(float(v) for v in c) for c in zip(*table, strict=True))
-    return DimensionScales(tuple(ks), tuple(r * cloud.unit for r in radius), pca, bickel, two)
+        radius = float(np.median(distance[:, k])) * cloud.unit
+        table.append((radius, float(pca or math.nan), bickel, _thinned(x, k, rng)))
+    return DimensionScales(tuple(ks), *zip(*table, strict=True))
 
 
 def _thinned(x: np.ndarray, k: int, rng: np.random.Generator) -> float:
     """TwoNN of about 400 pairs of distances in clouds of n / (k/2) points."""
     m = max(20, round(2 * len(x) / k))
-    pairs = []
-    for _ in range(max(1, min(8, round(400 / m)))):
-        thin = x[rng.permutation(len(x))[:m]]
-        pairs.append(nearest(thin, thin[:400], 3)[0][:, 1:])
-    r = np.concatenate(pairs)
+    parts = (x[rng.permutation(len(x))[:m]] for _ in range(max(1, min(8, round(400 / m)))))
+    r = np.concatenate([nearest(thin, thin[:400], 3)[0][:, 1:] for thin in parts])
     r = r[r[:, 0] > 0]
     return _two_nn(r) if len(r) >= 5 else math.nan
 
@@ -323,8 +288,7 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
         seed: of the centres.
 
     Returns:
-        sigma, in the units of the points; 0 where the points fill their space (dim >= D) or no
-        noise is seen.
+        sigma, in the units of the points; 0 where dim >= D or no noise is seen.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
@@ -334,9 +298,8 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
         raise ValueError(f"expected dim >= 1, got {dim}")
     cloud = prepare(points, seed=seed)
     dim = dimension_of(cloud, seed=seed).dim if dim is None else dim
-    x = cloud.points
-    n, D = x.shape
-    if dim >= D:
+    x, n = cloud.points, len(cloud.points)
+    if dim >= x.shape[1]:
         return 0.0
     centres = _centres(x, seed)
     quartic, normal = [], []
@@ -349,9 +312,8 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
         quartic.append(np.median(radius2) ** 2)
     if len(normal) < 2:
         return 0.0
-    a, b = np.array(quartic), np.array(normal)
-    weight = 1 / b.clip(1e-30)  # relative errors are alike
-    intercept = np.polynomial.Polynomial.fit(a, b, 1, w=weight)(0.0)
+    weight = 1 / np.maximum(normal, 1e-30)  # relative errors are alike
+    intercept = np.polynomial.Polynomial.fit(quartic, normal, 1, w=weight)(0.0)
     return math.sqrt(max(float(intercept), 0.0)) * cloud.unit
 
 

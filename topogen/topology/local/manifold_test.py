@@ -1,9 +1,4 @@
-r"""Where a cloud is no manifold: the homology of small links, and the turn of tangent planes.
-
-A space is a d-manifold at x iff the link of x, the points at a small distance around it, looks
-like the sphere :math:`S^{d-1}`; on a boundary it looks like a half sphere, which is contractible.
-Where sheets cross, or strands branch, it has more components or more loops.
-"""
+r"""Where a cloud is no manifold: the homology of small links, and the turn of tangent planes."""
 
 from __future__ import annotations
 
@@ -20,6 +15,7 @@ from ...point_cloud.frames import spectrum
 from ...point_cloud.knn import distances, nearest
 from ...point_cloud.landmarks import farthest_points
 from ..persistence.null_distributions import check_alpha, gumbel_quantile
+from ..persistence.rips import rips_bars
 from .dimension import dimension_across_scales, dimension_of
 
 if TYPE_CHECKING:
@@ -33,8 +29,7 @@ class LinkRule(NamedTuple):
         sizes: numbers of neighbours of the finer and of the coarser link.
         most: points of a link, finer and coarser; more directions are thinned.
         landmarks: how many points are looked at, at first.
-        persistent: deviation(k/3) / deviation(k), from which a point is singular: it is about
-            3^(-1/d), the ratio of radii, where the manifold is curved.
+        persistent: B(k/3) / B(k), from which a point is singular; 3^(-1/d) where it is curved.
     """
 
     sizes: tuple[int, int]
@@ -51,9 +46,8 @@ LINKS = {
     3: LinkRule((120, 180), (60, 80), 100, 0.75),
 }
 # median and 99 % quantile of the largest persistence that is noise in the link of a regular point
-# (the second largest in degree d-1), by (d, degree), finer and coarser: uniform and exponentially
-# graded patches with noise of a tenth of the radius, tests/topology/local/test_manifold_test.py
-# simulates them
+# (the second largest in degree d-1), by (d, degree), finer and coarser: of uniform and graded
+# patches with noise of a tenth of the radius (tests/topology/local/test_manifold_test.py)
 NULL = {
     (1, 0): ((0.19, 0.56), (0.19, 0.55)),
     (2, 0): ((0.58, 0.95), (0.48, 0.81)),
@@ -75,12 +69,10 @@ class ManifoldTest:
     Attributes:
         is_manifold: False where links of many neighbouring points are no spheres, True where
             nearly all are spheres or, on a boundary, half spheres, None where it is undetermined.
-        dim: the dimension d of the manifold that was tested for.
-        labels: "regular", "boundary", "singular" or "undecided", shape (n,), that of the nearest
-            tested point.
+        dim: the dimension d that was tested for.
+        labels: "regular", "boundary", "singular", "undecided", of the nearest tested point, (n,).
         tested: rows of the points whose links were looked at.
-        deviation: from the tangent planes, the root of the variance off the best d-plane over the
-            least within it, per tested point.
+        deviation: B per tested point, see :func:`manifold_test`.
         scale: median radius of the coarser links, in the units of the points.
         alpha: bound on the probability to call a manifold singular, for links as in the null.
         reason: one sentence.
@@ -130,21 +122,15 @@ class ManifoldTest:
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
-        colours = ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b")
-        of_label = dict(zip(NAMES.tolist(), colours, strict=True))
-        rows = {
-            "all points": np.arange(len(self.points)),
-            "singular and boundary": np.union1d(self.singular, self.boundary),
-        }
+        palette = ("#b8bec6", "#1f77b4", "#d1495b", "#e9a23b")
+        of_label = dict(zip(NAMES.tolist(), palette, strict=True))
+        special = np.union1d(self.singular, self.boundary)
+        rows = {"all points": np.arange(len(self.points)), "singular and boundary": special}
         colour = np.array([of_label[label] for label in self.labels])
         figure = Figure(figsize=(9.6, 5.4))
-        draw_clouds(
-            figure,
-            {name: self.points[i] for name, i in rows.items()},
-            colours={name: colour[i] for name, i in rows.items()},
-            bottom=0.07,
-            top=0.94,
-        )
+        clouds = {name: self.points[i] for name, i in rows.items()}
+        colours = {name: colour[i] for name, i in rows.items()}
+        draw_clouds(figure, clouds, colours=colours, bottom=0.07, top=0.94)
         marks = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in of_label.items()]
         figure.legend(handles=marks, loc="lower center", ncols=4, frameon=False)
         figure.suptitle(self.reason, fontsize=10)
@@ -158,16 +144,14 @@ def manifold_test(
 
     The link of a point x is sampled by the directions :math:`(y - x)/|y - x|` of its k nearest
     points with :math:`r/2 < |y - x| \le r`. It counts as the sphere :math:`S^{d-1}` when its
-    Vietoris-Rips diagrams show one reduced class, in degree d-1; as a half sphere when none; as
-    singular when more, or one in a lower degree. A bar is a class when its persistence is beyond
-    what noise gives in the link of a regular point, at level alpha k/n: a Bonferroni bound over
-    the n/k disjoint links. Links are looked at around farthest-point landmarks, and where the
-    deviation :math:`B = \sqrt{\sum_{i>d} \lambda_i / \lambda_d}` from the tangent planes stands
-    out against that of other points. A point is singular when its links at both k say so, when B
-    does not fall with the radius as that of a curved sheet does, and when at least half of its
-    neighbours are singular too.
-
-    Links after Stolz, Tanner, Harrington and Nanda, 2020, "Geometric anomaly detection in data"
+    Vietoris-Rips diagrams show one reduced class, in degree d-1; as a half sphere, that of a
+    boundary point, when none; as singular, where sheets cross or strands branch, when more, or one
+    in a lower degree. A bar is a class when its persistence is beyond that of noise in the link of
+    a regular point, at level alpha k/n (Bonferroni over n/k disjoint links). Links are looked at
+    around farthest-point landmarks, and where the deviation :math:`B = \sqrt{\sum_{i>d}\lambda_i /
+    \lambda_d}` from the tangent planes stands out. A point is singular when its links at both k
+    say so, when B does not fall with the radius as that of a curved sheet does, and when half of
+    its neighbours are singular too. After Stolz et al., 2020
     (https://doi.org/10.1073/pnas.2001741117).
 
     Args:
@@ -204,11 +188,10 @@ def _test(cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldTest:
     x = cloud.points
     rng = np.random.default_rng(seed)
     fine, coarse = _sizes(x, d, rng)
-    if len(x) < POINTS_PER_LINK * coarse:
-        return _undetermined(
-            cloud, d, alpha,
-            f"links of {coarse} points need {POINTS_PER_LINK * coarse} points, got {len(x)}",
-        )  # fmt: skip
+    least = POINTS_PER_LINK * coarse
+    if len(x) < least:
+        words = f"links of {coarse} points need {least} points, got {len(x)}"
+        return _undetermined(cloud, d, alpha, words)
     most, most_unclear = LINKS[d].landmarks, 0.5  # of the links, beside a singular set
     links = _Links(x, d, (fine, coarse), alpha, rng.permutation(len(x))[:20_000])
     marks = farthest_points(x, min(most, len(x)), int(rng.integers(len(x))))[0]
@@ -240,22 +223,21 @@ def _test(cloud: Cloud, d: int, alpha: float, seed: int) -> ManifoldTest:
         verdict, reason = True, f"links are {sphere}, or {half}"
     else:
         verdict, reason = True, f"every clear link is {sphere}"
-    of_cloud = label[nearest(x[tested], x, 1)[1][:, 0]]
-    order = np.argsort(tested)
+    names = NAMES[cloud.spread(label[nearest(x[tested], x, 1)[1][:, 0]])]
+    tested = np.sort(tested)
+    deviation = links.spectra[0][links.near(tested)].mean(axis=1)
+    scale = float(np.median(nearest(x, x[marks], coarse + 1)[0][:, -1])) * cloud.unit
     return ManifoldTest(
-        verdict, d, NAMES[cloud.spread(of_cloud)], cloud.index[tested[order]],
-        links.spectra[0][links.near(tested[order])].mean(axis=1),
-        links.scale(marks) * cloud.unit,
-        alpha, reason, cloud.remarks, cloud.rows,
+        verdict, d, names, cloud.index[tested], deviation, scale, alpha, reason, cloud.remarks,
+        cloud.rows,
     )  # fmt: skip
 
 
 def _sizes(x: np.ndarray, d: int, rng: np.random.Generator) -> tuple[int, int]:
     """Numbers of neighbours of the two links, larger where noise is as wide as the usual ones.
 
-    Links whose points are off the best d-plane by more than 0.16 of the radius are widened until
-    they are thinnest, below 0.14; where that comes from curvature, which grows with the radius,
-    they never are. A tube is no plane: of a widened link lambda_d is at least a fifth of lambda_1.
+    Links off the best d-plane by more than 0.16 of the radius are widened until they are thinnest,
+    below 0.14, which curved ones never are. A tube is no plane: lambda_d >= lambda_1 / 5.
     """
     fine, coarse = LINKS[d].sizes
     probes = x[rng.permutation(len(x))[:200]]
@@ -291,19 +273,16 @@ class _Links:
     alpha: float
     some: np.ndarray
 
-    def scale(self, at: np.ndarray) -> float:
-        return float(np.median(nearest(self.x, self.x[at], self.sizes[1] + 1)[0][:, -1]))
-
     @cached_property
     def spectra(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """B at k and at k/3, lambda_{d+1}/lambda_d and lambda_d/lambda_1 at k, of `some`."""
         d, k = self.d, self.sizes[1]
-        values: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        values = []
         for rows in np.array_split(self.some, 1 + len(self.some) // 500):
             y = self.x[nearest(self.x, self.x[rows], k + 1)[1]]
-            for part, z in zip(values, (y, y[:, : k // 3 + 1]), strict=True):
-                part.append(np.pad(spectrum(z), ((0, 0), (0, 1))) + 1e-300)
-        wide, narrow = (np.concatenate(part) for part in values)
+            both = (spectrum(y), spectrum(y[:, : k // 3 + 1]))
+            values.append([np.pad(s, ((0, 0), (0, 1))) + 1e-300 for s in both])
+        wide, narrow = (np.concatenate(part) for part in zip(*values, strict=True))
         B = [np.sqrt(s[:, d:].sum(axis=1) / s[:, d - 1]) for s in (wide, narrow)]
         return B[0], B[1], wide[:, d] / wide[:, d - 1], wide[:, d - 1] / wide[:, 0]
 
@@ -340,25 +319,14 @@ class _Links:
 
     def _shape(self, at: np.ndarray, resolution: int) -> np.ndarray:
         """Sphere, half sphere, neither, or unclear: the reduced homology of the directions."""
-        from gudhi.sklearn.rips_persistence import RipsPersistence
-
         d, k = self.d, self.sizes[resolution]
         top = 2.0 if d == 1 else 1.75  # the Rips complex of a round sphere dies at sqrt(3)
         tables = [distances(v) for v in self._directions(at, k, LINKS[d].most[resolution])]
-        rips = RipsPersistence(
-            homology_dimensions=list(range(d)),
-            threshold=top,
-            homology_coeff_field=2,
-            input_type="full distance matrix",
-            num_collapses=int(d > 2),
-        )
         level = self.alpha * k / len(self.x)
-        singular, unclear = np.zeros(len(at), bool), np.zeros(len(at), bool)
-        strong, weak = np.zeros(len(at), bool), np.zeros(len(at), bool)
-        for i, diagrams in enumerate(rips.fit_transform(tables)):
-            for j in range(d):
-                bars = np.minimum(np.asarray(diagrams[j]).reshape(-1, 2), top)
-                length = np.sort(bars[:, 1] - bars[:, 0])[::-1][int(j == 0) :]
+        singular, unclear, strong, weak = np.zeros((4, len(at)), bool)
+        for i, diagrams in enumerate(rips_bars(tables, top, range(d), 2, collapses=int(d > 2))):
+            for j, bars in enumerate(diagrams):
+                length = np.sort(np.minimum(bars[:, 1], top) - bars[:, 0])[::-1][int(j == 0) :]
                 length = np.append(length, (0.0, 0.0))
                 null = NULL[d, j][resolution]
                 noise, cut = gumbel_quantile(0.05, *null), gumbel_quantile(level, *null)
@@ -372,9 +340,8 @@ class _Links:
 
     def _directions(self, at: np.ndarray, k: int, most: int) -> list[np.ndarray]:
         """The links, unit vectors of shape (at most `most`, D) each."""
-        distance, index = nearest(self.x, self.x[at], k + 1)
         links = []
-        for i, r, near in zip(at, distance, index, strict=True):
+        for i, r, near in zip(at, *nearest(self.x, self.x[at], k + 1), strict=True):
             v = self.x[near[r > r[-1] / 2]] - self.x[i]
             v = v / np.linalg.norm(v, axis=1, keepdims=True)
             links.append(v[farthest_points(v, most, 0)[0]] if len(v) > most else v)

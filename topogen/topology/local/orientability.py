@@ -11,13 +11,13 @@ import numpy as np
 
 from ...point_cloud.cloud import prepare
 from ...point_cloud.frames import principal_axes
-from ...point_cloud.knn import nearest, neighbours
+from ...point_cloud.knn import nearest, neighbour_graph
 from ...point_cloud.landmarks import farthest_points
 from ...point_cloud.orientation import forest_signs, frustration, reversing_cycle
 from .dimension import dimension_of
 
-# ratios of eigenvalues below which a cloud may be orientable, and above which it may be not: about
-# 0 and 1/4 or more in theory, with what sampling adds (tests/topology/local/test_orientability.py)
+# ratios of eigenvalues below which a cloud may be orientable, and above which it may be not: 0 and
+# 1/4 or more in theory, with what sampling adds (tests/topology/local/test_orientability.py)
 ORIENTABLE_BELOW, NON_ORIENTABLE_ABOVE = 0.10, 0.18
 
 
@@ -25,16 +25,14 @@ ORIENTABLE_BELOW, NON_ORIENTABLE_ABOVE = 0.10, 0.18
 class Orientability:
     r"""Whether the manifold that a cloud samples is orientable.
 
-    The answer carries a certificate. Where it is True, `signs` make every edge consistent,
-    :math:`\sigma_i \sigma_j \det_{ij} > 0`, down to the |det| of the weakest edge that a spanning
-    tree of strong edges needs. Where it is False, `cycle` is a closed walk whose signs multiply
-    to -1.
+    The answer carries a certificate: where it is True, `signs` that make every edge as strong as
+    those of a maximal spanning forest consistent, :math:`\sigma_i \sigma_j \det_{ij} > 0`; where
+    it is False, a closed walk `cycle` whose signs multiply to -1.
 
     Attributes:
         orientable: True, False, or None where the signs do not decide.
         margin: True: the least |det| on the maximal spanning forest minus the largest |det| of an
-            edge that contradicts `signs` (0 if none does); False: the least |det| on `cycle`;
-            both in (0, 1], 1 where frames are parallel. None: NaN.
+            edge that contradicts `signs`; False: the least |det| on `cycle`; None: NaN.
         ratio: lambda_0 (signed) / lambda_1 (unsigned), largest over components; 0 when orientable.
         frames: fraction of edges whose tangent frames match, |det| > 1/2.
         dim: the dimension d of the tangent frames.
@@ -43,8 +41,7 @@ class Orientability:
         edges: pairs of places in `landmarks`, shape (e, 2).
         det: det T_i^T T_j per edge, shape (e,); its signs are the sign cocycle.
         signs: +1 or -1 per landmark.
-        cycle: places in `landmarks` along a closed walk that reverses orientation; empty if none
-            of strong edges was found.
+        cycle: places in `landmarks` along a reversing walk; empty if none was found.
 
     Example:
         >>> t = np.random.default_rng(0).random(400) * 2 * np.pi
@@ -70,13 +67,11 @@ class Orientability:
     ) -> tuple[bool | None, str]:
         r"""Whether the signs and the homology can be those of one closed manifold.
 
-        A closed connected d-manifold has :math:`\beta_d(\mathbf{Z}/2) = 1`, and it is orientable
-        iff :math:`\beta_d(\mathbf{Z}/p) = 1` for an odd prime p: so over all components
-        :math:`\beta_d(p) \le \beta_d(2) = \beta_0`, with equality iff all are orientable.
+        On a closed d-manifold :math:`\beta_d(p) \le \beta_d(2) = \beta_0` for odd primes p, with
+        equality iff all components are orientable.
 
         Args:
-            betti: {p: (b_0, b_1, ...)}, None where undetermined, as in a
-                :class:`~topogen.topology.TopologyReport`.
+            betti: {p: (b_0, b_1, ...)}, None where undetermined.
 
         Returns:
             True, False (they contradict each other), or None (nothing to compare); one sentence.
@@ -95,14 +90,15 @@ class Orientability:
                 f"{top} classes of degree {d} over Z/2 in {components} components: no closed "
                 f"{d}-manifold, so nothing to compare"
             )
+        said, other = "orientable", "a non-orientable"
+        if not self.orientable:
+            said, other = "non-orientable", "an orientable"
         for p, found in tops.items():
             if (found == components) != self.orientable:
-                word = "orientable" if self.orientable else "non-orientable"
                 return False, (
-                    f"the signs say {word} (margin {self.margin:.2f}), but {components} "
-                    f"components have {found} classes of degree {d} over Z/{p}: "
-                    + ("a non-orientable" if self.orientable else "an orientable")
-                    + " manifold has that; one of the two is not resolved"
+                    f"the signs say {said} (margin {self.margin:.2f}), but {components} "
+                    f"components have {found} classes of degree {d} over Z/{p}: {other} manifold "
+                    "has that; one of the two is not resolved"
                 )
         counts = ", ".join(f"{found} over Z/{p}" for p, found in tops.items())
         return True, f"{top} classes of degree {d} over Z/2 and {counts}, as the signs say"
@@ -114,14 +110,11 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
     At landmarks i the d leading principal axes :math:`T_i` of the nearest points span the tangent
     plane; an edge carries the weight :math:`w_{ij} = |\det T_i^T T_j|^3` and the sign
     :math:`s_{ij} = \mathrm{sign} \det T_i^T T_j`. The manifold is orientable iff s is a
-    coboundary,
-    :math:`s_{ij} = \sigma_i \sigma_j`, iff the least eigenvalue :math:`\lambda_0` of the signed
-    normalised Laplacian :math:`1 - D^{-1/2} (s w) D^{-1/2}` is zero; it is measured against
-    :math:`\lambda_1` of the unsigned one: 0 up to sampling against about 1/4 (a long Moebius band)
-    or more. The answer is given only with its certificate: signs that no edge as strong as those
-    of a maximal spanning forest contradicts, or a reversing cycle of edges with |det| > 1/2.
-    After Singer and Wu, 2011, "Orientability and diffusion maps"
-    (https://arxiv.org/abs/1001.0736).
+    coboundary, :math:`s_{ij} = \sigma_i \sigma_j`, iff the least eigenvalue :math:`\lambda_0` of
+    the signed normalised Laplacian :math:`1 - D^{-1/2} (s w) D^{-1/2}` is zero. Over
+    :math:`\lambda_1` of the unsigned one it is 0 up to sampling, or 1/4 (a long Moebius band) and
+    more. The answer is given only with its certificate; a `cycle` needs edges with |det| > 1/2.
+    After Singer and Wu, 2011 (https://arxiv.org/abs/1001.0736).
 
     Args:
         points: array-like, shape (n, D).
@@ -145,26 +138,21 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
         )  # fmt: skip
     n = len(x)
     m = min(1000, max(10, n // 4))  # eigenvalues of m x m matrices take a second
-    chosen, _ = farthest_points(x, m, int(np.random.default_rng(seed).integers(n)))
+    chosen = farthest_points(x, m, int(np.random.default_rng(seed).integers(n)))[0]
     marks = x[chosen]
     k_frame = min(n - 1, max(3 * d + 6, min(40, round(2.5 * n / m))))
     frame = principal_axes(x[nearest(x, marks, k_frame + 1)[1]], d)[1]
     k_edge = min(m - 1, {1: 2, 2: 7, 3: 12}.get(d, 16))
-    edges = np.zeros((m, m), dtype=bool)
-    edges[np.arange(m)[:, None], neighbours(marks, k_edge)[1]] = True
-    i, j = np.nonzero(np.triu(edges | edges.T, 1))
+    i, j = np.nonzero(np.triu(neighbour_graph(marks, k_edge).toarray(), 1))
     det = np.linalg.det(frame[i] @ frame[j].transpose(0, 2, 1))
     frames = float((np.abs(det) > 0.5).mean())
     ratio = frustration(m, i, j, det)
     signs, weakest, against = forest_signs(m, i, j, det)
     cycle, least = reversing_cycle(m, i, j, det, against)
-    orientable: bool | None = None
-    margin = math.nan
+    orientable, margin = None, math.nan
     if frames < 0.95:
-        reason = (
-            f"only {frames:.0%} of neighbouring tangent frames match: too few points, or no "
-            "manifold"
-        )
+        match = f"only {frames:.0%} of neighbouring tangent frames match"
+        reason = f"{match}: too few points, or no manifold"
     elif ratio < ORIENTABLE_BELOW and against < weakest:
         orientable, margin = True, weakest - against
         reason = f"the signs are consistent (ratio {ratio:.3f}, margin {margin:.2f})"
@@ -175,10 +163,10 @@ def orientability(points: Any, *, dim: int | None = None, seed: int = 0) -> Orie
             f"landmarks with |det| >= {least:.2f} reverses orientation"
         )
     else:
+        between = f"{ORIENTABLE_BELOW} to {NON_ORIENTABLE_ABOVE}"
         reason = (
-            f"the ratio {ratio:.2f} is inconclusive ({ORIENTABLE_BELOW} to "
-            f"{NON_ORIENTABLE_ABOVE}), or signs of strength {against:.2f} contradict it; give "
-            "more points"
+            f"the ratio {ratio:.2f} is inconclusive ({between}), or signs of strength "
+            f"{against:.2f} contradict it; give more points"
         )
     return Orientability(
         orientable, margin, ratio, frames, d, reason,

@@ -1,13 +1,9 @@
 r"""The alpha filtration of few points in R^2..R^4, on the Delaunay triangulation of Qhull.
 
-A simplex of the Delaunay triangulation enters at the radius
-
-.. math:: \alpha(\tau) = \begin{cases} r(\tau) & \text{no vertex of a coface lies inside the
-    circumsphere of } \tau \text{ (Gabriel)} \\ \min_{\sigma \supset \tau} \alpha(\sigma) &
-    \text{otherwise,} \end{cases}
-
-r the circumradius (Edelsbrunner and Muecke, 1994, https://doi.org/10.1145/174462.156635). The
-complex at radius a has the homotopy type of the union of balls of radius a around the points.
+A Delaunay simplex enters at its circumradius where no vertex of a coface lies inside its
+circumsphere (Gabriel), else at :math:`\min_{\sigma \supset \tau} \alpha(\sigma)`, with its first
+coface (Edelsbrunner and Muecke, 1994, https://doi.org/10.1145/174462.156635). The complex at
+radius a has the homotopy type of the union of balls of radius a around the points.
 """
 
 from __future__ import annotations
@@ -15,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,9 +19,8 @@ from jaxtyping import Float, Int
 from .null_distributions import NoiseRatio
 from .rips import Diagrams
 
-# median and 99 % quantile of the largest noise ratio, by (local dimension, degree), of n = 100,
-# 300, 1000, 2500 points that fill R^dimension; benchmarks/topology_null_alpha.py (in R^4 the last
-# is extrapolated)
+# median and 99 % quantile of the largest noise ratio by (local dimension, degree), of SIZES points
+# that fill R^dimension; benchmarks/topology_null_alpha.py (in R^4 the last is extrapolated)
 SIZES = (100, 300, 1000, 2500)
 NULL: dict[tuple[int, int], tuple[tuple[float, ...], tuple[float, ...]]] = {
     (2, 1): ((1.84, 2.23, 2.62, 2.90), (2.52, 2.85, 3.29, 3.45)),
@@ -65,8 +60,7 @@ def alpha_diagrams(
 ) -> AlphaFiltration:
     r"""Persistence diagrams of the alpha filtration of all points, in radii.
 
-    The points are moved by about 1e-6 of their extent, so that points on a common sphere, plane or
-    grid are in general position.
+    The points are moved by about 1e-6 of their extent, into general position.
 
     Args:
         x: distinct points (those of :func:`~topogen.point_cloud.cloud.prepare`).
@@ -78,8 +72,7 @@ def alpha_diagrams(
 
     Returns:
         the diagrams, without classes of zero length; the component that never dies has death
-        `most_radius`.
-        Refused, with a reason, where the points do not lie in R^1..R^4 or cost too much.
+        `most_radius`. Refused where the points do not lie in R^1..R^4 or cost too much.
 
     Example:
         >>> t = np.linspace(0, 2 * np.pi, 13)[1:]
@@ -87,41 +80,40 @@ def alpha_diagrams(
         >>> found.diagrams[2][1].round(3)
         array([[0.259, 1.   ]])
     """
+    from gudhi import SimplexTree
+
     y = jittered(in_span(x), seed)
     n, D = y.shape
     if D > MOST_AMBIENT:
-        return AlphaFiltration(
-            None, 0, f"the points span R^{D}; alpha complexes are feasible up to R^{MOST_AMBIENT}"
-        )
+        reason = f"the points span R^{D}; alpha complexes are feasible up to R^{MOST_AMBIENT}"
+        return AlphaFiltration(None, 0, reason)
     predicted = predicted_simplices(y)
     if predicted > most_simplices:
-        return AlphaFiltration(
-            None,
-            predicted,
+        reason = (
             f"the alpha complex of {n} points would have about {predicted:.1e} simplices, more "
-            f"than the {most_simplices:.1e} allowed",
+            f"than the {most_simplices:.1e} allowed"
         )
+        return AlphaFiltration(None, predicted, reason)
     cells = delaunay(y)
     if cells is None:
         return AlphaFiltration(None, 0, "Qhull could not triangulate the points")
-    tree = _tree(alpha_values(y, cells)[: max_dim + 2], most_radius)
+    tree = SimplexTree()
+    for simplices, value in alpha_values(y, cells)[: max_dim + 2]:
+        early = value <= most_radius
+        tree.insert_batch(np.ascontiguousarray(simplices[early].T), value[early])
+    top = tree.dimension() <= max_dim
     diagrams: Diagrams = {}
     for p in fields:
-        tree.compute_persistence(
-            homology_coeff_field=p, persistence_dim_max=tree.dimension() <= max_dim
-        )
+        tree.compute_persistence(homology_coeff_field=p, persistence_dim_max=top)
         bars = [tree.persistence_intervals_in_dimension(k) for k in range(max_dim + 1)]
-        diagrams[p] = [
-            np.minimum(np.asarray(b, dtype=float).reshape(-1, 2), most_radius) for b in bars
-        ]
+        diagrams[p] = [np.minimum(b.reshape(-1, 2), most_radius) for b in bars]
     return AlphaFiltration(diagrams, int(tree.num_simplices()))
 
 
 def alpha_noise(dim: int, degree: int, n: int) -> NoiseRatio:
     """The distribution of the largest ratio death/birth of noise, quantiles linear in ln n.
 
-    Noise needs a dimension more than its degree: a thin cloud has its normal noise to make it
-    with, which gives no more than points that fill degree + 1 dimensions.
+    Noise needs a dimension more than its degree; a thin cloud has that of its normal noise.
 
     Args:
         dim: intrinsic dimension of the cloud.
@@ -129,8 +121,7 @@ def alpha_noise(dim: int, degree: int, n: int) -> NoiseRatio:
         n: number of points; beyond the largest size of the table too.
     """
     rows = NULL[min(max(dim, degree + 1), MOST_AMBIENT), degree]
-    at = max(math.log(n), math.log(SIZES[0]))
-    ln = np.log(SIZES)
+    at, ln = math.log(max(n, SIZES[0])), np.log(SIZES)
     i = min(int(np.searchsorted(ln, at, side="right")), len(ln) - 1)
     t = (at - ln[i - 1]) / (ln[i] - ln[i - 1])
     return NoiseRatio(*(float(row[i - 1] + t * (row[i] - row[i - 1])) for row in rows))
@@ -147,15 +138,11 @@ def in_span(x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n r"]:
 def jittered(x: Float[np.ndarray, "n D"], seed: int) -> Float[np.ndarray, "n D"]:
     """The points, each moved by at most 1e-6 of the extent of the cloud per coordinate."""
     extent = float(np.ptp(x, axis=0).max())
-    rng = np.random.default_rng(seed)
-    return x + JITTER * extent * rng.uniform(-1, 1, x.shape)
+    return x + JITTER * extent * np.random.default_rng(seed).uniform(-1, 1, x.shape)
 
 
 def delaunay(x: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "c k"] | None:
-    """Cells of the Delaunay triangulation, k = D+1 sorted vertices each; None where Qhull fails.
-
-    Points that Qhull cannot distinguish from a neighbour are in no cell.
-    """
+    """Cells of the Delaunay triangulation, of k = D+1 sorted vertices; None where Qhull fails."""
     from scipy.spatial import Delaunay, QhullError
 
     if x.shape[1] == 1:
@@ -168,18 +155,12 @@ def delaunay(x: Float[np.ndarray, "n D"]) -> Int[np.ndarray, "c k"] | None:
 
 
 def predicted_simplices(x: Float[np.ndarray, "n D"], trial: int = 150) -> int:
-    """Simplices of the Delaunay triangulation, by a power law through two random subsamples.
-
-    They have `trial` and twice as many points. Space-filling points and surfaces in R^3 are close
-    to linear in n, curves in R^3 quadratic.
-    """
+    """Simplices of the Delaunay triangulation, by a power law through two random subsamples."""
     n = len(x)
     order = np.random.default_rng(0).permutation(n)
     sizes = [min(n, trial), min(n, 2 * trial)]
-    counts = []
-    for size in sizes:
-        cells = delaunay(x[order[:size]])
-        counts.append(0 if cells is None else sum(len(s) for s, _ in _levels(cells)))
+    found = [delaunay(x[order[:size]]) for size in sizes]
+    counts = [0 if c is None else sum(len(s) for s, _ in _levels(c)) for c in found]
     if n <= sizes[1] or min(counts) == 0:
         return counts[1]
     exponent = math.log(counts[1] / counts[0]) / math.log(sizes[1] / sizes[0])
@@ -187,10 +168,7 @@ def predicted_simplices(x: Float[np.ndarray, "n D"], trial: int = 150) -> int:
 
 
 def _levels(cells: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per dimension k = 0..D: simplices (s, k+1), and indices of their facets (s, k+1).
-
-    Facet j of a simplex leaves out its vertex j.
-    """
+    """Per dimension k = D..0 simplices (s, k+1), and their facets, the j-th without vertex j."""
     levels: list[tuple[np.ndarray, np.ndarray]] = []
     simplices, base = cells, int(cells.max()) + 1
     while simplices.shape[1] > 1:
@@ -201,8 +179,7 @@ def _levels(cells: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         _, first, index = np.unique(key, return_index=True, return_inverse=True)
         levels.append((simplices, index.reshape(-1, k)))
         simplices = rows[first]
-    levels.append((simplices, np.empty((len(simplices), 0), dtype=np.int64)))
-    return levels[::-1]
+    return [*levels, (simplices, np.empty((len(simplices), 0), dtype=np.int64))]
 
 
 def circumspheres(
@@ -227,13 +204,8 @@ def alpha_values(
     x: Float[np.ndarray, "n D"], cells: Int[np.ndarray, "c k"]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per dimension: simplices (s, k+1) and their radii (s,), never above those of a coface."""
-    levels = _levels(cells)
-    result: list[tuple[np.ndarray, np.ndarray]] = [
-        (levels[-1][0], circumspheres(x, levels[-1][0])[1])
-    ]
-    for k in range(len(levels) - 2, -1, -1):
-        simplices = levels[k][0]
-        above, facets = levels[k + 1]
+    result = [(cells, circumspheres(x, cells)[1])]
+    for (above, facets), (simplices, _) in pairwise(_levels(cells)):
         centre, radius = circumspheres(x, simplices)
         gap = np.linalg.norm(x[above] - centre[facets], axis=2)
         encloses = np.zeros(len(simplices), dtype=bool)
@@ -242,14 +214,3 @@ def alpha_values(
         np.minimum.at(value, facets, result[-1][1][:, None])
         result.append((simplices, value))
     return result[::-1]
-
-
-def _tree(levels: list[tuple[np.ndarray, np.ndarray]], most_radius: float) -> Any:
-    """A gudhi SimplexTree of the filtration up to a radius."""
-    from gudhi import SimplexTree
-
-    tree = SimplexTree()
-    for simplices, value in levels:
-        early = value <= most_radius
-        tree.insert_batch(np.ascontiguousarray(simplices[early].T), value[early])
-    return tree

@@ -1,9 +1,8 @@
 r"""Persistent cohomology of degree 1 with its cocycles, and integral, harmonic representatives.
 
-A 1-cochain on a graph with m vertices is an antisymmetric matrix, :math:`\eta_{ij} = -\eta_{ji}`,
-zero off the edges. It is a cocycle when :math:`\eta_{ij} + \eta_{jk} + \eta_{ki} = 0` on every
-triangle; the coboundary of a function f on the vertices is :math:`(d_0 f)_{ij} = f_j - f_i`.
-Cochains of k classes are stacked to shape (k, m, m).
+A 1-cochain on a graph with m vertices is an antisymmetric matrix, zero off the edges; a cocycle
+when :math:`\eta_{ij} + \eta_{jk} + \eta_{ki} = 0` on every triangle; a coboundary is :math:`(d_0
+f)_{ij} = f_j - f_i`. Cochains of k classes are stacked to shape (k, m, m).
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ class PersistentClass:
     Attributes:
         birth: length of the edge that closes the loop.
         death: length of the edge that fills it; the threshold where none does.
-        cocycle: values in 0..p-1, antisymmetric modulo p, shape (m, m); zero on edges shorter
-            than `birth`, and from `death` on.
+        cocycle: values in 0..p-1, antisymmetric modulo p, shape (m, m); zero off [birth, death).
     """
 
     birth: float
@@ -31,14 +29,11 @@ class PersistentClass:
 
 
 class _Annotations:
-    """The values of all living cocycles on the edges so far: a column per class, oldest first.
-
-    Rows 2e and 2e + 1 belong to the two orientations of edge e.
-    """
+    """The values of all living cocycles on the edges so far: a column per class, oldest first."""
 
     def __init__(self, edges: int, p: int) -> None:
         self.p = p
-        self.table = np.zeros((2 * edges, 8), dtype=np.int32)
+        self.table = np.zeros((2 * edges, 8), dtype=np.int32)  # rows 2e, 2e + 1: both orientations
         self.births: list[int] = []  # the edge that gave birth to each living class
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
@@ -58,10 +53,8 @@ class _Annotations:
     def kill(self, relations: np.ndarray, edge: int) -> tuple[int, np.ndarray, np.ndarray]:
         r"""Make the first relation hold, :math:`a \cdot z = 0`: its youngest class y dies.
 
-        Every other class j survives as :math:`z_j - (a_j / a_y) z_y`.
-
-        Returns:
-            the edge where y was born, its values up to `edge`, and the relations that still fail.
+        Every other class j survives as :math:`z_j - (a_j / a_y) z_y`. Returns the edge where y was
+        born, its values up to `edge`, and the relations that still fail.
         """
         a, p, last = relations[0], self.p, len(self.births) - 1
         y = int(np.flatnonzero(a)[-1])
@@ -81,11 +74,10 @@ def persistent_classes(
 ) -> list[PersistentClass]:
     r"""The bars of degree 1 of the Vietoris-Rips filtration, with their cocycles over Z/p.
 
-    Edges enter by length. A new edge ij in no triangle joins two components or gives birth to a
-    class, whose cocycle is 1 on ij. Otherwise the first triangle ijk gives it the value
-    :math:`\eta_{ij} = \eta_{ik} + \eta_{kj}`, and every further one that disagrees kills the
-    youngest class on which it does. These are the annotations of Dey, Fan and Wang, 2014
-    (https://arxiv.org/abs/1208.5018), for degree 1.
+    A new edge ij in no triangle joins two components or gives birth to a class, whose cocycle is 1
+    on ij. Otherwise the first triangle ijk gives it the value :math:`\eta_{ij} = \eta_{ik} +
+    \eta_{kj}`, and every further one that disagrees kills the youngest class on which it does:
+    the annotations of Dey, Fan and Wang, 2014 (https://arxiv.org/abs/1208.5018), for degree 1.
 
     Args:
         distance: symmetric, shape (m, m).
@@ -111,10 +103,8 @@ def persistent_classes(
 
     def record(birth: int, death: float, values: np.ndarray) -> None:
         if death > least_ratio * length[birth]:
-            cocycle = np.zeros((m, m), dtype=np.int32)
-            edges = len(values) // 2
-            cocycle[i[:edges], j[:edges]] = values[::2]
-            cocycle[j[:edges], i[:edges]] = values[1::2]
+            cocycle, used = np.zeros((m, m), dtype=np.int32), slice(len(values) // 2)
+            cocycle[i[used], j[used]], cocycle[j[used], i[used]] = values[::2], values[1::2]
             classes.append(PersistentClass(float(length[birth]), death, cocycle))
 
     for e, (a, b) in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
@@ -150,12 +140,9 @@ def integral_basis(
     the value of the class on the loop that it closes. Row reduction gives the basis of classes
     that is dual to k independent loops, the commonest first; other loops are tried, in random
     orders, until all values, lifted to (-p/2, p/2), are below p/3 in size. Then the lift is a
-    cocycle over the integers: on a triangle its three values add to a multiple of p that is less
-    than p in size. And it is a basis of all integral classes in its rational span, since the k
-    loops read off the coefficients.
-
-    After de Silva, Morozov and Vejdemo-Johansson, 2011, "Persistent cohomology and circular
-    coordinates" (https://arxiv.org/abs/0905.4887), who lift without the choice of a basis.
+    cocycle: on a triangle its values add to a multiple of p that is less than p in size. And it is
+    a basis of all integral classes in its rational span: the k loops read off the coefficients.
+    After de Silva, Morozov and Vejdemo-Johansson, 2011 (https://arxiv.org/abs/0905.4887).
 
     Args:
         cocycles: modulo p.
@@ -166,9 +153,8 @@ def integral_basis(
     Returns:
         the lift; None where no loops that were tried give one, or the classes are dependent.
     """
-    k = len(cocycles)
     result = np.zeros(cocycles.shape, dtype=np.int64)
-    if k == 0:
+    if len(cocycles) == 0:
         return result
     i, j = np.nonzero(np.triu(graph, 1))
     g = _forest_potential(cocycles, graph) % prime
@@ -242,11 +228,8 @@ def harmonic_potential(
 
     i, j = np.nonzero(np.triu(graph, 1))
     root = np.ones(len(i)) if weights is None else np.sqrt(weights[i, j])
-    e = np.arange(len(i))
-    d0 = csr_matrix(
-        (np.concatenate([root, -root]), (np.concatenate([e, e]), np.concatenate([j, i]))),
-        shape=(len(i), len(graph)),
-    )
+    rows, columns = np.tile(np.arange(len(i)), 2), np.concatenate([j, i])
+    d0 = csr_matrix((np.concatenate([root, -root]), (rows, columns)), (len(i), len(graph)))
     solutions = [lsqr(d0, root * eta[i, j], atol=1e-12, btol=1e-12)[0] for eta in cocycles]
     return np.array(solutions).reshape(len(cocycles), len(graph))
 
@@ -259,8 +242,7 @@ def reduced_basis(gram: Float[np.ndarray, "k k"]) -> Integer[np.ndarray, "k k"]:
     Args:
         gram: G, symmetric and positive definite.
     """
-    k = len(gram)
-    U = np.eye(k, dtype=np.int64)
+    k, U = len(gram), np.eye(len(gram), dtype=np.int64)
 
     def factor() -> tuple[np.ndarray, np.ndarray]:
         L = np.linalg.cholesky(U @ gram @ U.T)

@@ -1,13 +1,9 @@
 r"""Persistence diagrams whose values carry gradients to the points, and losses made of them.
 
-In a Vietoris-Rips filtration a simplex enters with its longest edge, so a bar is born with one
-edge and dies with another, and its ends are two distances,
-
-.. math:: b = |x_i - x_j|, \qquad d = |x_k - x_l|.
-
-Which edges they are is locally constant; with the edges held fixed the two distances are
-differentiable wherever all distances differ (Carriere et al., 2021,
-https://arxiv.org/abs/2010.08356; Hofer et al., 2019, https://arxiv.org/abs/1906.09003).
+In a Vietoris-Rips filtration a simplex enters with its longest edge, so the ends of a bar are two
+distances, :math:`b = |x_i - x_j|` and :math:`d = |x_k - x_l|`. Which edges they are is locally
+constant where all distances differ (Carriere et al., 2021, https://arxiv.org/abs/2010.08356; Hofer
+et al., 2019, https://arxiv.org/abs/1906.09003).
 """
 
 from __future__ import annotations
@@ -41,24 +37,20 @@ def persistence_diagrams(
     r"""Vietoris-Rips persistence of landmarks, differentiable in the points.
 
     The landmarks are farthest points, the first being the point farthest from the mean; every
-    other point has no gradient. A class that is alive at the threshold dies there: its death is
-    held constant, whatever the threshold depends on, and only its birth carries a gradient. Bars
-    of length zero are left out.
+    other point has no gradient. A class that is alive at the threshold dies there, and its death
+    has no gradient. Bars of length zero are left out.
 
     Args:
         points: shape (n, D), float32 or float64; the edges are chosen in float64.
         max_dim: the largest degree, at most 3.
         field: a prime p; homology is over Z/p.
-        landmarks: how many, at most 5000; by default all points, up to 500, 128, 64, 40 for
-            max_dim 0, 1, 2, 3.
-        threshold: the largest edge, in the units of the points. The default is the enclosing
-            radius :math:`\min_i \max_j |x_i - x_j|`, from which on one component is all that is
-            left; with more landmarks than the default number, but not all points, 5 covering
-            radii of the landmarks where that is less.
+        landmarks: at most 5000; by default all points, to 500, 128, 64, 40 for max_dim 0 to 3.
+        threshold: the largest edge, in the units of the points; by default the enclosing radius
+            :math:`\min_i \max_j |x_i - x_j|`, from which on one component is all that is left,
+            or, with more landmarks than by default but not all points, 5 covering radii if less.
 
     Returns:
-        for each degree the (birth, death) rows, longest first, of shape (b, 2), in the units, the
-        dtype and on the device of the points.
+        per degree (birth, death) rows (b, 2), longest first, of the dtype and device of points.
 
     Raises:
         InvalidPoints: not a finite float (n, D) tensor with n >= 2.
@@ -75,25 +67,22 @@ def persistence_diagrams(
     """
     from scipy.spatial.distance import cdist
 
-    x = _checked(points)
+    if not isinstance(points, Tensor) or points.dtype not in (torch.float32, torch.float64):
+        kind = points.dtype if isinstance(points, Tensor) else type(points).__name__
+        raise InvalidPoints(f"points: expected a float32 or float64 tensor, got {kind}")
+    x = as_array(points, minimum=2)
     _check_arguments(max_dim, field, landmarks, threshold)
     index, cut = _landmarks(x, max_dim, landmarks, threshold)
-    chosen, device = points[torch.from_numpy(index).to(points.device)], points.device
+    chosen = points[torch.from_numpy(index).to(points.device)]
     D = cdist(x[index], x[index])  # from differences: exactly 0 for equal points
     if threshold is None:
         cut = min(cut, float(D.max(axis=1).min()))
     diagrams = []
-    for birth, death in _generators(D, cut, max_dim, field):
-        ends = [_lengths(chosen, torch.from_numpy(e).to(device), cut) for e in (birth, death)]
-        diagrams.append(torch.stack(ends, dim=-1))
+    for edges in _generators(D, cut, max_dim, field):
+        i, j = torch.from_numpy(edges).to(points.device).unbind(-1)
+        length = torch.linalg.vector_norm(chosen[i] - chosen[j], dim=-1)
+        diagrams.append(torch.where(i < 0, points.new_full((), cut), length))
     return diagrams
-
-
-def _checked(points: Tensor) -> np.ndarray:
-    if not isinstance(points, Tensor) or points.dtype not in (torch.float32, torch.float64):
-        kind = points.dtype if isinstance(points, Tensor) else type(points).__name__
-        raise InvalidPoints(f"points: expected a float32 or float64 tensor, got {kind}")
-    return as_array(points, minimum=2)
 
 
 def _check_arguments(
@@ -129,8 +118,8 @@ def _landmarks(
 
 def _generators(
     D: np.ndarray, cut: float, max_dim: int, field: int, most: int = 5_000_000
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per degree the edges (b, 2) of births and of deaths; (i, i) is length 0, (-1, -1) the cut.
+) -> list[np.ndarray]:
+    """Per degree the edges (b, 2, 2) of births and deaths; (i, i) is length 0, (-1, -1) the cut.
 
     The complex is not collapsed: that would change which edges the bars are made of.
     """
@@ -149,31 +138,18 @@ def _generators(
     top = tree.dimension() <= max_dim
     tree.compute_persistence(homology_coeff_field=field, persistence_dim_max=top)
     components, regular, roots, essential = tree.flag_persistence_generators()
-    edges: list[np.ndarray] = []
-    for k in range(max_dim + 1):
-        if k == 0:
-            finite = components[:, [0, 0, 1, 2]].astype(np.int64)
-            alive = np.repeat(roots.astype(np.int64)[:, None], 2, axis=1)
-        else:
-            none = np.empty((0, 4), dtype=np.int64)
-            finite = regular[k - 1] if k <= len(regular) else none
-            alive = essential[k - 1] if k <= len(essential) else none[:, :2]
-        open_end = np.full((len(alive), 2), -1)
-        edges.append(np.concatenate([np.concatenate([alive, open_end], axis=1), finite]))
+    none = np.empty((0, 4), dtype=np.int64)
+    finite = [components[:, [0, 0, 1, 2]], *regular, *[none] * max_dim]
+    alive = [np.stack([roots, roots], axis=1), *essential, *[none[:, :2]] * max_dim]
     result = []
-    for quads in edges:
-        death = np.where(quads[:, 2] < 0, cut, D[quads[:, 2], quads[:, 3]])
-        length = death - D[quads[:, 0], quads[:, 1]]
+    for k in range(max_dim + 1):
+        open_ended = np.pad(alive[k], ((0, 0), (0, 2)), constant_values=-1)
+        a, b, c, d = quads = np.concatenate([open_ended, finite[k]]).astype(np.int64).T
+        length = np.where(c < 0, cut, D[c, d]) - D[a, b]
         order = np.argsort(-length, kind="stable")
-        order = order[(length[order] > 0) | (quads[order, 2] < 0)]
-        result.append((quads[order, :2], quads[order, 2:]))
+        order = order[(length[order] > 0) | (c[order] < 0)]
+        result.append(quads.T[order].reshape(-1, 2, 2))
     return result
-
-
-def _lengths(x: Float[Tensor, "m D"], edges: Tensor, cut: float) -> Float[Tensor, " b"]:
-    """|x_i - x_j| per edge; the constant `cut` for the edge (-1, -1)."""
-    length = torch.linalg.vector_norm(x[edges[:, 0]] - x[edges[:, 1]], dim=-1)
-    return torch.where(edges[:, 0] < 0, x.new_full((), cut), length)
 
 
 class TopologyLoss(nn.Module):
@@ -181,30 +157,24 @@ class TopologyLoss(nn.Module):
 
     With the bars of degree k in falling order of their strength r,
 
-    .. math::
-        L = \sum_k \Big( \sum_{i \le \beta_k} (\mu - r_i)_+^2
-            + \sum_{i > \beta_k} (r_i)_+^2 \Big):
+    .. math:: L = \sum_k \Big( \sum_{i \le \beta_k} (\mu - r_i)_+^2
+        + \sum_{i > \beta_k} (r_i)_+^2 \Big):
 
-    the :math:`\beta_k` strongest bars grow up to the margin :math:`\mu`, all others shrink. L = 0
-    only where the diagrams have exactly those classes. A class that has no bar at all counts
-    :math:`\mu^2`, without gradient. The strength is
+    the :math:`\beta_k` strongest bars grow up to the margin :math:`\mu`, all others shrink. One
+    without a bar counts :math:`\mu^2`, with no gradient. The strength is
 
     - "ratio": :math:`r = \ln(d / b)`, for k = 0 :math:`\ln(d / s)` with s the mean death of the
       bars that are no classes. L does not change when the points are scaled;
-    - "persistence": :math:`r = d - b`, in the units of the points, as is :math:`\mu`. With
-      :math:`\beta_k = 0` this is the total persistence of order 2 (Gabrielsson et al., 2020,
-      https://arxiv.org/abs/1905.12200).
+    - "persistence": :math:`r = d - b`, in the units of the points, as is :math:`\mu` (Gabrielsson
+      et al., 2020, https://arxiv.org/abs/1905.12200).
 
     One component is always there; it has no death, and counts as the first class of degree 0. A
-    step moves the ends of few edges: a fresh batch or many small steps spread the motion.
-
-    A loop can be lost by filling it (an earlier death) or by tearing it open (a later birth), and
-    won by closing a gap or by widening. `hold` leaves only one of the two: it stops the gradient
-    of the other ends of the bars of degree >= 1.
+    step moves the ends of few edges: a fresh batch or many small steps spread the motion. A loop
+    is lost by filling (an earlier death) or tearing (a later birth), and won by closing a gap or
+    widening. `hold` stops the gradient of one of the two in degrees >= 1.
 
     Args:
-        betti: :math:`(\beta_0, \beta_1, \dots)`, None for a degree that is left alone; or a
-            Homology.
+        betti: :math:`(\beta_0, \beta_1, \dots)`, None for a degree left alone; or a Homology.
         field: a prime p; homology is over Z/p.
         strength: "ratio" or "persistence".
         margin: :math:`\mu`; ln 3 by default for "ratio", needed for "persistence".
@@ -251,11 +221,8 @@ class TopologyLoss(nn.Module):
         if not 0 < self.margin < math.inf:
             raise ValueError(f"expected a finite margin > 0, got {margin}")
         _check_arguments(len(self.betti) - 1, field, landmarks, threshold)
-        self.field = field
-        self.strength = strength
-        self.hold = hold
-        self.landmarks = landmarks
-        self.threshold = threshold
+        self.field, self.strength, self.hold = field, strength, hold
+        self.landmarks, self.threshold = landmarks, threshold
 
     def forward(self, points: Tensor) -> Float[Tensor, ""]:
         """The loss of points of shape (n, D), float32 or float64.
@@ -312,10 +279,8 @@ def _numbers(betti: Homology | Sequence[int | None], field: int) -> tuple[int | 
         betti = betti.betti[field]
     numbers = tuple(betti)
     if not numbers or any(b is not None and b < (k == 0) for k, b in enumerate(numbers)):
-        raise ValueError(
-            f"expected Betti numbers (b_0, b_1, ...) with b_0 >= 1 and the others >= 0, got "
-            f"{numbers}"
-        )
+        words = "expected Betti numbers (b_0, b_1, ...) with b_0 >= 1 and the others >= 0, got "
+        raise ValueError(f"{words}{numbers}")
     return numbers
 
 
@@ -328,8 +293,7 @@ def match_diagrams(
         W_q^q(P, T) = \min_\gamma \sum_{p \in P \cup \Delta} \|p - \gamma(p)\|_q^q
 
     over the matchings :math:`\gamma` of bars with bars or with the nearest point of the diagonal
-    :math:`\Delta`. The best matching is found by linear assignment and held fixed for the
-    gradient (Carriere et al., 2021, https://arxiv.org/abs/2010.08356).
+    :math:`\Delta`; the best is held fixed for the gradient (Carriere et al., 2021).
 
     Args:
         diagrams: per degree, shape (b, 2), from :func:`persistence_diagrams`.
@@ -347,9 +311,8 @@ def match_diagrams(
     if not 1 <= order < math.inf:
         raise ValueError(f"expected 1 <= order < infinity, got {order}")
     if len(diagrams) != len(targets) or len(diagrams) == 0:
-        raise ValueError(
-            f"expected as many targets as diagrams, got {len(targets)} and {len(diagrams)}"
-        )
+        counts = f"{len(targets)} and {len(diagrams)}"
+        raise ValueError(f"expected as many targets as diagrams, got {counts}")
     for bars in (*diagrams, *targets):
         if bars.ndim != 2 or bars.shape[1] != 2 or not bool(torch.isfinite(bars).all()):
             raise ValueError(
@@ -361,11 +324,7 @@ def match_diagrams(
 
 
 def _wasserstein(P: Float[Tensor, "b 2"], T: Float[Tensor, "c 2"], q: float) -> Float[Tensor, ""]:
-    """W_q^q of two diagrams.
-
-    Everything on the diagonal, plus what the matched pairs save: an assignment problem of shape
-    (b, c) rather than (b + c, b + c).
-    """
+    """W_q^q of two diagrams: everything on the diagonal, minus what the matched pairs save."""
     from scipy.optimize import linear_sum_assignment
 
     def to_diagonal(bars: Tensor) -> Tensor:

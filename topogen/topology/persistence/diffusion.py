@@ -27,10 +27,9 @@ def diffusion_cloud(
         \Psi(i) = D_i^{-1/2} \left(\mu_l^t\, u_l(i)\right)_{l \ge 1},
 
     of which the slowest coordinates are retained; t is such that one of them has faded to a tenth
-    of the first. Noise in many dimensions adds about the same to all Euclidean distances but
-    little to these; handles that only faster modes see are smoothed away. After Coifman and Lafon,
-    2006 (https://doi.org/10.1016/j.acha.2006.04.006) and Damrich, Berens and Kobak, 2024
-    (https://arxiv.org/abs/2311.03087).
+    of the first. Noise in many dimensions hardly changes these distances; handles that only faster
+    modes see are lost. After Damrich, Berens and Kobak, 2024 (https://arxiv.org/abs/2311.03087)
+    and Coifman and Lafon, 2006 (https://doi.org/10.1016/j.acha.2006.04.006).
 
     Args:
         cloud: at least 50 points.
@@ -74,9 +73,5 @@ def diffusion_cloud(
     t = -math.log(faded) / max(math.log(mu[0] / max(mu[slow - 1], 1e-12)), 1e-12)
     psi = u * (mu / mu[0]) ** t / np.sqrt(D)[:, None]
     length = diameter(psi)
-    return replace(
-        cloud,
-        points=psi / length,
-        unit=length,
-        remarks=(*cloud.remarks, "diffusion distances: scale and diagrams are no lengths"),
-    )
+    remarks = (*cloud.remarks, "diffusion distances: scale and diagrams are no lengths")
+    return replace(cloud, points=psi / length, unit=length, remarks=remarks)

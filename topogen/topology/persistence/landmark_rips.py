@@ -14,18 +14,14 @@ from ...point_cloud.knn import distances, nearest
 from .rips import Diagrams, collapsed_graph, ratios, rips_diagrams
 
 # per intrinsic dimension (4 stands for more), in covering radii: the longest edge, and the least
-# longest edge from which a diagram can show a class of degree >= 1; the null distributions are
-# simulated with these edges (benchmarks/topology_null.py)
+# that can show a class of degree >= 1; benchmarks/topology_null.py simulates noise with them
 LONGEST_EDGE = {1: (10.0, 3.6), 2: (5.0, 3.3), 3: (3.3, 2.95), 4: (3.3, 2.95)}
-# by (dimension, degree): the scales by which a class of the reference spaces is born, measured on
-# samples of all of them
+# by (dimension, degree): the scales by which a class of the reference spaces is born, measured
 LATEST_BIRTH = {
     **{(1, 1): 2.6, (2, 1): 1.9, (2, 2): 3.8},
     **{(d, k): b for d in (3, 4) for k, b in ((1, 1.4), (2, 2.0), (3, 2.8))},
 }
-# fewer points than this share of the cloud are a stray cluster and no component: what a few
-# outliers make
-LEAST_SHARE = 0.005
+LEAST_SHARE = 0.005  # of the cloud: smaller clusters are stray ones and no components
 
 
 class RunLimit(NamedTuple):
@@ -33,8 +29,7 @@ class RunLimit(NamedTuple):
 
     Attributes:
         simplices: their largest number; 2e6 take a second and 60 MB in each field.
-        work: the largest sum of squared degrees of a graph whose edges are collapsed; 2e8 take
-            about 8 seconds.
+        work: largest sum of squared degrees of a graph that is collapsed; 2e8 take 8 seconds.
     """
 
     simplices: float = 2e6
@@ -70,19 +65,15 @@ class Budget:
 
     def left(self) -> float:
         """Seconds left."""
-        if self.max_seconds is None:
-            return math.inf
-        return self.max_seconds - (time.monotonic() - self.begin)
+        seconds = math.inf if self.max_seconds is None else self.max_seconds
+        return seconds - (time.monotonic() - self.begin)
 
     def run(self, share: float) -> RunLimit:
         """What one run may cost that takes this share of what is left."""
         seconds = max(0.0, self.left() * share)
-        by_memory = math.inf if self.max_memory is None else self.max_memory / PRICE.simplex_bytes
-        most = RunLimit()
-        return RunLimit(
-            min(most.simplices, seconds / PRICE.simplex, by_memory),
-            min(most.work, seconds / PRICE.work),
-        )
+        memory = math.inf if self.max_memory is None else self.max_memory
+        most, affordable = RunLimit(), min(seconds / PRICE.simplex, memory / PRICE.simplex_bytes)
+        return RunLimit(min(most.simplices, affordable), min(most.work, seconds / PRICE.work))
 
 
 @dataclass(frozen=True)
@@ -95,8 +86,7 @@ class Run:
         scale: their covering radius.
         threshold: the longest edge.
         diagrams: of the truncated Rips filtration.
-        merges: lengths at which components merge, longest first, and the share of the cloud in
-            the smaller one, shape (m - 1, 2).
+        merges: lengths at which components merge, falling, and shares of the smaller, (m - 1, 2).
         simplices: predicted number of simplices.
         remark: what was given up for the budget, in words.
     """
@@ -111,11 +101,8 @@ class Run:
     remark: str = ""
 
     def strengths(self, p: int, degree: int) -> np.ndarray:
-        """Strength of each bar, largest first: death/birth, in degree 0 death/scale.
-
-        In degree 0 the component that never dies is left out, and so are stray clusters.
-        """
-        if degree == 0:
+        """Strength of each bar, largest first: death/birth, in degree 0 death/scale."""
+        if degree == 0:  # without stray clusters and the component that never dies
             length, share = self.merges.T
             return np.minimum(length[share >= LEAST_SHARE], self.threshold) / self.scale
         return ratios(self.diagrams[p][degree]) if degree < len(self.diagrams[p]) else np.empty(0)
@@ -147,12 +134,10 @@ def rips_run(
 ) -> Run:
     """Truncated Rips diagrams of landmarks of x, within a limit."""
     D = distances(landmarks)
-    flag = affordable_graph(D, scale, dim, max_dim, limit)
-    diagrams = rips_diagrams(flag.graph, flag.threshold, fields, flag.top)
+    graph, threshold, top, simplices, remark = affordable_graph(D, scale, dim, max_dim, limit)
+    diagrams = rips_diagrams(graph, threshold, fields, top)
     merges = _merges(D, _masses(x, landmarks))
-    return Run(
-        resolution, landmarks, scale, flag.threshold, diagrams, merges, flag.simplices, flag.remark
-    )
+    return Run(resolution, landmarks, scale, threshold, diagrams, merges, simplices, remark)
 
 
 class FlagGraph(NamedTuple):
@@ -170,8 +155,8 @@ def affordable_graph(
 ) -> FlagGraph:
     """The edges up to the longest one, or fewer so that their complex is within the limit.
 
-    First the threshold falls, to the least in `LONGEST_EDGE`, then the degree. Where the landmarks
-    are so few that a quarter of all pairs is closer than that, only degree 0 is left.
+    First the threshold falls, to the least in `LONGEST_EDGE`, then the degree, to 0 where a
+    quarter of all pairs of landmarks is closer than that.
     """
     quartile = float(np.quantile(D[np.triu_indices(len(D), 1)], 0.25)) if len(D) > 1 else 0.0
     longest, least = (edge * scale for edge in LONGEST_EDGE[dim])
@@ -180,8 +165,7 @@ def affordable_graph(
         top, threshold = 0, max(threshold, 3.5 * scale)
     while True:
         degree = (D <= threshold).sum(axis=1) - 1.0
-        affordable = top == 0 or float((degree**2).sum()) <= limit.work
-        if affordable:
+        if top == 0 or float((degree**2).sum()) <= limit.work:
             graph = collapsed_graph(D, threshold, top)
             size = simplex_count(graph, top + 1)
             if top == 0 or size <= limit.simplices:
@@ -196,8 +180,8 @@ def affordable_graph(
 def simplex_count(graph: Any, dim: int, samples: int = 100) -> float:
     """Estimated number of simplices of dimension up to `dim` of a flag complex.
 
-    The cliques that contain a sampled edge are counted; there are (number of edges) x (mean
-    count) / C(k, 2) cliques of k vertices. Exact for all edges sampled, k <= 5.
+    The cliques with a sampled edge are counted: of k vertices there are (number of edges) x (mean
+    count) / C(k, 2). Exact for all edges sampled, k <= 5.
     """
     m, edges = graph.shape[0], graph.nnz
     total = float(m + edges)
@@ -232,9 +216,8 @@ def _merges(distance: np.ndarray, mass: np.ndarray) -> np.ndarray:
     if len(distance) < 2:
         return np.empty((0, 2))
     tree = linkage(squareform(distance, checks=False), "single")
-    weight = np.concatenate([mass, np.empty(len(tree))])
-    smaller = np.empty(len(tree))
-    for row, (a, b) in enumerate(tree[:, :2].astype(int)):
-        weight[len(mass) + row] = weight[a] + weight[b]
-        smaller[row] = min(weight[a], weight[b])
+    weight, smaller = mass.tolist(), []
+    for a, b in tree[:, :2].astype(int):
+        weight.append(weight[a] + weight[b])
+        smaller.append(min(weight[a], weight[b]))
     return np.stack([tree[:, 2], smaller], axis=1)[::-1]

@@ -1,9 +1,7 @@
-r"""The largest noise ratio death/birth: Gumbel in its logarithm, through two quantiles.
+r"""The largest noise ratio r = death/birth: Gumbel in its logarithm, through two quantiles.
 
-.. math:: P(\max \ln r > t) = 1 - \exp(-e^{-(t - \mu)/b}),
-
-with mu and b such that the median and the 99 % quantile are the ones given. Simulated tails are
-lighter than that, so p-values err on the side of noise.
+:math:`P(\max \ln r > t) = 1 - \exp(-e^{-(t - \mu)/b})` has the given median and 99 % quantile.
+Simulated tails are lighter than that, so p-values err on the side of noise.
 """
 
 from __future__ import annotations
@@ -43,7 +41,6 @@ def gumbel_quantile(level: float, median: float, high: float) -> float:
 
 
 def _location_scale(median: float, high: float) -> tuple[float, float]:
-    """Mu and b of the Gumbel distribution with this median and 99 % quantile."""
     at_half, at_99 = (-math.log(-math.log(q)) for q in (0.5, 0.99))  # the standard quantiles
     b = (high - median) / (at_99 - at_half)
     return median - b * at_half, b

@@ -15,9 +15,8 @@ PRIMES_BELOW = 46337  # gudhi multiplies two residues in 32 bits
 def collapsed_graph(distance: np.ndarray, threshold: float, max_dim: int) -> Any:
     """Edges up to `threshold`, fewer by an edge collapse that changes no diagram.
 
-    For degree 0 alone the edges of a minimum spanning tree are enough.
-
-    Follows Boissonnat and Pritam, 2020 (https://doi.org/10.4230/LIPIcs.SoCG.2020.19), as in gudhi.
+    For degree 0 alone the edges of a minimum spanning tree are enough. Collapses follow Boissonnat
+    and Pritam, 2020 (https://doi.org/10.4230/LIPIcs.SoCG.2020.19), as in gudhi.
 
     Returns:
         a scipy sparse matrix of shape (m, m) in coordinate form.
@@ -35,6 +34,32 @@ def collapsed_graph(distance: np.ndarray, threshold: float, max_dim: int) -> Any
     return reduce_graph(graph, 2) if graph.nnz else graph
 
 
+def rips_bars(
+    given: Sequence[Any], threshold: float, degrees: Sequence[int], p: int, *, collapses: int = 0
+) -> list[list[np.ndarray]]:
+    """Bars (birth, death), shape (b, 2), by degree, of each of several Rips filtrations over Z/p.
+
+    Args:
+        given: distances, each an array or a sparse matrix in coordinate form, shape (m, m).
+        threshold: the largest edge.
+        degrees: of homology.
+        p: a prime.
+        collapses: of edges, by gudhi.
+    """
+    from gudhi.sklearn.rips_persistence import RipsPersistence
+
+    whole = all(isinstance(distance, np.ndarray) for distance in given)
+    rips = RipsPersistence(
+        homology_dimensions=list(degrees),
+        threshold=threshold,
+        homology_coeff_field=p,
+        input_type="full distance matrix" if whole else "distance coo_matrix",
+        num_collapses=collapses,
+    )
+    found = rips.fit_transform(given)
+    return [[np.asarray(b, dtype=float).reshape(-1, 2) for b in bars] for bars in found]
+
+
 def rips_diagrams(graph: Any, threshold: float, fields: Sequence[int], max_dim: int) -> Diagrams:
     r"""Persistence of the Vietoris-Rips filtration, an edge entering at its length.
 
@@ -47,30 +72,15 @@ def rips_diagrams(graph: Any, threshold: float, fields: Sequence[int], max_dim: 
     Returns:
         {p: [array of (birth, death), shape (b, 2), for each degree]}.
     """
-    from gudhi.sklearn.rips_persistence import RipsPersistence
-
-    result: Diagrams = {}
-    for p in fields:
-        rips = RipsPersistence(
-            homology_dimensions=list(range(max_dim + 1)),
-            threshold=threshold,
-            homology_coeff_field=p,
-            input_type="distance coo_matrix",
-            num_collapses=0,
-        )
-        bars = rips.fit_transform([graph])[0]
-        result[p] = [
-            np.minimum(np.asarray(b, dtype=float).reshape(-1, 2), threshold) for b in bars
-        ]
-    return result
+    bars = {p: rips_bars([graph], threshold, range(max_dim + 1), p)[0] for p in fields}
+    return {p: [np.minimum(b, threshold) for b in by_degree] for p, by_degree in bars.items()}
 
 
 def truncated_rips(
     distance: np.ndarray, threshold: float, fields: Sequence[int], max_dim: int
 ) -> Diagrams:
     """:func:`rips_diagrams` of the :func:`collapsed_graph` of pairwise distances."""
-    graph = collapsed_graph(distance, threshold, max_dim)
-    return rips_diagrams(graph, threshold, fields, max_dim)
+    return rips_diagrams(collapsed_graph(distance, threshold, max_dim), threshold, fields, max_dim)
 
 
 def ratios(diagram: np.ndarray) -> np.ndarray:

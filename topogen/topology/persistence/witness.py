@@ -1,14 +1,12 @@
-r"""A cross-check of Vietoris-Rips: the lazy witness complex, in which all points take part.
+r"""A cross-check of Vietoris-Rips: the lazy witness complex on landmarks, witnessed by all points.
 
-Few landmarks are the vertices, all points are witnesses. An edge enters at
+An edge enters at
 
 .. math:: f(a, b) = \min_{w} \max(|w - a|^2, |w - b|^2) - \min_{l} |w - l|^2,
 
-when a witness w lies in the Voronoi cells of a and b, both enlarged by f in squared distance; a
-simplex enters with its last edge (the complex with nu = 1 of de Silva and Carlsson, 2004,
-https://doi.org/10.2312/SPBG/SPBG04/157-166). At f near 0 this is a Delaunay triangulation of the
-landmarks inside the manifold, with holes where witnesses are missing; holes close at a multiple of
-epsilon^2, epsilon the covering radius of the landmarks, and real classes live on.
+a simplex with its last edge (the complex with nu = 1 of de Silva and Carlsson, 2004,
+https://doi.org/10.2312/SPBG/SPBG04/157-166). Holes for want of witnesses close at a multiple of
+the squared covering radius of the landmarks, and real classes live on.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...point_cloud.knn import nearest
-from .rips import Diagrams, rips_diagrams
+from .rips import Diagrams, collapsed_graph, rips_diagrams
 
 
 class WitnessRule(NamedTuple):
@@ -31,9 +29,8 @@ class WitnessRule(NamedTuple):
         witnesses: per landmark, at least.
         most_landmarks: their largest number.
         relaxation: (born, alive), in squared covering radii, between which a class must live.
-        most_degree: mean degree of the collapsed graph beyond which it is no triangulation: a
-            circle has 2, a closed surface 6 - 6 chi/m; thick, curved or coarse clouds retain
-            more, and their Betti numbers mislead.
+        most_degree: mean degree of the collapsed graph beyond which it is no triangulation (a
+            circle has 2, a closed surface 6 - 6 chi/m) and Betti numbers mislead.
     """
 
     witnesses: int
@@ -62,7 +59,7 @@ class WitnessBetti:
         betti: {p: persistent Betti numbers}, from relaxation `born` to `alive`, None in a degree
             in which classes die shortly before `alive`; None altogether if refused.
         diagrams: {p: [(birth, death) per degree]} in units of scale^2, cut at `alive`.
-        edges: number of edges after the edge collapse, which changes no diagram.
+        edges: their number after the edge collapse.
         reason: why it was refused, else empty.
     """
 
@@ -91,8 +88,7 @@ def witness_betti(
         fields: primes p; homology is over Z/p.
         max_dim: the largest degree.
         relaxation: (r_0, r_1), see :class:`WitnessRule`.
-        most_degree: refuse where the edge collapse leaves a larger mean degree than this: the
-            manifold is not resolved (and the work is large).
+        most_degree: refuse where the edge collapse leaves a larger mean degree.
 
     Example:
         >>> t = np.linspace(0, 2 * np.pi, 201)[1:]
@@ -100,24 +96,16 @@ def witness_betti(
         >>> witness_betti(x, x[::10], 0.16, (2, 3), 1).betti
         {2: (1, 1), 3: (1, 1)}
     """
-    from gudhi.flag_filtration.edge_collapse import reduce_graph
-    from scipy.sparse import coo_matrix
-
     born, alive = relaxation
     f = witness_edges(x, landmarks, alive * scale**2) / scale**2
-    i, j = np.nonzero(np.triu(f <= alive, 1))
-    graph = coo_matrix((f[i, j], (i, j)), shape=f.shape)
-    if graph.nnz:
-        graph = reduce_graph(graph, 2)
+    graph = collapsed_graph(f, alive, max(max_dim, 1))
     degree = 2 * graph.nnz / len(landmarks)
     if degree > most_degree:
-        return WitnessBetti(
-            None,
-            {},
-            graph.nnz,
+        reason = (
             f"the witness complex retains {degree:.1f} edges at each landmark, that of a resolved "
-            f"manifold at most {most_degree:g}; give more points",
+            f"manifold at most {most_degree:g}; give more points"
         )
+        return WitnessBetti(None, {}, graph.nnz, reason)
     diagrams = rips_diagrams(graph, alive, fields, max_dim)
     betti = {p: tuple(_count(b, born, alive) for b in bars) for p, bars in diagrams.items()}
     return WitnessBetti(betti, diagrams, graph.nnz)
@@ -125,8 +113,7 @@ def witness_betti(
 
 def _count(bars: Float[np.ndarray, "c 2"], born: float, alive: float) -> int | None:
     death = bars[bars[:, 0] <= born, 1]
-    # where the manifold is resolved, holes for want of witnesses have closed at 0.9 `alive`; where
-    # some still close, others will look like classes
+    # where some holes for want of witnesses still close, others will look like classes
     if ((death >= 0.9 * alive) & (death < alive)).any():
         return None
     return int((death >= alive).sum())
