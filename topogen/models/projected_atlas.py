@@ -41,11 +41,7 @@ class ProjectedAtlas(BaseAtlas, Fittable):
     manifold: Manifold  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
-        self,
-        manifold: Manifold,
-        charts: Literal["auto"] | int = "auto",
-        *,
-        centres: Any = None,
+        self, manifold: Manifold, charts: Literal["auto"] | int = "auto", *, centres: Any = None
     ) -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")

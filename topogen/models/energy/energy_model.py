@@ -57,9 +57,8 @@ class EnergyModel(LearnedDistribution):
     With charts (d <= 3) the distribution is an
     :class:`~topogen.distributions.energy.EnergyDistribution`: log Z by quadrature, exact rejection
     sampling, density 0 where no chart is. Above, log Z is an estimate, and samples come from
-    chains; see
-    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A manifold of unknown volume
-    is measured by random lines or by the tube about it, whose draws stand for its uniform
+    chains; see :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A manifold of unknown
+    volume is measured by random lines or by the tube about it, whose draws stand for its uniform
     distribution and whose error `log_z_error` includes; where neither applies, a warning says why,
     and the distribution is "unnormalized".
 

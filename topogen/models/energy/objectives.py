@@ -52,11 +52,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        E: Energies,
-        i: Int[Tensor, " b"],
-        w: Float[Tensor, "K b"],
-        j: Int[Tensor, " c"],
+        self, E: Energies, i: Int[Tensor, " b"], w: Float[Tensor, "K b"], j: Int[Tensor, " c"]
     ) -> Float[Tensor, " K"]:
         """The objective from data rows i of weights w, and reference points j."""
 

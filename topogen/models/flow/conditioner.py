@@ -73,14 +73,7 @@ class Conditioner(nn.Module):
     """
 
     def __init__(
-        self,
-        count: int,
-        coordinate: Coordinate,
-        inputs: int,
-        *,
-        bins: int,
-        width: int,
-        depth: int,
+        self, count: int, coordinate: Coordinate, inputs: int, *, bins: int, width: int, depth: int
     ) -> None:
         super().__init__()
         self.circular, self.bins = coordinate.kind == "circle", bins

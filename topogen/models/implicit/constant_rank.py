@@ -87,9 +87,8 @@ def linearize_leading(
 ) -> tuple[Float[Tensor, "n q"], Float[Tensor, "n q m"]]:
     r"""E = Pi F and DE = Pi J + (D Pi) F, from the Hessians H of F.
 
-    With eigenvectors u_i (leading) and u_j (others) of :math:`A = J J^\top`,
-    :math:`D\Pi[v] = \sum_{ij} (u_i u_j^\top + u_j u_i^\top)\,
-    u_i^\top DA[v]\, u_j / (\lambda_i - \lambda_j)`.
+    With eigenvectors u_i (leading) and u_j (others) of :math:`A = J J^\top`, :math:`D\Pi[v] =
+    \sum_{ij} (u_i u_j^\top + u_j u_i^\top)\, u_i^\top DA[v]\, u_j / (\lambda_i - \lambda_j)`.
     """
     values, U = _spectrum(J @ J.mT)
     top, rest = U[..., :k], U[..., k:]

@@ -68,8 +68,7 @@ class FlowMatching(LearnedDistribution):
         manifold: a connected closed set M; fitted first if it has not been. An atlas, or a fitted
             distribution, stands for its set.
         atlas: its charts, for the uniform distribution; None takes what M knows of itself, else
-            puts a
-            :class:`ProjectedAtlas` on M where d <= 3.
+            puts a :class:`ProjectedAtlas` on M where d <= 3.
         base: p_0; None takes the uniform distribution. A model with a base of its own cannot be
             saved.
         kernels: mix the flow with kernels; on spheres and circles only.

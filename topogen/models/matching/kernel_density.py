@@ -129,11 +129,7 @@ def joined(
 
 
 def _logs(
-    manifold: Manifold,
-    x: Float[Tensor, "m D"],
-    y: Float[Tensor, "n D"],
-    *,
-    left_out: bool = False,
+    manifold: Manifold, x: Float[Tensor, "m D"], y: Float[Tensor, "n D"], *, left_out: bool = False
 ) -> Float[Tensor, "m J"]:
     """Log p_j at x; with `left_out` the centre of the same row does not count."""
     D, rho = manifold.ambient_dim, manifold.scale

@@ -41,10 +41,9 @@ class Examples(NamedTuple):
 class Pool:
     r"""Pairs of a base point and a data point, with paths between them on M.
 
-    Blocks of both are paired by optimal transport,
-    :math:`\min_\sigma \sum_i c(x_0^i, x_1^{\sigma(i)})` with c the squared distance: any pairing
-    preserves both distributions, this one makes paths short and straight. Pairs without a path are
-    dropped, and counted in `lost`.
+    Blocks of both are paired by optimal transport, :math:`\min_\sigma \sum_i c(x_0^i,
+    x_1^{\sigma(i)})` with c the squared distance: any pairing preserves both distributions, this
+    one makes paths short and straight. Pairs without a path are dropped, and counted in `lost`.
 
     A. Tong et al., Improving and generalizing flow-based generative models with minibatch optimal
     transport (2023), https://arxiv.org/abs/2302.00482.

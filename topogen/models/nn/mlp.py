@@ -163,14 +163,7 @@ class EnsembleMLP(nn.Module):
     """
 
     def __init__(
-        self,
-        count: int,
-        inputs: int,
-        outputs: int,
-        *,
-        width: int,
-        depth: int,
-        offset: bool = True,
+        self, count: int, inputs: int, outputs: int, *, width: int, depth: int, offset: bool = True
     ) -> None:
         super().__init__()
         sizes = [inputs, *[width] * depth, outputs] if inputs else [0, outputs]

@@ -38,9 +38,8 @@ class Spline:
 
     References:
         C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, Neural Spline Flows, 2019,
-        https://arxiv.org/abs/1906.04032
-        D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
-        https://arxiv.org/abs/2002.02428
+        https://arxiv.org/abs/1906.04032; D. Rezende et al., Normalizing Flows on Tori and Spheres,
+        2020, https://arxiv.org/abs/2002.02428
 
     Example:
         >>> zero = torch.zeros(4)
