@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import calculus
 from ..distributions.bumps import BumpMixture, bump_densities, draw_bumps
@@ -19,7 +19,7 @@ from ..manifolds.atlas import BaseAtlas
 from ..manifolds.charts import Chart
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor
-from .base import LearnedDistribution, Stage, part_stages
+from .base import LearnedDistribution, Progress, Stage, part_stages
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -35,24 +35,22 @@ class AtlasDensity(LearnedDistribution):
     r"""An exact density on the manifold of an atlas, learned from points.
 
     It is a :class:`~topogen.distributions.bumps.BumpMixture`: many small bumps, round in the
-    metric of M, each inside one chart. Their weights are tied by wider kernels
-    :math:`\kappa_c` about fewer centres, :math:`w_j = \sum_c v_c\, \kappa_c(j)`, so the density
-    may be smoother than a chart is large. Only v is learned, by EM from the uniform distribution;
-    it maximises the concave
+    metric of M, each inside one chart. Wider kernels :math:`\kappa_c` about fewer centres tie
+    their weights, :math:`w_j = \sum_c v_c\, \kappa_c(j)`. Only v is learned, by EM from the
+    uniform distribution; it maximises the concave
 
     .. math:: \tfrac1n \sum_i \log p(x_i) + \alpha\, \mathrm{E}_{\mathrm{Unif}(M)} \log p .
 
     The number of kernels, the share :math:`\alpha` of pseudo-data uniform on M, and the number of
-    EM steps are those that do best on a held-out tenth of the points. One thousandth of the mass
-    is spread over whole charts, so that p > 0 wherever a chart is defined. Where M ends inside its
-    charts every bump counts by the share of it that lies on M.
+    steps are those that do best on a held-out tenth of the points. One thousandth of the mass is
+    spread over whole charts: p > 0 wherever a chart is defined. Where M ends inside its charts
+    every bump counts by its share on M.
 
     Args:
         atlas: the charts; fitted first if it has not been.
 
     Attributes:
-        held_out: mean log density of the held-out points at the chosen setting, in nats w.r.t.
-            H^d.
+        held_out: mean log density of the held-out points, in nats w.r.t. H^d.
         floor: mass that is spread over whole charts.
         mass: share of the bumps on M, where M ends inside its charts; see :class:`BumpMixture`.
     """
@@ -79,15 +77,9 @@ class AtlasDensity(LearnedDistribution):
     def forward(self) -> BumpMixture:
         """The distribution at the current weights; points off M get -inf, not an error."""
         self.require_fitted()
+        bumps, error = (self.chart, self.z, self.L, self.weights), self.log_z_error
         return BumpMixture(
-            self.atlas,
-            self.chart,
-            self.z,
-            self.L,
-            self.weights,
-            mass=self.mass,
-            log_z_error=self.log_z_error,
-            validate_args=False,
+            self.atlas, *bumps, mass=self.mass, log_z_error=error, validate_args=False
         )
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
@@ -96,9 +88,7 @@ class AtlasDensity(LearnedDistribution):
         if not self.fitted:
             yield Stage("density", lambda generator: self._fit(points, generator))
 
-    def _fit(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.atlas.manifold
         if M is None:
             raise AtlasError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
@@ -129,13 +119,9 @@ class AtlasDensity(LearnedDistribution):
                 "another dimension"
             )
         on_M = bumps.shares(self.atlas, generator)
-        search = _WeightSearch(
-            bumps.x,
-            bumps.densities(data, on_M),
-            bumps.densities(uniform, on_M),
-            (q.weights / q.weights.sum()).numpy(),
-            order.numpy(),
-        )
+        at_data, at_uniform = bumps.densities(data, on_M), bumps.densities(uniform, on_M)
+        volume = (q.weights / q.weights.sum()).numpy()
+        search = _WeightSearch(bumps.x, at_data, at_uniform, volume, order.numpy())
         best = yield from search.best()
         self.held_out = best.score
         self._keep(bumps, torch.from_numpy(search.weights(best)) / on_M)
@@ -164,9 +150,10 @@ class AtlasDensity(LearnedDistribution):
         charts = list(self.atlas)
         centre = torch.stack([chart.domain.centre() for chart in charts])
         whole = 0.5 * torch.eye(centre.shape[-1], dtype=centre.dtype).unsqueeze(0)
-        L = torch.cat(
-            [_shrink(chart, c[None], whole) for chart, c in zip(charts, centre, strict=True)]
-        )
+        shrunk = [
+            _shrink(chart, c, whole) for chart, c in zip(charts, centre.split(1), strict=True)
+        ]
+        L = torch.cat(shrunk)
         used = w > 0
         self.chart = torch.cat([bumps.chart[used], torch.arange(len(charts))])
         self.z, self.L = torch.cat([bumps.z[used], centre]), torch.cat([bumps.L[used], L])
@@ -187,23 +174,15 @@ class _Hyperparameters(NamedTuple):
 
 @dataclass(frozen=True)
 class _WeightSearch:
-    """The search for weights of n_J bumps that suit n data and n_q nodes of the uniform.
+    """The search for weights of n_J bumps that suit n data and n_q nodes of the uniform."""
 
-    Attributes:
-        x: centres of the bumps.
-        at_data: densities of the bumps at the data, (n, n_J).
-        at_uniform: densities at the nodes, (n_q, n_J).
-        volume: weights of the nodes, which add up to 1.
-        order: of the data; the first tenth is held out.
-    """
+    x: Tensor  # centres of the bumps
+    at_data: csr_array  # densities of the bumps at the data, (n, n_J)
+    at_uniform: csr_array  # at the nodes, (n_q, n_J)
+    volume: np.ndarray  # weights of the nodes, which add up to 1
+    order: np.ndarray  # of the data; the first tenth is held out
 
-    x: Tensor
-    at_data: csr_array
-    at_uniform: csr_array
-    volume: np.ndarray
-    order: np.ndarray
-
-    def best(self) -> Generator[Mapping[str, float], None, _Hyperparameters]:
+    def best(self) -> Progress[_Hyperparameters]:
         """The choice that does best on held-out points, after one record for every one tried.
 
         Raises:
@@ -238,17 +217,17 @@ class _WeightSearch:
         return np.concatenate([np.full(n, 1 / n), share * self.volume])
 
     def _kernels(self) -> Iterator[np.ndarray]:
-        """Kernels kappa_c(j), more and more of them, each adding up to 1 over the bumps.
-
-        They are multiplied by weights of the bumps that give the uniform distribution, by few
-        steps: with more, these would follow single nodes.
-        """
+        """Kernels kappa_c(j), more and more of them, each adding up to 1 over the bumps."""
         count = len(self.x)
+        # weights that give the uniform distribution; by more steps they would follow single nodes
         flat = _EM(self.at_uniform, self.volume, np.full(count, 1 / count)).run(4)
         for centres in _KERNELS:
             if centres > max(len(self.order) // 8, _KERNELS[0]) or centres > count // 2:
                 return
-            kernels = _gaussians(self.x, centres) * flat.v[:, None]
+            index, radius = farthest_points(self.x.numpy(), centres, 0)
+            distance = torch.cdist(self.x, self.x[torch.from_numpy(index)])
+            gaussians = torch.exp(-0.5 * (distance / radius[-1]).square()).numpy()
+            kernels = gaussians * flat.v[:, None]
             mass = kernels.sum(axis=0)
             yield kernels[:, mass > 0] / mass[mass > 0]
 
@@ -300,8 +279,8 @@ class _Bumps:
     def spread(data: _Located, count: int, first: int, atlas: BaseAtlas) -> _Bumps:
         """Bumps about farthest points, each in the chart in which its centre lies deepest.
 
-        L^T L is the metric of M there over the squared radius, so the bump is round on M; near the
-        boundary of its chart it is made smaller. Its radius is 4 times the covering radius.
+        L^T L is the metric of M there over the squared radius, 4 times the covering radius: the
+        bump is round on M. Near the boundary of its chart it is made smaller.
         """
         centres, radius = farthest_points(data.x.numpy(), min(count, data.x.shape[0]), first)
         index, h = torch.from_numpy(centres), float(radius[-1])
@@ -324,15 +303,12 @@ class _Bumps:
         return _Bumps(data.x[data.row[pair]], data.chart[pair], data.z[pair], L)
 
     def shares(self, atlas: BaseAtlas, generator: torch.Generator) -> Float[Tensor, " J"]:
-        """The share of every bump that lies on M; 1 where M does not end inside its charts.
-
-        A few draws show whether the boundary of M cuts a bump, more of them by how much.
-        """
+        """The share of every bump that lies on M; 1 where M does not end inside its charts."""
         share = self.z.new_ones(len(self.z))
         if atlas.in_domain is None:
             return share
         cut = torch.arange(len(self.z))
-        for draws in (8, 128):
+        for draws in (8, 128):  # a few show whether the boundary cuts a bump, more by how much
             j = cut.repeat_interleave(draws)
             x = draw_bumps(atlas, self.chart[j], self.z[j], self.L[j], generator)
             on_M = (~x.isnan().any(-1)).reshape(-1, draws).to(share).mean(1)
@@ -345,27 +321,17 @@ class _Bumps:
         from scipy.sparse import coo_array
 
         log_volume = calculus.log_gram(located.J)
-        rows, columns, values = [], [], []
+        parts = []
         for k in self.chart.unique().tolist():
             mine = (self.chart == k).nonzero().squeeze(-1)
             here = (located.chart == k).nonzero().squeeze(-1)
             density = bump_densities(located.z[here], self.z[mine], self.L[mine])
             density = density * (-log_volume[here]).exp().unsqueeze(-1) / share[mine]
             i, j = density.nonzero(as_tuple=True)
-            rows.append(located.row[here[i]])
-            columns.append(mine[j])
-            values.append(density[i, j])
-        return coo_array(
-            (torch.cat(values).numpy(), (torch.cat(rows).numpy(), torch.cat(columns).numpy())),
-            shape=(located.x.shape[0], self.chart.numel()),
-        ).tocsr()
-
-
-def _gaussians(x: Tensor, count: int) -> np.ndarray:
-    """Gaussians at x about `count` farthest points, as wide as these cover, shape (J, count)."""
-    centres, radius = farthest_points(x.numpy(), count, 0)
-    distance = torch.cdist(x, x[torch.from_numpy(centres)])
-    return torch.exp(-0.5 * (distance / radius[-1]).square()).numpy()
+            parts.append((located.row[here[i]], mine[j], density[i, j]))
+        row, column, value = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        shape = (located.x.shape[0], self.chart.numel())
+        return coo_array((value, (row, column)), shape=shape).tocsr()
 
 
 def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
@@ -373,7 +339,7 @@ def _shrink(chart: Chart, z: Tensor, L: Tensor) -> Tensor:
     d = z.shape[-1]
     generator = torch.Generator().manual_seed(0)
     g = torch.randn(64 * d, d, dtype=z.dtype, generator=generator)
-    sphere = g / g.norm(dim=-1, keepdim=True)
+    sphere = nn.functional.normalize(g, dim=-1)
     ellipsoid = torch.linalg.solve(L, sphere.mT.expand(z.shape[0], d, -1)).mT
     scale = torch.ones(z.shape[0], dtype=z.dtype)
     for _ in range(60):

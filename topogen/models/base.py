@@ -5,15 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..distributions.base import ManifoldDistribution
-from ..errors import NotFittedError, UnsupportedError
+from ..errors import InvalidPoints, NotFittedError, UnsupportedError
+from ..manifolds.base import Manifold
+from ..point_cloud.tensors import as_tensor, distinct
 from ..storable import Storable
+
+Result = TypeVar("Result")
+Progress = Generator[Mapping[str, float], None, Result]
+"""Records of a fit, plain numbers by name, and what it returns at the end."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +28,13 @@ class Stage:
 
     Attributes:
         name: shown in the progress bar and in the history.
-        run: takes a seeded generator, yields one mapping of plain numbers per step (a "loss"
-            among them where there is one), and returns whether it converged.
+        run: takes a seeded generator, yields plain numbers for each step (a "loss" among them
+            where there is one), and returns whether it converged.
         steps: how many steps it will take at most, where known.
     """
 
     name: str
-    run: Callable[[torch.Generator], Generator[Mapping[str, float], None, bool]]
+    run: Callable[[torch.Generator], Progress[bool]]
     steps: int | None = None
 
 
@@ -124,3 +130,23 @@ def part_stages(points: Float[Tensor, "n D"], *parts: nn.Module | None) -> Itera
     for part in parts:
         if isinstance(part, Fittable):
             yield from part.stages(points)
+
+
+def projections(
+    M: Manifold, points: Float[Tensor, "n D"], least: int = 20
+) -> tuple[Float[Tensor, "m D"], Float[Tensor, "m D"], float]:
+    """The projections onto M that stay in its domain, their points, and the share of the others.
+
+    Raises:
+        InvalidPoints: fewer than `least` different projections.
+    """
+    x = as_tensor(points, ambient_dim=M.ambient_dim)
+    moved = M.project(x)
+    valid = moved.converged & M.in_domain(moved.value)
+    on = moved.value[valid]
+    if distinct(on).shape[0] < least:
+        raise InvalidPoints(
+            f"expected at least {least} different points on the manifold, got "
+            f"{distinct(on).shape[0]} that project onto it; give more points"
+        )
+    return on, x[valid], float((~valid).double().mean())

@@ -1,4 +1,4 @@
-r"""The boundary of data: where a learned manifold ends, as its data lie on one side only."""
+r"""The boundary of data: where a learned manifold ends, its data being on one side only."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Boundary(Fittable):
 
     is :math:`E|u_1|`, u uniform on the unit sphere of R^d, for z on the boundary of a half space
     that is filled evenly, less inside and more outside. Only points within `radius` of a place
-    where M leaves the domain of validity are tested: a gap in the data that M bridges is no
-    boundary. Points beside a datum, closer than a quarter of the mean chord, are never outside.
+    where M leaves its domain are tested: a gap in the data that M bridges is no boundary. Points
+    closer to a datum than a quarter of the mean chord are never outside.
 
     Attributes:
-        at: points of M where it leaves its domain of validity, shape (e, m).
+        at: points of M where it leaves its domain, shape (e, m).
         T: tangent bases there, shape (e, m, d).
         radius: how far from them points are tested, shape (e,).
         data: the data near them.
@@ -56,8 +56,8 @@ class Boundary(Fittable):
     ) -> None:
         """Set the places; a ball of twice the radius contains what lies outside near each."""
         self.at, self.T, self.radius = at, T, 2 * radius
-        # enough for the neighbours of all points that are tested: the nearest data of a point
-        # inside lie within 1.5 times the distance of those of a point of the boundary
+        # the nearest data of a point inside lie within 1.5 times the distance of those of a point
+        # of the boundary
         reach = self.radius + 1.5 * _nearest(at, data, T.shape[-1])[1][:, -1]
         near = [(torch.cdist(p, at) < reach).any(-1) for p in data.split(_ROWS)]
         self.data = data[torch.cat(near)]
@@ -85,7 +85,7 @@ def boundary_points(
     project: Callable[[Tensor], tuple[Tensor, Tensor]],
     outside: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "e m"], Int[Tensor, " e"]]:
-    """Points of M just outside its domain of validity, and the landmarks that they belong to.
+    """Points of M just outside its domain, and the landmarks that they belong to.
 
     Args:
         start: points around the landmarks, from which they are looked for.
@@ -115,7 +115,7 @@ def directions(
     """Unit vectors of R^d in opposite pairs, for each of `count` places."""
     n = {1: 2, 2: 8}.get(d, 16)
     u = torch.randn(count, d, n // 2, generator=generator, dtype=dtype)
-    u = u / u.norm(dim=-2, keepdim=True)
+    u = torch.nn.functional.normalize(u, dim=-2)
     return torch.cat([u, -u], -1)
 
 
@@ -125,7 +125,7 @@ def one_sidedness(
     r"""The ratio :math:`\rho(z)`, and the least :math:`|t_i|` over their mean."""
     if not len(z):
         return z.new_zeros(0), z.new_zeros(0)
-    near, _ = _nearest(z, data, T.shape[-1])
+    near = _nearest(z, data, T.shape[-1])[0]
     t = (z.unsqueeze(1) - data[near]) @ T
     length = t.norm(dim=-1)
     total = length.sum(1).clamp_min(1e-300)

@@ -18,10 +18,8 @@ from .boundary import Boundary
 class LearnedManifold(Manifold, Fittable):
     r"""A manifold M that is fitted in inner coordinates z of x = centre + unit y; abstract.
 
-    To implement one, write what is said of rows z: ``_evaluate``, the residual and where a step
-    goes; ``_in_domain``, whether M is stated there; ``_tangents``, orthonormal tangent bases in
-    R^D; ``_rough``, points near M all over it. Where z is not y itself, write ``_inner``,
-    ``_outer`` and ``_total``, too.
+    To implement one, write ``_evaluate``, ``_in_domain``, ``_tangents`` and ``_rough``; where z is
+    not y itself, ``_inner``, ``_outer`` and ``_total``, too.
 
     Raises:
         ValueError: not 1 <= dim < ambient_dim.
@@ -52,7 +50,7 @@ class LearnedManifold(Manifold, Fittable):
 
     @abstractmethod
     def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n D d"]:
-        """Orthonormal tangent bases at z."""
+        """Orthonormal tangent bases in R^D at z."""
 
     @abstractmethod
     def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p m"]:
@@ -73,6 +71,11 @@ class LearnedManifold(Manifold, Fittable):
         self.require_fitted()
         self.check_points(x)
         return (x.to(torch.float64) - self.centre) / self.unit
+
+    def _flat(self, x: Float[Tensor, "*batch D"]) -> tuple[Tensor, Tensor]:
+        """The y of x as rows, and their z."""
+        y = self._to_unit(x).reshape(-1, self.ambient_dim)
+        return y, self._inner(y)
 
     def _from_inner(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch D"]:
         return self._outer(z) * self.unit + self.centre
@@ -99,11 +102,8 @@ class LearnedManifold(Manifold, Fittable):
 
         Outside the domain of validity a step goes towards a landmark, and so into it.
         """
-        y = self._to_unit(x)
-        tol = self.solver_tolerance(tol, x.dtype)
-        p = iterate(
-            self._evaluate, self._inner(y), tol=tol / float(self.unit), max_steps=max_steps
-        )
+        z, tol = self._inner(self._to_unit(x)), self.solver_tolerance(tol, x.dtype)
+        p = iterate(self._evaluate, z, tol=tol / float(self.unit), max_steps=max_steps)
         value, residual = self._from_inner(p.value), p.residual * self.unit
         result = Projection(value.to(x.dtype), residual.to(x.dtype), p.converged, p.steps)
         return result.require(tol) if throw else result
@@ -112,8 +112,8 @@ class LearnedManifold(Manifold, Fittable):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
         """The residual at x, and where one step of :meth:`project` takes it."""
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        r, moved = self._evaluate(self._inner(y))
+        y, z = self._flat(x)
+        r, moved = self._evaluate(z)
         r, moved = self._total(r, y) * self.unit, self._from_inner(moved)
         return r.reshape(x.shape[:-1]).to(x.dtype), moved.reshape(x.shape).to(x.dtype)
 
@@ -123,8 +123,7 @@ class LearnedManifold(Manifold, Fittable):
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x is in the domain of validity: near the data, and inside their boundary."""
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        return self._in_domain(self._inner(y)).reshape(x.shape[:-1])
+        return self._in_domain(self._flat(x)[1]).reshape(x.shape[:-1])
 
     def rough_points(
         self, n: int, generator: torch.Generator | None = None
@@ -135,5 +134,4 @@ class LearnedManifold(Manifold, Fittable):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of the derivative of the equations, (..., D, d)."""
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        return self._tangents(self._inner(y)).reshape(*x.shape, self.dim).to(x.dtype)
+        return self._tangents(self._flat(x)[1]).reshape(*x.shape, self.dim).to(x.dtype)

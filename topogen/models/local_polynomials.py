@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ from .. import calculus
 from ..errors import InvalidPoints
 from ..manifolds.base import iterate
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
-from ..point_cloud.arrays import as_array
-from ..point_cloud.tensors import distinct
-from .base import Stage
+from ..point_cloud.tensors import as_tensor, distinct
+from .base import Progress, Stage
 from .boundary import boundary_points, directions, in_holes
 from .learned_manifold import LearnedManifold
 from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
@@ -23,9 +22,7 @@ from .local_regression import CORE, allowed_sizes, fit_graphs, overlapping
 # The weight of a landmark reaches this much farther than the points that its graph is fitted to:
 # a random sample has holes larger than its spacing, and M has none there.
 _REACH = 1.25
-# x is in the domain of validity where the weights of all landmarks add up to this much: within
-# about one neighbourhood radius of every data point.
-_MIN_WEIGHT = 0.05
+_MIN_WEIGHT = 0.05  # what the weights of all landmarks add up to in the domain of validity
 
 
 class LocalPolynomials(LearnedManifold):
@@ -39,23 +36,21 @@ class LocalPolynomials(LearnedManifold):
     .. math:: r(x) = \sum_k w_k(x) [(I - T_k T_k^\top)(x - c_k) - b_k(T_k^\top (x - c_k) / r_k)],
               \qquad M = \{x : G(x) = (I - P(x))\, r(x) = 0\},
 
-    where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`. It
-    works in any codimension and needs no orientable normal bundle. The weights have compact
-    support and no neighbour list is cut, so M is :math:`C^2`. It is stated only in its domain of
-    validity: where the weights add up to at least 0.05 before they are normalised, which is so
-    within about one neighbourhood radius of every data point; less what lies outside the boundary
-    of the data, see :class:`~topogen.models.boundary.Boundary`.
+    where P(x) projects onto the d leading eigenvectors of :math:`\sum_k w_k T_k T_k^\top`, in any
+    codimension. M is :math:`C^2`, and stated only in its domain of validity: where the weights add
+    up to 0.05 before they are normalised, within about one neighbourhood radius of every data
+    point; less what lies outside the :class:`~topogen.models.boundary.Boundary` of the data.
 
-    Neighbourhood size and polynomial degree are chosen by generalised cross-validation: noisy data
-    get wider and stiffer graphs, in every part of M those that suit the data there.
+    Neighbourhood sizes and degrees are chosen by generalised cross-validation in every part of M:
+    noisy data get wider and stiffer graphs.
 
     Args:
         dim: dimension d of M.
         ambient_dim: dimension D of the space around it.
 
     Attributes:
-        tolerance: four times the 99.9 % quantile of the distance from a data point to M, and at
-            least one thousandth of the rms radius of the data, after fitting.
+        tolerance: after fitting, four times the 99.9 % quantile of the distance from data to M, at
+            least one thousandth of their rms radius.
         noise: root mean square distance of the data to M, after fitting.
         closed: whether M ends nowhere: no boundary of the data was found.
         boundary: the places where it ends.
@@ -90,11 +85,9 @@ class LocalPolynomials(LearnedManifold):
         if not self.fitted:
             yield Stage("local graphs", lambda generator: self._fit(points, generator))
 
-    def _fit(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
-        d, D = self.dim, self.ambient_dim
-        x = distinct(torch.from_numpy(as_array(points, ambient_dim=D))).numpy()
+    def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
+        d = self.dim
+        x = distinct(as_tensor(points, ambient_dim=self.ambient_dim)).numpy()
         needed = 3 * monomial_count(d, 3) + 1
         if x.shape[0] < needed:
             raise InvalidPoints(
@@ -112,17 +105,16 @@ class LocalPolynomials(LearnedManifold):
 
         best = yield from fit_graphs(x, order, d, allowed_sizes(d, x.shape[0]))
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
-        self.c, self.T, self.r, self.b = best.c, best.T, best.r, best.b
+        self.c, self.T, self.r, self.b, self.degree = best
         self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
-        self.near = overlapping(best.c, _REACH * best.r)
-        self.degree, self.scale = best.degree, unit
+        self.near, self.scale = overlapping(best.c, _REACH * best.r), unit
         self._find_boundary(torch.from_numpy(x))
         self.fitted = True
 
         cloud = torch.from_numpy(x * unit + centre)
         moved = self.project(cloud)
         distance = (moved.value - cloud).norm(dim=-1)[moved.converged]
-        converged = moved.converged.to(torch.float64).mean().item()
+        converged = moved.converged.double().mean().item()
         self.noise = distance.square().mean().sqrt().item()
         # fresh points in sparse places lie farther from M than the data do
         self.tolerance = max(4 * distance.quantile(0.999).item(), 1e-3 * unit)
@@ -144,8 +136,8 @@ class LocalPolynomials(LearnedManifold):
     def _find_boundary(self, y: Float[Tensor, "n D"]) -> None:
         """Look for places where M ends around every landmark; y are the data, in inner units.
 
-        Graphs are followed to .95 of their radii. Where the weights of all landmarks add up to
-        less than .2 (at data it is more), M is about to leave its domain.
+        Graphs are followed to .95 of their radii. M is about to leave its domain where the weights
+        add up to less than .2: at data they are more.
         """
         u = directions(len(self.c), self.dim, torch.Generator().manual_seed(0), self.c.dtype)
         k = torch.arange(len(self.c)).repeat_interleave(u.shape[-1])
@@ -172,11 +164,11 @@ class LocalPolynomials(LearnedManifold):
         self.boundary.place(at, T, r, y)
 
     def _tangents(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
-        """Orthonormal bases of the null space of DG, by Q <- orth(Q - DG Q)."""
         return torch.cat([self._tangent(part) for part in z.split(self._rows())])
 
     def _tangent(self, y: Tensor) -> Tensor:
-        index, _, _ = self._weights(y)
+        """Orthonormal bases of the null space of DG, by Q <- orth(Q - DG Q)."""
+        index = self._weights(y)[0]
         Q = self._frame(*self._blend(y, index))
         active = torch.arange(y.shape[0], device=y.device)
         for _ in range(10):
@@ -193,11 +185,10 @@ class LocalPolynomials(LearnedManifold):
         return Q.index_put((active,), torch.linalg.svd(DG)[2][..., -self.dim :, :].mT)
 
     def _DG(self, y: Tensor, index: Tensor, V: Tensor) -> Tensor:
-        r"""(I - P) DG(y) V.
+        r"""(I - P) DG(y) V :math:`= (I - P)(Dr\,V) - \sum_i (DQ_i V) q_i`.
 
-        With P = Q Q^T, :math:`A Q = Q \lambda` (diagonal) and q = Q^T r it is
-        :math:`(I - P)(Dr\,V) - \sum_i (DQ_i V) q_i`, and
-        :math:`(\lambda_i - (I - P) A)\, DQ_i V = (I - P)(DA\, V)\, Q_i` up to tangents.
+        P = Q Q^T, :math:`A Q = Q \lambda` (diagonal), q = Q^T r, and up to tangents
+        :math:`(\lambda_i - (I - P) A)\, DQ_i V = (I - P)(DA\, V)\, Q_i`.
         """
         c, d, rho = self.c[index], self.dim, _REACH * self.r[index]
         chord = y.unsqueeze(-2) - c
@@ -213,10 +204,9 @@ class LocalPolynomials(LearnedManifold):
         dphi = monomials_along(s / R, ds / R.unsqueeze(-1), self.degree)
         w_, dw_ = w[..., None, None], dw.unsqueeze(-2)
         dr = V - c.mT @ dw
-        dr -= E.mT @ (s.unsqueeze(-1) * dw_ + w_ * ds).flatten(-3, -2)
-        dr -= self.b[index].flatten(-3, -2).mT @ (phi.unsqueeze(-1) * dw_ + w_ * dphi).flatten(
-            -3, -2
-        )
+        rows = ((E, s, ds), (self.b[index].flatten(-3, -2), phi, dphi))
+        for B, value, slope in rows:
+            dr -= B.mT @ (value.unsqueeze(-1) * dw_ + w_ * slope).flatten(-3, -2)
 
         W, dW = w.repeat_interleave(d, dim=-1).unsqueeze(-1), dw.repeat_interleave(d, dim=-2)
         A = E.mT @ (W * E)
@@ -241,8 +231,7 @@ class LocalPolynomials(LearnedManifold):
     def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Landmarks whose support may contain y (padded with others), the nearest, and all weight.
 
-        |y - c_k| < r_k for a k that is not the nearest landmark j implies |c_j - c_k| < 2 r_k, so
-        `near[j]` misses none.
+        |y - c_k| < r_k implies |c_j - c_k| < 2 r_k, j the nearest: `near[j]` misses none.
         """
         nearest = (self.c.square().sum(-1) - 2 * y @ self.c.T).argmin(-1)
         candidates = self.near[nearest]
@@ -256,8 +245,8 @@ class LocalPolynomials(LearnedManifold):
     def _blend(self, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised weights w of the landmarks in `index`, and their frames, one vector a row.
 
-        All landmarks of a point are stacked, so that what follows is one small matrix product per
-        point: the rows of E, shape (n, K d, D), are the columns of the frames T_k.
+        The columns of all T_k are stacked to rows of E, shape (n, K d, D): what follows is one
+        small matrix product per point.
         """
         squares = (y.unsqueeze(-2) - self.c[index]).square().sum(-1)
         w = (1 - squares / (_REACH * self.r[index]).square()).clamp_min(0).pow(3)
@@ -266,10 +255,9 @@ class LocalPolynomials(LearnedManifold):
     def _frame(self, w: Tensor, E: Tensor, steps: int = 4) -> Tensor:
         """Q(x), whose columns span the d leading eigenvectors of A = sum_k w_k T_k T_k^T.
 
-        Steps of Chebyshev iteration from the frame of the first landmark. Neighbouring frames
-        differ by small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1]
-        shrinks by 38 a step against the rest. After four the landmark at the start leaves no trace
-        above 1e-8.
+        Chebyshev iteration from the frame of the first landmark. Neighbouring frames differ by
+        small angles, so the spectrum of A is close to {0, 1}; what lies in [0, 0.1] shrinks by 38
+        a step against the rest: after four the start leaves no trace above 1e-8.
         """
         W = 20 * w.repeat_interleave(self.dim, dim=-1).unsqueeze(-1)
 
@@ -284,8 +272,7 @@ class LocalPolynomials(LearnedManifold):
 
     def _G(self, y: Tensor, index: Tensor) -> Tensor:
         w, E = self._blend(y, index)
-        r, _, _ = self._offset(y, index, w, E)
-        Q = self._frame(w, E)
+        r, Q = self._offset(y, index, w, E)[0], self._frame(w, E)
         return r - (Q @ (Q.mT @ r.unsqueeze(-1))).squeeze(-1)
 
     def _offset(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +11,15 @@ from torch import Tensor
 from .. import calculus
 from ..manifolds.monomials import monomial_count, monomials
 from ..point_cloud.landmarks import greedy_cover
+from .base import Progress
 
 # A landmark covers the points within this share of its radius, so that supports overlap.
 CORE = 0.7
 # Degree, and number of neighbours in units of the number of monomials of that degree: every
 # doubling is there, at the degrees that such noise leaves room for.
 _SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), (1, 160), (1, 320))
-# A neighbourhood is a ball of noise where its error is more than so many radii: half of what a
-# disc that is filled evenly has about a line, r / 2.
+# A neighbourhood is a ball of noise where its error is more than so many radii: half of that of
+# an evenly filled disc about a line, r / 2.
 _BALL = 0.25
 
 Size = tuple[int, int]
@@ -27,10 +27,7 @@ Size = tuple[int, int]
 
 
 class LocalGraphs(NamedTuple):
-    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark.
-
-    b has the monomials of the highest degree of all, with 0 for those that some do not have.
-    """
+    """Local graphs x = c + T s + b(s / r), s = T^T (x - c), one per landmark; b padded with 0."""
 
     c: Tensor
     T: Tensor
@@ -42,10 +39,9 @@ class LocalGraphs(NamedTuple):
 def allowed_sizes(d: int, n: int) -> list[Size]:
     """The sizes that n points in dimension d allow, from fine to wide, stiffer ones later.
 
-    Those of which the data contain three, or the three finest. The largest hole of n random points
-    would contain about log n of them on average; a neighbourhood is larger, of 24 points at least,
-    which on curves is more than the fit needs.
+    Those of which the data contain three, or the three finest.
     """
+    # more than the largest hole of random points would contain, about log n on average
     least = min(24, n // 8)
     known = {(q, max(factor * monomial_count(d, q), least)) for q, factor in _SIZES}
     # only noise that is denser than all of these asks for more
@@ -59,25 +55,23 @@ def allowed_sizes(d: int, n: int) -> list[Size]:
 
 def fit_graphs(
     x: np.ndarray, order: np.ndarray, d: int, sizes: list[Size]
-) -> Generator[Mapping[str, float], None, LocalGraphs]:
+) -> Progress[LocalGraphs]:
     r"""Landmarks, frames and polynomials, each of the size that suits the data around it.
 
     The errors of all sizes are taken at probes that cover the cloud, by generalised
     cross-validation (P. Craven and G. Wahba, 1979, https://doi.org/10.1007/BF01404567): the root
     mean square of the k residuals over 1 - p / k, p the number of monomials. Around each probe the
-    size of the least error is chosen: where curvature decides that is the finest, since errors
-    grow with a power of the radius; where noise decides, a wide one, whose graph follows it less.
-    Errors are averaged over the six nearest probes, and within 2 % the wider graph is taken.
+    size of the least error is chosen: a fine one where curvature decides, a wide one where noise
+    does. Errors are averaged over the six nearest probes; within 2 % the wider graph is taken.
 
-    Neighbourhoods smaller than the noise are balls, whose error is a share of their radius however
-    small that is. The first size for which this does not hold at the median probe, or at which the
-    error grew by less than 5 % while the radius grew by 30 %, has a radius that is wide for the
-    noise; where finer ones are half-way balls, radii of less than .7 of that do not count. If it
-    holds for all sizes, what grows is curvature, and all count.
+    Neighbourhoods smaller than the noise are balls, whose error is a share of their radius. The
+    first size for which this does not hold at the median probe, or at which the error grew by less
+    than 5 % while the radius grew by 30 %, is wide for the noise; where finer ones are half-way
+    balls, radii below .7 of its radius do not count. If it holds for all sizes, all count.
 
     Args:
         x: points.
-        order: in which points become landmarks where they are not covered yet.
+        order: in which points that are not covered yet become landmarks.
         d: dimension.
         sizes: from fine to wide.
 
@@ -104,11 +98,8 @@ def fit_graphs(
         medians.append((middle, r))
         if first is None and (middle < _BALL * r or flat):
             first = len(errors) - 1
-        if (
-            degree > 1
-            and first is not None
-            and bool((errors[-1] > 2 * torch.stack(errors).amin(0)).all())
-        ):
+        worse = errors[-1] > 2 * torch.stack(errors).amin(0)
+        if degree > 1 and first is not None and bool(worse.all()):
             break  # curvature, not noise, is what the graphs miss
     E = torch.stack(errors)
     if first:
@@ -157,24 +148,22 @@ def _neighbours(tree: Any, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarra
 def _fit(
     x: np.ndarray, tree: Any, landmarks: np.ndarray, d: int, degree: int, k: int
 ) -> tuple[LocalGraphs, Tensor, Tensor]:
-    """Graphs about landmarks from their k nearest neighbours, and their errors.
-
-    Those at the landmarks, left out, and those of generalised cross-validation.
-    """
+    """Graphs from the k nearest neighbours; their leave-one-out and cross-validation errors."""
     distance, neighbour = _neighbours(tree, x[landmarks], k + 1)
     distance = torch.from_numpy(distance)
     r = distance[:, -1]
     X = torch.from_numpy(x)[torch.from_numpy(neighbour)]
     weight = torch.exp(-((distance / r[:, None]) ** 2))
     c = X[:, 0]
-    T = _local_frames(X - c.unsqueeze(1), weight, d)
+    offsets, w = X - c.unsqueeze(1), weight.unsqueeze(-1)
+    centred = offsets - (w * offsets).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
+    T = torch.linalg.svd(w.sqrt() * centred, full_matrices=False)[2][:, :d].mT
     for _ in range(3):
         # refit in the frame tangent to the last fit at its own projection point
         b = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)[0]
         c = c + b[:, 0]
         if degree > 0:
-            slope = T + b[:, 1 : d + 1].mT / r[:, None, None]
-            T = calculus.orthonormalize(slope)[0]
+            T = calculus.orthonormalize(T + b[:, 1 : d + 1].mT / r[:, None, None])[0]
     b, left_out, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
     return LocalGraphs(c, T, r, b, degree), left_out, error
 
@@ -190,22 +179,10 @@ def _together(
     b = like.new_zeros(n, monomial_count(d, degree), D)
     for size in dict.fromkeys(sizes):
         rows = np.asarray([i for i, other in enumerate(sizes) if other == size])
-        fitted, _, _ = _fit(x, tree, landmarks[rows], d, *size)
-        at = torch.from_numpy(rows)
+        at, fitted = torch.from_numpy(rows), _fit(x, tree, landmarks[rows], d, *size)[0]
         c[at], T[at], r[at] = fitted.c, fitted.T, fitted.r
         b[at, : fitted.b.shape[1]] = fitted.b
     return LocalGraphs(c, T, r, b, degree)
-
-
-def _local_frames(offsets: Tensor, weight: Tensor, d: int) -> Tensor:
-    """The d leading principal directions of each weighted neighbourhood."""
-    centred = (
-        offsets
-        - (weight.unsqueeze(-1) * offsets).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
-    )
-    return torch.linalg.svd(weight.sqrt().unsqueeze(-1) * centred, full_matrices=False)[2][
-        :, :d
-    ].mT
 
 
 def _fit_polynomials(
@@ -220,9 +197,8 @@ def _fit_polynomials(
     inverse = torch.where(sv > 1e-10 * sv[:, :1], 1 / sv.clamp_min(1e-300), 0.0)
     b = Vh.mT @ (inverse.unsqueeze(-1) * (U.mT @ (root * normal)))
     # leave-one-out residual at the landmark itself (row 0): e / (1 - leverage)
-    leverage = U[:, 0].square().sum(-1).clamp_max(0.999)
     off = (normal - phi @ b).norm(dim=-1)
-    left_out = off[:, 0] / (1 - leverage)
+    left_out = off[:, 0] / (1 - U[:, 0].square().sum(-1).clamp_max(0.999))
     k, p = phi.shape[1:]
     return b, left_out, off.square().mean(1).sqrt() / (1 - p / k)
 

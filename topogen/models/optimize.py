@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from .base import Progress
 
 
 class Adam:
@@ -16,10 +18,9 @@ class Adam:
 
     The rate of step t = 0, 1, ... is
 
-    .. math:: r_t = r\, \min(1, \tfrac{t + 1}{w})\, \tfrac12 (1 + \cos(\pi t / T)),
+    .. math:: r_t = r\, \min(1, \tfrac{t + 1}{w})\, \tfrac12 (1 + \cos(\pi t / T));
 
-    T its period and w the warm-up; the mean m of the weights p moves to
-    :math:`m + a_t (p - m)` after it.
+    the mean m of the weights p moves to :math:`m + a_t (p - m)` after it.
 
     D. Kingma, J. Ba, Adam: a method for stochastic optimization (2015),
     https://arxiv.org/abs/1412.6980.
@@ -71,8 +72,7 @@ class Adam:
         t, T = self.taken, self.period
         if t and T is not None:
             # one rate from the one before, as torch's schedule does it
-            last = 1 + math.cos(math.pi * (t - 1) / T)
-            self.rate *= (1 + math.cos(math.pi * t / T)) / last
+            self.rate *= (1 + math.cos(math.pi * t / T)) / (1 + math.cos(math.pi * (t - 1) / T))
         self.optimiser.param_groups[0]["lr"] = self.rate * min(1.0, (t + 1) / self.warm_up)
         self.optimiser.zero_grad()
         loss.backward()
@@ -138,7 +138,7 @@ class Best:
 
 def descend(
     adam: Adam, loss: Callable[[int], Tensor], steps: int, *, every: int = 1
-) -> Generator[Mapping[str, float], None, bool]:
+) -> Progress[bool]:
     """A fixed number of steps.
 
     Args:
@@ -170,11 +170,11 @@ def descend_held_out(
     patience: int | None = None,
     gain: float = 0.0,
     late: float = 0.0,
-) -> Generator[Mapping[str, float], None, bool]:
+) -> Progress[bool]:
     """Steps until held-out rows get no better; the weights that did best on them are kept.
 
     Args:
-        adam: what takes the steps; the score is that of the mean of its weights, if it has one.
+        adam: what takes the steps; the score is that of its mean, if it has one.
         loss: of a step.
         score: of held-out rows, without gradients; one number, or one for each network.
         steps: how many at most.
@@ -212,6 +212,12 @@ def folds(n: int, count: int, generator: torch.Generator) -> Float[Tensor, "K n"
 def some(n: int, generator: torch.Generator, *, batch: int = 1000) -> Tensor:
     """All of n rows where they are few, else a batch of them."""
     return torch.arange(n) if n <= batch else torch.randperm(n, generator=generator)[:batch]
+
+
+def weights_in(module: nn.Module, dtype: torch.dtype) -> None:
+    """Keep the weights in another precision: single is enough, and faster, for a descent."""
+    for p in module.parameters():
+        p.data = p.data.to(dtype)
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

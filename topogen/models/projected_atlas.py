@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ from ..manifolds.monge import MongeChart
 from ..manifolds.monge_cover import cover
 from ..manifolds.monomials import monomial_count
 from ..point_cloud.tensors import as_tensor, distinct
-from .base import Fittable, Stage, part_stages
+from .base import Fittable, Progress, Stage, part_stages
 
 
 class ProjectedAtlas(BaseAtlas, Fittable):
@@ -23,16 +23,14 @@ class ProjectedAtlas(BaseAtlas, Fittable):
     Around candidate centres c (farthest points of the cloud) the sheet through c is followed on
     the neighbour graph as long as :math:`|\det(W^\top Q)| \ge 1/2`, W the tangent basis at c and Q
     at the point; the chart is a large ellipsoid about c, in the tangent plane, that meets no point
-    beyond. A greedy set cover then picks as few charts as it can so that every point lies within
-    0.8 of the radius of one of them. All charts share M: transitions are exact, and
-    :class:`AtlasDensity` on them is an exact density.
+    beyond. A greedy set cover picks few charts such that every point lies within 0.8 of the radius
+    of one. All share M: transitions are exact, and :class:`AtlasDensity` on them is exact.
 
     Args:
         manifold: the manifold M; learned or known.
         charts: "auto", or how many charts to use.
-        centres: points, shape (m, D), about which charts are put first, in this order, before
-            others fill what they leave: those of a grid of circular coordinates
-            (:meth:`topogen.topology.CircularCoordinates.grid`) give charts with known overlaps.
+        centres: points, shape (m, D), about which charts are put first, in this order; those of
+            :meth:`topogen.topology.CircularCoordinates.grid` give charts with known overlaps.
 
     Attributes:
         fitted: whether the charts have been placed.
@@ -41,11 +39,7 @@ class ProjectedAtlas(BaseAtlas, Fittable):
     manifold: Manifold  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
-        self,
-        manifold: Manifold,
-        charts: Literal["auto"] | int = "auto",
-        *,
-        centres: Any = None,
+        self, manifold: Manifold, charts: Literal["auto"] | int = "auto", *, centres: Any = None
     ) -> None:
         if charts != "auto" and not (isinstance(charts, int) and charts >= 1):
             raise ValueError(f"expected charts='auto' or a number >= 1, got {charts!r}")
@@ -53,11 +47,9 @@ class ProjectedAtlas(BaseAtlas, Fittable):
         self.manifold = manifold  # pyright: ignore[reportIncompatibleVariableOverride]
         self.charts = nn.ModuleList()
         self.wanted: Literal["auto"] | int = charts
-        self.centres = (
-            None
-            if centres is None
-            else as_tensor(centres, name="centres", ambient_dim=manifold.ambient_dim)
-        )
+        if centres is not None:
+            centres = as_tensor(centres, name="centres", ambient_dim=manifold.ambient_dim)
+        self.centres: Tensor | None = centres
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`~topogen.storable.Storable`: the charts are part of the state."""
@@ -69,26 +61,19 @@ class ProjectedAtlas(BaseAtlas, Fittable):
         if not self.fitted:
             yield Stage("charts", lambda generator: self._fit(points, generator))
 
-    def _fit(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.manifold
         x = as_tensor(points, ambient_dim=M.ambient_dim)
         if x.shape[0] > 10_000:  # enough to choose charts from
             x = x[torch.randperm(x.shape[0], generator=generator)[:10_000]]
         moved = M.project(x)
         x = distinct(moved.value[moved.converged])
-        chosen = yield from cover(M, x, self._first_centres(x), self.wanted, generator)
-        self.charts = nn.ModuleList(chosen)
+        first: list[int] = []  # rows nearest to the wanted centres, each once
+        if self.centres is not None:
+            first = list(dict.fromkeys(torch.cdist(self.centres, x).argmin(dim=1).tolist()))
+        self.charts = nn.ModuleList((yield from cover(M, x, first, self.wanted, generator)))
         self.fitted = True
         return True
-
-    def _first_centres(self, x: Tensor) -> list[int]:
-        """Rows of x nearest to the wanted centres, each once."""
-        if self.centres is None:
-            return []
-        nearest = torch.cdist(self.centres, x).argmin(dim=1)
-        return list(dict.fromkeys(nearest.tolist()))
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *args: Any

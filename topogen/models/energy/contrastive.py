@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from ...manifolds.base import Manifold
 from ...sampling.mcmc import random_walk
 from ...sampling.records import Plan
+from ..base import Progress
 from ..optimize import Adam
 from .network import Energies
 
@@ -24,12 +25,12 @@ def contrast(
     steps: int = 300,
     chains: int = 200,
     every: int = 50,
-) -> Generator[Mapping[str, float], None, bool]:
+) -> Progress[bool]:
     r"""Adam on :math:`\mathrm{E}_x[E] - \mathrm{E}_y[E]`, y from chains on M that go on.
 
-    The chains follow :math:`e^{-E}` by the tangent random walk, with its Metropolis test and its
-    way back, so no bias of the chain is learned. Energies stay small by a ridge of 1e-3 on their
-    squares. The weights returned are the mean over the second half of the steps.
+    The chains follow :math:`e^{-E}` by the tangent random walk, with its Metropolis test, so no
+    bias of the chain is learned. A ridge of 1e-3 on their squares keeps energies small. The
+    weights are the mean over the second half of the steps.
 
     Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
     gradient", 2008, https://doi.org/10.1145/1390156.1390290.
@@ -55,28 +56,12 @@ def contrast(
         average=lambda t: 1 / max(t - half + 1, 1),  # over the second half
     )
     y = x[torch.randint(x.shape[0], (chains,), generator=generator)]
-    step: float | None = None
-    reach: float | None = None
-
-    def log_density(z: Tensor) -> Tensor:
-        return -E(z)
-
+    plan = Plan(chains=chains, start=y, warmup=every, thin=4)
     for t in range(steps):
-        walk = random_walk(
-            M,
-            log_density,
-            1,
-            generator=generator,
-            plan=Plan(
-                chains=chains,
-                start=y,
-                step=None if t % every == 0 else step,
-                warmup=every if t % every == 0 else 0,
-                thin=4,
-                reach=reach,
-            ),
-        )
-        y, step, reach = walk.samples[:, -1], walk.step, walk.reach
+        walk = random_walk(M, lambda z: -E(z), 1, generator=generator, plan=plan)
+        y = walk.samples[:, -1]
+        step, warmup = (None, every) if (t + 1) % every == 0 else (walk.step, 0)
+        plan = replace(plan, start=y, step=step, warmup=warmup, reach=walk.reach)
         i = torch.randint(x.shape[0], (500,), generator=generator)
         at_data, at_chain = E.each(x[i]), E.each(y)
         gap = (at_data.mean(-1) - at_chain.mean(-1)).mean()

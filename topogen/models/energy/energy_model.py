@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Literal, cast, get_args
+from collections.abc import Iterator
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ...distributions.energy import EnergyDistribution, Levels, LogZ
-from ...errors import InvalidPoints, UnsupportedError
-from ...manifolds.atlas import Atlas, BaseAtlas
+from ...errors import UnsupportedError
+from ...manifolds.atlas import BaseAtlas
 from ...manifolds.base import Manifold
-from ...point_cloud.tensors import as_tensor, distinct, nearest_row
-from ..base import LearnedDistribution, Stage, part_stages
+from ...point_cloud.tensors import nearest_row
+from ..base import LearnedDistribution, Progress, Stage, part_stages, projections
+from ..optimize import weights_in
 from ..projected_atlas import ProjectedAtlas
 from .contrastive import contrast
 from .mcmc_energy import ChainedEnergy, estimate_log_z, uniform_draws
@@ -42,34 +43,31 @@ Kind = Literal["nce", "maximum_likelihood", "score", "contrastive_divergence"]
 class EnergyModel(LearnedDistribution):
     r"""The distribution :math:`p = e^{-E} / Z` on M, E a learned function of x in R^D.
 
-    E is the mean of a few small networks. Each is trained with another fold of the data held out,
-    and takes the weights that do best there; the geometric mean of their distributions is better
-    than the average of them. Objectives:
+    E is the mean of a few small networks, each trained with another fold of the data held out, on
+    which its weights do best: the geometric mean of their distributions is better than the average
+    of them. Objectives:
 
     - ``"nce"``: data against uniform noise on M; gives log Z, which quadrature checks.
     - ``"maximum_likelihood"``: with the expectation under p by quadrature, or by uniform draws.
     - ``"score"``: score matching on M, which must be closed.
     - ``"contrastive_divergence"``: chains of the model against data, one network.
 
-    The last two do not see the masses of the components of M: these are set to their shares of
-    the data, by a constant on each.
+    The last two do not see the masses of the components of M: a constant on each sets these to
+    their shares of the data.
 
     With charts (d <= 3) the distribution is an
     :class:`~topogen.distributions.energy.EnergyDistribution`: log Z by quadrature, exact rejection
-    sampling, density 0 where no chart is. Above, log Z is an estimate, and samples come from
-    chains; see
-    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A manifold of unknown volume
-    is measured by random lines or by the tube about it, whose draws stand for its uniform
-    distribution and whose error `log_z_error` includes; where neither applies, a warning says why,
-    and the distribution is "unnormalized".
+    sampling, density 0 where no chart is. Above, it is a
+    :class:`~topogen.models.energy.mcmc_energy.ChainedEnergy`. A manifold of unknown volume is
+    measured by random lines or by the tube about it, whose error `log_z_error` includes; where
+    neither applies, a warning says why, and the distribution is "unnormalized".
 
     The weights are frozen but during the fit; ``model.requires_grad_()`` lets gradients of log p
     flow into them, those of log Z included.
 
     Args:
         manifold: the manifold M; fitted first if it has not been.
-        atlas: its charts; None takes those of a reference space, else puts a
-            :class:`ProjectedAtlas` on M where d <= 3.
+        atlas: its charts; None takes those of M, else a :class:`ProjectedAtlas` where d <= 3.
         objective: see above.
         width: units of a hidden layer of E.
         depth: its hidden layers.
@@ -83,8 +81,7 @@ class EnergyModel(LearnedDistribution):
         constant: "nce" alone: the mean of the free constants of the networks, -log Z of each.
         constant_error: the largest distance of one of them to -log Z by quadrature.
         lost: share of the data that did not project onto M.
-        off: share that did, but from farther than the tolerance of M: they are read as their
-            projections in the fit, and the distribution gives them density 0.
+        off: share that did, from farther than the tolerance of M, where p is 0.
         remark: why the distribution is "unnormalized"; empty where it is not.
 
     Example:
@@ -140,11 +137,9 @@ class EnergyModel(LearnedDistribution):
         self.energy = Energies(count, manifold.ambient_dim, width=width, depth=depth)
         self.energy.requires_grad_(False)
         self.constant = self.constant_error = math.nan
-        self.lost = self.off = 0.0
-        self.remark = ""
+        self.lost, self.off, self.remark = 0.0, 0.0, ""
         self._volume: tuple[float, float, float] | None = None
-        for name in ("starts", "anchors", "offset", "draws"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.float64))
+        self.reserve("starts", "anchors", "offset", "draws")
         self._levels: Levels | None = None
         self._per_axis: int | None = None
 
@@ -152,8 +147,7 @@ class EnergyModel(LearnedDistribution):
         r"""The distribution at the current energy; points off M get -inf, not an error.
 
         Args:
-            temperature: T; the distribution is :math:`\propto e^{-E / T}`. Any other than 1 is not
-                the distribution that was learned.
+            temperature: T of :math:`e^{-E / T}`; at 1 it is the distribution that was learned.
         """
         self.require_fitted()
         if not temperature > 0:
@@ -166,18 +160,13 @@ class EnergyModel(LearnedDistribution):
         if charts is None:
             M, measure = self.manifold, self._measure()
             return ChainedEnergy(M, log_density, self.starts, measure=measure, validate_args=False)
-        levels = self._levels
+        levels, nodes = self._levels, _MAX_NODES[charts.dim]
         if levels is None:
             # a loaded distribution has the nodes of the saved one, and so the same sampler: 3/2 c,
             # rounded up, nodes per axis follow c
             levels = Levels.of(charts, None if self._per_axis is None else self._per_axis * 2 // 3)
         distribution = EnergyDistribution(
-            charts,
-            log_density,
-            tol=1e-3,
-            max_nodes=_MAX_NODES[charts.dim],
-            levels=levels,
-            validate_args=False,
+            charts, log_density, tol=1e-3, max_nodes=nodes, levels=levels, validate_args=False
         )
         if temperature == 1:
             self._levels = distribution.levels
@@ -195,16 +184,17 @@ class EnergyModel(LearnedDistribution):
             SamplingError: chains raise an alarm.
         """
         distribution = self.forward()
+        f = distribution.log_density
         if not isinstance(distribution, EnergyDistribution):
             if method != "quadrature":
-                M, f, measure = self.manifold, distribution.log_density, self._measure()
+                M, measure = self.manifold, self._measure()
                 return estimate_log_z(M, f, self.starts, method=method, seed=seed, measure=measure)
             raise UnsupportedError(
                 f"expected dimension <= 3 for quadrature, got {self.manifold.dim}; take 'bridge'"
             )
         if method == "quadrature":
             return distribution.log_z
-        f, levels = distribution.log_density, distribution.levels
+        levels = distribution.levels
         generator = torch.Generator().manual_seed(seed)
 
         def sampler(t: float, n: int) -> Draws:
@@ -245,42 +235,28 @@ class EnergyModel(LearnedDistribution):
             return self._levels.atlas
         if self.manifold.dim > _MAX_QUADRATURE_DIM:
             return None
-        if self.atlas is not None:
-            return self.atlas
-        return cast("Callable[[], Atlas]", self.manifold.atlas)()
+        return self.manifold.atlas() if self.atlas is None else self.atlas
 
-    def _fit(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.manifold
-        x = as_tensor(points, ambient_dim=M.ambient_dim)
-        moved = M.project(x)
-        valid = moved.converged & M.in_domain(moved.value)
-        off = valid & ((moved.value - x).norm(dim=-1) > M.atol(x.dtype))
-        x, self.lost = moved.value[valid], float((~valid).double().mean())
-        self.off = float(off.double().mean())
-        if distinct(x).shape[0] < _LEAST:
-            raise InvalidPoints(
-                f"expected at least {_LEAST} different points on the manifold, got "
-                f"{distinct(x).shape[0]} that project onto it; give more points"
-            )
+        x, before, self.lost = projections(M, points, _LEAST)
+        self.off = float(((x - before).norm(dim=-1) > M.atol(x.dtype)).sum()) / len(points)
         self.starts = x[torch.randperm(x.shape[0], generator=generator)[:500]]
         charts = self._charts()
         self._levels = None if charts is None else Levels.of(charts)
         yield {"points": x.shape[0], "lost": self.lost, "off": self.off}
-        noise = None
-        if charts is None and M.volume is None:
-            noise = self._look_for_measure(x, generator)
+        unknown = charts is None and M.volume is None
+        noise = self._look_for_measure(x, generator) if unknown else None
         E = self.energy.requires_grad_(True)
-        E.precision(torch.float64)
+        weights_in(E, torch.float64)
         E.start(x, generator)
         if self.objective == "contrastive_divergence":
             done = yield from contrast(E, x, M, generator)
         else:
-            E.precision(torch.float32)
+            weights_in(E, torch.float32)
             objective = self._objective(x, noise, generator)
             done = yield from minimise(E, objective, generator)
-            E.precision(torch.float64)
+            weights_in(E, torch.float64)
             if isinstance(objective, NoiseContrast):
                 self._check(objective.constant)
         if self.objective in ("score", "contrastive_divergence"):
@@ -316,14 +292,14 @@ class EnergyModel(LearnedDistribution):
     def _objective(
         self, x: Tensor, noise: Measure | None, generator: torch.Generator
     ) -> Objective:
-        M, E = self.manifold, self.energy
+        E = self.energy
         if self.objective == "score":
-            if not M.closed:
+            if not self.manifold.closed:
                 raise UnsupportedError(
                     "expected a closed manifold for score matching, got one with a boundary, "
                     "where its identity fails; take objective='nce'"
                 )
-            return ScoreMatching(E, x, M)
+            return ScoreMatching(E, x, self.manifold)
         reference = self._reference(noise, generator)
         if self.objective == "nce":
             return NoiseContrast(E, x, reference, self.noise_ratio)
@@ -335,12 +311,11 @@ class EnergyModel(LearnedDistribution):
             q = self._levels.fine
             total = q.weights.sum()
             return Reference(q.points, (q.weights / total).log(), float(total.log()))
-        M = self.manifold
         if noise is not None:
             u, volume = noise.points, noise.volume
         else:
-            u = uniform_draws(M, 20_000, self.starts, generator)
-            volume = M.volume or (1.0 if self._volume is None else self._volume[0])
+            u = uniform_draws(self.manifold, 20_000, self.starts, generator)
+            volume = self.manifold.volume or (self._volume or (1.0,))[0]
         share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
         return Reference(u, share, math.log(volume))
 
@@ -373,8 +348,5 @@ class EnergyModel(LearnedDistribution):
         q = self._reference(measure, generator)
         of_node = part[nearest_row(x, q.points)]
         log_mass = q.log_share + q.log_volume - self.energy(q.points)
-        constants = [
-            float(log_mass[of_node == k].logsumexp(0)) - math.log(share)
-            for k, share in enumerate(shares.tolist())
-        ]
-        self.anchors, self.offset = x, torch.tensor(constants, dtype=torch.float64)[part]
+        masses = [log_mass[of_node == k].logsumexp(0) for k in range(shares.numel())]
+        self.anchors, self.offset = x, (torch.stack(masses) - shares.double().log())[part]

@@ -25,18 +25,18 @@ _CHAINS = 200
 class ChainedEnergy(ManifoldDistribution):
     r"""The distribution :math:`p = e^f / Z` on M of any dimension, drawn by a tangent random walk.
 
-    log Z is an estimate from samples, and `log_z_error` its standard error, widened by
-    the error of the volume. The volume is that of M where it is known, else that of `measure`;
-    where there is neither, V = 1 stands for it and the likelihood is "unnormalized". Else it is
-    "exact" where the error is at most 1e-3 nats, and "estimated" above.
+    log Z is an estimate from samples, `log_z_error` its standard error, widened by the error of
+    the volume. That is the volume of M where it is known, else that of `measure`; with neither it
+    is taken as 1 and the likelihood is "unnormalized". Else this is "exact" where the error is at
+    most 1e-3 nats, and "estimated" above.
 
     Args:
         manifold: M.
         log_density: f, points (n, D) to values (n,), in nats; row-wise.
         start: points near M from which the chains start, all over where p has its mass; not
             used where M has a uniform sampler.
-        method: how log Z is estimated; None takes the draws of `measure` alone where they give it
-            to .05 nats, else "bridge".
+        method: of :func:`estimate_log_z`; None takes the draws of `measure` alone where they give
+            log Z to .05 nats, else "bridge".
         seed: of the draws that log Z is estimated from.
         measure: the volume and uniform draws where M does not know its volume.
         validate_args: raise on points off M instead of giving them -inf.
@@ -67,13 +67,9 @@ class ChainedEnergy(ManifoldDistribution):
         self.log_z = estimate_log_z(
             manifold, log_density, start, method=method, seed=seed, measure=measure
         )
-        known = manifold.volume is not None or measure is not None
-        super().__init__(
-            manifold,
-            likelihood=likelihood_of(self.log_z.error) if known else "unnormalized",
-            log_z_error=self.log_z.error,
-            validate_args=validate_args,
-        )
+        error, known = self.log_z.error, manifold.volume is not None or measure is not None
+        kind = likelihood_of(error) if known else "unnormalized"
+        super().__init__(manifold, likelihood=kind, log_z_error=error, validate_args=validate_args)
 
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         return evaluate(self.log_density, x.to(torch.float64)) - self.log_z.value
@@ -99,9 +95,8 @@ def estimate_log_z(
         M: the manifold.
         log_density: f, points (n, D) to values (n,).
         start: points near M from which chains start.
-        method: "importance" (uniform draws alone), "bridge" (these and draws of the distribution),
-            or "thermodynamic" (draws of the distributions in between); None as in
-            :class:`ChainedEnergy`.
+        method: "importance" (uniform draws), "bridge" (these and draws of the distribution), or
+            "thermodynamic" (draws of those in between); None as in :class:`ChainedEnergy`.
         seed: of the draws.
         measure: the volume and uniform draws where M does not know its volume.
 
@@ -131,17 +126,15 @@ def chains(
 ) -> Sampler:
     """Draws of :math:`e^{t f}` on M by chains, and uniform ones by the sampler of M if any."""
 
+    @torch.no_grad()
     def draw(t: float, n: int) -> Draws:
         if t == 0 and measure is not None:
-            with torch.no_grad():
-                return Draws(evaluate(log_density, measure.points), measure.effective)
+            return Draws(evaluate(log_density, measure.points), measure.effective)
         if t == 0 and M.has_sampler:
-            with torch.no_grad():
-                return Draws(evaluate(log_density, M.sample_uniform(n, generator)), float(n))
+            return Draws(evaluate(log_density, M.sample_uniform(n, generator)), float(n))
         distribution = None if t == 0 else lambda x: t * log_density(x)
         walk = _walk(M, distribution, start, _CHAINS, -(-n // _CHAINS), generator)
-        with torch.no_grad():
-            f = evaluate(log_density, walk.points)
+        f = evaluate(log_density, walk.points)
         per_chain = f.reshape(*walk.samples.shape[:2], 1)
         effective = float(walk.diagnose(lambda _: per_chain).ess_bulk.min())
         return Draws(f, min(effective, float(f.numel())))
@@ -166,17 +159,7 @@ def _walk(
     draws: int,
     generator: torch.Generator | None,
 ) -> ChainResult:
-    """Chains from uniform draws where M has a sampler, else from points of `start`.
-
-    Raises:
-        SamplingError: there is an alarm.
-    """
+    """Chains from uniform draws where M has a sampler, else from points of `start`."""
     index = torch.randint(start.shape[0], (count,), generator=generator)
-    return random_walk(
-        M,
-        log_density,
-        draws,
-        throw=True,
-        generator=generator,
-        plan=Plan(chains=count, start=None if M.has_sampler else start[index], thin=10),
-    )
+    plan = Plan(chains=count, start=None if M.has_sampler else start[index], thin=10)
+    return random_walk(M, log_density, draws, throw=True, generator=generator, plan=plan)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,17 +43,12 @@ class Energies(nn.Module):
         """Take the similarity from the data, and draw the first weights."""
         self.centre = x.mean(0)
         self.unit = (x - self.centre).square().sum(-1).mean().sqrt()
-        *hidden, last = cast("list[Tensor]", list(self.net.W))
+        *hidden, last = self.net.W
         for W in hidden:
             W.copy_(torch.randn(W.shape, generator=generator) / W.shape[-2] ** 0.5)
         last.zero_()
-        for i, b in enumerate(cast("list[Tensor]", list(self.net.b))):
+        for i, b in enumerate(self.net.b):
             b.copy_((1.0 if i == 0 else 0.1) * torch.randn(b.shape, generator=generator))
-
-    def precision(self, dtype: torch.dtype) -> None:
-        """Keep the weights in another precision: single is enough, and faster, for a descent."""
-        for p in self.parameters():
-            p.data = p.data.to(dtype)
 
     def standardise(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """(x - m) / s, in the precision of the weights."""

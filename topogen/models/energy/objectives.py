@@ -1,15 +1,10 @@
-r"""Objectives that fit energies to points of M.
-
-Every objective has the data and what stands for the uniform distribution of M, and gives one
-number for each of K networks. Row i of the data counts :math:`w_{ki}` for network k, so the same
-code is a training loss and a score on held-out rows.
-"""
+"""Objectives that fit K energies to points of M; the same for training and for held-out rows."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,45 +13,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...manifolds.base import Manifold
+from ..base import Progress
 from ..optimize import Adam, descend_held_out, folds, some
 from .network import Energies
 
 
 @dataclass(frozen=True)
 class Reference:
-    r"""Points u_j of M, shares :math:`v_j`, :math:`\sum_j v_j = 1`, for the uniform distribution.
+    """Points u_j of M and shares v_j that stand for the uniform distribution of M."""
 
-    Attributes:
-        points: u_j, shape (N, D); quadrature nodes, or draws.
-        log_share: log v_j, shape (N,).
-        log_volume: log H^d(M); 0 where the volume is not known.
-    """
-
-    points: Float[Tensor, "N D"]
-    log_share: Float[Tensor, " N"]
-    log_volume: float
+    points: Float[Tensor, "N D"]  # u_j: quadrature nodes, or draws
+    log_share: Float[Tensor, " N"]  # log v_j; the v_j add up to 1
+    log_volume: float  # log H^d(M); 0 where the volume is not known
 
 
 class Objective(nn.Module, ABC):
-    """What to minimise; one value for each network.
+    """What to minimise; one value for each network."""
 
-    Attributes:
-        rows: how many data there are.
-        nodes: how many reference points there are; 0 where none are used.
-        rate: of the descent.
-    """
-
-    rows: int
-    nodes: int
-    rate: float = 0.02
+    rows: int  # how many data there are
+    nodes: int  # how many reference points there are; 0 where none are used
+    rate: float = 0.02  # of the descent
 
     @abstractmethod
     def forward(
-        self,
-        E: Energies,
-        i: Int[Tensor, " b"],
-        w: Float[Tensor, "K b"],
-        j: Int[Tensor, " c"],
+        self, E: Energies, i: Int[Tensor, " b"], w: Float[Tensor, "K b"], j: Int[Tensor, " c"]
     ) -> Float[Tensor, " K"]:
         """The objective from data rows i of weights w, and reference points j."""
 
@@ -102,7 +82,7 @@ class NoiseContrast(_Compared):
               h = -E + c + \log H^d(M) - \log \nu .
 
     The constant c is free, and estimates -log Z. As :math:`\nu` grows the estimate becomes that of
-    maximum likelihood. With quadrature nodes as noise nothing is lost to chance in the noise.
+    maximum likelihood.
 
     Gutmann and Hyvaerinen, "Noise-contrastive estimation of unnormalized statistical models",
     2012, https://jmlr.org/papers/v13/gutmann12a.html.
@@ -155,15 +135,13 @@ class ScoreMatching(Objective):
         super().__init__()
         self.register_buffer("x", E.standardise(x))
         self.register_buffer("Q", M.tangent_basis(x).to(self.x.dtype))
-        H = M.dim * E.unit * M.mean_curvature(x)
-        self.register_buffer("H", H.to(self.x.dtype))
+        self.register_buffer("H", (M.dim * E.unit * M.mean_curvature(x)).to(self.x.dtype))
         self.rows, self.nodes = self.x.shape[0], 0
 
     def forward(self, E: Energies, i: Tensor, w: Tensor, j: Tensor) -> Float[Tensor, " K"]:
         """The objective; arguments as in :class:`Objective`."""
-        K = w.shape[0]
         with torch.enable_grad():
-            y = self.x[i].expand(K, -1, -1).clone().requires_grad_()
+            y = self.x[i].expand(len(w), -1, -1).clone().requires_grad_()
             gradient, laplacian = laplace(E.units, y, self.Q[i], self.H[i])
         return (w * (0.5 * gradient.square().sum(-1) - laplacian)).sum(-1)
 
@@ -191,9 +169,7 @@ def laplace(
     return along, total
 
 
-def minimise(
-    E: Energies, objective: Objective, generator: torch.Generator
-) -> Generator[Mapping[str, float], None, bool]:
+def minimise(E: Energies, objective: Objective, generator: torch.Generator) -> Progress[bool]:
     """Adam on all networks at once; each ends with those that did best on its held-out fold.
 
     Returns:
@@ -203,12 +179,12 @@ def minimise(
     held = folds(n, E.count, generator)
     seen, held = _normalised(1 - held), _normalised(held)
     rows, nodes = torch.arange(n), torch.arange(objective.nodes)
+    parameters = [*E.parameters(), *objective.parameters()]
 
     def loss() -> Tensor:
         i, j = some(n, generator), some(objective.nodes, generator)
         return objective(E, i, _normalised(seen[:, i]), j).sum()
 
-    parameters = [*E.parameters(), *objective.parameters()]
     return descend_held_out(
         Adam(parameters, objective.rate, period=steps, decay=(0.9, 0.99)),
         loss,

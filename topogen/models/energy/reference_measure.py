@@ -1,12 +1,8 @@
-r"""The uniform distribution of a manifold without charts: H^d(M) with an error, and draws.
-
-Random lines (codimension 1, one equation) or the tube about M give both at once; see
-:mod:`topogen.sampling.random_lines` and :mod:`topogen.sampling.tube`.
-"""
+"""The uniform distribution of a manifold without charts: H^d(M) with an error, and draws."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -38,15 +34,12 @@ class Measure:
     def halves(self) -> tuple[Measure, Measure]:
         """Two halves of the draws, independent of each other but for one line at most."""
         n = self.points.shape[0] // 2
-        half = self.effective / 2
-        return (
-            Measure(self.points[:n], half, self.volume, self.error),
-            Measure(self.points[n:], half, self.volume, self.error),
-        )
+        whole = replace(self, effective=self.effective / 2)
+        return replace(whole, points=self.points[:n]), replace(whole, points=self.points[n:])
 
 
 def find_measure(M: Manifold, points: Float[Tensor, "n D"], generator: torch.Generator) -> Measure:
-    """The volume of M and uniform draws of it, by lines where they apply, else by the tube.
+    """The volume of M and uniform draws, by random lines where they apply, else by the tube.
 
     Args:
         M: the manifold.

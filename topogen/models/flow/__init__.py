@@ -2,5 +2,3 @@
 
 from .spline_flow import SplineDistribution as SplineDistribution
 from .spline_flow import SplineFlow as SplineFlow
-
-__all__ = ["SplineDistribution", "SplineFlow"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,42 +13,33 @@ from ...manifolds.factors import TAU, Coordinate, angle
 from ..nn.mlp import EnsembleMLP
 from ..nn.splines import Spline
 
-# a vector shorter than this is not yet a direction, and the spline is near the identity
-_FAINT = 0.1
-# first weights: how fast the first layer turns over the unit circle
-_FIRST = 2.0
-# largest pull of a circle to one point
-_STRONGEST = 0.9
+_FAINT = 0.1  # a shorter vector is not yet a direction, and the spline is near the identity
+_FIRST = 2.0  # how fast the first layer turns over the unit circle, at first
+_STRONGEST = 0.9  # largest pull of a circle to one point
 
 
 class ConditionedCoordinates(NamedTuple):
-    """One coordinate of n points, as each of K maps sees it.
+    """One coordinate of n points, as each of K maps sees it."""
 
-    Attributes:
-        u: the coordinate, in [0, 1], shape (K, n).
-        context: embedded coordinates before it, shape (K, n, c).
-        gate: 0 where the coordinate is undefined, at most 1, shape (K, n).
-    """
-
-    u: Tensor
-    context: Tensor
-    gate: Tensor
+    u: Tensor  # the coordinate, in [0, 1], shape (K, n)
+    context: Tensor  # embedded coordinates before it, shape (K, n, c)
+    gate: Tensor  # 0 where the coordinate is undefined, at most 1, shape (K, n)
 
 
 class Conditioner(nn.Module):
     r"""K perceptrons that give the map of one coordinate from the coordinates before it.
 
     On an interval, or for a polar angle, the map is a :class:`~topogen.models.nn.splines.Spline`.
-    On a circle it is a rotation, a Moebius map and a spline: the network gives a vector v, whose
-    direction is turned to angle 0, and the Moebius map spreads the neighbourhood of that angle,
+    On a circle the network gives a vector v, too: its direction is turned to angle 0, the Moebius
+    map spreads the neighbourhood of that angle, and the spline follows,
 
     .. math:: \tan\tfrac{t'}{2} = \frac{1 + \rho}{1 - \rho} \tan\tfrac t2, \qquad
               \rho = \frac{|v|}{\sqrt{1 + |v|^2}},
 
-    up to a factor .9 in rho. What goes into the spline is multiplied by a gate, and on a circle
-    by :math:`|v|^2 / (|v|^2 + .01)`; rho is multiplied by the gate. The map is thus a rotation
-    where the gate or v is 0: the density is continuous where a coordinate (at the poles of a
-    sphere) or a direction is undefined.
+    up to a factor .9 in rho. A gate multiplies rho and what goes into the spline, and on a circle
+    :math:`|v|^2 / (|v|^2 + .01)` the latter. The map is thus a rotation where the gate or v is 0:
+    the density is continuous where a coordinate (at the poles of a sphere) or a direction is
+    undefined.
 
     Args:
         count: K.
@@ -58,9 +49,7 @@ class Conditioner(nn.Module):
         width: units of a hidden layer.
         depth: hidden layers; none where there is no context.
 
-    References:
-        D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
-        https://arxiv.org/abs/2002.02428
+    After Rezende et al., 2020, https://arxiv.org/abs/2002.02428.
 
     Example:
         >>> net = Conditioner(3, Coordinate("circle"), 2, bins=4, width=8, depth=1)
@@ -73,14 +62,7 @@ class Conditioner(nn.Module):
     """
 
     def __init__(
-        self,
-        count: int,
-        coordinate: Coordinate,
-        inputs: int,
-        *,
-        bins: int,
-        width: int,
-        depth: int,
+        self, count: int, coordinate: Coordinate, inputs: int, *, bins: int, width: int, depth: int
     ) -> None:
         super().__init__()
         self.circular, self.bins = coordinate.kind == "circle", bins
@@ -94,17 +76,16 @@ class Conditioner(nn.Module):
         def normal(p: Tensor) -> Tensor:
             return torch.randn(p.shape, generator=generator, dtype=p.dtype)
 
-        W = cast("list[Tensor]", list(self.net.W))
-        b = cast("list[Tensor]", list(self.net.b))
-        for i, weight in enumerate(W[:-1]):
-            gain = _FIRST if i == 0 else 1.0
-            weight.copy_(gain / weight.shape[-2] ** 0.5 * normal(weight))
-            b[i].copy_(gain / 2 * normal(b[i]))
-        for p in (*W[-1:], b[-1]):
+        gain = _FIRST
+        for W, b in list(zip(self.net.W, self.net.b, strict=False))[:-1]:
+            W.copy_(gain / W.shape[-2] ** 0.5 * normal(W))
+            b.copy_(gain / 2 * normal(b))
+            gain = 1.0
+        last = self.net.b[-1]
+        for p in (*self.net.W[-1:], last):
             p.zero_()
         if self.circular:
-            v = normal(b[-1][..., -2:])
-            b[-1][..., -2:] = v / v.norm(dim=-1, keepdim=True)
+            last[..., -2:] = nn.functional.normalize(normal(last[..., -2:]), dim=-1)
 
     def forward(
         self, at: ConditionedCoordinates

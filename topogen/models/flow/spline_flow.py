@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...distributions.base import ManifoldDistribution
-from ...errors import InvalidPoints
 from ...manifolds.base import Manifold
-from ...point_cloud.tensors import as_tensor, distinct
-from ..base import LearnedDistribution, Stage
-from ..optimize import Adam, descend_held_out, folds, some
+from ..base import LearnedDistribution, Progress, Stage, projections
+from ..optimize import Adam, descend_held_out, folds, some, weights_in
 from .conditioner import ConditionedCoordinates
 from .triangular_maps import Flows
-
-_LEAST = 20
 
 
 class SplineDistribution(ManifoldDistribution):
@@ -26,8 +22,8 @@ class SplineDistribution(ManifoldDistribution):
 
     .. math:: p(x) = \frac{1}{K\, H^d(M)} \sum_k |\det DT_k(x)|
 
-    It is normalised by construction and continuous. Samples are independent: an index k, a
-    uniform point, and the inverse of T_k. Gradients flow from log p into x and the weights.
+    It is normalised and continuous. Samples are independent: an index k, a uniform point, and the
+    inverse of T_k. Gradients flow from log p into x and the weights.
 
     Args:
         manifold: M, of known volume.
@@ -58,12 +54,9 @@ class SplineDistribution(ManifoldDistribution):
         k = torch.randint(K, (n,), generator=generator)
         v = torch.rand(n, d, generator=generator, dtype=torch.float64)
         # the rows of one map beside those of the others, padded to the longest
-        place = torch.zeros_like(k)
-        for j in range(K):
-            mine = k == j
-            place[mine] = torch.arange(int(mine.sum()))
-        longest = int(place.max()) + 1 if n else 0
-        grid = torch.full((K, longest, d), 0.5, dtype=torch.float64)
+        mine = nn.functional.one_hot(k, K)
+        place = (mine.cumsum(0) - 1)[torch.arange(n), k]
+        grid = torch.full((K, int(mine.sum(0).max()), d), 0.5, dtype=torch.float64)
         grid[k, place] = v
         return self.flows.inverse(grid)[k, place]
 
@@ -73,22 +66,21 @@ class SplineFlow(LearnedDistribution):
 
     M is a :class:`~topogen.Circle`, a :class:`~topogen.FlatTorus`, an
     :class:`~topogen.Interval`, a :class:`~topogen.Sphere`, or a :class:`~topogen.Product` of
-    these: boxes, cylinders, S^1 x S^2. The distribution is the mean of K distributions
+    these. The distribution is the mean of K distributions
 
     .. math:: p_k(x) = \frac{1}{H^d(M)} \prod_{i=1}^d
               \frac{\partial S_{k,i}}{\partial u_i}(u_i; x_{<i}),
 
-    where u are coordinates of M that preserve volume (angles; on S^2 the height and the
-    longitude) and every :math:`S_{k,i}` is an increasing map of its interval or circle: a
-    rotation and a Moebius map on a circle, then a rational-quadratic spline, all chosen by a
-    network from the coordinates before it. The network sees points of the factors as they are
-    embedded, (cos t, sin t) for a circle, and the maps become rotations towards the poles of a
-    sphere. So p is continuous everywhere: there is no cut and no pole at which it jumps.
+    u coordinates of M that preserve volume (angles; on S^2 height and longitude), every
+    :math:`S_{k,i}` an increasing map of its interval or circle: a rotation and a Moebius map on a
+    circle, then a rational-quadratic spline, chosen by a network from the embedded coordinates
+    before it, (cos t, sin t) for a circle. Towards the poles of a sphere the maps become
+    rotations: p is continuous everywhere, without cuts.
 
-    The K networks are trained side by side, each with another fold of the data held out, and
-    keep the weights that do best there; the poles of a sphere lie elsewhere for each. The mean of
-    their distributions is better than the average of them. The weights are frozen but during the
-    fit; ``model.requires_grad_()`` lets gradients of log p flow into them.
+    Each of the K networks is trained with another fold of the data held out, on which its weights
+    do best, and with other poles of spheres; the mean of their distributions is better than the
+    average of them. The weights are frozen but during the fit; ``model.requires_grad_()`` lets
+    gradients of log p flow into them.
 
     Args:
         manifold: M.
@@ -150,18 +142,8 @@ class SplineFlow(LearnedDistribution):
         if not self.fitted:
             yield Stage("flow", lambda generator: self._fit(points, generator))
 
-    def _fit(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
-        M = self.manifold
-        moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
-        x = moved.value[moved.converged]
-        self.lost = float((~moved.converged).double().mean())
-        if distinct(x).shape[0] < _LEAST:
-            raise InvalidPoints(
-                f"expected at least {_LEAST} different points on the manifold, got "
-                f"{distinct(x).shape[0]} that project onto it; give more points"
-            )
+    def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
+        x, _, self.lost = projections(self.manifold, points)
         yield {"points": x.shape[0], "lost": self.lost}
         flows = self.flows.requires_grad_(True)
         try:
@@ -169,35 +151,27 @@ class SplineFlow(LearnedDistribution):
             done = yield from _maximise(flows, x, generator)
         finally:
             flows.requires_grad_(False)
-            flows.precision(torch.float64)
+            weights_in(flows, torch.float64)
         self.fitted = True
         return done
 
 
-def _maximise(
-    flows: Flows, x: Float[Tensor, "n D"], generator: torch.Generator
-) -> Generator[Mapping[str, float], None, bool]:
-    """Maximum likelihood for all maps at once, in single precision, in which they are left.
-
-    Each keeps the mean weights that did best on its held-out fold.
-
-    Returns:
-        Whether all of them stopped getting better before the steps were used up.
-    """
+def _maximise(flows: Flows, x: Float[Tensor, "n D"], generator: torch.Generator) -> Progress[bool]:
+    """Maximum likelihood for all maps at once, in single precision, in which they are left."""
     K, n, steps = flows.count, x.shape[0], 1000
     held = folds(n, K, generator)
     seen = 1 - held
     located = [ConditionedCoordinates(*(part.float() for part in at)) for at in flows.locate(x)]
     rows = held.argsort(dim=-1, descending=True, stable=True)[:, : int(held.sum(-1).min())]
-    test = [_rows(at, rows) for at in located]
-    flows.precision(torch.float32)
+    k = torch.arange(K).unsqueeze(-1)
+    test = [ConditionedCoordinates(*(part[k, rows] for part in at)) for at in located]
+    weights_in(flows, torch.float32)
 
     def loss() -> Tensor:
         i = some(n, generator)
         w = seen[:, i]
-        log_slopes = flows.each(
-            [ConditionedCoordinates(p.u[:, i], p.context[:, i], p.gate[:, i]) for p in located]
-        )
+        some_rows = [ConditionedCoordinates(*(part[:, i] for part in at)) for at in located]
+        log_slopes = flows.each(some_rows)
         return (-(log_slopes * w).sum(-1) / w.sum(-1)).sum()
 
     adam = Adam(
@@ -217,12 +191,4 @@ def _maximise(
         patience=150,
         gain=1e-4,
         late=2e-3,  # the rate falls to 0 over the steps
-    )
-
-
-def _rows(at: ConditionedCoordinates, i: Tensor) -> ConditionedCoordinates:
-    """Rows i, others for each map."""
-    wide = i.unsqueeze(-1).expand(-1, -1, at.context.shape[-1])
-    return ConditionedCoordinates(
-        at.u.gather(1, i), at.context.gather(1, wide), at.gate.gather(1, i)
     )

@@ -21,9 +21,9 @@ class Flows(nn.Module):
     r"""K maps T_k: M -> M that take their distributions to the uniform one, and the mean of those.
 
     T acts on the coordinates u of M one after the other, :math:`v_i = S_i(u_i; x_{<i})`, with
-    :math:`x_{<i}` the embedded coordinates before it. The coordinates preserve volume, so
-    :math:`|\det DT| = \prod_i \partial S_i / \partial u_i`. Spheres are turned first, each map
-    in its own way, so that their poles lie where there are few points.
+    :math:`x_{<i}` the embedded coordinates before it. These preserve volume: :math:`|\det DT| =
+    \prod_i \partial S_i / \partial u_i`. Each map first turns spheres, so that their poles lie
+    where there are few points.
 
     Args:
         factors: of M.
@@ -54,18 +54,12 @@ class Flows(nn.Module):
                 inputs += c.size
             before += f.width
         self.nets = nn.ModuleList(nets)
-        eye = torch.eye(before, dtype=torch.float64)
-        self.register_buffer("frames", eye.repeat(count, 1, 1))
+        self.register_buffer("frames", torch.eye(before).double().repeat(count, 1, 1))
 
     @property
     def dim(self) -> int:
         """Number of coordinates."""
         return len(self.nets)
-
-    def precision(self, dtype: torch.dtype) -> None:
-        """Keep the weights in another precision: single is enough, and faster, for a descent."""
-        for p in self.parameters():
-            p.data = p.data.to(dtype)
 
     @torch.no_grad()
     def start(self, x: Float[Tensor, "n D"], generator: torch.Generator) -> None:

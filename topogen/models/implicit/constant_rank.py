@@ -34,8 +34,7 @@ def full_step(F: Float[Tensor, "n k"], J: Float[Tensor, "n k m"]) -> tuple[Tenso
     if F.shape[-1] == 1:
         step = (F / J.square().sum(-1)) * J.squeeze(-2)
     else:
-        gram = J @ J.mT
-        step = (J.mT @ torch.linalg.solve_ex(gram, F.unsqueeze(-1))[0]).squeeze(-1)
+        step = (J.mT @ torch.linalg.solve_ex(J @ J.mT, F.unsqueeze(-1))[0]).squeeze(-1)
     return step, step.norm(dim=-1), step.isfinite().all(-1)
 
 
@@ -44,8 +43,7 @@ def leading_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The step J^+ F of rank k, its length, and whether F and J are as they are near M.
 
-    That is: s_k and s_{k+1} lie on both sides of `gap`, and F is in its leading directions; where
-    only these vanish is no zero of F, so what is left of F may be `rest` at most.
+    That is: s_k > gap > s_{k+1}, and at most `rest` of F is outside its leading directions.
     """
     _, s, c, step = leading(F, J, k)
     near = (s[..., k - 1] > gap) & (s[..., k] < gap)
@@ -59,12 +57,11 @@ def project_leading(
 ) -> Float[Tensor, "*batch q"]:
     r"""Pi F, where Pi projects onto the k leading left singular vectors of J; differentiable.
 
-    :math:`A = J J^\top` is written in its own eigenbasis U, a constant. Its leading invariant
-    subspace is then the graph of an X with :math:`A_{21} + A_{22} X - X A_{11} - X A_{12} X = 0`,
-    and X = 0 here. Only the derivatives of X are wanted: every round of
-    :math:`X \leftarrow X - L^{-1}(\ldots)`, L the linear part at this point, gives one order more,
-    and equal eigenvalues within a group do no harm, as they do to the derivative of ``eigh``. With
-    four rounds, four derivatives are exact.
+    In the eigenbasis U of :math:`A = J J^\top`, a constant, its leading invariant subspace is the
+    graph of an X with :math:`A_{21} + A_{22} X - X A_{11} - X A_{12} X = 0`, and X = 0 here. Every
+    round of :math:`X \leftarrow X - L^{-1}(\ldots)`, L the linear part at this point, makes one
+    more derivative of X exact, of four. Equal eigenvalues within a group do no harm, as they do to
+    the derivative of ``eigh``.
     """
     A = J @ J.mT
     values, U = _spectrum(A.detach())
@@ -87,9 +84,8 @@ def linearize_leading(
 ) -> tuple[Float[Tensor, "n q"], Float[Tensor, "n q m"]]:
     r"""E = Pi F and DE = Pi J + (D Pi) F, from the Hessians H of F.
 
-    With eigenvectors u_i (leading) and u_j (others) of :math:`A = J J^\top`,
-    :math:`D\Pi[v] = \sum_{ij} (u_i u_j^\top + u_j u_i^\top)\,
-    u_i^\top DA[v]\, u_j / (\lambda_i - \lambda_j)`.
+    With eigenvectors u_i (leading) and u_j (others) of :math:`A = J J^\top`, :math:`D\Pi[v] =
+    \sum_{ij} (u_i u_j^\top + u_j u_i^\top)\, u_i^\top DA[v]\, u_j / (\lambda_i - \lambda_j)`.
     """
     values, U = _spectrum(J @ J.mT)
     top, rest = U[..., :k], U[..., k:]
@@ -99,7 +95,6 @@ def linearize_leading(
     a = torch.einsum("nqi,nqvw,nrw,nrj->nijv", top, H, J, rest)
     b = torch.einsum("nqj,nqvw,nrw,nri->nijv", rest, H, J, top)
     DA = inverse.unsqueeze(-1) * (a + b)
-    DE = top @ (top.mT @ J)
-    DE = DE + top @ (f.unsqueeze(-2).unsqueeze(-2) @ DA).squeeze(-2)
+    DE = top @ (top.mT @ J) + top @ (f.unsqueeze(-2).unsqueeze(-2) @ DA).squeeze(-2)
     DE = DE + rest @ torch.einsum("ni,nijv->njv", c, DA)
     return (top @ c.unsqueeze(-1)).squeeze(-1), DE

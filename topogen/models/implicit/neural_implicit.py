@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ... import calculus
 from ...errors import InvalidPoints
 from ...point_cloud.tensors import as_tensor, distinct
-from ..base import Stage
+from ..base import Progress, Stage
 from ..learned_manifold import LearnedManifold
 from ..local_polynomials import LocalPolynomials
 from ..nn.mlp import MLP
@@ -34,10 +34,7 @@ class LearnedZeroSet(LearnedManifold):
     M is :math:`\{x : F(x) = 0\}` (regular form) or :math:`\{x : \Pi(x) F(x) = 0\}` (residual
     form, see :class:`NeuralImplicit`), inside the domain of validity.
 
-    To implement one, write ``_network(inputs, outputs)``, a network without gradients;
-    ``_frames(geometry, generator)``, the form and the frames of the normal spaces;
-    ``_draw(geometry, generator)``, the first weights; ``_descent(work)``, a stage that trains
-    them, or None; and ``_last_layer(targets, generator)``, which may fit the last one to targets.
+    To implement one, write ``_network``, ``_frames``, ``_draw``, ``_descent`` and ``_last_layer``.
 
     Args:
         dim: dimension d of M.
@@ -78,9 +75,7 @@ class LearnedZeroSet(LearnedManifold):
         """What trains the whole network; None where only its last layer is fitted."""
 
     @abstractmethod
-    def _last_layer(
-        self, targets: Targets, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, Targets]:
+    def _last_layer(self, targets: Targets, generator: torch.Generator) -> Progress[Targets]:
         """Fit the last layer, if it is to be; returns the targets that are left."""
 
     # -- learning ---------------------------------------------------------------------------------
@@ -99,7 +94,7 @@ class LearnedZeroSet(LearnedManifold):
 
     def _prepare(
         self, points: Tensor, work: dict[str, Any], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    ) -> Progress[bool]:
         x = distinct(as_tensor(points, ambient_dim=self.ambient_dim))
         if x.shape[0] < 20:
             raise InvalidPoints(
@@ -124,9 +119,7 @@ class LearnedZeroSet(LearnedManifold):
         yield {"loss": geometry.noise, "projections": float(geometry.p.shape[0])}
         return True
 
-    def _finish(
-        self, work: dict[str, Any], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _finish(self, work: dict[str, Any], generator: torch.Generator) -> Progress[bool]:
         frame: Frame = work["frame"]
         with torch.no_grad():
             targets = yield from self._last_layer(work["targets"], generator)
@@ -141,16 +134,11 @@ class LearnedZeroSet(LearnedManifold):
         yield {"loss": self.noise, "off": work["off"]}
         return work["off"] < 0.01
 
-    def _check(
-        self, work: dict[str, Any], generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _check(self, work: dict[str, Any], generator: torch.Generator) -> Progress[bool]:
+        off, tolerance = work["off"], cast("float", self.tolerance)
         with torch.no_grad():
             self.checks = inspect_zero_set(
-                self.zero_set,
-                work["geometry"],
-                off=work["off"],
-                tolerance=cast("float", self.tolerance),
-                generator=generator,
+                self.zero_set, work["geometry"], off=off, tolerance=tolerance, generator=generator
             )
         yield {k: v for k, v in self.checks.numbers().items() if math.isfinite(v)}
         for problem in self.checks.problems:
@@ -199,8 +187,8 @@ class LearnedZeroSet(LearnedManifold):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """E(x) and DE(x), in closed form."""
-        y = self._to_unit(x).reshape(-1, self.ambient_dim)
-        E, DE = self.zero_set.linearize(y @ self.V)
+        y, z = self._flat(x)
+        E, DE = self.zero_set.linearize(z)
         E = self.unit * torch.cat([E, y @ self.W], -1)
         DE = torch.cat([DE @ self.V.mT, self.W.mT.expand(y.shape[0], -1, -1)], -2)
         E, DE = E.reshape(*x.shape[:-1], E.shape[-1]), DE.reshape(*x.shape[:-1], *DE.shape[-2:])
@@ -248,9 +236,8 @@ class NeuralImplicit(LearnedZeroSet):
     F is a network of sines, :math:`F(z) = C\,\varphi(z)`, see :class:`SineNetwork`: its inner
     layers are drawn at random, its last one is solved for by least squares. Two forms:
 
-    - *regular*: :math:`F: R^D \to R^{D-d}`, which measures the distance along a smooth
-      oriented normal frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are
-      close to 1 and |F| is close to the distance to M.
+    - *regular*: :math:`F: R^D \to R^{D-d}` measures the distance along a smooth oriented normal
+      frame, :math:`F(p + a) = A(p)^\top a`. All singular values of DF on M are close to 1.
     - *residual*: :math:`F(x) = x - r(x)`, r the projection of x on M, over-determined, DF of rank
       D - d:
 
@@ -259,15 +246,15 @@ class NeuralImplicit(LearnedZeroSet):
       where U_k are the k leading left singular vectors of DF(x). Equations, tangents and
       curvature are those of :math:`\Pi F`, with the derivative of :math:`\Pi`.
 
-    A regular zero set has a trivial normal bundle and is therefore orientable: a Klein bottle or a
-    projective plane is none, whatever the network. The form is chosen by the orientability of the
-    normal spaces of the data, and by whether these have a smooth frame.
+    A regular zero set has a trivial normal bundle, so it is orientable: a Klein bottle or a
+    projective plane is none. The form is chosen by the orientability of the normal spaces of the
+    data, and by whether these have a smooth frame.
 
     M is stated inside the domain of validity: near the data, and (residual form) where the
-    spectrum has its gap, :math:`s_k > 0.4 > s_{k+1}`, and F is in its leading directions,
-    :math:`F \approx \Pi F`; other points are first pulled to the nearest landmark. It ends before
-    zeros of F that are far from M, where it can. The projections, normals and tube radii that F
-    learns from are those of :class:`LocalPolynomials`, so noisy data are denoised first.
+    spectrum has its gap, :math:`s_k > 0.4 > s_{k+1}`, and :math:`F \approx \Pi F`; other points
+    are first pulled to the nearest landmark. It ends before zeros of F that are far from M, where
+    it can. F learns from the projections, normals and tube radii of :class:`LocalPolynomials`,
+    which denoises the data.
 
     After Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
     estimation" (https://arxiv.org/abs/2206.11267); unit-speed distances from Sutanto et al., 2020
@@ -290,8 +277,7 @@ class NeuralImplicit(LearnedZeroSet):
         tolerance: the largest of: four times the 99.9 % quantile of the distance from data to M,
             what M may be off in gaps of the data, a thousandth of the rms radius of the data; at
             most what the domain of validity allows.
-        closed: whether M ends nowhere; the boundary of the data is found after the fit, and M is
-            stated up to it.
+        closed: whether M ends nowhere: no boundary of the data was found.
         noise: root mean square distance of the data to M.
 
     Example:
@@ -324,12 +310,10 @@ class NeuralImplicit(LearnedZeroSet):
         self.net = self._network(ambient_dim, self.codim)
 
     def _network(self, inputs: int, outputs: int) -> SineNetwork:
-        """Sines, without gradients."""
         net = SineNetwork(inputs, outputs, width=self.width, features=self.features)
         return net.requires_grad_(False)
 
     def _frames(self, geometry: TubularNeighborhood, generator: torch.Generator) -> NormalFrames:
-        """Smooth ones, where there are any."""
         return choose_frames(geometry, self.constraints, generator)
 
     def _draw(self, geometry: TubularNeighborhood, generator: torch.Generator) -> None:
@@ -338,10 +322,7 @@ class NeuralImplicit(LearnedZeroSet):
         cast("SineNetwork", self.net).draw(generator, min(max(bent, 1.0), 6.0))
 
     def _descent(self, work: dict[str, Any]) -> None:
-        """None."""
+        return None
 
-    def _last_layer(
-        self, targets: Targets, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, Targets]:
-        """Least squares."""
+    def _last_layer(self, targets: Targets, generator: torch.Generator) -> Progress[Targets]:
         return solved(cast("SineNetwork", self.net), targets, generator)

@@ -16,17 +16,11 @@ from .tubular_neighborhood import TubularNeighborhood
 
 @dataclass(frozen=True)
 class SmoothFrames:
-    """Frames A = N Q(x), Q in SO(k), of all projections, and how far they are from losing rank.
-
-    Attributes:
-        A: frames, shape (n, m, k).
-        margin: least singular value of N^T G over landmarks, G the smooth sections; 1 is best.
-        rough: rms of A - G: how much of the frames is not smooth.
-    """
+    """Frames A = N Q(x), Q in SO(k), of all projections, and how far they are from losing rank."""
 
     A: Float[Tensor, "n m k"]
-    margin: float
-    rough: float
+    margin: float  # least singular value of N^T G over landmarks, G the smooth sections; 1 is best
+    rough: float  # rms of A - G: how much of the frames is not smooth
 
 
 def rotation(M: Float[Tensor, "*batch k k"]) -> tuple[Tensor, Tensor]:
@@ -46,8 +40,8 @@ def smooth_frames(
     r"""Frames from a random start: alternate G <- smooth fit of N Q, Q <- rotation of N^T G.
 
     G: R^m -> R^(m x k) is linear plus 100 random sines, fitted by ridge regression to the frames
-    at landmarks; what cannot be fitted is not smooth. The start decides the homotopy class. It
-    alternates until no frame moves by 1e-3, 40 times at most.
+    at landmarks. The start decides the homotopy class. It ends when no frame moves by 1e-3, after
+    40 times at most.
     """
     m, k = N.shape[-2:]
     z = geometry.p
@@ -83,10 +77,10 @@ def smooth_frames(
 class SolidAngle:
     r"""The angle :math:`\varphi = \tfrac12 \sum_b \Omega_b` in R/2 pi of closed curves K_b in R^3.
 
-    :math:`\Omega_b(x)` is the solid angle that K_b spans at x, which jumps by 4 pi only: so
+    :math:`\Omega_b(x)`, the solid angle that K_b spans at x, jumps by 4 pi only: so
     :math:`e^{i\varphi}` is smooth off the curves and winds once around each. F = distance times
-    :math:`e^{i\varphi}` therefore has no other zeros, which is more than frames chosen along the
-    curves can promise: it gives them the one framing (Seifert's) that a full zero set can have.
+    :math:`e^{i\varphi}` has no other zeros: the framing of the curves is the one (Seifert's) that
+    a full zero set can have.
 
     Args:
         loops: the corners of closed polygons, each of shape (n, 3), in order.
@@ -114,10 +108,7 @@ class SolidAngle:
 def seifert(
     geometry: TubularNeighborhood, A: Float[Tensor, "n 3 2"], rows: Tensor, component: Tensor
 ) -> tuple[Float[Tensor, "n 3 2"], SolidAngle | None]:
-    r"""Frames of curves in R^3 along which the solid angle is the polar angle, and that angle.
-
-    Curves that do not close keep their frames.
-    """
+    """Frames of closed curves in R^3 along which the solid angle is the polar angle, and that."""
     p = geometry.p[rows]
     T = torch.linalg.cross(A[..., 0], A[..., 1])
     walks = []
@@ -126,8 +117,7 @@ def seifert(
         if walk is None:
             return A, None
         walks.append(walk)
-    loops = [p[walk] for walk in walks]
-    angle = SolidAngle(loops)
+    angle = SolidAngle([p[walk] for walk in walks])
     # around M the angle is alpha + phase; the mean over alpha is the least bent
     wave = torch.zeros(2, p.shape[0], dtype=p.dtype)
     for alpha in torch.linspace(0, 2 * math.pi, 9, dtype=p.dtype)[:-1]:
@@ -145,9 +135,9 @@ def seifert(
         place = torch.full((p.shape[0],), math.nan, dtype=p.dtype)
         place[walk] = torch.from_numpy(s[:-1])
         here = (place[near] + along).remainder(s[-1])
-        rows_here = here.isfinite()
-        value = np.interp(here[rows_here].numpy(), s, np.unwrap(phase[closed].numpy()))
-        turn[rows_here] = torch.from_numpy(value)
+        found = here.isfinite()
+        value = np.interp(here[found].numpy(), s, np.unwrap(phase[closed].numpy()))
+        turn[found] = torch.from_numpy(value)
     cos, sin = turn.cos().unsqueeze(-1), turn.sin().unsqueeze(-1)
     a, b = A[..., 0], A[..., 1]
     return torch.stack([cos * a - sin * b, cos * b + sin * a], -1), angle

@@ -25,19 +25,12 @@ _MAX_CODIM = 8
 
 @dataclass(frozen=True)
 class NormalOrientation:
-    """Signs that orient the normal spaces at some projections.
+    """Signs that orient the normal spaces at some projections."""
 
-    Attributes:
-        rows: which projections.
-        signs: +1 or -1 for the basis N of each.
-        component: the connected component that each belongs to.
-        inconsistent: share of strong edges that contradict the signs.
-    """
-
-    rows: Tensor
-    signs: Tensor
-    component: Tensor
-    inconsistent: float
+    rows: Tensor  # which projections
+    signs: Tensor  # +1 or -1 for the basis N of each
+    component: Tensor  # the connected component that each belongs to
+    inconsistent: float  # share of strong edges that contradict the signs
 
     @property
     def orientable(self) -> bool:
@@ -55,14 +48,13 @@ def orient(geometry: TubularNeighborhood, generator: torch.Generator) -> NormalO
         InvalidPoints: too few projections, so that they have no neighbours to compare signs with.
     """
     rows = landmarks(geometry, _LANDMARKS, generator)
-    p, N = geometry.p, geometry.N[rows]
     i, j, det = _edges(geometry, rows)
     signs = forest_signs(len(rows), i, j, det)[0]
     part = component_labels(len(rows), i, j)
     signs = signs * signs[np.unique(part, return_index=True)[1]][part]  # 1 at each first one
     s, label = torch.from_numpy(signs).double(), torch.from_numpy(part).long()
-    if N.shape[-1] == 1:
-        s = _face(p[rows], N.squeeze(-1), s, label)
+    if geometry.N.shape[-1] == 1:
+        s = _face(geometry.p[rows], geometry.N[rows].squeeze(-1), s, label)
     return NormalOrientation(rows, s, label, contradicted(s.numpy(), i, j, det))
 
 
@@ -88,8 +80,8 @@ def turned(
 ) -> float:
     r"""Share of strong edges i, j along which :math:`\det J N`, J at projections, changes sign.
 
-    Somewhere between them J loses rank on the normal space. It must where the data are not
-    orientable, whatever F, however short the stretch in which it does.
+    Somewhere between them J loses rank on the normal space, as it must where the data are not
+    orientable, whatever F.
     """
     rows = landmarks(geometry, _LANDMARKS, generator)
     i, j, det = _edges(geometry, rows)
@@ -102,21 +94,14 @@ def landmarks(
 ) -> Int[Tensor, " l"]:
     """Evenly spread projections, at most so many: a random choice would leave gaps in a curve."""
     apart = 0.5 * geometry.h
-    while True:
-        rows = cover(geometry.p, apart, generator)
-        if rows.shape[0] <= most:
-            return rows
+    while len(rows := cover(geometry.p, apart, generator)) > most:
         apart = 1.3 * apart
+    return rows
 
 
 def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
-    """Signs of the components of a hypersurface: F has one sign between neighbouring ones.
-
-    A component is turned where, at the nearest pair of points, it and those before it would see F
-    with different signs: there would be one more zero between them.
-    """
-    s = s.clone()
-    done = label == label[0]
+    """Signs of the components of a hypersurface: F has one sign between neighbouring ones."""
+    s, done = s.clone(), label == label[0]
     while not bool(done.all()):
         inside, outside = done.nonzero().squeeze(-1), (~done).nonzero().squeeze(-1)
         distance = torch.cdist(p[inside], p[outside])
@@ -124,7 +109,7 @@ def _face(p: Tensor, N: Tensor, s: Tensor, label: Tensor) -> Tensor:
         a, b = inside[flat // len(outside)], outside[flat % len(outside)]
         v = p[b] - p[a]
         component = label == label[b]
-        if float((s[a] * N[a] @ v) * (s[b] * N[b] @ v)) > 0:
+        if float((s[a] * N[a] @ v) * (s[b] * N[b] @ v)) > 0:  # F would have one more zero between
             s[component] = -s[component]
         done = done | component
     return s
@@ -138,29 +123,20 @@ def oriented_normals(
     near = nearest(geometry.p[rows].numpy(), geometry.p.numpy(), 1, exact=True)[1]
     j = torch.from_numpy(near[:, 0])
     det = torch.linalg.det(geometry.N.mT @ geometry.N[rows][j])
-    flip = torch.where(orientation.signs[j] * det < 0, -1.0, 1.0).to(geometry.N.dtype)
     N = geometry.N.clone()
-    N[..., 0] *= flip.unsqueeze(-1)
+    N[..., 0] *= torch.where(orientation.signs[j] * det < 0, -1.0, 1.0).to(N.dtype).unsqueeze(-1)
     return N
 
 
 @dataclass(frozen=True)
 class NormalFrames:
-    """What F should measure along.
+    """What F should measure along."""
 
-    Attributes:
-        form: "regular" (along oriented normal frames) or "residual" (along all axes).
-        reason: why.
-        orientable: whether the normal spaces are.
-        A: the frames, shape (n, m, q).
-        angle: of F far from curves in R^3.
-    """
-
-    form: Form
+    form: Form  # "regular" (along oriented normal frames) or "residual" (along all axes)
     reason: str
-    orientable: bool | None
-    A: Float[Tensor, "n m q"]
-    angle: SolidAngle | None = None
+    orientable: bool | None  # whether the normal spaces are
+    A: Float[Tensor, "n m q"]  # the frames
+    angle: SolidAngle | None = None  # of F far from curves in R^3
 
 
 def choose_frames(

@@ -1,4 +1,4 @@
-r"""Penalties that keep the Jacobian of F at full rank: on its spectrum, and as published."""
+"""Penalties that keep the Jacobian of F at full rank: on its spectrum, and as published."""
 
 from __future__ import annotations
 
@@ -36,11 +36,10 @@ def random_direction_penalty(
 ) -> Float[Tensor, "*batch"]:
     r""":math:`(\eta - \rho)_+^2`, :math:`\rho = |v^\top J| / |v|`, one Gaussian v per Jacobian.
 
-    The penalty of Ross, Loaiza-Ganem, Caterini and Cresswell, 2024, "Neural implicit manifold
-    learning for topology-aware density estimation" (https://arxiv.org/abs/2206.11267). It sees a
-    lost direction only where v happens to lie close to it: with one null direction among k, all
-    other singular values 1, with probability :math:`P(\mathrm{Beta}(\tfrac{k-1}2, \tfrac12) <
-    \eta^2)`, which is 3e-6 for k = 6 and eta = 0.1. :func:`spectrum_penalty` always sees it.
+    The penalty of Ross et al., 2024, "Neural implicit manifold learning for topology-aware density
+    estimation" (https://arxiv.org/abs/2206.11267). It sees one null direction among k, all other
+    singular values 1, with probability :math:`P(\mathrm{Beta}(\tfrac{k-1}2, \tfrac12) < \eta^2)`,
+    3e-6 for k = 6 and eta = 0.1; :func:`spectrum_penalty` always sees it.
 
     Args:
         J: Jacobians, k <= D.

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..base import Fittable
-from .tubular_neighborhood import TubularNeighborhood, cover
+from .tubular_neighborhood import TubularNeighborhood, cover, tangent_point
 
 
-@dataclass(frozen=True)
-class Near:
-    """The landmarks that points z are deepest in the balls of.
+class Near(NamedTuple):
+    """The landmarks that points z are deepest in the balls of."""
 
-    Attributes:
-        j: which.
-        depth: squared distance from z to it, in radii of its ball.
-        distance: from z to it.
-        normal: from z to its tangent plane.
-        inside: whether z is in the region.
-    """
-
-    j: Int[Tensor, " n"]
-    depth: Float[Tensor, " n"]
-    distance: Float[Tensor, " n"]
-    normal: Float[Tensor, " n"]
-    inside: Bool[Tensor, " n"]
+    j: Int[Tensor, " n"]  # which
+    depth: Float[Tensor, " n"]  # squared distance from z to it, in radii of its ball
+    distance: Float[Tensor, " n"]  # from z to it
+    normal: Float[Tensor, " n"]  # from z to its tangent plane
+    inside: Bool[Tensor, " n"]  # whether z is in the region
 
 
 class ValidityRegion(Fittable):
@@ -50,12 +41,11 @@ class ValidityRegion(Fittable):
         """Choose landmarks among the projections.
 
         They lie 0.3 tau apart, tau the radius of the tube, with balls of radius 0.7 tau; where the
-        projections are sparser than that, half their spacing apart with a ball of that spacing. A
-        ball that is wider than the tube is flatter than wide.
+        projections are sparser, half their spacing apart with balls of that spacing. A ball that
+        is wider than the tube is flatter than wide.
         """
         tau, spacing = geometry.tau, geometry.spacing
-        apart = torch.maximum(0.3 * tau, 0.5 * spacing)
-        rows = cover(geometry.p, apart, generator)
+        rows = cover(geometry.p, torch.maximum(0.3 * tau, 0.5 * spacing), generator)
         self.c, self.T = geometry.p[rows], geometry.T[rows].contiguous()
         self.rho = torch.maximum(0.7 * tau, spacing)[rows]
         self.nu = torch.maximum(0.7 * tau[rows], 0.5 * self.rho)
@@ -78,10 +68,7 @@ class ValidityRegion(Fittable):
 
     def projection(self, z: Float[Tensor, "n m"], j: Int[Tensor, " n"]) -> Float[Tensor, "n m"]:
         """The point below z in the tangent plane of landmark j, at most half its radius away."""
-        s = (self.T[j].mT @ (z - self.c[j]).unsqueeze(-1)).squeeze(-1)
-        limit = 0.5 * self.rho[j].unsqueeze(-1)
-        s = s * (limit / s.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1)
-        return self.c[j] + (self.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+        return tangent_point(z, self.c[j], self.T[j], 0.5 * self.rho[j])
 
     def draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n m"]:
         """Random points of the balls, of each as many."""
@@ -95,5 +82,4 @@ class ValidityRegion(Fittable):
     def narrow(self, z: Float[Tensor, "n m"]) -> None:
         """Flatten all balls, so that they end before these points, but to no less than .6."""
         near = self.near(z)
-        share = 0.9 * float((near.normal / self.nu[near.j]).min())
-        self.nu *= max(share, 0.6)
+        self.nu *= max(0.9 * float((near.normal / self.nu[near.j]).min()), 0.6)

@@ -2,13 +2,13 @@ r"""What F should be near M, and the least squares that bring it there."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..base import Progress
 from ..nn.sine import SineNetwork
 from .normal_frames import SolidAngle
 from .tubular_neighborhood import TubularNeighborhood, box, cleared, nearest_projections
@@ -16,62 +16,35 @@ from .tubular_neighborhood import TubularNeighborhood, box, cleared, nearest_pro
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """Rows of the least squares, and their weights: each group counts by its mean.
+    """Rows of the least squares, and their weights: each group counts by its mean."""
 
-    Attributes:
-        tube: random points of the tube.
-        slopes: random slopes at projections.
-        box: points of the bounding box, of which each solution takes `box_rows`.
-        box_rows: see `box`.
-        tube_weight: weight of F in the tube.
-        on_weight: of F on the projections of data.
-        between_weight: of F on the projections between them.
-        slope_weight: of DF.
-        box_weight: of F in the box, where it is a distance, with a kink at the medial axis.
-        residual_weight: of F in the box, where it is x - r(x), which jumps at the medial axis.
-        ridge: of the normal equations, in units of their mean diagonal.
-    """
-
-    tube: int = 20_000
-    slopes: int = 10_000
-    box: int = 20_000
-    box_rows: int = 6_000
-    tube_weight: float = 0.5
-    on_weight: float = 3000.0
-    between_weight: float = 30.0
-    slope_weight: float = 3.0
-    box_weight: float = 0.1
-    residual_weight: float = 0.002
-    ridge: float = 1e-12
+    tube: int = 20_000  # random points of the tube
+    slopes: int = 10_000  # random slopes at projections
+    box: int = 20_000  # points of the bounding box,
+    box_rows: int = 6_000  # of which each solution takes these
+    tube_weight: float = 0.5  # of F in the tube
+    on_weight: float = 3000.0  # of F on the projections of data
+    between_weight: float = 30.0  # of F on the projections between them
+    slope_weight: float = 3.0  # of DF
+    box_weight: float = 0.1  # of F in the box, a distance, with a kink at the medial axis
+    residual_weight: float = 0.002  # there, where F is x - r(x), which jumps at the medial axis
+    ridge: float = 1e-12  # of the normal equations, in units of their mean diagonal
 
 
 @dataclass(frozen=True)
 class Targets:
     r"""F(p + a) = A^T a on the tube around M, and A_j^T (x - p'_j) far from it.
 
-    A(p) has the columns that F should measure along: the oriented normal frame of p for k
-    equations (then F is a signed distance, and all singular values of DF on M are 1), the identity
-    for the residual form (then F = x - r(x), r the projection of x).
-
-    Attributes:
-        geometry: the projections p, and the tube around them.
-        A: the columns, for each projection.
-        far: points of the bounding box, shape (f, m).
-        far_value: A_j^T (x - p'_j) there, p'_j the point nearest to x in the tangent plane at p_j.
-        options: rows and weights of the least squares.
+    The columns of A(p) are the oriented normal frame of p for k equations (then F is a signed
+    distance, and all singular values of DF on M are 1), the identity for the residual form (then
+    F = x - r(x), r the projection of x). p'_j is the point below x in the tangent plane at p_j.
     """
 
-    geometry: TubularNeighborhood
+    geometry: TubularNeighborhood  # the projections p, and the tube around them
     A: Float[Tensor, "n m q"]
-    far: Float[Tensor, "f m"]
-    far_value: Float[Tensor, "f q"]
+    far: Float[Tensor, "f m"]  # points of the bounding box
+    far_value: Float[Tensor, "f q"]  # A_j^T (x - p'_j) there
     options: LeastSquares = LeastSquares()
-
-    @property
-    def far_weight(self) -> float:
-        """The weight of F in the box."""
-        residual = self.A.shape[-1] == self.A.shape[-2]
-        return self.options.residual_weight if residual else self.options.box_weight
 
     @staticmethod
     def of(
@@ -84,12 +57,12 @@ class Targets:
         count = LeastSquares().box
         far = box(geometry, count if angle is None else count // 4, generator)
         j, projection, _ = nearest_projections(geometry, far)
-        value = (A[j].mT @ (far - projection).unsqueeze(-1)).squeeze(-1)
+        chord = far - projection
+        value = (A[j].mT @ chord.unsqueeze(-1)).squeeze(-1)
         if angle is not None:
-            phase = angle(far).unsqueeze(-1)
-            value = (far - projection).norm(dim=-1, keepdim=True) * torch.cat(
-                [phase.cos(), phase.sin()], -1
-            )
+            phase = angle(far)
+            turn = torch.stack([phase.cos(), phase.sin()], -1)
+            value = chord.norm(dim=-1, keepdim=True) * turn
         return Targets(geometry, A, far, value)
 
     def tube(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -112,9 +85,7 @@ class Targets:
         return g.p[i], v, (self.A[i].mT @ normal).squeeze(-1)
 
 
-def solved(
-    net: SineNetwork, targets: Targets, generator: torch.Generator
-) -> Generator[dict[str, float], None, Targets]:
+def solved(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Progress[Targets]:
     """Least squares, and again with the targets that F itself gives; yields the rms of F.
 
     Slopes and gaps are refined until M is within 1e-4 of all data: once, or up to 8 times on
@@ -124,19 +95,17 @@ def solved(
     for _ in range(8 if targets.geometry.T.shape[-1] == 1 else 1):
         targets = refined(net, targets, generator)
         yield {"loss": polish(net, targets, generator)}
-        data = targets.geometry.p[: targets.geometry.data]
-        if float(net(data).norm(dim=-1).max()) < 1e-4:
+        if float(net(targets.geometry.p[: targets.geometry.data]).norm(dim=-1).max()) < 1e-4:
             break
     return targets
 
 
 def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> Targets:
-    r"""The same targets with the tangents that F has, and with projections on its zero set.
+    """The same targets with the tangents that F has, and with projections on its zero set.
 
-    Projections of data without noise stay where they are. Where data are sparse, what the fits
-    around them say of slopes and of the gaps is worse than what a smooth F through the data says
-    itself; where they are noisy, projections and tangents of single fits are rough, and the tube
-    that such projections leave room for is too narrow.
+    Those of data without noise stay. Where data are sparse, a smooth F through them knows slopes
+    and gaps better than the fits around them; where they are noisy, projections and tangents of
+    single fits are rough, and the tube that these leave room for is too narrow.
     """
     g = targets.geometry
     k = g.N.shape[-1]
@@ -158,24 +127,19 @@ def refined(net: SineNetwork, targets: Targets, generator: torch.Generator) -> T
 
 
 def polish(net: SineNetwork, targets: Targets, generator: torch.Generator) -> float:
-    r"""The best C for the given features, by ridge regression; the rms of F on the projections.
-
-    The rows are F on the projections, F in the tube, DF on the projections and F in the box. The
-    first weigh most: they say where M is.
-    """
+    """The best C for the given features, by ridge regression; the rms of F on the projections."""
     g, o = targets.geometry, targets.options
     x, y = targets.tube(o.tube, generator)
     projection, v, slope = targets.slopes(o.slopes, generator)
     off = torch.randperm(targets.far.shape[0], generator=generator)[: o.box_rows]
-    zero = g.p.new_zeros(g.p.shape[0], net.outputs)
-    n = g.data
-    far = targets.far[off]
+    zero, n = g.p.new_zeros(g.p.shape[0], net.outputs), g.data
+    far_weight = o.residual_weight if net.outputs == net.inputs else o.box_weight
     groups = (
         (o.tube_weight, (x,), net.phi, y),
         (o.on_weight, (g.p[:n],), net.phi, zero[:n]),
         (o.between_weight, (g.p[n:],), net.phi, zero[n:]),
         (o.slope_weight, (projection, v), net.phi_along, slope),
-        (targets.far_weight, (far,), net.phi, targets.far_value[off]),
+        (far_weight, (targets.far[off],), net.phi, targets.far_value[off]),
     )
     p = net.C.shape[1]
     gram, right = g.p.new_zeros(p, p), g.p.new_zeros(p, net.outputs)

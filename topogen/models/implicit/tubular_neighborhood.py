@@ -1,4 +1,4 @@
-r"""Projections, tangents and tubes: what the points say of M before any network is fitted."""
+"""Projections, tangents and tubes: what the points say of M before any network is fitted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from ..local_polynomials import LocalPolynomials
 
 TUBE = 0.6  # the tube reaches this share of the way to the medial axis
 _NEIGHBOURS = {1: 12, 2: 24}  # by dimension; 40 above
-# projections of data, and between them; fewer in more coordinates, where each costs more
-_MANY = 8
-_FEET = {1: (8000, 2000), 2: (8000, 4000)}
+# projections of data, and between them; fewer in more than 8 coordinates, where each costs more
+_MANY, _FEET = 8, {1: (8000, 2000), 2: (8000, 4000)}
 _ROWS = 2048  # handled at a time
-# rms distance of the data to their local fits up to which they are projections as they are
-_NOISELESS = 2e-3
+_NOISELESS = 2e-3  # rms distance to their local fits up to which data are projections themselves
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Frame:
 def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
     """Centre, rms radius, and principal axes, parted into those that vary and those that do not.
 
-    As many of the last axes are constants, and become exact linear equations, as leave the rms of
-    what they drop below 3e-4 of the rms radius; at least `dim` + 1 axes vary.
+    The last axes, of rms below 3e-4 of the rms radius together, are constants and become exact
+    linear equations; at least `dim` + 1 axes vary.
     """
     centre = x.mean(0)
     unit = float((x - centre).square().sum(-1).mean().sqrt())
@@ -59,25 +57,15 @@ def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
 
 @dataclass(frozen=True)
 class TubularNeighborhood:
-    """Points of M near the data, in inner coordinates, with what a tube around them needs.
+    """Points of M near the data, in inner coordinates, with what a tube around them needs."""
 
-    Attributes:
-        p: projections on M.
-        T: tangent bases.
-        N: normal bases.
-        tau: radii of the tube, a share of the reach near p.
-        h: how far apart the data lie near p.
-        data: so many rows, the first ones, are projections of data; the others fill the gaps.
-        noise: rms distance of the data to their projections, but for the farthest twentieth.
-    """
-
-    p: Float[Tensor, "n m"]
-    T: Float[Tensor, "n m d"]
-    N: Float[Tensor, "n m k"]
-    tau: Float[Tensor, " n"]
-    h: Float[Tensor, " n"]
-    data: int
-    noise: float
+    p: Float[Tensor, "n m"]  # projections on M
+    T: Float[Tensor, "n m d"]  # tangent bases
+    N: Float[Tensor, "n m k"]  # normal bases
+    tau: Float[Tensor, " n"]  # radii of the tube, a share of the reach near p
+    h: Float[Tensor, " n"]  # how far apart the data lie near p
+    data: int  # so many rows, the first ones, are projections of data; the others fill the gaps
+    noise: float  # rms distance of the data to their projections, but for the farthest twentieth
 
     @property
     def spacing(self) -> Float[Tensor, " n"]:
@@ -103,8 +91,8 @@ def local_geometry(
 ) -> TubularNeighborhood:
     """Projections of the data and of points between them on a manifold that was fitted to them.
 
-    The points between are drawn next to data in proportion to the free space around these, so that
-    uneven data get an even set of projections.
+    Points between are drawn next to data in proportion to the free space there: uneven data get
+    even projections.
 
     Raises:
         InvalidPoints: hardly a point has a projection.
@@ -141,19 +129,14 @@ def local_geometry(
     more = filled.value[valid]
     p, h = torch.cat([on, more]), torch.cat([h, h[i][valid]])
     T = torch.cat([T, local.tangent_basis(more)])
-    N = calculus.complement(T)
-    unknown = torch.full_like(h, math.nan)
-    return cleared(TubularNeighborhood(p, T, N, unknown, h, on.shape[0], noise), generator)[0]
+    N, tau = calculus.complement(T), torch.full_like(h, math.nan)
+    return cleared(TubularNeighborhood(p, T, N, tau, h, on.shape[0], noise), generator)[0]
 
 
 def cleared(
     geometry: TubularNeighborhood, generator: torch.Generator
 ) -> tuple[TubularNeighborhood, Bool[Tensor, " n"]]:
-    """Without the projections that their neighbours contradict, with tubes; and which are left.
-
-    The tube is a share of the least reach over the neighbours of a projection: it must not touch
-    itself next door either.
-    """
+    """Without the projections that their neighbours contradict, with tubes; and which are left."""
     g, d = geometry, geometry.T.shape[-1]
     near = _nearest(g.p, d)
     left = _agreeing(g, near)
@@ -161,6 +144,7 @@ def cleared(
     p, T, N, h = (t[left] for t in (g.p, g.T, g.N, g.h))
     reach = _local_reach(p, T, h, generator)
     near = near if bool(left.all()) else _nearest(p, d)
+    # the least reach over neighbours: the tube must not touch itself next door either
     tau = TUBE * reach[near].amin(-1).clamp_max(1.0)
     return TubularNeighborhood(p, T, N, tau, h, int(left[: g.data].sum()), g.noise), left
 
@@ -172,10 +156,7 @@ def _nearest(p: Float[Tensor, "n m"], dim: int) -> Int[Tensor, "n K"]:
 
 
 def _agreeing(geometry: TubularNeighborhood, near: Int[Tensor, "n K"]) -> Bool[Tensor, " n"]:
-    r"""Whether :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours p_j of p.
-
-    A projection that went astray is far beside the sheet of all others.
-    """
+    r"""Whether :math:`\mathrm{median}_j |N_j^\top (p - p_j)| \le 0.3 h` over neighbours of p."""
     p, N = geometry.p, geometry.N
     offset = []
     for x, j in zip(p.split(_ROWS), near.split(_ROWS), strict=True):
@@ -190,19 +171,14 @@ def _local_reach(p: Tensor, T: Tensor, h: Tensor, generator: torch.Generator) ->
 
     Federer, 1959, "Curvature measures" (https://doi.org/10.2307/1993504), Theorem 4.18.
     """
-    n = p.shape[0]
-    j = torch.randperm(n, generator=generator)[:1500]
-    q = p[j]
-    reach = []
-    for rows in torch.arange(n).split(_ROWS):
-        x, Q = p[rows], T[rows]
+    q, reach = p[torch.randperm(len(p), generator=generator)[:1500]], []
+    for x, Q, near in zip(p.split(_ROWS), T.split(_ROWS), h.split(_ROWS), strict=True):
         square = x.square().sum(-1, keepdim=True) - 2 * x @ q.mT + q.square().sum(-1)
         normal = square.clone()
         for t in Q.unbind(-1):
             normal -= (t @ q.mT - (t * x).sum(-1, keepdim=True)).square()
-        normal = normal.clamp_min(0).sqrt()
-        ratio = square / (2 * normal).clamp_min(1e-12)
-        ratio = torch.where(square > 4 * h[rows].square().unsqueeze(-1), ratio, torch.inf)
+        ratio = square / (2 * normal.clamp_min(0).sqrt()).clamp_min(1e-12)
+        ratio = torch.where(square > 4 * near.square().unsqueeze(-1), ratio, torch.inf)
         reach.append(ratio.amin(-1))
     return torch.cat(reach)
 
@@ -221,10 +197,15 @@ def nearest_projections(
     """The nearest projection, the point below x in its tangent plane, and its distance."""
     distance, found = nearest(geometry.p.numpy(), x.numpy(), 1, exact=True)
     j = torch.from_numpy(found[:, 0])
-    s = (geometry.T[j].mT @ (x - geometry.p[j]).unsqueeze(-1)).squeeze(-1)
-    s = s * (geometry.h[j] / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)
-    projection = geometry.p[j] + (geometry.T[j] @ s.unsqueeze(-1)).squeeze(-1)
+    projection = tangent_point(x, geometry.p[j], geometry.T[j], geometry.h[j])
     return j, projection, torch.from_numpy(distance[:, 0])
+
+
+def tangent_point(x: Tensor, p: Tensor, T: Tensor, most: Tensor) -> Tensor:
+    """The points below x in the planes of bases T through p, no farther from p than `most`."""
+    s = (T.mT @ (x - p).unsqueeze(-1)).squeeze(-1)
+    s = s * (most / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)
+    return p + (T @ s.unsqueeze(-1)).squeeze(-1)
 
 
 def cover(
@@ -233,10 +214,10 @@ def cover(
     """A greedy choice of rows such that every row lies within the radius of a chosen one."""
     from scipy.spatial import KDTree
 
-    tree = KDTree(p.numpy())
-    order = torch.randperm(p.shape[0], generator=generator).numpy()
-    return torch.from_numpy(
-        greedy_cover(
-            p.shape[0], order, lambda i: tree.query_ball_point(p[i].numpy(), float(radius[i]))
-        )
-    )
+    tree, n = KDTree(p.numpy()), p.shape[0]
+    order = torch.randperm(n, generator=generator).numpy()
+
+    def ball(i: int) -> list[int]:
+        return tree.query_ball_point(p[i].numpy(), float(radius[i]))
+
+    return torch.from_numpy(greedy_cover(n, order, ball))

@@ -20,26 +20,15 @@ _ROWS = 2048  # rows handled at a time
 
 @dataclass(frozen=True)
 class ZeroSet:
-    r"""M = {z : F(z) = 0}, or {z : Pi(z) F(z) = 0}, as far as its region and its boundary.
+    """M = {z : F(z) = 0}, or {z : Pi(z) F(z) = 0}, as far as its region and its boundary."""
 
-    Attributes:
-        net: F.
-        region: where M is stated, near landmarks on it.
-        boundary: where it ends.
-        k: how many equations F(z) = 0 are independent on M.
-        regular: whether F has no other equations.
-        gap: the singular values of DF on M are 1 and 0 up to what was learned: s_k is larger and
-            s_(k+1) smaller than this.
-        rest: of F outside its leading directions, on M, in units of the width of the region.
-    """
-
-    net: SineNetwork | MLP
-    region: ValidityRegion
-    boundary: Boundary
-    k: int
-    regular: bool
-    gap: float = 0.4
-    rest: float = 0.25
+    net: SineNetwork | MLP  # F
+    region: ValidityRegion  # where M is stated, near landmarks on it
+    boundary: Boundary  # where it ends
+    k: int  # how many equations F(z) = 0 are independent on M
+    regular: bool  # whether F has no other equations
+    gap: float = 0.4  # s_k > gap > s_(k+1), singular values of DF on M: 1 and 0, had it no error
+    rest: float = 0.25  # most of F outside its leading directions, over the width of the region
 
     def equations(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch q"]:
         r"""E(z): F(z), or :math:`\Pi(z) F(z)`; differentiable."""
@@ -92,7 +81,7 @@ class ZeroSet:
             self.region.near(part).inside & self.solve(part)[2] & ~self.boundary.outside(part)
             for part in z.split(_ROWS)
         ]
-        return torch.cat(parts) if parts else z.new_zeros(0, dtype=torch.bool)
+        return torch.cat(parts)
 
     def zeros(
         self, z: Float[Tensor, "n m"], max_steps: int = 30, tol: float = 1e-9
@@ -115,10 +104,7 @@ class ZeroSet:
     def find_boundary(
         self, geometry: TubularNeighborhood, generator: torch.Generator, closings: int = 3
     ) -> None:
-        """Find where M leaves its region, close the holes among these places, a few times at most.
-
-        What is left is the boundary. In the holes, data lie on both sides.
-        """
+        """Where M leaves its region, once holes with data on both sides are closed a few times."""
         region, data = self.region, geometry.p[: geometry.data]
         at, T, j = self._ends(generator)
         for _ in range(closings):
@@ -132,8 +118,7 @@ class ZeroSet:
     def _ends(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Int[Tensor, " e"]]:
         """Points of M next to the region but outside, tangent bases there, and the landmarks left.
 
-        They are looked for from points a tenth outside the ball of every landmark; most of these
-        lie in the balls of others.
+        They are looked for from points a tenth outside the ball of every landmark.
         """
         region = self.region
         u = directions(len(region.c), region.T.shape[-1], generator, region.c.dtype)
@@ -161,9 +146,8 @@ class ZeroSet:
     ) -> Float[Tensor, "s m"]:
         r"""Those of the zeros z that are in the domain of validity but away from the projections.
 
-        Away: farther from the tangent plane at the nearest projection than a quarter of the tube
-        and :math:`a^2 / (2 r)`, which bounds how far points of M at a distance a bend away, r the
-        reach.
+        Farther from the tangent plane at the nearest projection, at a distance a, than a quarter
+        of the tube and :math:`a^2 / (2 r)`: M does not bend away by more, r the reach.
         """
         z = z[self.in_domain(z)]
         j, projection, a = nearest_projections(geometry, z)
@@ -178,16 +162,11 @@ class ZeroSet:
         return self.spurious(geometry, z[found])
 
     def end_before_spurious_zeros(
-        self,
-        geometry: TubularNeighborhood,
-        generator: torch.Generator,
-        *,
-        times: int = 2,
-        draws: int = 2048,
+        self, geometry: TubularNeighborhood, generator: torch.Generator, times: int = 2
     ) -> None:
         """Narrow the region until random points of it lead to no spurious zeros, or `times`."""
         for _ in range(times):
-            wrong = self.spurious_zeros(geometry, self.region.draw(draws, generator))
+            wrong = self.spurious_zeros(geometry, self.region.draw(2048, generator))
             if len(wrong) == 0:
                 return
             self.region.narrow(wrong)

@@ -1,4 +1,4 @@
-r"""What a learned zero set is measured by: its spectrum, its spurious zeros, its components."""
+"""What a learned zero set is measured by: its spectrum, its spurious zeros, its components."""
 
 from __future__ import annotations
 
@@ -28,16 +28,14 @@ class ZeroSetChecks:
         median: of the distance of the projections to M.
         p99: its 99 % quantile.
         worst: its maximum.
-        far: share of uniform points of the bounding box (and 15 %) that converge, inside the
-            box but outside the domain of validity.
+        far: share of uniform points of the bounding box (and 15 %) that converge in it outside the
+            domain of validity.
         near: share that converge inside the domain of validity, away from the projections.
         tube: share of random points of the domain of validity that do so.
-        off: share of the data that M does not contain: farther than its tolerance, or outside the
-            domain of validity.
-        turned: share of neighbouring projections between which DF loses rank (regular form; else
-            0): it turns the normal space over.
-        ends: how many places were found at which M leaves its domain of validity, at the boundary
-            of the data.
+        off: share of the data farther than the tolerance of M, or outside its domain of validity.
+        turned: share of neighbouring projections between which DF loses rank and turns the normal
+            space over (regular form; else 0).
+        ends: how many places were found at which M ends, at the boundary of the data.
         components: connected components of M in the domain of validity.
         expected: connected components of the data.
         problems: what is wrong, a sentence each.
@@ -124,43 +122,25 @@ def inspect_zero_set(
     return replace(checks, problems=tuple(_problems(checks, k, M.gap, tolerance)))
 
 
-def _problems(checks: ZeroSetChecks, k: int, gap: float, tolerance: float) -> list[str]:
+def _problems(c: ZeroSetChecks, k: int, gap: float, tolerance: float) -> list[str]:
     """What is wrong, a sentence each."""
-    c = checks
-    sentences = (
-        (
-            c.smallest < 0.25,
-            f"DF almost loses rank on M (0.1 % quantile of s_{k}: {c.smallest:.3f}); give more "
-            "points or features, or take constraints='residual'",
-        ),
-        (
-            c.turned > 2e-3,
-            f"DF loses rank between projections ({100 * c.turned:.2f} % of neighbours see the "
-            "normal space turned over), as it must where the data are not orientable; take "
-            "constraints='residual'",
-        ),
-        (
-            c.next > gap,
-            f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {c.next:.3f}); give more "
-            "points or features",
-        ),
-        (
-            max(c.near, c.tube) > 1e-3,
-            f"spurious zeros inside the domain of validity ({100 * c.near:.2f} % of the box, "
-            f"{100 * c.tube:.2f} % of the domain of validity converge there)",
-        ),
-        (
-            c.off > 1e-3,
-            f"{100 * c.off:.2f} % of the data are farther than {tolerance:.2g} from M, or where M "
-            "is not stated; give more points, or look for outliers",
-        ),
-        (
-            c.components != c.expected,
-            f"M has {c.components} connected components inside the domain of validity, the data "
-            f"have {c.expected}",
-        ),
-    )
-    return [sentence for wrong, sentence in sentences if wrong]
+    spurious = max(c.near, c.tube)
+    sentences = {
+        f"DF almost loses rank on M (0.1 % quantile of s_{k}: {c.smallest:.3f}); give more "
+        "points or features, or take constraints='residual'": c.smallest < 0.25,
+        f"DF loses rank between projections ({100 * c.turned:.2f} % of neighbours see the "
+        "normal space turned over), as it must where the data are not orientable; take "
+        "constraints='residual'": c.turned > 2e-3,
+        f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {c.next:.3f}); give more "
+        "points or features": c.next > gap,
+        f"spurious zeros inside the domain of validity ({100 * c.near:.2f} % of the box, "
+        f"{100 * c.tube:.2f} % of the domain of validity converge there)": spurious > 1e-3,
+        f"{100 * c.off:.2f} % of the data are farther than {tolerance:.2g} from M, or where M "
+        "is not stated; give more points, or look for outliers": c.off > 1e-3,
+        f"M has {c.components} connected components inside the domain of validity, the data "
+        f"have {c.expected}": c.components != c.expected,
+    }
+    return [sentence for sentence, wrong in sentences.items() if wrong]
 
 
 def _component_count(p: Tensor, h: Tensor) -> int:

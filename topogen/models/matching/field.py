@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -13,16 +12,15 @@ from torch.nn import functional
 from ..nn.mlp import MLP
 
 _TIMES = 4
-# details of this size in time are seen at its end
-_END = 3e-3
+_END = 3e-3  # details of this size in time are seen at its end
 
 
 class Field(nn.Module):
     r"""A perceptron :math:`f: R^D \times [0, 1] \to R^D` with SiLU units.
 
     It sees :math:`y = (x - m) / s`, a similarity fixed by the data, the cosines and sines of
-    :math:`By`, with rows of B of lengths spread evenly in the logarithm from 1 to `finest`, and
-    those of :math:`\pi k t` and :math:`\log(1 - t + .003)`. The last layer starts at 0: no flow.
+    :math:`By`, rows of B of lengths 1 to `finest`, even in the logarithm, t, those of
+    :math:`\pi k t`, and :math:`\log(1 - t + .003)`. The last layer starts at 0: no flow.
 
     M. Tancik et al., Fourier features let networks learn high frequency functions (2020),
     https://arxiv.org/abs/2006.10739.
@@ -63,7 +61,7 @@ class Field(nn.Module):
         B = torch.randn(self.B.shape, generator=generator, dtype=torch.float64)
         lengths = torch.logspace(0, math.log10(max(self.finest, 1.0)), B.shape[1]).double()
         self.B = B / B.norm(dim=0).clamp_min(1e-12) * lengths
-        *hidden, last = cast("list[Tensor]", list(self.net.W))
+        *hidden, last = self.net.W
         for W in hidden:
             W.copy_(torch.randn(W.shape, generator=generator) / W.shape[0] ** 0.5)
         for p in (last, *self.net.b):

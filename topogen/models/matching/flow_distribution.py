@@ -8,14 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...distributions.base import Likelihood, ManifoldDistribution
+from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...sampling.chains import SamplingError
 from .ode import Flowed, Velocity, flow
 
-_EXACT = 1e-3
 # the tolerance against which the error is measured; about half the step of an order-5 method
 _FINER = 1 / 32
-_CHECKED = 64
 
 
 class FlowDistribution(ManifoldDistribution):
@@ -26,12 +24,11 @@ class FlowDistribution(ManifoldDistribution):
     .. math:: \log p(x) = \log p_0(x_0) - \int_0^1 \mathrm{div}_M\, v_t(x_t)\, dt,
 
     integrated backwards from x in float64, each point with its own steps. Where that fails,
-    `log_prob` is NaN: not known, never a wrong number; see :meth:`pull_back` for the status.
+    `log_prob` is NaN; see :meth:`pull_back` for the status.
 
     The flow of a smooth field on a closed M is a bijection, so p is normalised as p_0 is.
-    `log_z_error` is the largest change of log p, on points of the distribution, between the
-    tolerance and 1/32 of it, plus the error of p_0; the likelihood is "exact" where this is at
-    most 1e-3 nats.
+    `log_z_error` is :meth:`integration_error` on points of the distribution, plus the error of
+    p_0; the likelihood is "exact" where this is at most 1e-3 nats.
 
     F. Mathieu and M. Nickel, Riemannian continuous normalizing flows (2020),
     https://arxiv.org/abs/2006.10605.
@@ -66,12 +63,12 @@ class FlowDistribution(ManifoldDistribution):
         self.base, self.velocity, self.tol = base, velocity, tol
         super().__init__(base.manifold, validate_args=validate_args)
         if error is None:
-            start = base.sample((_CHECKED,), torch.Generator().manual_seed(0))
+            start = base.sample((64,), torch.Generator().manual_seed(0))
             error = self.integration_error(self.push(start.to(torch.float64)).end)
         self.log_z_error = error + base.log_z_error
-        exact = base.likelihood == "exact" and self.log_z_error <= _EXACT
-        kind: Likelihood = "estimated" if base.likelihood == "exact" else base.likelihood
-        self.likelihood = "exact" if exact else kind
+        self.likelihood = base.likelihood
+        if base.likelihood == "exact":
+            self.likelihood = likelihood_of(self.log_z_error)
 
     def push(self, x: Float[Tensor, "n D"]) -> Flowed:
         """Carry points of M from t = 0 to 1, without the divergence."""
@@ -87,7 +84,7 @@ class FlowDistribution(ManifoldDistribution):
 
         Infinity where a point fails.
         """
-        coarse, fine = self.log_density(x, self.tol), self.log_density(x, self.tol * _FINER)
+        coarse, fine = self.log_density(x), self.log_density(x, self.tol * _FINER)
         # where p_0 is 0 there is no density to compare
         known = ~((coarse == -math.inf) & (fine == -math.inf))
         change = (coarse - fine).abs()[known]
@@ -104,7 +101,7 @@ class FlowDistribution(ManifoldDistribution):
         return value
 
     def _log_prob(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        return self.log_density(x, self.tol).to(x.dtype)
+        return self.log_density(x).to(x.dtype)
 
     def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
         start = self.base._sample(n, generator)

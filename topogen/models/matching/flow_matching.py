@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,10 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution
 from ...distributions.mixture import Mixture
 from ...distributions.uniform import Uniform
-from ...errors import InvalidPoints, UnsupportedError
+from ...errors import UnsupportedError
 from ...manifolds.atlas import BaseAtlas
 from ...manifolds.base import Manifold
-from ...point_cloud.tensors import as_tensor, distinct
-from ..base import LearnedDistribution, Stage, part_stages
+from ..base import LearnedDistribution, Progress, Stage, part_stages, projections
 from ..optimize import Adam, Best
 from ..projected_atlas import ProjectedAtlas
 from .field import Field
@@ -26,17 +25,13 @@ from .options import MatchingOptions
 from .pairs import Pool
 
 _MAX_CHARTED_DIM = 3
-_LEAST = 20
-# points that are paired at once: the cost of a pair grows with its square
-_BLOCK = 256
+_BLOCK = 256  # points that are paired at once: the cost of a pair grows with its square
 # held-out points that are scored during the fit, fewer where a retraction takes a solver, and
 # the tolerance
-_SCORED, _SCORED_SLOW = 400, 100
-_COARSE = 1e-3
+_SCORED, _SCORED_SLOW, _COARSE = 400, 100, 1e-3
 # of drawn and of training points so many are compared at two tolerances; fewer likewise
 _COMPARED, _COMPARED_SLOW = 100, 20
-# the weights that kernels have without a flow count as much as this many held-out points
-_PRIOR = 30.0
+_PRIOR = 30.0  # the weights of kernels without a flow count as much as so many held-out points
 
 
 class FlowMatching(LearnedDistribution):
@@ -50,13 +45,11 @@ class FlowMatching(LearnedDistribution):
 
     over paths :math:`x_t` on M: geodesics of spheres, flat tori, SO(3) and the projective plane;
     elsewhere retracted chords, or routes over landmarks where a chord meets the medial axis.
-    Nothing is simulated in training. The distribution is a :class:`FlowDistribution`: its density
-    follows from the continuity equation with exact divergences.
+    Nothing is simulated in training. The distribution is a :class:`FlowDistribution`.
 
-    With `kernels` the distribution is the mixture of that flow and of von Mises-Fisher kernels
-    about the points, of 10 concentrations from 4 to 1e6: a flow cannot learn details that are much
-    finer than the rest. The weights are those that do best on the points that were held out from
-    the flow, where a kernel about the point itself does not count.
+    With `kernels` it is the mixture of that flow and of von Mises-Fisher kernels about the points,
+    of 10 concentrations from 4 to 1e6, for details much finer than the rest. Their weights do best
+    on the points held out from the flow, where a kernel about the point itself does not count.
 
     A tenth of the points is held out; the averaged weights with the best likelihood on it are
     kept. The fit has converged where the last quarter of the steps gained less than .02 nats.
@@ -65,13 +58,11 @@ class FlowMatching(LearnedDistribution):
     https://arxiv.org/abs/2302.03660.
 
     Args:
-        manifold: a connected closed set M; fitted first if it has not been. An atlas, or a fitted
-            distribution, stands for its set.
+        manifold: a connected closed set M, fitted first if it has not been; or an atlas, or a
+            fitted distribution, on it.
         atlas: its charts, for the uniform distribution; None takes what M knows of itself, else
-            puts a
-            :class:`ProjectedAtlas` on M where d <= 3.
-        base: p_0; None takes the uniform distribution. A model with a base of its own cannot be
-            saved.
+            puts a :class:`ProjectedAtlas` on M where d <= 3.
+        base: p_0, the uniform distribution by default; a model with another cannot be saved.
         kernels: mix the flow with kernels; on spheres and circles only.
         width: units of a hidden layer of f.
         depth: its hidden layers.
@@ -81,15 +72,14 @@ class FlowMatching(LearnedDistribution):
         options: of the training.
 
     Raises:
-        UnsupportedError: M has a boundary, several components, or infinite volume, or is not a
-            sphere and `kernels` are asked for.
+        UnsupportedError: M has a boundary, several components, or infinite volume; or `kernels`
+            are asked for on another set than a sphere.
         ValueError: a size that makes no sense, or kernels with no points held out.
         TypeError: `manifold` is none, and has none.
 
     Attributes:
         score: mean log density of the held-out points under the flow, in nats w.r.t. H^d.
-        weights: of the flow, of the uniform distribution and of the kernels from wide to narrow;
-            (1,) without kernels.
+        weights: of flow, uniform distribution and kernels, wide to narrow; (1,) without kernels.
         lost: share of the data that did not project onto M.
         lost_pairs: share of the pairs between which no path was found.
         integration_error: see :class:`FlowDistribution`; on drawn and on training points.
@@ -139,8 +129,6 @@ class FlowMatching(LearnedDistribution):
             )
         if kernels and options.held_out == 0:
             raise ValueError("expected held_out > 0 with kernels, which it weighs; got 0")
-        if atlas is not None and atlas.manifold is None:
-            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         require_flows(manifold)
         if base is not None and base.manifold is not manifold:
             raise ValueError("expected a base distribution on this manifold, got one on another")
@@ -172,19 +160,11 @@ class FlowMatching(LearnedDistribution):
         With kernels it is a mixture, the flow its first component.
         """
         self.require_fitted()
-        flow = FlowDistribution(
-            self._base(),
-            self.field,
-            tol=self.tol,
-            error=self.integration_error,
-            validate_args=False,
-        )
+        flow = self._flow(self.tol, self.integration_error)
         if not self.kernels:
             return flow
-        w, *rest = self.weights
-        kernels = KernelMixture(
-            self.manifold, self.centres, torch.stack(rest), validate_args=False
-        )
+        w, rest = self.weights[0], self.weights[1:]
+        kernels = KernelMixture(self.manifold, self.centres, rest, validate_args=False)
         return Mixture([float(w), 1 - float(w)], [flow, kernels], validate_args=False)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
@@ -201,153 +181,102 @@ class FlowMatching(LearnedDistribution):
     def _base(self) -> ManifoldDistribution:
         """p_0, made once."""
         if self._start is None:
-            own = self.atlas is None
-            self._start = Uniform(self.manifold if own else cast("BaseAtlas", self.atlas))
+            self._start = Uniform(self.manifold if self.atlas is None else self.atlas)
         return self._start
 
-    def _fit(
-        self, points: Tensor, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, bool]:
+    def _flow(self, tol: float, error: float = 0.0) -> FlowDistribution:
+        """The distribution of the flow alone."""
+        return FlowDistribution(
+            self._base(), self.field, tol=tol, error=error, validate_args=False
+        )
+
+    def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.manifold
         require_flows(M)  # a learned manifold knows its edges only now
-        x = as_tensor(points, ambient_dim=M.ambient_dim)
-        moved = M.project(x)
-        kept = moved.converged & M.in_domain(moved.value)
-        x, self.lost = moved.value[kept], float((~kept).double().mean())
-        if distinct(x).shape[0] < _LEAST:
-            raise InvalidPoints(
-                f"expected at least {_LEAST} different points on the manifold, got "
-                f"{distinct(x).shape[0]} that project onto it; give more points"
-            )
+        x, _, self.lost = projections(M, points)
         x = x[torch.randperm(x.shape[0], generator=generator)]
-        held = x[: round(self.options.held_out * x.shape[0])]
-        train = x[held.shape[0] :]
-        base = self._base()
+        held, train = x.tensor_split([round(self.options.held_out * x.shape[0])])
+        base, field, o = self._base(), self.field, self.options
         pool = Pool(
             M,
             lambda n, g: base.sample((n,), g),
             train,
-            pairing=self.options.pairing,
-            block=min(self.options.batch, _BLOCK),
-            late=self.options.late,
+            pairing=o.pairing,
+            block=min(o.batch, _BLOCK),
+            late=o.late,
             generator=generator,
         )
         yield {"points": train.shape[0], "held_out": held.shape[0], "lost": self.lost}
-        field = self.field
         field.start(train, generator)
         field.to(torch.float32).requires_grad_(True)
-        done, self.score = yield from _match_velocities(
-            field,
-            pool,
-            self._scorer(held) if held.shape[0] else None,
-            steps=self.options.steps,
-            batch=self.options.batch,
-            generator=generator,
-        )
+        done = yield from self._match(pool, held, generator)
         field.requires_grad_(False).to(torch.float64)
         self.lost_pairs = pool.lost / max(pool.tried, 1)
         if self.kernels:
             self._weigh(x, held.shape[0])
-        distribution = FlowDistribution(base, field, tol=self.tol, error=0.0, validate_args=False)
+        distribution = self._flow(self.tol)
         count = _COMPARED if M.exact_retraction else _COMPARED_SLOW
         drawn = distribution.push(base.sample((count,), generator).to(torch.float64))
         compared = torch.cat([drawn.end[drawn.converged], x[:count]])
-        self.integration_error = distribution.integration_error(compared)
+        self.integration_error = error = distribution.integration_error(compared)
         carried = float(drawn.converged.double().mean())
         self.fitted = True
-        yield {
-            "lost_pairs": self.lost_pairs,
-            "carried": carried,
-            "integration_error": self.integration_error,
-        }
-        return done and carried == 1 and math.isfinite(self.integration_error)
+        yield {"lost_pairs": self.lost_pairs, "carried": carried, "integration_error": error}
+        return done and carried == 1 and math.isfinite(error)
 
     def _weigh(self, x: Tensor, held: int) -> None:
         """Weights of the flow and of kernels about x, of which the first rows are held out."""
-        logs = logs_left_out(self.manifold, x)
-        distribution = FlowDistribution(
-            self._base(), self.field, tol=_COARSE, error=0.0, validate_args=False
-        )
-        flowed = distribution.log_density(x[:held])
+        logs, flowed = logs_left_out(self.manifold, x), self._flow(_COARSE).log_density(x[:held])
         known = ~flowed.isnan()
-        prior = _PRIOR * stacked(logs)
-        self.weights = joined(flowed[known], logs[:held][known], prior)
+        self.weights = joined(flowed[known], logs[:held][known], _PRIOR * stacked(logs))
         self.centres = x
 
-    def _scorer(self, held: Tensor) -> Callable[[], float]:
-        """Mean log density of held-out points at the weights as they are, coarsely."""
-        base = self._base()
-        some = held[: _SCORED if self.manifold.exact_retraction else _SCORED_SLOW]
+    def _score(self, x: Tensor) -> float:
+        """Mean log density at x with the weights as they are, coarsely."""
+        value = self._flow(_COARSE).log_density(x).to(x.dtype)
+        mean = float(value[~value.isnan()].mean())  # a few steep rows do not undo the others
+        return mean if math.isfinite(mean) else -math.inf
 
-        def score() -> float:
-            distribution = FlowDistribution(
-                base, self.field, tol=_COARSE, error=0.0, validate_args=False
-            )
-            value = distribution.log_density(some).to(some.dtype)
-            # unknown for a few steep rows does not undo the others
-            return (
-                float(value[~value.isnan()].mean()) if bool((~value.isnan()).any()) else -math.inf
-            )
+    def _match(self, pool: Pool, held: Tensor, generator: torch.Generator) -> Progress[bool]:
+        """Minimise the loss; keep the averaged weights that score best, the last without a score.
 
-        return score
-
-
-def _match_velocities(
-    field: Field,
-    pool: Pool,
-    score: Callable[[], float] | None,
-    *,
-    steps: int,
-    batch: int,
-    generator: torch.Generator,
-) -> Generator[Mapping[str, float], None, tuple[bool, float]]:
-    """Minimise the flow-matching loss; keeps the averaged weights that score best.
-
-    Args:
-        field: the network, in single precision.
-        pool: examples.
-        score: mean log density of held-out points at the weights of the field; None keeps the
-            last weights.
-        steps: of the descent.
-        batch: examples of a step.
-        generator: source of randomness.
-
-    Returns:
-        Whether the last quarter gained less than .02 nats, and the best score (NaN without).
-    """
-    adam = Adam(
-        field.parameters(),
-        2e-3,
-        period=steps,
-        warm_up=100,
-        decay=(0.9, 0.99),
-        clip=1.0,
-        average=lambda t: 1 - min(0.995, (1 + t) / (10 + t)),
-    )
-    best = Best(adam.mean)
-    for step, rows in enumerate(pool.stream(batch, steps, generator), 1):
-        f = field(rows.x, rows.t)
-        loss = ((rows.Q.mT @ f.unsqueeze(-1)).squeeze(-1) - rows.u).square().sum(-1).mean()
-        record = {"loss": adam.step(loss)}
-        if score is not None and step % max(1, steps // 8) == 0:
-            with adam.averaged():
-                value = score()
-            value = record["held_out"] = value if math.isfinite(value) else -math.inf
-            best.look(step, steps, torch.tensor(-value, dtype=torch.float64), adam.mean)
-        yield record
-    adam.load(best.weights if best.at else adam.mean)
-    if score is None:
-        return True, math.nan
-    return best.late - float(best.score) < 0.02, -float(best.score)
+        Returns:
+            Whether the last quarter gained less than .02 nats.
+        """
+        steps, scored = self.options.steps, len(held) > 0
+        held = held[: _SCORED if self.manifold.exact_retraction else _SCORED_SLOW]
+        adam = Adam(
+            self.field.parameters(),
+            2e-3,
+            period=steps,
+            warm_up=100,
+            decay=(0.9, 0.99),
+            clip=1.0,
+            average=lambda t: 1 - min(0.995, (1 + t) / (10 + t)),
+        )
+        best = Best(adam.mean)
+        for step, rows in enumerate(pool.stream(self.options.batch, steps, generator), 1):
+            f = self.field(rows.x, rows.t)
+            loss = ((rows.Q.mT @ f.unsqueeze(-1)).squeeze(-1) - rows.u).square().sum(-1).mean()
+            record = {"loss": adam.step(loss)}
+            if scored and step % max(1, steps // 8) == 0:
+                with adam.averaged():
+                    value = record["held_out"] = self._score(held)
+                best.look(step, steps, torch.tensor(-value, dtype=torch.float64), adam.mean)
+            yield record
+        adam.load(best.weights if best.at else adam.mean)
+        self.score = -float(best.score) if scored else math.nan
+        return not scored or best.late - float(best.score) < 0.02
 
 
 def _set_of(manifold: object, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAtlas | None]:
     """M and its atlas, of an atlas or a distribution too."""
+    for charts in (manifold, atlas):
+        if isinstance(charts, BaseAtlas) and charts.manifold is None:
+            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
     if isinstance(manifold, Manifold):
         return manifold, atlas
-    if isinstance(manifold, BaseAtlas):
-        if manifold.manifold is None:
-            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+    if isinstance(manifold, BaseAtlas) and manifold.manifold is not None:
         return manifold.manifold, manifold if atlas is None else atlas
     if isinstance(manifold, LearnedDistribution) and manifold.fitted:
         return manifold().manifold, atlas

@@ -67,10 +67,8 @@ class KernelMixture(ManifoldDistribution):
             kernel = VonMisesFisher(pole, kappa, validate_args=False)
             s[mine] = kernel.sample((mine.numel(),), generator)
         # the reflection that takes the pole to the centre
-        y = self.centres[i] / self.manifold.scale
-        u = pole - y
-        norm = u.norm(dim=-1, keepdim=True)
-        u = u / norm.clamp_min(1e-300)
+        u = pole - self.centres[i] / self.manifold.scale
+        u = u / u.norm(dim=-1, keepdim=True).clamp_min(1e-300)
         return self.manifold.scale * (s - 2 * (u * s).sum(-1, keepdim=True) * u)
 
 
@@ -82,8 +80,8 @@ def logs_left_out(manifold: Manifold, y: Float[Tensor, "n D"]) -> Float[Tensor, 
 def stacked(logs: Float[Tensor, "n J"]) -> Float[Tensor, " J"]:
     r"""Weights of distributions that do best on rows that none of them has seen.
 
-    They maximise :math:`\sum_i \log \sum_j w_j e^{l_{ij}} + \tfrac1J \sum_j \log w_j` by rounds of
-    expectation and maximisation; so none is 0.
+    They maximise :math:`\sum_i \log \sum_j w_j e^{l_{ij}} + \tfrac1J \sum_j \log w_j`, by EM; so
+    none is 0.
 
     Args:
         logs: l, log densities of J distributions at n rows.
@@ -129,32 +127,22 @@ def joined(
 
 
 def _logs(
-    manifold: Manifold,
-    x: Float[Tensor, "m D"],
-    y: Float[Tensor, "n D"],
-    *,
-    left_out: bool = False,
+    manifold: Manifold, x: Float[Tensor, "m D"], y: Float[Tensor, "n D"], *, left_out: bool = False
 ) -> Float[Tensor, "m J"]:
     """Log p_j at x; with `left_out` the centre of the same row does not count."""
     D, rho = manifold.ambient_dim, manifold.scale
     pole, n = torch.eye(D, dtype=torch.float64)[-1], y.shape[0] - left_out
     peaks = [VonMisesFisher(pole, k, validate_args=False).log_peak for k in CONCENTRATIONS]
     found = []
-    for start in range(0, x.shape[0], _ROWS):
-        part = x[start : start + _ROWS]
+    for rows in torch.arange(x.shape[0]).split(_ROWS):
         # e^{-kappa |x - y|^2 / 2}; at four times the concentration it is the 4th power
-        drop = (1 - part @ y.mT / rho**2).clamp_min(0)
-        kernel = (-CONCENTRATIONS[1] * drop).exp()
+        kernel = (-CONCENTRATIONS[1] * (1 - x[rows] @ y.mT / rho**2).clamp_min(0)).exp()
         if left_out:
-            kernel[torch.arange(part.shape[0]), start + torch.arange(part.shape[0])] = 0
-        sums = [torch.full((part.shape[0],), float(n), dtype=torch.float64)]
+            kernel[torch.arange(len(rows)), rows] = 0
+        sums = [torch.full((len(rows),), float(n), dtype=torch.float64)]
         for _ in CONCENTRATIONS[1:]:
             sums.append(kernel.sum(-1))
             kernel = kernel.square_().square_()
         found.append(torch.stack(sums, -1).log())
-    return (
-        torch.cat(found)
-        + torch.tensor(peaks, dtype=torch.float64)
-        - math.log(n)
-        - (D - 1) * math.log(rho)
-    )
+    logs = torch.cat(found) + torch.tensor(peaks, dtype=torch.float64)
+    return logs - math.log(n) - (D - 1) * math.log(rho)

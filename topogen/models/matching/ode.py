@@ -1,24 +1,10 @@
-r"""Flows of tangent fields on M, with the divergence along them.
-
-The velocity is :math:`v_t(x) = P(x) f(x, t)`, P the tangent projector and f any ambient field.
-With Q an orthonormal basis of the tangent space and :math:`H = \sum_i II(q_i, q_i)`,
-
-.. math:: \mathrm{div}_M\, v = \mathrm{tr}(Q^\top Df\, Q) + H \cdot f,
-
-since :math:`\sum_i q_i \cdot (D_{q_i} P) f = H \cdot f`: no derivative of a basis is needed.
-
-Steps are those of Dormand and Prince, of order 5(4), each row with its own. The stages and the end
-of a step are retracted onto M, so the field is the extension :math:`v \circ \pi`, and the order
-stays.
-
-J. R. Dormand and P. J. Prince, A family of embedded Runge-Kutta formulae (1980),
-https://doi.org/10.1016/0771-050X(80)90013-3.
-"""
+r"""Flows of tangent fields :math:`v_t(x) = P(x) f(x, t)` on M, with the divergence along them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -69,7 +55,12 @@ class Flowed:
 def divergence(
     M: Manifold, velocity: Velocity, x: Float[Tensor, "n D"], t: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"]]:
-    r"""The tangent field v = P f at points x of M, and :math:`\mathrm{div}_M\, v`.
+    r"""The tangent field v = P f at points x of M, and its divergence.
+
+    .. math:: \mathrm{div}_M\, v = \mathrm{tr}(Q^\top Df\, Q) + H \cdot f,
+
+    Q an orthonormal basis of the tangent space, :math:`H = \sum_i II(q_i, q_i)`, needs no
+    derivative of a basis: :math:`\sum_i q_i \cdot (D_{q_i} P) f = H \cdot f`.
 
     Example:
         >>> x = tg.Sphere().sample_uniform(5)
@@ -88,6 +79,7 @@ def divergence(
     return v, (Q * DfQ).sum((-2, -1)) + (H * f).sum(-1)
 
 
+@torch.no_grad()
 def flow(
     M: Manifold,
     velocity: Velocity,
@@ -99,7 +91,11 @@ def flow(
     density: bool = True,
     max_steps: int = 2000,
 ) -> Flowed:
-    """Carry points of M from time `start` to time `end`.
+    r"""Carry points of M from time `start` to time `end`.
+
+    Each row takes its own steps of order 5(4), of Dormand and Prince, 1980, A family of embedded
+    Runge-Kutta formulae, https://doi.org/10.1016/0771-050X(80)90013-3. The stages and the end of a
+    step are retracted onto M: the field is the extension :math:`v \circ \pi`, the order stays.
 
     Args:
         M: the manifold.
@@ -111,38 +107,22 @@ def flow(
         density: whether to integrate the divergence.
         max_steps: most steps of a row; it has not converged then.
     """
-    parts = [
-        _flow(M, velocity, part, start, end, tol, density, max_steps) for part in x.split(_CHUNK)
-    ]
-    names = ("end", "divergence", "error", "converged", "steps")
-    return Flowed(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
-
-
-@torch.no_grad()
-def _flow(
-    M: Manifold,
-    velocity: Velocity,
-    x: Tensor,
-    start: float,
-    end: float,
-    tol: float,
-    density: bool,
-    max_steps: int,
-) -> Flowed:
-    n, D = x.shape
-    span = end - start
-    scale = torch.full((D + 1,), M.scale, dtype=x.dtype)
-    scale[-1] = 1
+    if len(x) > _CHUNK:
+        run = partial(flow, M, velocity, tol=tol, density=density, max_steps=max_steps)
+        parts = [run(part, start, end) for part in x.split(_CHUNK)]
+        return Flowed(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Flowed)))
+    (n, D), span = x.shape, end - start
+    scale = x.new_tensor([M.scale] * D + [1.0])
 
     def rate(y: Tensor, s: Tensor) -> Tensor:
         """Derivatives of position and divergence with respect to s, t = start + s span."""
         t = start + s * span
         if density:
             v, div = divergence(M, velocity, y, t)
-            return span * torch.cat([v, div.unsqueeze(-1)], -1)
-        f, Q = velocity(y, t).to(y.dtype), M.tangent_basis(y)
-        v = (Q @ (Q.mT @ f.unsqueeze(-1))).squeeze(-1)
-        return span * torch.cat([v, torch.zeros_like(v[:, :1])], -1)
+        else:
+            f, Q = velocity(y, t).to(y.dtype), M.tangent_basis(y)
+            v, div = (Q @ (Q.mT @ f.unsqueeze(-1))).squeeze(-1), torch.zeros_like(t)
+        return span * torch.cat([v, div.unsqueeze(-1)], -1)
 
     state = torch.cat([x, x.new_zeros(n, 1)], -1)
     done, h = x.new_zeros(n), x.new_full((n,), _FIRST)

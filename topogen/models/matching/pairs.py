@@ -16,10 +16,8 @@ from .paths import Routes
 PAIRINGS = ("transport", "independent")
 
 _LANDMARKS = 800
-# the pairs are run through this many times, at new times, before new pairs are made
-_ROUNDS = 8
-# behind a solver examples are retained for this many rounds, and the pairs throughout
-_RETAINED = 8
+_ROUNDS = 8  # times that pairs are run through, at new times, before new pairs are made
+_RETAINED = 8  # rounds that examples are retained behind a solver, and the pairs throughout
 
 
 class Examples(NamedTuple):
@@ -41,10 +39,9 @@ class Examples(NamedTuple):
 class Pool:
     r"""Pairs of a base point and a data point, with paths between them on M.
 
-    Blocks of both are paired by optimal transport,
-    :math:`\min_\sigma \sum_i c(x_0^i, x_1^{\sigma(i)})` with c the squared distance: any pairing
-    preserves both distributions, this one makes paths short and straight. Pairs without a path are
-    dropped, and counted in `lost`.
+    Blocks of both are paired by optimal transport, :math:`\min_\sigma \sum_i c(x_0^i,
+    x_1^{\sigma(i)})` with c the squared distance: any pairing preserves both distributions, this
+    one makes paths short and straight. Pairs without a path are dropped, and counted in `lost`.
 
     A. Tong et al., Improving and generalizing flow-based generative models with minibatch optimal
     transport (2023), https://arxiv.org/abs/2302.00482.
@@ -75,23 +72,16 @@ class Pool:
         generator: torch.Generator,
     ) -> None:
         self.manifold, self.draw, self.data = manifold, draw, data
-        self.pairing: str = pairing
-        self.block, self.late = block, late
+        self.pairing, self.block, self.late = pairing, block, late
         exact = manifold.exact_geodesics
         self.routes = None if exact else Routes(manifold, draw(_LANDMARKS, generator))
         self.tried = self.lost = 0
         self.ends: tuple[Tensor, Tensor] | None = None
         self.knots: Tensor | None = None
 
-    @property
-    def slow(self) -> bool:
-        """Whether every path takes a solver."""
-        return self.routes is not None and not self.manifold.exact_retraction
-
     def pair(self, count: int, generator: torch.Generator) -> None:
         """Make `count` new pairs, up to whole blocks, and their paths."""
-        blocks = max(1, count // self.block)
-        n = blocks * self.block
+        n = max(1, count // self.block) * self.block
         x0 = self.draw(n, generator).to(torch.float64)
         # every data point equally often, up to one
         turns = -(-n // self.data.shape[0])
@@ -128,8 +118,8 @@ class Pool:
         Raises:
             TrainingError: too few pairs have a path between them.
         """
-        slow = self.slow
-        # pairs that are made at once; fewer where a solver is behind every path
+        slow = self.routes is not None and not self.manifold.exact_retraction  # paths take solvers
+        # pairs that are made at once
         count = min(2**13 if slow else 2**15, max(batch * steps // _ROUNDS, batch))
         count = max(count, -(-batch // self.block) * self.block)  # a batch in whole blocks
         taken = 0

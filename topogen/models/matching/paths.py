@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import UnsupportedError
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import nearest_row
 
-# points of a path, and edges of a landmark
-_KNOTS = 12
-_NEIGHBOURS = 10
-# a leg this many times longer than the even share of the path has jumped over the medial axis
-_JUMP = 2.5
-# the middle of a true edge lies closer to M than this share of its length
-_SAGITTA = 0.25
-# rounds of curve shortening of a route
-_ROUNDS = 20
-# share of the time by which the velocity is a difference
-_STEP = 1e-4
+_KNOTS, _NEIGHBOURS = 12, 10  # legs of a path, and edges of a landmark
+_JUMP = 2.5  # a leg so many times longer than the even share has jumped over the medial axis
+_SAGITTA = 0.25  # the middle of a true edge lies closer to M than this share of its length
+_ROUNDS = 20  # of curve shortening of a route
+_STEP = 1e-4  # share of the time by which the velocity is a difference
 
 
 class Routes:
@@ -59,9 +53,8 @@ class Routes:
         on, ok = manifold.retract(middle)
         length = distance[i, j]
         ok = ok & ((on - middle).norm(dim=-1) <= _SAGITTA * length)
-        graph = coo_array(
-            (length[ok].numpy(), (i[ok].numpy(), j[ok].numpy())), shape=(m, m)
-        ).tocsr()
+        weight, i, j = (part[ok].numpy() for part in (length, i, j))
+        graph = coo_array((weight, (i, j)), shape=(m, m)).tocsr()
         table, before = shortest_path(graph, directed=False, return_predecessors=True)
         self.distance, self.before = torch.from_numpy(table), torch.from_numpy(before).long()
         apart = ~self.distance[0].isfinite()
@@ -97,18 +90,10 @@ class Routes:
         self, knots: Float[Tensor, "n K D"], t: Float[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D"], Bool[Tensor, " n"]]:
         """x_t, its velocity by a difference, and whether both were found."""
-        legs = knots.diff(dim=1).norm(dim=-1)
-        reached = torch.nn.functional.pad(legs.cumsum(-1), (1, 0))
-        total = reached[:, -1:].clamp_min(1e-300)
-        reached = reached / total
         # both ends of the difference on one leg: the polygon has corners
-        leg = torch.searchsorted(reached, t.contiguous().unsqueeze(-1), right=True) - 1
-        leg = leg.clamp(0, knots.shape[1] - 2)
-        low, high = reached.gather(1, leg).squeeze(-1), reached.gather(1, leg + 1).squeeze(-1)
+        a, b, low, high = (part.squeeze(1) for part in _legs(knots, t.unsqueeze(-1)))
         h = torch.where(t - low < high - t, _STEP, -_STEP).to(t)
         width = (high - low).clamp_min(1e-300)
-        rows = torch.arange(knots.shape[0])
-        a, b = knots[rows, leg.squeeze(-1)], knots[rows, leg.squeeze(-1) + 1]
 
         def point(time: Tensor) -> tuple[Tensor, Tensor]:
             s = ((time - low) / width).unsqueeze(-1)
@@ -128,8 +113,7 @@ class Routes:
 
     def _route(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Shortest routes over the landmarks, shortened further on M."""
-        a, b = nearest_row(self.landmarks, x), nearest_row(self.landmarks, y)
-        stops = self._stops(a, b)
+        stops = self._stops(nearest_row(self.landmarks, x), nearest_row(self.landmarks, y))
         knots = even(torch.cat([x.unsqueeze(1), self.landmarks[stops], y.unsqueeze(1)], 1))
         knots, ok = self._on(knots)
         for _ in range(_ROUNDS):
@@ -150,12 +134,18 @@ class Routes:
 
 def even(polygon: Float[Tensor, "n k D"]) -> Float[Tensor, "n K D"]:
     """Points at equal distances along polygons."""
-    legs = polygon.diff(dim=1).norm(dim=-1)
-    reached = torch.nn.functional.pad(legs.cumsum(-1), (1, 0))
-    reached = reached / reached[:, -1:].clamp_min(1e-300)
     s = torch.linspace(0, 1, _KNOTS + 1, dtype=polygon.dtype).expand(polygon.shape[0], -1)
-    leg = (torch.searchsorted(reached, s.contiguous(), right=True) - 1).clamp(0, legs.shape[1] - 1)
-    low, high = reached.gather(1, leg), reached.gather(1, leg + 1)
+    a, b, low, high = _legs(polygon, s)
     w = ((s - low) / (high - low).clamp_min(1e-300)).clamp(0, 1).unsqueeze(-1)
+    return (1 - w) * a + w * b
+
+
+def _legs(polygon: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ends of the legs reached at shares s (n, k) of the length, and the shares at these ends."""
+    reached = nn.functional.pad(polygon.diff(dim=1).norm(dim=-1).cumsum(-1), (1, 0))
+    reached = reached / reached[:, -1:].clamp_min(1e-300)
+    leg = torch.searchsorted(reached, s.contiguous(), right=True) - 1
+    leg = leg.clamp(0, polygon.shape[1] - 2)
     index = leg.unsqueeze(-1).expand(-1, -1, polygon.shape[-1])
-    return (1 - w) * polygon.gather(1, index) + w * polygon.gather(1, index + 1)
+    ends = polygon.gather(1, index), polygon.gather(1, index + 1)
+    return *ends, reached.gather(1, leg), reached.gather(1, leg + 1)

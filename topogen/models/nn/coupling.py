@@ -74,40 +74,31 @@ class CouplingFlow(nn.Module):
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
         """h(x) and log |det Dh(x)|."""
         total = x.new_zeros(x.shape[:-1])
-        for k, net in enumerate(self.conditioners):
-            a, b = self._halves(k)
-            raw = net(x[..., a])
-            if self.kind == "affine":
-                s, t = self._affine(raw)
-                moved, log_slope = s.exp() * x[..., b] + t, s
-            else:
-                moved, log_slope = self._bend(raw, x[..., b])
-            x, total = self._joined(x[..., a], moved, k), total + log_slope.sum(-1)
+        for k in range(len(self.conditioners)):
+            x, log_slope = self._layer(k, x)
+            total = total + log_slope.sum(-1)
         return x, total
 
     def inverse(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The x with h(x) = y."""
         for k in reversed(range(len(self.conditioners))):
-            a, b = self._halves(k)
-            raw = self.conditioners[k](y[..., a])
-            if self.kind == "affine":
-                s, t = self._affine(raw)
-                moved = (y[..., b] - t) * (-s).exp()
-            else:
-                moved = self._bend(raw, y[..., b], back=True)[0]
-            y = self._joined(y[..., a], moved, k)
+            y = self._layer(k, y, back=True)[0]
         return y
 
-    def _joined(self, stay: Tensor, moved: Tensor, k: int) -> Tensor:
+    def _layer(self, k: int, x: Tensor, *, back: bool = False) -> tuple[Tensor, Tensor]:
+        """Layer k, or its inverse, and the log of the slopes of the layer."""
         a, b = self._halves(k)
-        order = torch.tensor([*a, *b]).argsort()
-        return torch.cat([stay, moved], -1)[..., order.to(moved.device)]
+        raw = self.conditioners[k](x[..., a])
+        if self.kind == "affine":
+            s, t = raw.chunk(2, -1)
+            s = _STRETCH * torch.tanh(s / _STRETCH)
+            moved = (x[..., b] - t) * (-s).exp() if back else s.exp() * x[..., b] + t
+        else:
+            moved, s = self._bend(raw, x[..., b], back=back)
+        order = torch.tensor([*a, *b]).argsort().to(x.device)
+        return torch.cat([x[..., a], moved], -1)[..., order], s
 
-    def _affine(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        s, t = raw.chunk(2, -1)
-        return _STRETCH * torch.tanh(s / _STRETCH), t
-
-    def _bend(self, raw: Tensor, x: Tensor, *, back: bool = False) -> tuple[Tensor, Tensor]:
+    def _bend(self, raw: Tensor, x: Tensor, *, back: bool) -> tuple[Tensor, Tensor]:
         raw = raw.unflatten(-1, (x.shape[-1], 3 * _BINS - 1))
         w, h, d = raw.split([_BINS, _BINS, _BINS - 1], -1)
         S = Spline.interval(w, h, pad(d, (1, 1)))

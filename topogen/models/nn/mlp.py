@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -66,22 +66,19 @@ class MLP(nn.Module):
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
         r"""Normal weights: :math:`1.4 / \sqrt n` for n inputs; at last `last` instead of 1.4."""
-        W, b = self._weights()
-        for i, weight in enumerate(W):
-            gain = (1.4 if i < len(W) - 1 else self.last) / max(weight.shape[0], 1) ** 0.5
-            weight.copy_(gain * torch.randn(weight.shape, generator=generator))
-            b[i].copy_(0.3 * gain * torch.randn(b[i].shape, generator=generator))
+        gains = [1.4] * (len(self.W) - 1) + [self.last]
+        for W, b, size in zip(self.W, self.b, gains, strict=True):
+            gain = size / max(W.shape[0], 1) ** 0.5
+            W.copy_(gain * torch.randn(W.shape, generator=generator))
+            b.copy_(0.3 * gain * torch.randn(b.shape, generator=generator))
 
     @torch.no_grad()
     def start_uniform(self, generator: torch.Generator) -> None:
         r"""Weights and offsets uniform in :math:`\pm 1 / \sqrt n`, n the inputs of their layer."""
-        for W, b in zip(*self._weights(), strict=True):
+        for W, b in zip(self.W, self.b, strict=True):
             for p in (W.mT, b):
                 u = torch.rand(p.shape, generator=generator, dtype=p.dtype)
                 p.copy_((2 * u - 1) / math.sqrt(W.shape[0]))
-
-    def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
-        return cast("tuple[list[Tensor], list[Tensor]]", (list(self.W), list(self.b)))
 
     def forward(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch q"]:
         """f(z)."""
@@ -94,7 +91,7 @@ class MLP(nn.Module):
         self, z: Float[Tensor, "*batch m"]
     ) -> tuple[Float[Tensor, "*batch q"], Float[Tensor, "*batch q m"]]:
         """f(z) and Df(z)."""
-        *hidden, (W_L, b_L) = zip(*self._weights(), strict=True)
+        *hidden, (W_L, b_L) = zip(self.W, self.b, strict=True)
         layers = []
         for W, b in hidden:
             a = z @ W + b
@@ -115,7 +112,7 @@ class MLP(nn.Module):
 
         a_i are the inputs of the units of layer i, and g_i = df / dh_{i+1}.
         """
-        *hidden, (W_L, b_L) = zip(*self._weights(), strict=True)
+        *hidden, (W_L, b_L) = zip(self.W, self.b, strict=True)
         m = z.shape[-1]
         D = torch.eye(m, dtype=z.dtype, device=z.device).expand(*z.shape[:-1], -1, -1)
         layers = []
@@ -163,14 +160,7 @@ class EnsembleMLP(nn.Module):
     """
 
     def __init__(
-        self,
-        count: int,
-        inputs: int,
-        outputs: int,
-        *,
-        width: int,
-        depth: int,
-        offset: bool = True,
+        self, count: int, inputs: int, outputs: int, *, width: int, depth: int, offset: bool = True
     ) -> None:
         super().__init__()
         sizes = [inputs, *[width] * depth, outputs] if inputs else [0, outputs]

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 class SineNetwork(nn.Module):
     r"""F(z) = C phi(z) with features phi = (h_1, h_2, sin(R z + c), z, 1).
 
-    :math:`h_1 = \sin(W_1 z + b_1)`, :math:`h_2 = \sin(W_2 h_1 + b_2)`. The tangents
-    :math:`D h_1 = \cos(\cdot) W_1`, :math:`D h_2 = \cos(\cdot) W_2 D h_1` are carried through the
-    layers, so DF costs one forward pass and is differentiable like any other value. R and c are
-    random and stay fixed; C is linear, so least squares finds the best one.
+    :math:`h_1 = \sin(W_1 z + b_1)`, :math:`h_2 = \sin(W_2 h_1 + b_2)`. The layers carry tangents,
+    so DF costs one forward pass and is differentiable. R and c are random and stay fixed; least
+    squares finds the best C.
 
     After Sitzmann et al., 2020, "Implicit neural representations with periodic activation
     functions" (https://arxiv.org/abs/2006.09661) and Rahimi and Recht, 2007, "Random features for
@@ -66,7 +65,6 @@ class SineNetwork(nn.Module):
             self.c.copy_(math.pi * uniform(self.features))
             self.C.zero_()
             self.C[:, h : 2 * h].copy_(uniform(self.outputs, h) / math.sqrt(h))
-            self.C[:, -1].zero_()
 
     def trunk(self, z: Float[Tensor, "*batch m"]) -> tuple[Tensor, Tensor]:
         """h_1 and h_2."""
@@ -96,21 +94,17 @@ class SineNetwork(nn.Module):
         self, z: Float[Tensor, "*batch m"]
     ) -> tuple[Float[Tensor, "*batch q"], Float[Tensor, "*batch q m"]]:
         """F(z) and DF(z)."""
-        h, r = self.width, self.features
-        C1, C2, Cr, Cz = self.C[:, :h], self.C[:, h : 2 * h], *self._tail()
+        C1, C2, Cr, Cz, c = self._columns()
         a1 = z @ self.W1.mT + self.b1
         first = a1.sin()
         a2 = first @ self.W2.mT + self.b2
         ar = z @ self.R.mT + self.c
-        value = first @ C1.mT + a2.sin() @ C2.mT + z @ Cz.mT + self.C[:, -1]
+        value = first @ C1.mT + a2.sin() @ C2.mT + z @ Cz.mT + c.squeeze(-1) + ar.sin() @ Cr.mT
         inner = (C2 * a2.cos().unsqueeze(-2)) @ self.W2 + C1
         J = (inner * a1.cos().unsqueeze(-2)) @ self.W1 + Cz
-        if r:
-            value = value + ar.sin() @ Cr.mT
-            # one product for all rows: C_r diag(cos) R is linear in the cosines
-            outer = Cr.mT.unsqueeze(-1) * self.R.unsqueeze(-2)
-            J = J + (ar.cos() @ outer.flatten(-2)).unflatten(-1, (self.outputs, self.inputs))
-        return value, J
+        # one product for all rows: C_r diag(cos) R is linear in the cosines
+        outer = Cr.mT.unsqueeze(-1) * self.R.unsqueeze(-2)
+        return value, J + (ar.cos() @ outer.flatten(-2)).unflatten(-1, outer.shape[1:])
 
     def second(
         self, z: Float[Tensor, "*batch m"]
@@ -118,35 +112,30 @@ class SineNetwork(nn.Module):
         Float[Tensor, "*batch q"], Float[Tensor, "*batch q m"], Float[Tensor, "*batch q m m"]
     ]:
         """F(z), DF(z) and the Hessians of the components of F."""
-        h = self.width
-        C1, C2, Cr, _ = self.C[:, :h], self.C[:, h : 2 * h], *self._tail()
+        C1, C2, Cr, _, _ = self._columns()
         a1 = z @ self.W1.mT + self.b1
         a2 = a1.sin() @ self.W2.mT + self.b2
-        D = self.W2 @ (a1.cos().unsqueeze(-1) * self.W1)
+        D = (self.W2 @ (a1.cos().unsqueeze(-1) * self.W1)).unsqueeze(-3)
         # d^2 sin(a) = cos(a) d^2 a - sin(a) da da^T, a_1 and the random phases being linear in z
         inner = (C2 * a2.cos().unsqueeze(-2)) @ self.W2 + C1
-        D = D.unsqueeze(-3)
+        ar = z @ self.R.mT + self.c
         H = D.mT @ ((-C2 * a2.sin().unsqueeze(-2)).unsqueeze(-1) * D)
         H = H + _combined(-inner * a1.sin().unsqueeze(-2), self.W1)
-        if self.features:
-            ar = z @ self.R.mT + self.c
-            H = H + _combined(-Cr * ar.sin().unsqueeze(-2), self.R)
-        return *self.linearize(z), H
+        return *self.linearize(z), H + _combined(-Cr * ar.sin().unsqueeze(-2), self.R)
 
-    def _tail(self) -> tuple[Tensor, Tensor]:
-        h, r = self.width, self.features
-        return self.C[:, 2 * h : 2 * h + r], self.C[:, 2 * h + r : -1]
+    def _columns(self) -> tuple[Tensor, ...]:
+        """The columns of C at h_1, h_2, the random sines, z, and 1."""
+        h = self.width
+        return self.C.split([h, h, self.features, self.inputs, 1], dim=1)
 
     def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
-        C, W1 = state_dict.get(prefix + "C"), state_dict.get(prefix + "W1")
-        R = state_dict.get(prefix + "R")
+        C, W1, R = (state_dict.get(prefix + name) for name in ("C", "W1", "R"))
         if C is not None and W1 is not None and R is not None:
             # the sizes depend on the points it was fitted to
-            SineNetwork.__init__(
-                self, W1.shape[1], C.shape[0], width=W1.shape[0], features=R.shape[0]
-            )
+            (width, inputs), features = W1.shape, R.shape[0]
+            SineNetwork.__init__(self, inputs, C.shape[0], width=width, features=features)
             self.requires_grad_(False)
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -8,11 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# least width and height of a bin, as shares of an even one
-_MIN_WIDTH = 0.3
-_MIN_HEIGHT = 1e-3
-# largest log of a slope at a knot over the geometric mean of h / w on both sides
-_BEND = 2.0
+_MIN_WIDTH, _MIN_HEIGHT = 0.3, 1e-3  # of a bin, as shares of an even one
+_BEND = 2.0  # largest log of a slope at a knot over the geometric mean of h / w on both sides
 
 
 @dataclass(frozen=True)
@@ -25,9 +22,8 @@ class Spline:
     .. math:: S(x) = y_k + h\, \frac{s \xi^2 + d_k\, \xi (1 - \xi)}
               {s + (d_k + d_{k+1} - 2s)\, \xi (1 - \xi)} .
 
-    S is once continuously differentiable and S' > 0, so the distribution on [0, 1] that S takes to
-    the uniform one has the continuous density S'. Where the two end slopes agree, S is a map of
-    the circle R / Z with the same properties.
+    S is once continuously differentiable and S' > 0: the distribution that S takes to the uniform
+    one has the continuous density S'. Where the end slopes agree, so it is on the circle R / Z.
 
     Leading axes are rows of splines, and broadcast against those of the arguments.
 
@@ -36,11 +32,8 @@ class Spline:
         y: their values from 0 to 1, increasing, shape (..., B + 1).
         slope: derivatives d_k > 0 at the knots, shape (..., B + 1).
 
-    References:
-        C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, Neural Spline Flows, 2019,
-        https://arxiv.org/abs/1906.04032
-        D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
-        https://arxiv.org/abs/2002.02428
+    C. Durkan et al., Neural Spline Flows, 2019, https://arxiv.org/abs/1906.04032; D. Rezende et
+    al., Normalizing Flows on Tori and Spheres, 2020, https://arxiv.org/abs/2002.02428.
 
     Example:
         >>> zero = torch.zeros(4)
@@ -64,7 +57,7 @@ class Spline:
         r"""The spline of unconstrained numbers, with free slopes at both ends; zeros give x -> x.
 
         The slope at a knot is :math:`\sqrt{s s'} e^{2 \tanh(r / 2)}`, s and s' the h / w of the
-        bins that meet there and r what is given: a slope far above both would be a narrow spike.
+        bins that meet there: one far above both would be a narrow spike.
 
         Args:
             width: of the bins, by softmax, shape (..., B).
@@ -80,9 +73,7 @@ class Spline:
                 f"expected B widths, B heights and B + 1 slopes, got {B}, {height.shape[-1]} and "
                 f"{slope.shape[-1]}; for B slopes take Spline.circle"
             )
-        x, y = _knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT)
-        s = y.diff(dim=-1) / x.diff(dim=-1)
-        return Spline(x, y, _slopes(s[..., :1], s, s[..., -1:], slope))
+        return _spline(width, height, slope)
 
     @staticmethod
     def circle(
@@ -100,10 +91,7 @@ class Spline:
                 f"expected as many slopes as bins on a circle, got {slope.shape[-1]} and "
                 f"{width.shape[-1]}; for free end slopes take Spline.interval"
             )
-        x, y = _knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT)
-        s = y.diff(dim=-1) / x.diff(dim=-1)
-        r = torch.cat([slope, slope[..., :1]], -1)
-        return Spline(x, y, _slopes(s[..., -1:], s, s[..., :1], r))
+        return _spline(width, height, torch.cat([slope, slope[..., :1]], -1), circular=True)
 
     def __call__(self, x: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
         """S(x), for x in [0, 1]."""
@@ -148,15 +136,17 @@ class Spline:
         return (x0, x1 - x0), (y0, y1 - y0), ends(self.slope)
 
 
-def _slopes(before: Tensor, s: Tensor, after: Tensor, r: Tensor) -> Tensor:
-    """Slopes at knots, from h / w of the bins before and after each."""
+def _spline(width: Tensor, height: Tensor, r: Tensor, *, circular: bool = False) -> Spline:
+    x, y = _knots(width, _MIN_WIDTH), _knots(height, _MIN_HEIGHT)
+    s = y.diff(dim=-1) / x.diff(dim=-1)
+    first, last = s[..., :1], s[..., -1:]
+    before, after = (last, first) if circular else (first, last)
     left, right = torch.cat([before, s], -1), torch.cat([s, after], -1)
-    return (left * right).sqrt() * (_BEND * (r / _BEND).tanh()).exp()
+    return Spline(x, y, (left * right).sqrt() * (_BEND * (r / _BEND).tanh()).exp())
 
 
 def _knots(raw: Tensor, least: float) -> Tensor:
     """Knots from 0 to 1 with gaps of at least `least` / B."""
     gaps = least / raw.shape[-1] + (1 - least) * raw.softmax(-1)
-    inner = gaps[..., :-1].cumsum(-1)
     end = torch.zeros_like(raw[..., :1])
-    return torch.cat([end, inner, end + 1], -1)
+    return torch.cat([end, gaps[..., :-1].cumsum(-1), end + 1], -1)
