@@ -116,11 +116,7 @@ class ConformalAutoencoder(Autoencoder):
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`~topogen.storable.Storable`."""
-        return {
-            "base": self.base,
-            "ambient_dim": self.ambient_dim,
-            "layers": len(self.layers),
-        }
+        return {"base": self.base, "ambient_dim": self.ambient_dim, "layers": len(self.layers)}
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first maps."""

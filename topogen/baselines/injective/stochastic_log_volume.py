@@ -41,11 +41,7 @@ def probes(
 
 
 def conjugate_gradients(
-    gram: Callable[[Tensor], Tensor],
-    v: Float[Tensor, "n d"],
-    *,
-    tol: float,
-    relative: bool,
+    gram: Callable[[Tensor], Tensor], v: Float[Tensor, "n d"], *, tol: float, relative: bool
 ) -> tuple[Float[Tensor, "n d"], int]:
     r"""The w with :math:`G w \approx v`, row by row; G positive definite.
 
