@@ -100,11 +100,7 @@ def learn(
         with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
             # where the data's own homology is determined, it need not be found a second time
             checking = beside.submit(
-                check_topology,
-                samples,
-                expected=seen.homology or x,
-                fields=seen.fields,
-                seed=seed,
+                check_topology, samples, expected=seen.homology or x, fields=seen.fields, seed=seed
             )
             measurements = measure(model, samples, x)
             topology = checking.result()

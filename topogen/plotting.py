@@ -261,9 +261,7 @@ def draw_clouds(
         )
 
 
-def principal_view(
-    x: np.ndarray,
-) -> tuple[Callable[[np.ndarray], np.ndarray], float | None]:
+def principal_view(x: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], float | None]:
     """The map of a cloud to 2 or 3 columns, and the share of the variance in them.
 
     More than 3 columns are seen along the leading principal axes (share None: nothing is lost).

@@ -1,9 +1,7 @@
-"""Published systems as baselines, each a small class with the interface of the models.
+"""Published systems as baselines, small and with the interface of the models.
 
-:class:`PublishedFlow` runs the published objectives of injective flows, and
-:class:`EnergyImplicit` the energy-based zero set; both state the exact manifold that they learned,
-so that they can be compared with :class:`~topogen.InjectiveFlow` and
-:class:`~topogen.NeuralImplicit`. Sizes are small, and networks are not always the papers'.
+:class:`PublishedFlow` is for comparison with :class:`~topogen.InjectiveFlow`, and
+:class:`EnergyImplicit` with :class:`~topogen.NeuralImplicit`.
 """
 
 from .energy_implicit import EnergyImplicit as EnergyImplicit

@@ -30,10 +30,9 @@ def uncorrected_constrained_langevin(
     .. math:: y = x + P_x\bigl(h \xi + \tfrac a2 \nabla \log f(x)\bigr) + N_x \alpha \in M,
               \quad \xi \sim N(0, I_D).
 
-    Ross, Loaiza-Ganem, Caterini and Cresswell, "Neural implicit manifold learning for
-    topology-aware density estimation", 2024, https://openreview.net/forum?id=lTOku838Zv. Unlike
-    there, a return to M that does not converge leaves x where it is, and points are never clamped
-    to a box. The unbiased chain is :func:`topogen.sampling.langevin`.
+    B. Ross et al., Neural implicit manifold learning for topology-aware density estimation (2024),
+    https://openreview.net/forum?id=lTOku838Zv. Unlike there, a return to M that does not converge
+    leaves x where it is, and there is no box. :func:`topogen.sampling.langevin` is unbiased.
 
     Args:
         M: the manifold.

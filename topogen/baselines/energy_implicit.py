@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ..models.base import Stage
@@ -27,14 +26,13 @@ from .options import DescentOptions
 class EnergyOptions(Options):
     """The loss of :class:`EnergyImplicit`, and its negatives.
 
-    Lengths are in the units of the points, as published: these should be of size 1 or so.
+    Lengths are in the units of the points, which should be of size 1 or so, as published.
 
     Attributes:
         negative: w.
         beta: weight of the squares.
         mu: weight of the rank.
-        s_min: least length of a row of J that costs nothing.
-        s_max: largest one that costs nothing; None puts no bound.
+        s_min, s_max: between these the length of a row of J costs nothing; None puts no bound.
         squared: whether e(F) is |F|^2, as for images, else |F|.
         margin: the cube of the negatives is so much wider than the data on every side.
         buffer: how many negatives of earlier steps are retained.
@@ -62,9 +60,9 @@ class EnergyImplicit(LearnedZeroSet):
               \rho = |v^\top J(x)| / |v|,
 
     one Gaussian v per point, and negatives x' from Langevin steps on e with clipped gradients,
-    started in a replay buffer or uniformly in a cube. Regular form: no frames, no least squares,
-    no denoising of F, all layers are trained; the rest is that of :class:`NeuralImplicit`, for
-    comparison. The defaults are those of the authors' first experiment, 300 epochs of 20 batches.
+    started in a replay buffer or uniformly in a cube. No frames, no least squares, no denoising of
+    F, all layers are trained; the rest is that of :class:`NeuralImplicit`, for comparison. The
+    defaults are those of the authors' first experiment, 300 epochs of 20 batches.
 
     B. Ross, G. Loaiza-Ganem, A. Caterini, J. Cresswell, Neural implicit manifold learning for
     topology-aware density estimation (2024), https://arxiv.org/abs/2206.11267.
@@ -104,8 +102,7 @@ class EnergyImplicit(LearnedZeroSet):
         self.net = self._network(ambient_dim, self.codim)
 
     def _network(self, inputs: int, outputs: int) -> MLP:
-        net = MLP(inputs, outputs, width=self.width, depth=self.depth)
-        return net.requires_grad_(False)
+        return MLP(inputs, outputs, width=self.width, depth=self.depth).requires_grad_(False)
 
     def _frames(self, geometry: TubularNeighborhood, generator: torch.Generator) -> NormalFrames:
         return NormalFrames("regular", "the only one published", None, geometry.N)
@@ -114,10 +111,7 @@ class EnergyImplicit(LearnedZeroSet):
         cast("MLP", self.net).start_uniform(generator)
 
     def _descent(self, work: dict[str, Any]) -> Stage:
-        def run(generator: torch.Generator) -> Generator[Mapping[str, float], None, bool]:
-            return self._train(cast("MLP", self.net), work["z"], work["frame"].unit, generator)
-
-        return Stage("network", run, self.descent.steps)
+        return Stage("network", lambda g: self._train(work, g), self.descent.steps)
 
     def _last_layer(
         self, targets: Targets, generator: torch.Generator
@@ -126,18 +120,16 @@ class EnergyImplicit(LearnedZeroSet):
         return targets
 
     def _train(
-        self, net: MLP, z: Float[Tensor, "n m"], unit: float, generator: torch.Generator
+        self, work: dict[str, Any], generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        """Fit all layers to x = unit z, then make it F(unit z) / unit, of z.
-
-        Returns whether the loss stayed finite.
-        """
-        options, energy = self.descent, self.energy
-        x = unit * z
+        """Fit all layers to x = unit z, then rescale F to z; whether the loss stayed finite."""
+        net, options, energy = cast("MLP", self.net), self.descent, self.energy
+        unit: float = work["frame"].unit
+        x = unit * work["z"]
         least, most = x.aminmax(dim=0)
         middle, half = (least + most) / 2, float((most - least).max()) / 2 + energy.margin
         low, high = middle - half, middle + half
-        n, size = x.shape[0], min(options.batch, x.shape[0])
+        size = min(options.batch, len(x))
 
         def uniform(n: int) -> Tensor:
             u = torch.rand(n, x.shape[1], generator=generator, dtype=x.dtype)
@@ -155,7 +147,7 @@ class EnergyImplicit(LearnedZeroSet):
             buffer[(oldest + torch.arange(size)) % energy.buffer] = negatives
             oldest += size
             if order.numel() < size:
-                order = torch.randperm(n, generator=generator)
+                order = torch.randperm(len(x), generator=generator)
             batch, order = x[order[:size]], order[size:]
             return self._loss(net, batch, negatives, generator)
 
@@ -179,9 +171,7 @@ class EnergyImplicit(LearnedZeroSet):
         return loss - o.negative * e.mean() + o.beta * e.square().mean()
 
     @torch.no_grad()
-    def _negatives(
-        self, net: MLP, x: Float[Tensor, "n m"], generator: torch.Generator
-    ) -> Float[Tensor, "n m"]:
+    def _negatives(self, net: MLP, x: Tensor, generator: torch.Generator) -> Tensor:
         """Where Langevin steps on e lead, with the authors' step, noise and bound of the slope."""
 
         def slope(x: Tensor) -> Tensor:

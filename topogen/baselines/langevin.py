@@ -21,8 +21,8 @@ def uncorrected_langevin(
 ) -> Float[Tensor, "n D"]:
     r"""A number of steps :math:`x \leftarrow x + \epsilon\xi - \tfrac a2 \mathrm{clip}(\nabla e)`.
 
-    xi is standard normal. With a and epsilon chosen apart, and clipped gradients, no distribution
-    is left invariant; with :math:`a = \epsilon^2`, small, and no clip it is nearly :math:`e^{-e}`.
+    xi is standard normal. No distribution is left invariant; with :math:`a = \epsilon^2`, small,
+    and no clip it is nearly :math:`e^{-e}`.
 
     Args:
         slope: row-wise grad e.
@@ -35,9 +35,8 @@ def uncorrected_langevin(
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
-        >>> x = uncorrected_langevin(
-        ...     lambda x: x, torch.zeros(500, 1), 100, step=0.04, noise=0.2, clip=9.0, generator=g
-        ... )
+        >>> x, options = torch.zeros(500, 1), {"step": 0.04, "noise": 0.2, "clip": 9.0}
+        >>> x = uncorrected_langevin(lambda x: x, x, 100, **options, generator=g)
         >>> bool((x.var() - 1).abs() < 0.2)
         True
     """

@@ -11,7 +11,7 @@ NETWORKS = ("auto", "free", "coupling", "splines", "conformal", "trumpet", "star
 
 @dataclass(frozen=True)
 class NetworkOptions(Options):
-    """The networks g and f.
+    """The networks g and f; ValueError for an unknown kind or sizes that make no sense.
 
     Attributes:
         kind: "free" perceptrons; "coupling" and "splines", a flow of R^D after padding, by affine
@@ -20,9 +20,6 @@ class NetworkOptions(Options):
         width: units of a hidden layer of perceptrons, and of conditioners of coupling layers.
         depth: hidden layers of perceptrons; 0 is affine.
         layers: coupling, or conformal, layers.
-
-    Raises:
-        ValueError: an unknown kind, or sizes that make no sense.
     """
 
     kind: str = "auto"
@@ -42,7 +39,7 @@ class NetworkOptions(Options):
 
 @dataclass(frozen=True)
 class VolumeOptions(Options):
-    """The log volume in the loss, and regularisers of the Jacobian.
+    """The log volume in the loss, and regularisers of the Jacobian; ValueError for other names.
 
     Attributes:
         form: "exact", or "stochastic" where the objective has such a form.
@@ -52,9 +49,6 @@ class VolumeOptions(Options):
         cg_tolerance: of the linear systems of the stochastic volume.
         cg_relative: whether it is relative to each row; False with 1.0 is the published default,
             and biased.
-
-    Raises:
-        ValueError: an unknown form or place, or no probes.
     """
 
     form: str = "exact"
@@ -75,15 +69,12 @@ class VolumeOptions(Options):
 
 @dataclass(frozen=True)
 class DescentOptions(Options):
-    """A descent by Adam.
+    """A descent by Adam; ValueError for fewer than one step or point, or a rate <= 0.
 
     Attributes:
         steps: how many.
         batch: points in each.
         rate: of Adam; where it falls, to 0.
-
-    Raises:
-        ValueError: fewer than one step or point, or a rate that is not positive.
     """
 
     steps: int = 3000

@@ -20,14 +20,13 @@ from ...models.nn.mlp import MLP
 class Autoencoder(Decoder):
     r"""A decoder g: B -> R^D with an encoder f: R^D -> B.
 
-    To implement one, write `forward` as for every :class:`Decoder`, ``raw(x)``, numbers near the
-    cover of B that are retracted to it, and ``start(generator)``, which draws the first weights.
-    All are in units in which the data have mean 0 and mean square 1.
+    To implement one, write `forward`, `raw` and `start`, all in units in which the data have mean
+    0 and mean square 1.
     """
 
     @abstractmethod
     def raw(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch w"]:
-        """Numbers near the cover."""
+        """Numbers near the cover of B, which are retracted to it."""
 
     @abstractmethod
     def start(self, generator: torch.Generator) -> None:
@@ -38,10 +37,7 @@ class Autoencoder(Decoder):
         return self.base.retract(self.raw(x))
 
     def straying(self, raw: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
-        """How far the encoder's numbers are from where retracting them is harmless.
-
-        Vectors of circles and spheres that are shorter than .3, numbers outside of intervals.
-        """
+        """By how much vectors of circles and spheres are shorter than .3, or leave intervals."""
         total = raw.new_zeros(raw.shape[:-1])
         for f, c in zip(self.base.factors, self.base.split(raw), strict=True):
             if f.width > f.dim:
@@ -53,47 +49,36 @@ class Autoencoder(Decoder):
 
     def log_volume(self, b: Float[Tensor, "*batch w"]) -> Float[Tensor, "*batch"]:
         r""":math:`\tfrac12 \log\det J^\top J`, J = Dg E."""
-        E = self.base.frame(b)
-
-        def along(v: Tensor) -> Tensor:
-            return self(b + (E @ v.unsqueeze(-1)).squeeze(-1))
-
-        start = b.new_zeros(*b.shape[:-1], self.base.dim)
-        return calculus.log_volume(along, start, mode="double")
+        E, start = self.base.frame(b), b.new_zeros(*b.shape[:-1], self.base.dim)
+        return calculus.log_volume(lambda v: self(b + _times(E, v)), start, mode="double")
 
     def along(
         self, b: Float[Tensor, "*batch w"], v: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
         """g(b) and J v: one pass in forward mode."""
-        return calculus.jvp(self, b, lifted(self.base, b, v))
+        return calculus.jvp(self, b, _times(self.base.frame(b), v))
 
     def against(
         self, b: Float[Tensor, "*batch w"], c: Float[Tensor, "*batch D"]
     ) -> Float[Tensor, "*batch d"]:
         """J^T c: one pass in reverse mode."""
-        pulled = calculus.vjp(self, b, c)[1]
-        return (self.base.frame(b).mT @ pulled.unsqueeze(-1)).squeeze(-1)
+        return _times(self.base.frame(b).mT, calculus.vjp(self, b, c)[1])
 
     def encoder_against(
         self, x: Float[Tensor, "*batch D"], v: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch w"], Float[Tensor, "*batch D"]]:
         """f(x), and v^T f'(x) in the frame of the base: one pass in reverse mode."""
         with torch.no_grad():
-            covector = lifted(self.base, self.encode(x), v)
+            covector = _times(self.base.frame(self.encode(x)), v)
         return calculus.vjp(self.encode, x, covector)
 
 
-def lifted(base: Base, b: Tensor, v: Tensor) -> Tensor:
-    """The tangent vectors E(b) v of the cover."""
-    return (base.frame(b) @ v.unsqueeze(-1)).squeeze(-1)
+def _times(A: Tensor, v: Tensor) -> Tensor:
+    return (A @ v.unsqueeze(-1)).squeeze(-1)
 
 
 def require_flat(base: Base, network: str, ambient_dim: int) -> None:
-    """Raise unless the cover of a base can be padded to R^D.
-
-    Raises:
-        UnsupportedError: the base is a quotient, or its cover needs more than D numbers.
-    """
+    """Raise UnsupportedError on a quotient, or where the cover needs more than D numbers."""
     if len(base.group) > 1 or base.width > ambient_dim:
         raise UnsupportedError(
             f"expected a base of at most {ambient_dim} numbers and no quotient for "
@@ -141,11 +126,7 @@ class FreeAutoencoder(Autoencoder):
         return self.decoder(self.spectrum(b))
 
     def raw(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch w"]:
-        """Numbers near the cover.
-
-        Raises:
-            UnsupportedError: the base is a quotient.
-        """
+        """See :meth:`Autoencoder.raw`; UnsupportedError where the base is a quotient."""
         if len(self.base.group) > 1:
             raise UnsupportedError(
                 f"expected a base with a continuous encoder onto its cover, got {self.base.name}; "
@@ -158,18 +139,14 @@ class CouplingAutoencoder(Autoencoder):
     r""":math:`g(b) = h([b, 0])`, h a flow of R^D, and :math:`f(x) = h^{-1}(x)` without its tail.
 
     J. Brehmer and K. Cranmer, Flows for simultaneous manifold learning and density estimation
-    (2020), https://arxiv.org/abs/2003.13913. There B = R^d; any base whose points are at most D
-    numbers works.
+    (2020), https://arxiv.org/abs/2003.13913. There B = R^d.
 
     Args:
-        base: B.
+        base: B, no quotient, in at most D numbers; else UnsupportedError.
         ambient_dim: D.
         layers: of h.
         width: units of a hidden layer of its conditioners.
         kind: of its layers, "affine" or "spline".
-
-    Raises:
-        UnsupportedError: a quotient, or more than D numbers.
     """
 
     def __init__(

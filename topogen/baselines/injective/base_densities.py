@@ -22,11 +22,7 @@ _BINS = 12
 
 
 def require_lines(base: Base, density: str) -> None:
-    """Raise unless the base is R^d.
-
-    Raises:
-        UnsupportedError: it is not.
-    """
+    """Raise UnsupportedError unless the base is R^d."""
     if any(f != RealLine() for f in base.factors):
         raise UnsupportedError(
             f"expected the base R^d for density={density!r}, got {base.name}; pass "
@@ -85,13 +81,10 @@ class GaussianBase(BaseDistribution):
 class RankSplineBase(BaseDistribution):
     r"""A distribution on R^d by splines of Gaussian ranks, coordinate by coordinate.
 
-    .. math:: p(z) = \prod_i S_i'(u_i)\, \frac{\phi(t_i)}{c_i}, \qquad t_i = \frac{z_i - m_i}{c_i},
-              \quad u_i = \Phi(t_i)
+    .. math:: p(z) = \prod_i S_i'(\Phi(t_i))\, \phi(t_i) / c_i, \qquad t_i = (z_i - m_i) / c_i,
 
     S_i a monotone rational-quadratic spline of [0, 1] whose parameters depend on t_1, ...,
-    t_(i-1). Exact; the tails are Gaussian.
-
-    C. Durkan et al., Neural spline flows (2019), https://arxiv.org/abs/1906.04032.
+    t_(i-1) (C. Durkan et al., Neural spline flows, 2019, https://arxiv.org/abs/1906.04032).
 
     Args:
         base: R^d.
@@ -139,8 +132,7 @@ class RankSplineBase(BaseDistribution):
 
     def sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n w"]:
         """Independent points, one coordinate after the other."""
-        v = torch.rand(n, self.base.dim, generator=generator, dtype=torch.float64)
-        v = v.to(self.place)
+        v = torch.rand(n, self.base.dim, generator=generator, dtype=torch.float64).to(self.place)
         t = v[:, :0]
         for i in range(self.base.dim):
             u = self._spline(i, t).inverse(v[:, i]).clamp(1e-15, 1 - 1e-15)
@@ -150,10 +142,7 @@ class RankSplineBase(BaseDistribution):
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator, *, steps: int = 600
     ) -> Generator[Mapping[str, float], None, bool]:
-        """Adam, with the weights that did best on a tenth that is held out.
-
-        Converged if the last quarter of the steps gained less than .02 nats.
-        """
+        """Adam to the weights best on a held-out tenth; done if a quarter gained < .02 nats."""
         b = b[torch.randperm(len(b), generator=generator)]
         held, train = b[: len(b) // 10], b[len(b) // 10 :]
         with torch.no_grad():
@@ -178,10 +167,8 @@ class RankSplineBase(BaseDistribution):
 class JointFamily(nn.Module):
     r"""A density that is trained along with a decoder: :math:`p(b) = e^{a \cdot \varphi(b)} / Z`.
 
-    The base has finite volume; Z is found by quadrature at every step.
-
     Args:
-        base: B.
+        base: B, of finite volume: Z is found by quadrature at every step.
         bandwidth: of its functions phi.
     """
 

@@ -10,17 +10,14 @@ from ...errors import TrainingError, UnsupportedError
 from ...models.injective.bases import Base
 from ...models.injective.bases.harmonic_factors import RealLine
 
-# reconstruction error over the diameter: a distribution warns where the median is larger, and a
-# fit has not converged where the 99 % quantile is
-_WORST = 0.02
+_WORST = 0.02  # reconstruction error that passes, over the diameter
 
 
 @dataclass(frozen=True)
 class HeldOutScore:
     r"""A likelihood, with what it is a likelihood of; lengths are in the units of the points.
 
-    The density at x is that at the nearest point of M, so points far from M cost no likelihood: a
-    manifold of the wrong shape can have the better NLL.
+    Points far from M cost no likelihood: a manifold of the wrong shape can have the better NLL.
 
     Attributes:
         nll: mean of -log p at the nearest points of M, in nats w.r.t. the area of M.
@@ -87,18 +84,13 @@ def least_weight(variance: float) -> float:
     where beta is below this (Sorrenson et al., 2024, https://arxiv.org/abs/2306.01843).
 
     Args:
-        variance: sigma^2, of the residual or of the noise, in units in which the data have mean
-            square 1.
+        variance: sigma^2, of the residual or of the noise, of data scaled to mean square 1.
     """
     return 1 / (2 * variance) if variance > 0 else math.inf
 
 
 def check_weight(weight: float, variance: float) -> None:
-    """Warn below the least weight; raise at a tenth of it.
-
-    Raises:
-        TrainingError: the weight is an order of magnitude too small.
-    """
+    """Warn below the least weight; raise TrainingError at a tenth of it."""
     bound = least_weight(variance)
     if weight >= bound:
         return
@@ -114,18 +106,13 @@ def check_weight(weight: float, variance: float) -> None:
 
 
 def warn_of_fit(score: HeldOutScore, lost: str | None) -> bool:
-    """Warn where the manifold that was learned is not that of the data.
+    """Warn where the learned manifold is not that of the data; returns whether it seems to be.
 
     Args:
         score: of points that were held out.
         lost: over which fields loops are lost; None where that is not known.
-
-    Returns:
-        Whether there was nothing to say.
     """
-    said = []
-    if lost:
-        said.append(f"{lost}, in both trainings")
+    said = [f"{lost}, in both trainings"] if lost else []
     if not score.faithful:
         share = 100 * score.reconstruction_p99 / score.diameter
         said.append(
@@ -143,9 +130,7 @@ def warn_of_fit(score: HeldOutScore, lost: str | None) -> bool:
 
 
 def check_meaning(name: str, B: Base, network: str, noise: float | None) -> None:
-    """Raise where an objective has no meaning on this base.
-
-    Free-form surrogates without noise only warn.
+    """Raise where an objective has no meaning; free-form surrogates without noise only warn.
 
     Args:
         name: of the objective.
@@ -154,11 +139,11 @@ def check_meaning(name: str, B: Base, network: str, noise: float | None) -> None
         noise: as it was given.
 
     Raises:
-        UnsupportedError: it has none there, or not with this network.
+        UnsupportedError: it has none on this base, or not with this network.
         ValueError: it needs noise.
     """
-    flat = all(f == RealLine() for f in B.factors)
-    if not flat and any(f == RealLine() for f in B.factors):
+    lines = [f == RealLine() for f in B.factors]
+    if any(lines) and not all(lines):
         raise UnsupportedError(
             f"expected a base of finite volume, or R^d, got {B.name}; take an interval instead of "
             "the line (tg.Interval(-1, 1))"
@@ -174,13 +159,12 @@ def check_meaning(name: str, B: Base, network: str, noise: float | None) -> None
             "expected dim >= 2 for objective='canonical', got 1: a curve has no off-diagonal "
             "entries; take 'rectangular'"
         )
-    framed = all(f.dim == 1 for f in B.factors)
-    if name in ("principal", "canonical") and not framed:
+    if name in ("principal", "canonical") and any(f.dim > 1 for f in B.factors):
         raise UnsupportedError(
             f"expected a base with global coordinates for objective={name!r}, got {B.name}: "
             "its columns depend on the frame; take 'rectangular'"
         )
-    if name in ("spread", "denoising") and not flat:
+    if name in ("spread", "denoising") and not all(lines):
         raise UnsupportedError(f"expected base='euclidean' for objective={name!r}, got {B.name}")
     if name == "denoising" and network not in ("auto", "coupling", "splines"):
         raise UnsupportedError(

@@ -18,8 +18,7 @@ def special_conformal(
 ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch"]]:
     r"""The special conformal map, and the log of its factor :math:`\lambda = 1 / D`.
 
-    .. math:: y = \frac{x - a |x|^2}{D}, \qquad D = 1 - 2 a \cdot x + |a|^2 |x|^2, \qquad
-              J^\top J = D^{-2} I .
+    .. math:: y = (x - a |x|^2) / D, \qquad D = 1 - 2 a \cdot x + |a|^2 |x|^2
 
     The inverse has -a for a. D is 0 at :math:`a / |a|^2`, which goes to infinity.
 
@@ -38,9 +37,7 @@ def special_conformal(
 def inverse_stereographic(
     u: Float[Tensor, "*batch d"],
 ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch"]]:
-    r"""R^d onto the sphere S^d less its top, and log lambda.
-
-    :math:`\lambda = 2 / (1 + |u|^2)`.
+    r"""R^d onto the sphere S^d less its top, and log lambda, :math:`\lambda = 2 / (1 + |u|^2)`.
 
     Example:
         >>> x, log_scale = inverse_stereographic(torch.zeros(1, 2))
@@ -53,10 +50,7 @@ def inverse_stereographic(
 
 
 class ConformalLayer(nn.Module):
-    r""":math:`x \mapsto e^s Q\, \sigma_a(x) + c`, Q orthogonal, sigma_a special conformal.
-
-    Q is the exponential of a skew-symmetric matrix.
-    """
+    r""":math:`x \mapsto e^s Q\, \sigma_a(x) + c`, Q a rotation, sigma_a special conformal."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -91,21 +85,17 @@ class ConformalLayer(nn.Module):
 class ConformalAutoencoder(Autoencoder):
     r""":math:`g(b) = c_L \circ \dots \circ c_1([b, 0])`, a chain of Moebius maps of R^D.
 
-    Restricted to B, :math:`J^\top J = \lambda^2 I` with lambda the product of the factors, so the
-    log volume is :math:`d \log\lambda`, in O(D). By Liouville's theorem there are no other
-    conformal maps of R^D for D > 2: M is a part of a sphere or plane of dimension w.
+    On B, :math:`J^\top J = \lambda^2 I` with lambda the product of the factors: the log volume is
+    :math:`d \log\lambda`. By Liouville's theorem there are no other conformal maps of R^D for D >
+    2: M is a part of a sphere or plane of dimension w.
 
     B. Ross and J. Cresswell, Tractable density estimation on learned manifolds with conformal
-    embedding flows (2021), https://arxiv.org/abs/2106.05275; of its layers those that are not
-    piecewise.
+    embedding flows (2021), https://arxiv.org/abs/2106.05275; no piecewise layers.
 
     Args:
-        base: B.
+        base: B, no quotient, in at most D numbers; else UnsupportedError.
         ambient_dim: D.
         layers: L.
-
-    Raises:
-        UnsupportedError: a quotient, or more than D numbers.
     """
 
     def __init__(self, base: Base, ambient_dim: int, *, layers: int) -> None:
@@ -116,11 +106,7 @@ class ConformalAutoencoder(Autoencoder):
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`~topogen.storable.Storable`."""
-        return {
-            "base": self.base,
-            "ambient_dim": self.ambient_dim,
-            "layers": len(self.layers),
-        }
+        return super().arguments() | {"layers": len(self.layers)}
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first maps."""

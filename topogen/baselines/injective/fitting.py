@@ -26,8 +26,8 @@ class Trainer:
     Attributes:
         pair: g and f.
         distribution: p_B.
-        stand_in: whether a small family is trained with the pair in its place. Splines are trained
-            along themselves, other densities stay as they are.
+        stand_in: whether a small family is trained with the pair in its place; splines are trained
+            themselves, other densities stay as they are.
         objective: what is minimised.
         volume: how it finds the log volume.
         descent: steps, batch and rate.
@@ -51,16 +51,12 @@ class Trainer:
     def run(
         self, y: Tensor, start: tuple[Tensor, Tensor] | None, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        """Adam on the objective.
+        """Adam on the objective; returns whether the loss stayed finite.
 
         Args:
             y: training points, of mean 0 and mean square 1.
-            start: points and base points to regress the pair on first, so that its degree is
-                right.
+            start: points and base points to regress the pair on first, for the right degree.
             generator: source of randomness.
-
-        Returns:
-            Whether the loss stayed finite.
 
         Raises:
             TrainingError: the reconstruction weight is too small by an order of magnitude.
@@ -68,25 +64,24 @@ class Trainer:
         pair, objective, options = self.pair, self.objective, self.descent
         pair.start(generator)
         pair.to(torch.float32)
-        along = JointFamily(pair.base) if self.stand_in else None
-        if isinstance(self.distribution, RankSplineBase):
-            along = self.distribution
+        along = JointFamily(pair.base) if self.stand_in else self.distribution
+        if isinstance(along, RankSplineBase):
             along.start(generator)
             along.to(torch.float32)
         noise = objective.noise if self.given_noise is None else self.given_noise
-        learns_spread = objective.learns_spread
         s = ObjectiveContext(
             pair,
-            self.distribution.log_prob if along is None else along.log_prob,
+            along.log_prob,
             generator,
             weight=objective.weight if self.given_weight is None else self.given_weight,
             noise=noise,
             volume=self.volume,
-            spread=torch.full((pair.base.dim,), -2.0, requires_grad=learns_spread),
+            spread=torch.full((pair.base.dim,), -2.0),
         )
         parameters: list[Tensor] = list(pair.parameters())
-        parameters += [] if along is None else list(along.parameters())
-        parameters += [s.spread] if learns_spread else []
+        if isinstance(along, JointFamily | RankSplineBase):
+            parameters += along.parameters()
+        parameters += [s.spread] if objective.learns_spread else []
         for p in parameters:
             p.requires_grad_(True)
         if start is not None:
@@ -134,10 +129,8 @@ class Trainer:
     ) -> Generator[Mapping[str, float], None, tuple[bool, Tensor]]:
         r"""Two-phase training without an encoder: :math:`|x_i - g(b_i)|^2` over g and the b_i.
 
-        The b_i start where they are given, and move by a Gauss-Newton step from time to time.
-
-        Returns:
-            Whether the loss stayed finite, and b.
+        The b_i start as given, and move by a Gauss-Newton step from time to time. Returns whether
+        the loss stayed finite, and b.
         """
         pair, options = self.pair, self.descent
         pair.start(generator)
@@ -159,7 +152,7 @@ class Trainer:
 
     def _weigh(self, s: ObjectiveContext, data: Tensor) -> None:
         """Measure the residual, while the likelihood comes in; choose, or check, the weight."""
-        first, before = isnan(self.residual_variance), self.residual_variance
+        before = self.residual_variance
         codimension = max(self.pair.ambient_dim - self.pair.base.dim, 1)
         with torch.no_grad():
             x = data[:4096]
@@ -168,6 +161,5 @@ class Trainer:
         self.residual_variance = max(float(off) / codimension, s.noise**2)
         if self.given_weight is None:
             s.weight = max(s.weight, least_weight(self.residual_variance))
-        elif first or s.weight >= least_weight(before):
-            # what was said once is not said again
+        elif isnan(before) or s.weight >= least_weight(before):  # what was said is not said again
             check_weight(s.weight, self.residual_variance)

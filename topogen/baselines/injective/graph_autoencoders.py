@@ -17,11 +17,9 @@ from .autoencoder import Autoencoder
 def star_log_volume(
     log_r: calculus.RowMap, n: Float[Tensor, "*batch D"], E: Float[Tensor, "*batch D d"]
 ) -> Float[Tensor, "*batch"]:
-    r"""The log volume of :math:`x = r(n)\, n`, n on the unit sphere S^d, in O(d) per point.
+    r"""The log volume :math:`d \log r + \tfrac12 \log(1 + |\nabla_S \log r|^2)` of x = r(n) n.
 
-    .. math:: \tfrac12 \log\det J^\top J = d \log r + \tfrac12 \log(1 + |\nabla_S \log r|^2)
-
-    as :math:`J^\top J = r^2 (I + \nabla\log r\, \nabla\log r^\top)`, a rank-one update.
+    As :math:`J^\top J = r^2 (I + \nabla\log r\, \nabla\log r^\top)`, n on the unit sphere S^d.
 
     Args:
         log_r: row-wise, (..., D) to (...).
@@ -42,13 +40,10 @@ class StarAutoencoder(Autoencoder):
     https://arxiv.org/abs/2406.09116. There M is given; here log r is a perceptron that is fitted.
 
     Args:
-        base: S^(D-1).
+        base: S^(D-1); UnsupportedError for another.
         ambient_dim: D.
         width: units of a hidden layer of log r.
         depth: hidden layers.
-
-    Raises:
-        UnsupportedError: another base.
     """
 
     def __init__(self, base: Base, ambient_dim: int, *, width: int, depth: int) -> None:
@@ -86,13 +81,10 @@ class GraphAutoencoder(Autoencoder):
     :math:`\tfrac12 \log(1 + |\nabla h|^2)`.
 
     Args:
-        base: R^d.
+        base: R^d; UnsupportedError for another.
         ambient_dim: D.
         width: units of a hidden layer of h.
         depth: hidden layers.
-
-    Raises:
-        UnsupportedError: another base.
     """
 
     def __init__(self, base: Base, ambient_dim: int, *, width: int, depth: int) -> None:

@@ -1,8 +1,7 @@
 r"""The published objectives of injective flows, one function each, over one interface.
 
-x is a batch in units in which the data have mean 0 and mean square 1, noise included; b = f(x)
-its base points, :math:`\hat x = g(b)`, beta the weight of the reconstruction, l the log volume.
-Joint objectives multiply their likelihood by a factor that rises from 0 to 1 during the descent.
+x is a batch of data of mean 0 and mean square 1, noise included; b = f(x), :math:`\hat x = g(b)`,
+beta is the weight of the reconstruction, l the log volume.
 """
 
 from __future__ import annotations
@@ -52,33 +51,26 @@ class ObjectiveContext:
 
     def vectors(self, b: Tensor, kind: str) -> Tensor:
         """Probes for the rows of b."""
-        d = self.pair.base.dim
-        return probes(b, d, self.volume.probes, self.generator, kind=kind)
+        return probes(b, self.pair.base.dim, self.volume.probes, self.generator, kind=kind)
 
 
 Rows = Float[Tensor, "n D"]
 Loss = Float[Tensor, ""]
 
 
-def squares(s: ObjectiveContext, x: Tensor, b: Tensor) -> Tensor:
-    r""":math:`|x - \hat x|^2`."""
-    return (x - s.pair(b)).square().sum(-1)
-
-
-def encoded(s: ObjectiveContext, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The base points f(x), and a small cost of numbers that retract badly."""
+def _reconstruction(s: ObjectiveContext, x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The base points b = f(x), and :math:`|x - \hat x|^2` + a cost of numbers far from B."""
     raw = s.pair.raw(x)
+    b = s.pair.base.retract(raw)
     # enough to keep the retraction smooth; more would hold an encoder in a wrong degree
-    return s.pair.base.retract(raw), 0.01 * s.pair.straying(raw)
+    return b, (x - s.pair(b)).square().sum(-1) + 0.01 * s.pair.straying(raw)
 
 
 def _joint(s: ObjectiveContext, x: Tensor, nll: Callable[[Tensor], Tensor]) -> Tensor:
     """Reconstruction, and the negative log likelihood where it counts already."""
-    b, straying = encoded(s, x)
-    loss = s.weight * (squares(s, x, b) + straying)
-    if s.share > 0:
-        loss = loss + s.share * nll(b)
-    return loss.mean()
+    b, off = _reconstruction(s, x)
+    loss = s.weight * off
+    return (loss + s.share * nll(b) if s.share > 0 else loss).mean()
 
 
 def two_phase(s: ObjectiveContext, x: Rows) -> Loss:
@@ -86,8 +78,7 @@ def two_phase(s: ObjectiveContext, x: Rows) -> Loss:
 
     J. Brehmer, K. Cranmer (2020), https://arxiv.org/abs/2003.13913.
     """
-    b, straying = encoded(s, x)
-    return (squares(s, x, b) + straying).mean()
+    return _reconstruction(s, x)[1].mean()
 
 
 def _log_volume(s: ObjectiveContext, b: Tensor) -> Tensor:
@@ -118,9 +109,8 @@ def conformal(s: ObjectiveContext, x: Rows) -> Loss:
 def free_form(s: ObjectiveContext, x: Rows) -> Loss:
     r""":math:`\beta |x - \hat x|^2 - \log p_B(b) - v^\top f'(x)\, SG[g'(b) v]`.
 
-    f' is taken at x, which stops the divergence of the curvature and is no gradient of a
-    likelihood, or at :math:`\hat x`. The surrogate needs noise in x: only then is f' the
-    pseudo-inverse of g', and not any left inverse.
+    f' is taken at x (then the curvature cannot diverge, and it is no gradient of a likelihood) or
+    at :math:`\hat x`. Without noise in x, f' is any left inverse of g', not the pseudo-inverse.
 
     P. Sorrenson, F. Draxler et al., Lifting architectural constraints of injective flows (2024),
     https://arxiv.org/abs/2306.01843.
@@ -128,8 +118,7 @@ def free_form(s: ObjectiveContext, x: Rows) -> Loss:
 
     def nll(b: Tensor) -> Tensor:
         place = x if s.volume.at == "data" else s.pair(b)
-        v = s.vectors(b, "orthogonal")
-        return encoder_surrogate(s.pair, place, b, v) - s.log_prob(b)
+        return encoder_surrogate(s.pair, place, b, s.vectors(b, "orthogonal")) - s.log_prob(b)
 
     return _joint(s, x, nll)
 
@@ -137,13 +126,12 @@ def free_form(s: ObjectiveContext, x: Rows) -> Loss:
 def normalizing_autoencoder(s: ObjectiveContext, x: Rows) -> Loss:
     r"""Free-form, with the encoder's or the decoder's surrogate per probe.
 
-    After Normalizing autoencoders (2026), https://arxiv.org/abs/2608.12084, from a summary: the
-    rule is derived in :func:`~.volumes.chosen_surrogate`.
+    After a summary of Normalizing autoencoders (2026), https://arxiv.org/abs/2608.12084: the rule
+    is derived in :func:`chosen_surrogate`.
     """
 
     def nll(b: Tensor) -> Tensor:
-        v = s.vectors(b, "orthogonal")
-        return chosen_surrogate(s.pair, x, b, v) - s.log_prob(b)
+        return chosen_surrogate(s.pair, x, b, s.vectors(b, "orthogonal")) - s.log_prob(b)
 
     return _joint(s, x, nll)
 
@@ -151,8 +139,8 @@ def normalizing_autoencoder(s: ObjectiveContext, x: Rows) -> Loss:
 def principal(s: ObjectiveContext, x: Rows) -> Loss:
     r"""With :math:`I = \sum_k \log |J_k| - \ell \ge 0`, zero for orthogonal columns (Hadamard).
 
-    "exact": :math:`-\log p_B + \ell + \alpha I`. "stochastic": the bound
-    :math:`-\log p_B + \sum_k \log |J_k|`, from one random column, :math:`d \log |J_i|`.
+    "exact": :math:`-\log p_B + \ell + \alpha I`. "stochastic": :math:`-\log p_B + \sum_k \log
+    |J_k|`, from one random column.
 
     E. Cunningham, A. Cobb, S. Jha, Principal component flows (2022),
     https://arxiv.org/abs/2202.07037.
@@ -194,10 +182,9 @@ def canonical(s: ObjectiveContext, x: Rows) -> Loss:
 
 
 def relaxed(s: ObjectiveContext, x: Rows) -> Loss:
-    r"""With :math:`d \log |J v|` for l, v random of length 1, and |Jv| kept in a band.
+    r"""With :math:`d \log |J v|` for l, v random of length 1, and |Jv| kept in [.1, 10].
 
-    By Jensen's inequality :math:`E\, d \log |J v| \ge \ell`: a bound, tight where all singular
-    values of J agree. The band here is .1 to 10.
+    :math:`E\, d \log |J v| \ge \ell` (Jensen), tight where all singular values of J agree.
 
     A. Kumar, B. Poole, K. Murphy, Regularized autoencoders via relaxed injective probability flow
     (2020), https://arxiv.org/abs/2002.08927.
@@ -216,37 +203,21 @@ def relaxed(s: ObjectiveContext, x: Rows) -> Loss:
 def denoising(s: ObjectiveContext, x: Rows) -> Loss:
     r""":math:`-\log q(x + e) + \beta |x - h(u, 0)|^2` for a flow h of R^D.
 
-    :math:`q` is the distribution of h(u, v), u from p_B and v from N(0, sigma^2), and e has
-    standard deviation sigma. With beta = 0 it is inflation-deflation.
+    q is the distribution of h(u, v), u from p_B and v from N(0, sigma^2); e has standard deviation
+    sigma. With beta = 0 it is inflation-deflation.
 
     C. Horvat, J.-P. Pfister, Denoising normalizing flow (2021), https://openreview.net/forum?id=
     E8tBDmqfcI; Density estimation on low-dimensional manifolds (2021),
     https://arxiv.org/abs/2105.12152.
     """
-    e = s.noise * torch.randn(x.shape, generator=s.generator).to(x)
-    u = inflated_coordinates(s.pair, x + e)[..., : s.pair.base.dim]
-    loss = -inflated_log_prob(s.pair, x + e, s.log_prob, s.noise)
-    return (loss + s.weight * (x - s.pair(u)).square().sum(-1)).mean()
-
-
-def inflated_coordinates(pair: Autoencoder, x: Tensor) -> Tensor:
-    """(u, v) with h(u, v) = x."""
-    return cast("CouplingAutoencoder", pair).flow.inverse(x)
-
-
-def inflated_log_prob(
-    pair: Autoencoder, x: Tensor, log_prob: Callable[[Tensor], Tensor], sigma: float
-) -> Tensor:
-    r""":math:`\log q(x)` of the flow on R^D.
-
-    Plus :math:`\tfrac{D-d}2 \log 2\pi\sigma^2` it is the deflated density on M.
-    """
-    y, d = inflated_coordinates(pair, x), pair.base.dim
-    log_det = cast("CouplingAutoencoder", pair).flow.forward_and_log_det(y)[1]
-    v = y[..., d:]
-    normal = -0.5 * (v / sigma).square().sum(-1)
-    constant = -v.shape[-1] * torch.log(torch.tensor(sigma * (2 * torch.pi) ** 0.5)).to(v)
-    return log_prob(y[..., :d]) + normal + constant - log_det
+    flow, d = cast("CouplingAutoencoder", s.pair).flow, s.pair.base.dim
+    noisy = x + s.noise * torch.randn(x.shape, generator=s.generator).to(x)
+    y = flow.inverse(noisy)
+    u, v = y[..., :d], y[..., d:]
+    normal = -0.5 * (v / s.noise).square().sum(-1)
+    constant = -v.shape[-1] * torch.log(torch.tensor(s.noise * (2 * torch.pi) ** 0.5)).to(v)
+    log_q = s.log_prob(u) + normal + constant - flow.forward_and_log_det(y)[1]
+    return (s.weight * (x - s.pair(u)).square().sum(-1) - log_q).mean()
 
 
 def spread(s: ObjectiveContext, x: Rows) -> Loss:
@@ -255,8 +226,7 @@ def spread(s: ObjectiveContext, x: Rows) -> Loss:
     .. math:: \frac{|x + e - g(z)|^2}{2\sigma^2} - \log p_B(z) - H(q), \qquad q = N(f(x + e),
               \mathrm{diag}(t^2)) \ni z
 
-    as :math:`KL(p * N_\sigma \,|\, p_g * N_\sigma)` exists where KL(p | p_g) does not. The base
-    has the rank d that is given; the paper learns it.
+    The base has the rank d that is given; the paper learns it.
 
     M. Zhang, Y. Sun, C. Zhang, S. McDonagh, Spread flows for manifold modelling (2023),
     https://arxiv.org/abs/2109.14216.

@@ -43,24 +43,20 @@ class PublishedFlow(LearnedDistribution):
 
     g: B -> R^D and f: R^D -> B are trained on the objective that the name stands for; the density
     p_B is then fitted by maximum likelihood to the base points of the training points, found from
-    f by Gauss-Newton. Whatever the objective, the distribution is the exact one of the manifold M
-    = g(B),
+    f by Gauss-Newton. Whatever the objective, the distribution is the exact one on M = g(B),
 
     .. math:: \log p(x) = \log p_B(b) - \tfrac12 \log\det J^\top J, \qquad x = g(b).
 
-    Objectives, each documented in :mod:`~topogen.baselines.injective.objectives`:
-    "two_phase" (M-flow), "rectangular", "conformal", "free_form", "normalizing_autoencoder",
-    "principal", "canonical", "relaxed", "denoising" and "spread". These are baselines: sizes are
-    small, the networks are not the papers' (convolutions), and every base but R^d is an addition.
-
-    On bases of finite volume g and f are first fitted to base points of the right degree, those
-    that :class:`InjectiveFlow` starts from, where the data have them.
+    Objectives, see :mod:`~topogen.baselines.injective.objectives`: "two_phase" (M-flow),
+    "rectangular", "conformal", "free_form", "normalizing_autoencoder", "principal", "canonical",
+    "relaxed", "denoising" and "spread". Sizes are small, the networks are not the papers'
+    (convolutions), and every base but R^d is an addition. On bases of finite volume g and f are
+    first fitted to the base points that :class:`InjectiveFlow` starts from, where there are some.
 
     Joint objectives (all but the first and the last two) start with reconstruction alone, and let
     the likelihood in between a third and two thirds of the steps. Below a reconstruction weight of
-    :math:`1 / (2\sigma^2)`, sigma^2 the variance of the residuals in that time (per normal
-    direction, noise included, data scaled to mean square 1), they have a spurious optimum on a
-    wrong set of small volume: they warn, and refuse a tenth of that.
+    :math:`1 / (2\sigma^2)`, sigma^2 the variance of the residuals then, they have a spurious
+    optimum on a wrong set of small volume: they warn, and refuse a tenth of that.
 
     Args:
         dim: d.
@@ -72,11 +68,9 @@ class PublishedFlow(LearnedDistribution):
         density: p_B. "spectral", an exponential family; "uniform"; "von_mises" or a "mixture" of
             these, see :class:`VonMisesMixture`; "gaussian" and "splines" on R^d. "auto" is
             "spectral", or "splines" on R^d.
-        weight: beta of the reconstruction; None takes the published one, or the bound above where
-            that is larger.
-        noise: standard deviation of noise added to the data, in units in which they have mean
-            square 1; None takes .05 (0 for "two_phase" and "conformal"). Free-form surrogates are
-            wrong without noise.
+        weight: beta of the reconstruction; None takes the published one, at least the bound above.
+        noise: standard deviation of noise added to the data, scaled to mean square 1; None takes
+            .05 (0 for "two_phase" and "conformal"). Free-form surrogates are wrong without noise.
         volume: how the loss finds the log volume, and how strongly it regularises J.
         descent: steps, batch and rate of the descent; the rate falls to 0.
 
@@ -89,11 +83,10 @@ class PublishedFlow(LearnedDistribution):
         distribution: p_B.
         numbers: the :class:`HeldOutScore` of points that were held out, as plain numbers.
         used_weight: beta as used.
-        residual_variance: sigma^2 as measured.
+        residual_variance: sigma^2 as measured, per normal direction, of data of mean square 1.
         attempts: one line for every training: how it started, and whether g is one to one on H_1
-            of the data, as far as these tell. Where it is not, training starts again, once. A fit
-            that loses loops again, or reconstructs 1 % of held-out points worse than 2 % of the
-            diameter, warns and is not "converged".
+            of the data. Where it is not, training starts again, once. A fit that loses loops
+            again, or whose score is not `faithful`, warns and is not "converged".
         lost: what loops are lost; empty where none are, None where that is not known.
 
     Example:
@@ -141,7 +134,8 @@ class PublishedFlow(LearnedDistribution):
         self.volume, self.descent = volume, descent
         check_meaning(objective, space, network.kind, noise)
         self.image = ImageManifold(self._network(space))
-        self.density_kind = self._density_kind(space)
+        automatic = "spectral" if math.isfinite(space.volume) else "splines"
+        self.density_kind = automatic if density == "auto" else density
         self.distribution = self._distribution(space)
         self.numbers: dict[str, float] = {}
         self.used_weight = self.residual_variance = math.nan
@@ -165,13 +159,11 @@ class PublishedFlow(LearnedDistribution):
         return cast("Autoencoder", self.image.decoder)
 
     def _network(self, B: Base) -> Autoencoder:
-        kind, width, layers = self.network.kind, self.network.width, self.network.layers
+        D, kind = self.ambient_dim, self.network.kind
+        width, layers = self.network.width, self.network.layers
         if kind == "auto":
             needed = {"conformal": "conformal", "denoising": "coupling"}
             kind = needed.get(self.objective, "free")
-        D, sizes = self.ambient_dim, {"width": width, "depth": self.network.depth}
-        if kind == "free":
-            return FreeAutoencoder(B, D, **sizes)
         if kind in ("coupling", "splines"):
             layer = "affine" if kind == "coupling" else "spline"
             return CouplingAutoencoder(B, D, layers=layers, width=width, kind=layer)
@@ -179,14 +171,8 @@ class PublishedFlow(LearnedDistribution):
             return ConformalAutoencoder(B, D, layers=layers)
         if kind == "trumpet":
             return TrumpetAutoencoder(B, D, layers=max(layers // 2, 1), width=width)
-        if kind == "star":
-            return StarAutoencoder(B, D, **sizes)
-        return GraphAutoencoder(B, D, **sizes)
-
-    def _density_kind(self, B: Base) -> str:
-        if self.density == "auto":
-            return "spectral" if math.isfinite(B.volume) else "splines"
-        return self.density
+        perceptrons = {"free": FreeAutoencoder, "star": StarAutoencoder, "graph": GraphAutoencoder}
+        return perceptrons[kind](B, D, width=width, depth=self.network.depth)
 
     def _distribution(self, B: Base) -> BaseDistribution:
         kind = self.density_kind
@@ -194,27 +180,17 @@ class PublishedFlow(LearnedDistribution):
             return SpectralDistribution(B)
         if kind in ("von_mises", "mixture"):
             return VonMisesMixture(B, (1,) if kind == "von_mises" else SIZES)
-        if kind == "gaussian":
-            return GaussianBase(B)
-        return RankSplineBase(B)
+        return GaussianBase(B) if kind == "gaussian" else RankSplineBase(B)
 
     def forward(self) -> ImageDistribution:
-        """The distribution; warns where M is too far from the data for it to mean anything.
-
-        Raises:
-            NotFittedError: before `fit`.
-        """
+        """The distribution; warns where M is too far from the data for it to mean anything."""
         self.require_fitted()
         if self.numbers:
             HeldOutScore(**self.numbers).warn()
         return ImageDistribution(self.image, self.distribution, validate_args=False)
 
     def score(self, points: Any) -> HeldOutScore:
-        """Likelihood and reconstruction of points, together.
-
-        Raises:
-            NotFittedError: before `fit`.
-        """
+        """Likelihood and reconstruction of points, together; NotFittedError before `fit`."""
         self.require_fitted()
         return self._score(as_tensor(points, ambient_dim=self.ambient_dim))
 
@@ -235,17 +211,26 @@ class PublishedFlow(LearnedDistribution):
     def _fit_manifold(
         self, x: Tensor, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, bool]:
-        if distinct(x).shape[0] < 20:
+        if (different := len(distinct(x))) < 20:
             raise InvalidPoints(
-                f"expected at least 20 different points, got {distinct(x).shape[0]}; give "
-                "more points"
+                f"expected at least 20 different points, got {different}; give more points"
             )
         train, _ = self._split(x)
         image = self.image
         image.centre = train.mean(0)
         image.unit = (train - image.centre).square().sum(-1).mean().sqrt()
         y = (train - image.centre) / image.unit
-        start, trainer = Start.of(self.space, y), self._trainer()
+        start = Start.of(self.space, y)
+        trainer = Trainer(
+            self.pair,
+            self.distribution,
+            self.density_kind in ("spectral", "von_mises", "mixture"),
+            OBJECTIVES[self.objective],
+            self.volume,
+            self.descent,
+            self.weight,
+            self.noise,
+        )
         finite, b, self.lost = yield from self._train(trainer, y, start, generator)
         if self.lost:
             finite, b, self.lost = yield from self._train(trainer, y, start, generator)
@@ -261,18 +246,6 @@ class PublishedFlow(LearnedDistribution):
             image.volume, image.volume_error = image.measure_volume()
         return finite
 
-    def _trainer(self) -> Trainer:
-        return Trainer(
-            self.pair,
-            self.distribution,
-            self.density_kind in ("spectral", "von_mises", "mixture"),
-            OBJECTIVES[self.objective],
-            self.volume,
-            self.descent,
-            self.weight,
-            self.noise,
-        )
-
     def _train(
         self, trainer: Trainer, y: Tensor, start: Start, generator: torch.Generator
     ) -> Generator[Mapping[str, float], None, tuple[bool, Tensor, str | None]]:
@@ -281,16 +254,13 @@ class PublishedFlow(LearnedDistribution):
             finite, b = yield from trainer.run_on_anchors(*start.require(), generator)
         else:
             finite = yield from trainer.run(y, start.pairs, generator)
-            b = self._projections(y, self.pair.encode(y))
+            parts = zip(y.split(2048), self.pair.encode(y).split(2048), strict=True)
+            found = [nearest_points(self.pair, p, c, tol=1e-9, max_steps=30).b for p, c in parts]
+            b = torch.cat(found)
         lost = start.lost(self.pair)
         said = {None: "loops not checked", "": "no loops are lost"}.get(lost, lost)
         self.attempts.append(f"{start.words}; {said}")
         return finite, b, lost
-
-    def _projections(self, y: Tensor, b: Tensor) -> Tensor:
-        parts = zip(y.split(2048), b.split(2048), strict=True)
-        projections = [nearest_points(self.pair, p, q, tol=1e-9, max_steps=30).b for p, q in parts]
-        return torch.cat(projections)
 
     def _fit_density(
         self, x: Tensor, generator: torch.Generator
@@ -311,13 +281,11 @@ class PublishedFlow(LearnedDistribution):
         with torch.no_grad():
             image = self.image
             projections = image.encode(x)
-            near = projections.value * image.unit + image.centre
+            near = back = projections.value * image.unit + image.centre
             nll = -ImageDistribution(image, self.distribution).log_prob_at(projections.b)
-            if len(self.space.group) > 1:
-                off = (x - near).norm(dim=-1)
-            else:
-                y = (x - image.centre) / image.unit
-                off = (x - image.decode(self.pair.encode(y))).norm(dim=-1)
+            if len(self.space.group) == 1:
+                back = image.decode(self.pair.encode((x - image.centre) / image.unit))
+            off = (x - back).norm(dim=-1)
             return HeldOutScore(
                 nll=float(nll.mean()),
                 nll_error=float(nll.std()) / math.sqrt(len(x)),
@@ -330,11 +298,7 @@ class PublishedFlow(LearnedDistribution):
 
 
 def _space(base: str | Manifold | Base, dim: int) -> Base:
-    """The base, of the right dimension.
-
-    Raises:
-        ValueError: its dimension is another.
-    """
+    """The base; ValueError where its dimension is another."""
     if isinstance(base, str):
         return standard(base, dim)
     B = base if isinstance(base, Base) else base_of(base)
@@ -345,6 +309,4 @@ def _space(base: str | Manifold | Base, dim: int) -> Base:
 
 def _plain(base: str | Manifold | Base) -> str | Manifold | Base:
     """A standard base by its name, which can be saved."""
-    if isinstance(base, Base) and len(base.parts) == 1:
-        return base.parts[0][0]
-    return base
+    return base.parts[0][0] if isinstance(base, Base) and len(base.parts) == 1 else base

@@ -25,8 +25,7 @@ def probes(
         d: their length.
         count: how many per row.
         generator: source of randomness.
-        kind: "rademacher" signs, "gaussian", or "orthogonal": sqrt(d) times orthonormal ones, at
-            most d of them.
+        kind: "rademacher" signs, "gaussian", or "orthogonal", sqrt(d) times <= d orthonormal ones.
     """
     if kind == "rademacher":
         v = torch.randint(2, (count, len(b), d), generator=generator) * 2.0 - 1
@@ -41,29 +40,23 @@ def probes(
 
 
 def conjugate_gradients(
-    gram: Callable[[Tensor], Tensor],
-    v: Float[Tensor, "n d"],
-    *,
-    tol: float,
-    relative: bool,
+    gram: Callable[[Tensor], Tensor], v: Float[Tensor, "n d"], *, tol: float, relative: bool
 ) -> tuple[Float[Tensor, "n d"], int]:
-    r"""The w with :math:`G w \approx v`, row by row; G positive definite.
+    r"""The w with :math:`G w \approx v`, row by row, G positive definite, in at most d steps.
 
     Args:
         gram: row-wise G.
         v: right-hand sides.
         tol: size of the residual at which it ends.
-        relative: every row is solved to `tol` times |v|. Otherwise the mean of the residuals'
-            lengths over all rows falls below `tol`: with tol = 1 that is the default of the
-            published code, and biased.
+        relative: every row is solved to `tol` times |v|. Otherwise the mean length of residuals
+            falls below `tol`: with tol = 1 the default of the published code, and biased.
 
     Returns:
-        w, and the steps taken, at most d.
+        w, and the steps taken.
     """
-    w, r = torch.zeros_like(v), v.clone()
-    p, square = r, r.square().sum(-1, keepdim=True)
+    w, p, r, step = torch.zeros_like(v), v, v, 0
+    square = r.square().sum(-1, keepdim=True)
     first = square.sqrt()
-    step = 0
     for step in range(v.shape[-1] + 1):
         size = square.sqrt()
         done = bool((size <= tol * first).all()) if relative else float(size.mean()) <= tol
@@ -90,14 +83,13 @@ def stochastic_log_volume(
     Its gradient is an unbiased estimate of that of l, :math:`\tfrac12 \mathrm{tr}\, G^{-1} dG`,
     G = J^T J, if w is solved for exactly (M. Hutchinson, 1989; A. Caterini et al., 2021).
     """
-    total = b.new_zeros(len(b))
+    total, fixed = b.new_zeros(len(b)), b.detach()
+
+    def gram(p: Tensor) -> Tensor:
+        return pair.against(fixed, pair.along(fixed, p)[1])
+
     for probe in v:
         with torch.no_grad():
-            fixed = b.detach()
-
-            def gram(p: Tensor, fixed: Tensor = fixed) -> Tensor:
-                return pair.against(fixed, pair.along(fixed, p)[1])
-
             w, _ = conjugate_gradients(gram, probe, tol=tol, relative=relative)
         total = total + (pair.along(b, w)[1] * pair.along(b, probe)[1]).sum(-1)
     return total / (2 * len(v))
@@ -137,15 +129,14 @@ def chosen_surrogate(
     r"""Per probe the one of the two that does not fight the reconstruction.
 
     Descent on the encoder's form raises :math:`q = v^\top f' g' v`, on the decoder's lowers it,
-    and reconstruction wants :math:`q = |v|^2`. So the encoder's is taken where q is smaller, the
-    decoder's where it is larger.
+    and reconstruction wants :math:`q = |v|^2`: the encoder's where q is smaller.
     """
     total = b.new_zeros(len(b))
     for probe in v:
         push = pair.along(b, probe)[1]
         pull = pair.encoder_against(x, probe)[1]
-        shrunk = ((pull * push).sum(-1) < probe.square().sum(-1)).detach()
         of_encoder = -(pull * push.detach()).sum(-1)
         of_decoder = (pull.detach() * push).sum(-1)
+        shrunk = -of_encoder < probe.square().sum(-1)
         total = total + torch.where(shrunk, of_encoder, of_decoder)
     return total / len(v)

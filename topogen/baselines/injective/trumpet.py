@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,10 +15,7 @@ from .autoencoder import Autoencoder, require_flat
 
 
 class TallLinear(nn.Module):
-    r""":math:`y = W x + c`, W of shape (m, k), m >= k.
-
-    The left inverse is :math:`(W^\top W)^{-1} W^\top (y - c)`, and the log volume
-    :math:`\tfrac12 \log\det W^\top W` everywhere.
+    r""":math:`y = W x + c`, W of shape (m, k), m >= k, with its least-squares left inverse.
 
     Example:
         >>> layer = TallLinear(2, 3)
@@ -39,8 +37,7 @@ class TallLinear(nn.Module):
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
         """Draw orthonormal columns."""
-        full = torch.randn(self.W.shape, generator=generator, dtype=torch.float64)
-        self.W.copy_(torch.linalg.qr(full)[0])
+        self.W.copy_(_orthonormal(self.W, generator))
         self.c.zero_()
 
     def forward(self, x: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch m"]:
@@ -56,10 +53,12 @@ class TallLinear(nn.Module):
         return 0.5 * torch.linalg.slogdet(self.W.mT @ self.W)[1]
 
 
-class InjectiveReLU(nn.Module):
-    r""":math:`y = \mathrm{ReLU}([W; -W]\, x)`, W square.
+def _orthonormal(W: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.linalg.qr(torch.randn(W.shape, generator=generator, dtype=torch.float64))[0]
 
-    The left inverse is :math:`W^{-1} (y_+ - y_-)`.
+
+class InjectiveReLU(nn.Module):
+    r""":math:`y = \mathrm{ReLU}([W; -W]\, x)`, W square; left inverse :math:`W^{-1} (y_+ - y_-)`.
 
     Example:
         >>> layer = InjectiveReLU(2)
@@ -75,8 +74,7 @@ class InjectiveReLU(nn.Module):
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
         """Draw an orthogonal W."""
-        full = torch.randn(self.W.shape, generator=generator, dtype=torch.float64)
-        self.W.copy_(torch.linalg.qr(full)[0])
+        self.W.copy_(_orthonormal(self.W, generator))
 
     def forward(self, x: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch m"]:
         """The image."""
@@ -99,13 +97,10 @@ class TrumpetAutoencoder(Autoencoder):
     https://arxiv.org/abs/2102.10461.
 
     Args:
-        base: B.
+        base: B, no quotient, in at most D numbers; else UnsupportedError.
         ambient_dim: D.
         layers: coupling layers at each width.
         width: units of a hidden layer of their conditioners.
-
-    Raises:
-        UnsupportedError: a quotient, or more than D numbers.
     """
 
     def __init__(self, base: Base, ambient_dim: int, *, layers: int, width: int) -> None:
@@ -114,18 +109,14 @@ class TrumpetAutoencoder(Autoencoder):
         self.base, self.ambient_dim = base, ambient_dim
         self.layers, self.width = layers, width
         half, at = ambient_dim // 2, base.width
-
-        def couplings(m: int) -> CouplingFlow:
-            return CouplingFlow(m, layers=layers, width=width)
-
-        steps: list[nn.Module] = [couplings(at)]
+        couplings = partial(CouplingFlow, layers=layers, width=width)
+        self.steps = nn.ModuleList([couplings(at)])
         if at <= half:
-            steps += [TallLinear(at, half), couplings(half), InjectiveReLU(half)]
+            self.steps.extend([TallLinear(at, half), couplings(half), InjectiveReLU(half)])
             at = 2 * half
         if at < ambient_dim:
-            steps.append(TallLinear(at, ambient_dim))
-        steps.append(couplings(ambient_dim))
-        self.steps = nn.ModuleList(steps)
+            self.steps.append(TallLinear(at, ambient_dim))
+        self.steps.append(couplings(ambient_dim))
 
     def start(self, generator: torch.Generator) -> None:
         """Draw the first weights."""

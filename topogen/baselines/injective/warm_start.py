@@ -55,14 +55,10 @@ class Start:
         return None if self.base_points is None else (self.points, self.base_points)
 
     def require(self) -> tuple[Tensor, Tensor]:
-        """The pairs.
-
-        Raises:
-            TrainingError: there are none.
-        """
-        if self.base_points is None:
+        """The pairs; TrainingError where there are none."""
+        if self.pairs is None:
             raise TrainingError(f"expected data with initial base points, got none: {self.words}")
-        return self.points, self.base_points
+        return self.pairs
 
     def lost(self, decoder: Decoder) -> str | None:
         """Over which fields g is not one to one on H_1; empty where it is, None if not known."""
