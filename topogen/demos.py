@@ -65,8 +65,7 @@ class DemoResult:
     Attributes:
         result: what was learned.
         measurements: name to value, for a table.
-        verdict: "agrees", "disagrees" or "undetermined", samples against the
-            true homology.
+        verdict: "agrees", "disagrees" or "undetermined", samples against the true homology.
     """
 
     result: LearnResult
@@ -83,20 +82,17 @@ def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = Non
     """
     x = demo.points(n, seed)
     result = learn(x, seed=seed, progress=progress)
-    generator = torch.Generator().manual_seed(seed + 10_000)
-    size = diameter(x.numpy())
     samples = result.sample(_FRESH, seed=seed + 20_000)
-    off = 100 * demo.distance(samples) / size
-    fresh = demo.sample(_FRESH, generator)
-    gap = demo.log_prob(fresh) - result.log_prob(fresh)
-    outside = int((~gap.isfinite()).sum())
-    gap = gap[gap.isfinite()]
+    off = 100 * demo.distance(samples) / diameter(x.numpy())
+    fresh = demo.sample(_FRESH, torch.Generator().manual_seed(seed + 10_000))
+    every = demo.log_prob(fresh) - result.log_prob(fresh)
+    gap = every[every.isfinite()]
     measurements: dict[str, float | str] = {
         "off the true manifold, median, % of diameter": float(off.median()),
         "off the true manifold, 99 %, % of diameter": float(off.quantile(0.99)),
         "NLL gap (nats)": float(gap.mean()),
         "NLL gap, standard error": float(gap.std() / math.sqrt(gap.numel())),
-        "fresh points without density": float(outside),
+        "fresh points without density": float(len(every) - len(gap)),
         "volume, true": demo.volume,
         "orientable, true": "yes" if demo.orientable else "no",
     }
@@ -107,17 +103,14 @@ def run(demo: Demo, *, n: int = 8000, seed: int = 0, progress: bool | None = Non
 
 def verdict(result: LearnResult, truth: Homology) -> str:
     """What the homology found in the samples says of the true one."""
-    found = result.topology.betti
-    pairs = [
+    pairs = {
         (number, truth.betti_number(k, p))
-        for p, numbers in found.items()
+        for p, numbers in result.topology.betti.items()
         for k, number in enumerate(numbers)
-    ]
+    }
     if any(number is not None and number != true for number, true in pairs):
         return "disagrees"
-    if any(number is None for number, _ in pairs):
-        return "undetermined"
-    return "agrees"
+    return "undetermined" if any(number is None for number, _ in pairs) else "agrees"
 
 
 def _of(name: str, about: str, q: ManifoldDistribution) -> Demo:
@@ -137,10 +130,6 @@ def _of(name: str, about: str, q: ManifoldDistribution) -> Demo:
     )
 
 
-def _uniform(name: str, about: str) -> Demo:
-    return _of(name, f"uniform distribution on {about}", Uniform(SPACES[name]()))
-
-
 def _alanine() -> Demo:
     return Demo(
         "alanine",
@@ -156,14 +145,19 @@ def _alanine() -> Demo:
     )
 
 
+def _circle() -> Demo:
+    about = "von Mises distribution of concentration 2 on the unit circle"
+    return _of("circle", about, VonMises(0.0, 2.0))
+
+
+def _uniform(name: str, about: str) -> Callable[[], Demo]:
+    return lambda: _of(name, f"uniform distribution on {about}", Uniform(SPACES[name]()))
+
+
 DEMOS: dict[str, Callable[[], Demo]] = {
-    "circle": lambda: _of(
-        "circle",
-        "von Mises distribution of concentration 2 on the unit circle",
-        VonMises(0.0, 2.0),
-    ),
-    "sphere": lambda: _uniform("sphere", "the unit sphere"),
-    "torus": lambda: _uniform("torus", "a ring torus in R^3"),
-    "klein": lambda: _uniform("klein", "a Klein bottle in R^4"),
+    "circle": _circle,
+    "sphere": _uniform("sphere", "the unit sphere"),
+    "torus": _uniform("torus", "a ring torus in R^3"),
+    "klein": _uniform("klein", "a Klein bottle in R^4"),
     "alanine": _alanine,
 }

@@ -30,11 +30,8 @@ Betti = dict[int, tuple[int | None, ...]]
 
 # per family, how it makes its model from (dim, ambient_dim, Betti numbers of the data)
 FAMILIES: dict[str, Callable[[int, int, Betti], LearnedDistribution]] = {
-    # blended local polynomials, charts on them, compact bumps by EM
     "atlas": lambda d, D, betti: AtlasDensity(ProjectedAtlas(LocalPolynomials(d, D))),
-    # the zero set of a network, charts on it, a learned energy
     "implicit": lambda d, D, betti: EnergyModel(NeuralImplicit(d, D)),
-    # the image of a circle, torus, sphere, Klein bottle, ... with the homology of the data
     "injective": lambda d, D, betti: InjectiveFlow(d, D, betti=betti),
 }
 
@@ -54,9 +51,9 @@ def learn(
 
     Args:
         points: array-like of shape (n, D).
-        family: one of `FAMILIES`: "atlas" (blended local polynomials and compact bumps),
-            "implicit" (a neural implicit manifold and an energy on it) or "injective" (an
-            injective flow on a base with the homology of the data); "auto" takes "atlas".
+        family: "atlas" (blended local polynomials and compact bumps), "implicit" (a neural
+            implicit manifold and an energy on it) or "injective" (an injective flow on a base with
+            the homology of the data); "auto" takes "atlas".
         dim: dimension of the manifold; None estimates it.
         seed: the same seed gives the same result on the same machine.
         max_seconds: most wall time for the fit.
@@ -77,9 +74,8 @@ def learn(
         start = time.perf_counter()
         x = as_array(points, minimum=2)
         summary, seen = look(x, seed=seed)
-        D = x.shape[1]
         d = _dimension(summary, dim)
-        model = FAMILIES[chosen](d, D, summary.betti)
+        model = FAMILIES[chosen](d, x.shape[1], summary.betti)
 
         def out_of_time(stage: str, record: Any) -> bool:
             return max_seconds is not None and time.perf_counter() - start > max_seconds
@@ -95,8 +91,9 @@ def learn(
         )
         _require_ended(result, max_seconds)
 
-        generator = torch.Generator().manual_seed(seed)
-        samples = model().sample((_checked(d, x.shape[0]),), generator=generator)
+        # samples cost little on a curve, and many are needed where its density is small
+        count = 30_000 if d == 1 else max(4000, min(len(x), 8000))
+        samples = model().sample((count,), generator=torch.Generator().manual_seed(seed))
         with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
             # where the data's own homology is determined, it need not be found a second time
             checking = beside.submit(
@@ -104,9 +101,7 @@ def learn(
             )
             measurements = measure(model, samples, x)
             topology = checking.result()
-        remarks = list(summary.advice)
-        if result.status == "max_steps":
-            remarks.append(result.message)
+        said = (result.message,) if result.status == "max_steps" else ()
         return LearnResult(
             model=model,
             family=chosen,
@@ -117,18 +112,10 @@ def learn(
             measurements=measurements,
             seconds=time.perf_counter() - start,
             status=result.status,
-            remarks=tuple(remarks),
+            remarks=summary.advice + said,
             versions=versions(),
             points=x,
         )
-
-
-def _checked(dim: int, n: int) -> int:
-    """How many samples to check, for a manifold of this dimension learned from n points.
-
-    On a curve they cost little, and many are needed where its density is small.
-    """
-    return 30_000 if dim == 1 else max(4000, min(n, 8000))
 
 
 def _dimension(summary: Summary, dim: int | None) -> int:

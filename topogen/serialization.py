@@ -1,7 +1,7 @@
-"""Models in one safetensors file: tensors, and JSON in its metadata; never pickle.
+"""Models in one safetensors file, never pickle: tensors of ``state_dict``, and metadata in JSON.
 
-A module is written as the name of its class and the arguments of its constructor (see
-:class:`~topogen.storable.Storable`); its tensors and extra state are those of ``state_dict``.
+These are the class of a module and the arguments of its constructor, see
+:class:`~topogen.storable.Storable`, and the rest of its state.
 """
 
 from __future__ import annotations
@@ -26,17 +26,14 @@ from .models.base import LearnedDistribution
 from .results import LearnResult
 from .storable import Options, Storable
 
-# raised by one whenever files of the old format can no longer be read; 3 has the class names of
-# the first release
-FORMAT = 3
+FORMAT = 3  # raised by one whenever files of the old format can no longer be read
 _KEY = "topogen"
 
 
 def save(thing: Any, path: str | Path) -> None:
     """Write a result of :func:`learn`, a manifold, an atlas or a distribution to one file.
 
-    A safetensors file: tensors, and JSON in the metadata; never pickle. The data themselves are
-    not written. Distributions are learned ones, and :class:`Uniform`.
+    The points are not written. Distributions are learned ones, and :class:`Uniform`.
 
     Raises:
         SaveError: it contains a function of the user's own, or the place cannot be written.
@@ -66,9 +63,9 @@ def load(path: str | Path) -> Any:
         return Uniform(**{"manifold": module, **record["uniform"]})
     if "learned" not in record:
         return module
-    if not isinstance(module, LearnedDistribution):
-        raise SaveError(f"{path}: expected a learned distribution, got a {type(module).__name__}")
-    return LearnResult.from_dict(module, record["learned"])
+    if isinstance(module, LearnedDistribution):
+        return LearnResult.from_dict(module, record["learned"])
+    raise SaveError(f"{path}: expected a learned distribution, got a {type(module).__name__}")
 
 
 def _registry(root: type[Any]) -> dict[str, type[Any]]:
@@ -94,49 +91,39 @@ def _encode(value: Any, path: str) -> Any:
     if isinstance(value, Options) and type(value) in _registry(Options).values():
         return {"options": type(value).__name__, "fields": vars(value)}
     if isinstance(value, list | tuple | nn.ModuleList):
-        return {"list": [_encode(v, _place(path, i, v)) for i, v in enumerate(value)]}
+        names = [f" ({type(v).__name__})" if isinstance(v, nn.Module) else "" for v in value]
+        return {"list": [_encode(v, f"{path}[{i}]{names[i]}") for i, v in enumerate(value)]}
     if isinstance(value, nn.Module):
         return describe(value, path)
     if isinstance(value, Mapping):
         return {"map": {str(k): _encode(v, f"{path}.{k}") for k, v in value.items()}}
     if callable(value):
+        name = getattr(value, "__name__", value)
         raise SaveError(
-            f"{path}: a function cannot be written to a file "
-            f"({getattr(value, '__name__', value)!r}); "
-            "save the points or the parameters it is made from, and build the object again"
+            f"{path}: a function cannot be written to a file ({name!r}); save the points or the "
+            "parameters it is made from, and build the object again"
         )
     raise SaveError(
         f"{path}: {type(value).__name__} cannot be written to a file; pass plain numbers"
     )
 
 
-def _place(path: str, i: int, value: Any) -> str:
-    kind = f" ({type(value).__name__})" if isinstance(value, nn.Module) else ""
-    return f"{path}[{i}]{kind}"
-
-
 def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
-    """Class name and constructor arguments of a module, as JSON.
-
-    Raises:
-        SaveError: a class that is not of topogen, or an argument that is a function.
-    """
+    """Class and constructor arguments of a module, as JSON; SaveError for foreign ones."""
     name = type(module).__name__
     path = path or name
     if not isinstance(module, Storable) or _registry(Storable).get(name) is not type(module):
         raise SaveError(
             f"{path}: expected an object of topogen's own classes, got "
-            f"{type(module).__module__}.{name}; "
-            "save its state_dict yourself, and build it again from its class"
+            f"{type(module).__module__}.{name}; save its state_dict yourself, and build it again "
+            "from its class"
         )
     try:
         arguments = module.arguments()
     except SaveError as error:
         raise SaveError(f"{path}: {error}") from None
-    return {
-        "class": name,
-        "arguments": {k: _encode(v, f"{path}.{k}") for k, v in arguments.items()},
-    }
+    encoded = {k: _encode(v, f"{path}.{k}") for k, v in arguments.items()}
+    return {"class": name, "arguments": encoded}
 
 
 def _decode(value: Any) -> Any:
@@ -157,46 +144,32 @@ def _decode(value: Any) -> Any:
 
 def build(description: Mapping[str, Any]) -> Storable:
     """The module that :func:`describe` described, without its state."""
-    classes = _registry(Storable)
     name = description["class"]
-    if name not in classes:
+    cls = _registry(Storable).get(name)
+    if cls is None:
         raise SaveError(
             f"expected a class of topogen {VERSION}, got {name!r}; update topogen, or save the "
             "model again"
         )
-    arguments = {k: _decode(v) for k, v in description["arguments"].items()}
-    return classes[name].from_arguments(arguments)
+    return cls.from_arguments({k: _decode(v) for k, v in description["arguments"].items()})
 
 
 def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None = None) -> None:
-    """Write a module and a record of plain data to one safetensors file, all or nothing.
-
-    Raises:
-        SaveError: the module contains a function or a foreign class, or the place cannot be
-            written.
-    """
+    """Write a module and a record of plain data to one file, all or nothing, as :func:`save`."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path = Path(path)
-    description = describe(module)
-    tensors: dict[str, Tensor] = {}
-    extra: dict[str, Any] = {}
-    for key, value in module.state_dict().items():
-        if isinstance(value, Tensor):
-            # a copy: safetensors refuses tensors that share memory
-            tensors[key] = value.detach().cpu().clone().contiguous()
-        else:
-            extra[key] = value
+    path, state = Path(path), module.state_dict()
+    # copies: safetensors refuses tensors that share memory
+    tensors = {k: v.cpu().clone().contiguous() for k, v in state.items() if torch.is_tensor(v)}
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "module": description,
-        "extra": extra,
+        "module": describe(module),
+        "extra": {k: v for k, v in state.items() if k not in tensors},
         "record": dict(record or {}),
     }
-    # written beside its place and then moved there, so that an interrupted save harms no older
-    # file
+    # beside its place and then moved there: an interrupted save harms no older file
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,11 +185,7 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
 
 
 def read(path: str | Path) -> tuple[Storable, dict[str, Any]]:
-    """The module and the record that :func:`write` wrote.
-
-    Raises:
-        SaveError: the file is missing, truncated, of another kind, or of another format.
-    """
+    """The module and the record that :func:`write` wrote; SaveError as of :func:`load`."""
     path = Path(path)
     header, tensors = _open(path)
     try:
@@ -234,11 +203,7 @@ def read(path: str | Path) -> tuple[Storable, dict[str, Any]]:
 
 
 def read_into(path: str | Path, module: nn.Module) -> dict[str, Any]:
-    """Restore the state of a module of the same class and arguments; returns the record.
-
-    Raises:
-        SaveError: as :func:`read`, or the file describes another module.
-    """
+    """Restore the state of a module of equal arguments, else SaveError; returns the record."""
     header, tensors = _open(Path(path))
     if header["module"] != json.loads(json.dumps(describe(module))):
         raise SaveError(
@@ -295,6 +260,4 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,11 +23,7 @@ class Storable(nn.Module):
     """
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor, by name; those of ``*args`` as one sequence.
-
-        Raises:
-            SaveError: one is not kept, or cannot be written to a file.
-        """
+        """The arguments of the constructor by name, ``*args`` as one; SaveError if not kept."""
         name = type(self).__name__
         found = {}
         for parameter in inspect.signature(type(self)).parameters:

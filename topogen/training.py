@@ -7,7 +7,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +30,8 @@ class FitResult:
     """How a fit ended.
 
     Attributes:
-        status: "converged"; "max_steps" (some stage used its steps up, or `steps` cut it short);
-            "interrupted" (Ctrl-C, or a callback); "diverged" (a loss that is not finite).
+        status: "converged"; "max_steps" (some stage used its steps up, or was cut short by
+            `steps`); "interrupted" (Ctrl-C, or a callback); "diverged" (a loss not finite).
         history: every progress record, with its "stage" and "step".
         seconds: wall time.
         stage: the last stage that ran; None when everything was fitted already.
@@ -62,7 +62,7 @@ def fit(
     device: torch.device | str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Fit a learned manifold, atlas or distribution to points; fitted parts stay as they are.
+    """Fit a learned manifold, atlas or distribution; fitted parts stay, Ctrl-C does not raise.
 
     Args:
         learnable: anything :class:`~topogen.models.base.Fittable`; it is changed in place.
@@ -76,9 +76,6 @@ def fit(
         device: where to fit; None leaves the module where it is.
         callbacks: called with the stage's name and each record; a true value stops the fit.
 
-    Returns:
-        How it ended. Ctrl-C does not raise: the status is "interrupted".
-
     Raises:
         InvalidPoints: the points are not a finite (n, D) array, or too few for the task.
         TrainingError: the learnable or the options make no sense together.
@@ -90,16 +87,12 @@ def fit(
         >>> result.status
         'converged'
     """
-    model = _checked(learnable, steps, checkpoint, resume)
-    x = as_tensor(points)
-    if device is not None:
-        model.to(device)
-        x = x.to(device)
+    model = _checked(learnable, steps, checkpoint, resume).to(device)
+    x = as_tensor(points).to(device)
     history: list[dict[str, Any]] = []
     start = time.perf_counter()
     worst: Status = "converged"
-    name: str | None = None
-    message = ""
+    name, message = None, ""
 
     def save() -> None:
         if checkpoint is not None:
@@ -111,7 +104,7 @@ def fit(
             for stage in model.stages(x):
                 name = stage.name
                 status, said, complete = _run(stage, steps, seed, history, show, callbacks)
-                worst = status if _SEVERITY.index(status) > _SEVERITY.index(worst) else worst
+                worst = max(worst, status, key=_SEVERITY.index)
                 message = said or message
                 if not complete:
                     break
@@ -129,12 +122,7 @@ def fit(
 def _checked(
     learnable: object, steps: int | None, checkpoint: str | Path | None, resume: bool
 ) -> Fittable:
-    """The learnable, restored from its checkpoint where that is wanted.
-
-    Raises:
-        TrainingError: the learnable or the options make no sense together.
-        SaveError: it cannot be saved, or the checkpoint is of something else.
-    """
+    """The learnable, restored from its checkpoint where that is wanted."""
     if not isinstance(learnable, Fittable):
         raise TrainingError(
             "expected a learned manifold, atlas or distribution (a module with stages(points)), "
@@ -157,8 +145,7 @@ def _checked(
 def one_thread() -> Iterator[None]:
     """Torch on one thread, restored afterwards.
 
-    The work is many small tensor operations. On a busy machine the threads of each spend their
-    time waiting for one another: two cores with two threads took ten times as long as with one.
+    Threads of many small operations wait for one another: on two busy cores, ten times as long.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -178,14 +165,12 @@ def _run(
 ) -> tuple[Status, str, bool]:
     """Drive one stage to its end, to `steps`, or to a loss that is not finite.
 
-    Returns its status, a sentence, and whether it came to its own end, so that others can build
-    on it.
+    Returns its status, a sentence, and whether it came to its own end.
     """
     # the seed of a Generator counts modulo 2^32, so the two are hashed together
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {stage.name}".encode()))
-    running = stage.run(generator)
     step = 0
-    try:
+    with closing(stage.run(generator)) as running:
         while True:
             try:
                 record = next(running)
@@ -197,8 +182,7 @@ def _run(
             step += 1
             history.append({"stage": stage.name, "step": step, **record})
             show(stage, record)
-            loss = record.get("loss")
-            if loss is not None and not math.isfinite(loss):
+            if not math.isfinite(loss := record.get("loss", 0.0)):
                 message = (
                     f"the loss of stage {stage.name!r} became {loss} at step {step}; "
                     "check the points for outliers, or fit a new object with another seed"
@@ -209,8 +193,6 @@ def _run(
                 return "interrupted", message, False
             if steps is not None and step >= steps:
                 return "max_steps", f"stage {stage.name!r} was cut at {steps} steps", False
-    finally:
-        running.close()
 
 
 @contextmanager

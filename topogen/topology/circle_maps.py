@@ -27,7 +27,7 @@ from .persistence.cohomology import (
 from .persistence.null_distributions import rips_noise
 from .persistence.rips import by_rank, ratios, truncated_rips
 
-CHUNK = 4_000_000  # numbers in one block of distances: 32 MB
+CHUNK = 4_000_000  # numbers in one block of distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class BallCover:
         landmarks: centres, shape (m, D').
         radius: of the balls, in units of `unit`.
         unit: length of one step of the prepared coordinates.
-        origin: their origin, in steps, shape (D,).
-        axes: their axes, shape (D, D').
+        origin: of those, in steps, shape (D,).
+        axes: of those, shape (D, D').
     """
 
     landmarks: np.ndarray
@@ -67,6 +67,11 @@ class BallCover:
             )
         return distance
 
+    def blocks(self, n: int) -> list[slice]:
+        """The rows of n points, in parts whose distances take 32 MB."""
+        rows = max(1, CHUNK // len(self.landmarks))
+        return [slice(i, i + rows) for i in range(0, n, rows)]
+
 
 @dataclass(frozen=True, eq=False)
 class CircularCoordinates:
@@ -78,13 +83,12 @@ class CircularCoordinates:
 
     .. math:: \theta(x) = 2\pi \sum_r \varphi_r(x)\,(f_r - \eta_{jr}) \pmod{2\pi}
 
-    for any landmark j whose ball contains x; the integral cocycle condition makes it the same for
-    all of them, so theta is continuous on the union of the balls.
+    for any landmark j whose ball contains x: the same for all as :math:`\eta` is a cocycle,
+    so theta is continuous on the union of the balls.
 
     Attributes:
         values: the angles of the given points, in [0, 2 pi), shape (n, k).
-        gram: mean of :math:`\nabla\theta_a \cdot \nabla\theta_b` over the cloud, radians squared
-            per length squared, shape (k, k).
+        gram: mean of :math:`\nabla\theta_a \cdot \nabla\theta_b`, (radians/length)^2, (k, k).
         scale: :math:`2\rho`, the longest edge of the Rips complex that carries the classes.
         reason: one sentence on the number k of classes.
         cover: the balls.
@@ -124,29 +128,23 @@ class CircularCoordinates:
 
         Two consecutive points must share a ball: it contains their segment, on which theta has one
         lift. With :math:`r_i` a ball of the points i and i+1 the degree is :math:`\sum_i
-        \eta_{r_i r_{i-1}}`, a sum of integers. A decoder preserves a latent circle only if
-        the image of that circle has the degrees it should have.
+        \eta_{r_i r_{i-1}}`. A decoder preserves a latent circle only if its degrees stay.
 
         Args:
             loop: array-like, shape (n, D); the last point is joined to the first.
 
         Raises:
-            InvalidPoints: not a finite (n, D) array, a point in no ball, or a step too long to
-                lift.
+            InvalidPoints: not a finite (n, D) array, a point in no ball, or too long a step.
         """
         x = as_array(loop, name="loop", ambient_dim=len(self.cover.origin))
-        chunk = max(1, CHUNK // len(self.cover.landmarks))
-        shared = np.empty(len(x), dtype=np.int64)
-        for start in range(0, len(x), chunk):
-            rows = np.arange(start, min(start + chunk, len(x)))
-            here = self.cover.distances(x[rows])
-            there = self.cover.distances(x[(rows + 1) % len(x)])
-            farther = np.maximum(here, there)
+        after, shared = np.roll(x, -1, axis=0), np.empty(len(x), dtype=np.int64)
+        for rows in self.cover.blocks(len(x)):
+            farther = np.maximum(self.cover.distances(x[rows]), self.cover.distances(after[rows]))
             shared[rows] = farther.argmin(axis=1)
             long = np.flatnonzero(farther.min(axis=1) >= self.cover.radius)
             if len(long):
-                i = int(rows[long[0]])
-                step = float(np.linalg.norm(x[(i + 1) % len(x)] - x[i]))
+                i = rows.start + int(long[0])
+                step = float(np.linalg.norm(after[i] - x[i]))
                 raise InvalidPoints(
                     f"loop: expected steps that stay in one ball of radius {self.scale / 2:.3g}, "
                     f"got one of length {step:.3g} after row {i}; give the loop by more points"
@@ -177,14 +175,12 @@ class CircularCoordinates:
         if not 0 < overlap < 1:
             raise ValueError(f"expected 0 < overlap < 1, got {overlap}")
         centres = 2 * math.pi * np.arange(n) / n
-        apart = np.abs(self.values[:, coordinate, None] - centres)
-        return np.minimum(apart, 2 * math.pi - apart) < (1 + overlap) * math.pi / n
+        return _apart(self.values[:, coordinate, None], centres) < (1 + overlap) * math.pi / n
 
     def grid(self, n: int) -> Int[np.ndarray, " m"]:
         r"""Rows of the points nearest to a grid of n angles in each of the k coordinates.
 
-        The grid is :math:`(2\pi/n) \{0, \dots, n-1\}^k`. Where the coordinates do not determine
-        the point (k < d), or miss an angle, rows repeat or fail to be near; each is given once.
+        The grid is :math:`(2\pi/n) \{0, \dots, n-1\}^k`. Each row is given once, near or not.
 
         Raises:
             ValueError: n < 1, or there is no coordinate.
@@ -194,9 +190,13 @@ class CircularCoordinates:
             raise ValueError(f"expected n >= 1 and a coordinate, got n = {n}, {k}; {self.reason}")
         angles = 2 * math.pi * np.arange(n) / n
         nodes = np.stack(np.meshgrid(*[angles] * k, indexing="ij"), axis=-1).reshape(-1, k)
-        apart = np.abs(self.values[None] - nodes[:, None])
-        apart = np.minimum(apart, 2 * math.pi - apart)
-        return np.unique((apart**2).sum(axis=-1).argmin(axis=1))
+        squares = _apart(self.values[None], nodes[:, None]) ** 2
+        return np.unique(squares.sum(axis=-1).argmin(axis=1))
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    difference = np.abs(first - second)
+    return np.minimum(difference, 2 * math.pi - difference)
 
 
 def circular_coordinates(
@@ -206,21 +206,17 @@ def circular_coordinates(
 
     The j-th strongest bar of H^1(Rips; Z/p) is a class where its ratio death/birth, the median of
     three starts, is one that noise exceeds with probability at most `alpha`. The classes are
-    lifted to integral cocycles, which are made harmonic by least squares; a lattice reduction of
-    their Gram matrix makes the k angles as independent as the classes allow. Torsion carries no
-    angle: RP^2 has k = 0 though H^1(RP^2; Z/2) is not zero.
-
-    Follows de Silva, Morozov and Vejdemo-Johansson, 2011 (https://arxiv.org/abs/0905.4887),
-    Perea, 2018, "Sparse circular coordinates" (https://arxiv.org/abs/1809.09269) and Scoccola,
-    Gakhar, Bush, Schonsheck, Rask, Zhou and Perea, 2023, "Toroidal coordinates"
+    lifted to integral cocycles, made harmonic by least squares; a lattice reduction of their Gram
+    matrix makes the k angles as independent as can be. Torsion carries no angle: RP^2 has k = 0.
+    Follows de Silva, Morozov and Vejdemo-Johansson, 2011 (https://arxiv.org/abs/0905.4887), Perea,
+    2018 (https://arxiv.org/abs/1809.09269) and Scoccola et al., 2023, "Toroidal coordinates"
     (https://arxiv.org/abs/2212.07201).
 
     Args:
         points: array-like, shape (n, D).
         count: number of landmarks; by default from the widest gap of the cloud, at most 400.
         prime: p, at least 5 (lifts from Z/2 and Z/3 are ambiguous) and below 2^15.
-        alpha: bound on the probability to return a class that is not there at this scale, with
-            the default count; more landmarks see more noise.
+        alpha: bound on the probability to return a class of noise, with the default count.
         seed: of the first landmarks and of the hold-out halves.
 
     Raises:
@@ -248,7 +244,10 @@ def circular_coordinates(
     # 40 edges per landmark, which reach to 6 (d = 2) or 3 (d = 3) covering radii
     threshold = max(2.5 * gap, lengths[min(40 * len(D), len(lengths)) - 1])
     cut = rips_noise(d, 1).cut_off(alpha)
-    strengths = _median_strengths(starts, threshold, (prime, 2))
+    diagrams = [truncated_rips(distances(y), threshold, (prime, 2), 1) for y in starts]
+    strengths = {  # over each field, the median over starts of the j-th largest death/birth
+        p: np.median(by_rank([ratios(of[p][1]) for of in diagrams]), axis=0) for p in (prime, 2)
+    }
     significant = persistent_classes(D, threshold, prime=prime, least_ratio=cut)
     significant = significant[: int((strengths[prime] > cut).sum())]
     classes, scale = _at_one_scale(significant, gap, threshold)
@@ -275,47 +274,29 @@ def circular_coordinates(
 
 def _landmark_sets(cloud: Cloud, dim: int, count: int | None, seed: int) -> list[np.ndarray]:
     """From each start `count` farthest points, or as many as the widest gap allows."""
-    x = cloud.points
-    rng = np.random.default_rng(seed)
+    x, rng = cloud.points, np.random.default_rng(seed)
     gap = holdout_gap(x, rng) * RESOLUTIONS[min(dim, 4)][0]
-    sets = []
-    for start in rng.integers(len(x), size=STARTS).tolist():
-        index, radius = farthest_points(x, count or min(400, len(x)), start)
-        m = count or max(3, count_for_radius(radius, gap))
-        sets.append(x[index[:m]])
-    return sets
-
-
-def _median_strengths(
-    starts: list[np.ndarray], threshold: float, fields: tuple[int, ...]
-) -> dict[int, np.ndarray]:
-    """Over each field, median over starts of the j-th largest death/birth, for each j, and a 1."""
-    diagrams = [truncated_rips(distances(x), threshold, fields, 1) for x in starts]
-    return {p: np.median(by_rank([ratios(d[p][1]) for d in diagrams]), axis=0) for p in fields}
+    starts, most = rng.integers(len(x), size=STARTS).tolist(), count or min(400, len(x))
+    found = (farthest_points(x, most, start) for start in starts)
+    return [x[i[: count or max(3, count_for_radius(radius, gap))]] for i, radius in found]
 
 
 def _frame(given: np.ndarray, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Origin and axes with (given - origin) @ axes = prepared, for points in one unit of length.
-
-    In many dimensions the prepared columns are principal coordinates, X V with V^T V = 1 and
-    orthogonal columns, so V = X^T (X V) / |X V|^2.
-    """
+    """Origin and axes with (given - origin) @ axes = prepared, both in one unit of length."""
     origin = given.mean(axis=0)
     centred = given - origin
     if centred.shape == prepared.shape and np.allclose(centred, prepared, atol=1e-9):
         return origin, np.eye(given.shape[1])
+    # principal coordinates X V, with V^T V = 1 and orthogonal columns: V = X^T (X V) / |X V|^2
     return origin, centred.T @ prepared / (prepared**2).sum(axis=0)
 
 
 def _at_one_scale(
     classes: list[PersistentClass], gap: float, threshold: float
 ) -> tuple[list[PersistentClass], float]:
-    """The classes that live together, the strongest first, and an edge length at which they do.
-
-    Balls of half that length must cover the cloud, so it is more than twice the gap.
-    """
+    """The classes that live together, the strongest first, and an edge length where they do."""
     alive: list[PersistentClass] = []
-    low, high = 2.001 * gap, threshold
+    low, high = 2.001 * gap, threshold  # balls of half that length must cover the cloud
     for c in classes:
         if max(low, c.birth) < min(high, c.death):
             alive.append(c)
@@ -335,9 +316,7 @@ def _angles(
 ) -> np.ndarray:
     """The formula of :class:`CircularCoordinates`, shape (n, k)."""
     turns = np.empty((len(x), len(cocycles)))
-    chunk = max(1, CHUNK // len(cover.landmarks))
-    for start in range(0, len(x), chunk):
-        rows = slice(start, start + chunk)
+    for rows in cover.blocks(len(x)):
         distance = cover.distances(x[rows])
         phi = np.maximum(1 - (distance / cover.radius) ** 2, 0.0) ** 2
         phi /= phi.sum(axis=1, keepdims=True)
@@ -359,14 +338,13 @@ def _reason(
             "other landmarks by count and seed"
         )
     seen = strengths[prime][strengths[prime] > cut]
+    words = (
+        f"no class of degree 1 over Z/{prime} outlasts noise on {m} landmarks (largest "
+        f"death/birth {strengths[prime][0]:.2f}, class from {cut:.2f})"
+    )
     if len(seen):
         listed = ", ".join(f"{r:.2f}" for r in seen)
         words = f"death/birth over Z/{prime} is {listed} (class from {cut:.2f})"
-    else:
-        words = (
-            f"no class of degree 1 over Z/{prime} outlasts noise on {m} landmarks (largest "
-            f"death/birth {strengths[prime][0]:.2f}, class from {cut:.2f})"
-        )
     if k < len(seen):
         words += f"; {len(seen) - k} not at one scale with the rest: try another count or seed"
     torsion = int((strengths[2] > cut).sum()) - len(seen)

@@ -28,14 +28,11 @@ class Comparison:
             in a degree that differs, else "undetermined".
         first: what is known of the first cloud.
         second: what is known of the second cloud.
-        bottleneck: {p: (d_0, d_1, ...)}, bottleneck distances of the two diagrams over Z/p, up to
-            degree 2, in the units of the points.
+        bottleneck: {p: (d_0, d_1, ...)}, up to degree 2, in the units of the points.
         wasserstein: same shape, 2-Wasserstein distances.
-        p_values: same shape, of the Wasserstein distances under the hypothesis that both clouds
-            are samples of one distribution; None without permutations.
+        p_values: same shape, of `wasserstein` if both clouds have one distribution, or None.
         p_value: of the same hypothesis, from all fields and degrees together.
-        scale: the covering radius that the landmarks of both clouds have, in the units of the
-            points.
+        scale: covering radius of the landmarks of both clouds, in the units of the points.
         permutations: the number B of random splits behind the p-values.
         scores: the scores asked for, by name.
 
@@ -74,9 +71,8 @@ class Comparison:
                 line += f"  p {row(self.p_values[p], '.2g')}"
             lines.append(line)
         if self.p_value is not None:
-            lines.append(
-                f"  one distribution: p {self.p_value:.2g} of {self.permutations} random splits"
-            )
+            splits = f"of {self.permutations} random splits"
+            lines.append(f"  one distribution: p {self.p_value:.2g} {splits}")
         return "\n".join(lines + [f"  {score}" for score in self.scores.values()])
 
 
@@ -96,23 +92,19 @@ def compare(
     The verdict is on homology alone. The distances are between the Vietoris-Rips diagrams of
     farthest-point landmarks: subsamples of equal size n (at most 1000) from both clouds, landmarks
     of equal covering radius :math:`\epsilon`, the larger of the two of 80 landmarks, and edges up
-    to :math:`5\epsilon` (10 for curves) or the median distance of landmarks, if that is less. So
-    neither the sample sizes nor the scale of the landmarks separates the clouds.
+    to :math:`5\epsilon` (10 for curves) or the median distance of landmarks, if that is less.
 
     When both subsamples are drawn from one distribution, their 2n rows are exchangeable. With T
-    the distance for the given split of the pooled rows into two and :math:`T^*_1, \dots, T^*_B`
-    for random splits, everything computed anew,
+    the distance for the given split of the pooled rows and :math:`T^*_j` for B random splits,
 
     .. math:: p = \frac{1 + |\{j : T^*_j \ge T\}|}{1 + B}
 
     satisfies :math:`P(p \le \alpha) \le \alpha` at any n. `p_value` does the same with the
-    largest, over fields and degrees, of T standardised over all B + 1 splits. Small p-values speak
-    of what diagrams see up to there (spacing, and the size of holes), so clouds of equal homology
-    can have them. In degree 0 a distance of :math:`\epsilon / 2` or so only says that one cloud
-    needs a landmark more. Clouds in spaces of different dimension have no pool, and no p-values.
-
-    Follows Robinson and Turner, 2017 (https://arxiv.org/abs/1310.7467), with rows in the place of
-    their diagrams.
+    largest, over fields and degrees, of T standardised over all splits. Diagrams also see spacing
+    and the size of holes, so clouds of equal homology can have small p-values. In degree 0 about
+    :math:`\epsilon / 2` only says that one cloud needs a landmark more. Clouds in spaces of
+    different dimension have no pool, and no p-values. Follows Robinson and Turner, 2017
+    (https://arxiv.org/abs/1310.7467), with rows for diagrams.
 
     Args:
         a: array-like, shape (n, D); for the scores, the data.
@@ -121,15 +113,13 @@ def compare(
         max_dim: largest degree, at most 3; by default the larger dimension of the two.
         alpha: bound on the probability to report a class that is not there, in each cloud.
         seed: of everything random.
-        permutations: number B of random splits; 0 leaves the p-values out. Each costs two diagrams
-            of some 80 landmarks.
+        permutations: number B of random splits, of two diagrams each; 0: no p-values.
         scores: names of :data:`~topogen.topology.scores.SCORES`.
 
     Raises:
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points; clouds of one
-            space so far apart, or of sizes so different, that rounding hides the smaller; for
-            scores also fewer than 40 points of a or 20 of b, or unequal D where the score needs
-            one space.
+            space so far apart, or so unequal in size, that rounding hides the smaller; for scores
+            also fewer than 40 points of a or 20 of b, or D unequal where one space is needed.
         ValueError: an argument out of range.
     """
     unknown = [name for name in scores if name not in SCORES]
@@ -191,16 +181,13 @@ def split_distances(
         rng: draws them.
 
     Returns:
-        shape (1 + permutations, fields, degrees); row 0 is of x and y.
+        shape (1 + permutations, fields, degrees), first that of x and y.
     """
     rows, n = np.concatenate([x, y]), len(x)
     splits = [np.arange(2 * n), *(rng.permutation(2 * n) for _ in range(permutations))]
-    return np.array(
-        [
-            wasserstein(*diagrams_at_one_scale(rows[s[:n]], rows[s[n:]], fields, max_dim)[:2])
-            for s in splits
-        ]
-    )
+    halves = ((rows[s[:n]], rows[s[n:]]) for s in splits)
+    found = (diagrams_at_one_scale(u, v, fields, max_dim) for u, v in halves)
+    return np.array([wasserstein(first, second) for first, second, _ in found])
 
 
 def permutation_p_values(T: np.ndarray) -> tuple[np.ndarray, float]:
@@ -210,8 +197,7 @@ def permutation_p_values(T: np.ndarray) -> tuple[np.ndarray, float]:
         T: statistics, shape (1 + B, ...): row 0 of the given split, the others of random ones.
 
     Returns:
-        the p-value of each statistic, shape (...), and one of the largest of them when all are
-        standardised over the rows.
+        the p-value of each statistic, shape (...), and that of the largest standardised one.
     """
     spread = T.std(axis=0)
     z = (T - T.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -254,8 +240,7 @@ def bottleneck(first: Diagrams, second: Diagrams) -> np.ndarray:
 def wasserstein(first: Diagrams, second: Diagrams) -> np.ndarray:
     r"""2-Wasserstein distances with :math:`|\cdot|_\infty` between bars, shape (fields, degrees).
 
-    The square of each is the least sum of squares over the ways to match every bar with a bar of
-    the other diagram or with its own middle.
+    Squared, the least sum of squares when bars are matched with bars or with their own middles.
     """
     return _each(first, second, _matching)
 
@@ -276,16 +261,12 @@ def _each(
     first: Diagrams, second: Diagrams, distance: Callable[[np.ndarray, np.ndarray], float]
 ) -> np.ndarray:
     done: dict[tuple[bytes, bytes], float] = {}  # most diagrams are the same over every field
-
-    def once(u: np.ndarray, v: np.ndarray) -> float:
-        key = (u.tobytes(), v.tobytes())
+    pairs = [(u, v) for p in first for u, v in zip(first[p], second[p], strict=True)]
+    keys = [(u.tobytes(), v.tobytes()) for u, v in pairs]
+    for key, (u, v) in zip(keys, pairs, strict=True):
         if key not in done:
             done[key] = float(distance(u, v))
-        return done[key]
-
-    return np.array(
-        [[once(u, v) for u, v in zip(first[p], second[p], strict=True)] for p in first]
-    )
+    return np.array([done[key] for key in keys]).reshape(len(first), -1)
 
 
 def _equal_subsamples(
@@ -309,9 +290,8 @@ def _by_field(values: np.ndarray, fields: Sequence[int]) -> dict[int, tuple[floa
 
 
 def _verdict(first: TopologyReport, second: TopologyReport) -> Verdict:
-    pairs = [
-        (x, y) for p in first.fields for x, y in zip(first.betti[p], second.betti[p], strict=True)
-    ]
-    if any(x is not None and y is not None and x != y for x, y in pairs):
+    both = [(first.betti[p], second.betti[p]) for p in first.fields]
+    pairs = [pair for numbers in both for pair in zip(*numbers, strict=True)]
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
         return "disagrees"
     return "agrees" if first.determined and second.determined else "undetermined"

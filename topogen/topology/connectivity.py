@@ -19,6 +19,7 @@ from .inference.report import TopologyReport, row
 from .local.dimension import dimension_of
 from .local.orientability import Orientability, orientability
 from .persistence.null_distributions import check_alpha, rips_noise
+from .persistence.rips import collapsed_graph
 
 LEAST_SIZE = 3 * LEAST_POINTS  # of a cloud, so that its halves and links can be prepared too
 
@@ -58,9 +59,8 @@ def connected_components(
     r"""Split a cloud into its connected components and describe each at its own scale.
 
     Two sets of points are apart when the edge between them in the minimum spanning tree of
-    farthest-point landmarks is longer than what connected samples show at level `alpha`: the
-    distribution of the longest edge over the covering radius is that of curves, the hardest case.
-    Each part is split again at its own, finer, scale.
+    farthest-point landmarks is longer, over the covering radius, than what samples of curves (the
+    hardest case) show at level `alpha`. Each part is split again at its own, finer, scale.
 
     Args:
         points: array-like, shape (n, D).
@@ -87,8 +87,7 @@ def connected_components(
 def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
     r"""The number of connected components that the cloud shows at its scale; None if unclear.
 
-    A gap counts when it is wider than what uniform connected samples show between farthest-point
-    landmarks, as in degree 0 of :func:`~topogen.topology.check_topology`.
+    As in degree 0 of :func:`~topogen.topology.check_topology`.
 
     Args:
         points: array-like, shape (n, D).
@@ -107,8 +106,6 @@ def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None
 
 def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Numbers of the components, 0 to the last, shape (n,)."""
-    from scipy.sparse.csgraph import minimum_spanning_tree
-
     label = np.zeros(len(x), dtype=int)
     if len(x) < LEAST_SIZE:
         return label
@@ -117,18 +114,14 @@ def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
     m = min(count_for_radius(radius, RESOLUTIONS[1][0] * holdout_gap(x, rng)), most)
     if m < 2:
         return label
-    tree = minimum_spanning_tree(distances(x[index[:m]])).tocoo()
-    short = tree.data <= rips_noise(1, 0).cut_off(alpha) * radius[m - 1]
-    of_mark = component_labels(m, tree.row[short], tree.col[short])
-    count = of_mark.max() + 1
-    if count == 1:
+    longest = rips_noise(1, 0).cut_off(alpha) * radius[m - 1]
+    short = collapsed_graph(distances(x[index[:m]]), longest, 0)
+    of_mark = component_labels(m, short.row, short.col)
+    if of_mark.max() == 0:
         return label
     top = of_mark[nearest(x[index[:m]], x, 1)[1][:, 0]]
-    used = 0
-    for c in range(count):
-        rows = np.flatnonzero(top == c)
-        label[rows] = used + _split(x[rows], alpha, rng)
-        used = int(label[rows].max()) + 1
+    for c in range(of_mark.max() + 1):
+        label[top == c] = (label.max() + 1 if c else 0) + _split(x[top == c], alpha, rng)
     return label
 
 
@@ -138,18 +131,16 @@ def _describe(
     x = given[rows]
     distinct = len(first_rows(x))
     if distinct < LEAST_SIZE:
-        return ConnectedComponent(
-            rows, None, None, None,
-            f"{distinct} distinct points are too few to say more, {LEAST_SIZE} are needed",
-        )  # fmt: skip
+        reason = f"{distinct} distinct points are too few to say more, {LEAST_SIZE} are needed"
+        return ConnectedComponent(rows, None, None, None, reason)
     cloud = prepare(x, seed=seed)
     dim = dimension_of(cloud, seed=seed).dim
     topology = check_topology(cloud, fields=fields, alpha=alpha, seed=seed)
     signs = orientability(cloud, dim=dim, seed=seed)
     numbers = "; ".join(f"Z/{p} {row(betti)}" for p, betti in topology.betti.items())
     word = {True: "orientable", False: "non-orientable", None: "of unknown orientability"}
-    consistent, why = signs.consistent_with(topology.betti)
     reason = f"dimension {dim}, Betti {numbers}, {word[signs.orientable]}"
-    return ConnectedComponent(
-        rows, dim, topology, signs, f"{reason}; but {why}" if consistent is False else reason
-    )
+    consistent, why = signs.consistent_with(topology.betti)
+    if consistent is False:
+        reason += f"; but {why}"
+    return ConnectedComponent(rows, dim, topology, signs, reason)

@@ -1,12 +1,7 @@
 r"""How stable a statistic of a cloud is: the same statistic on resamples, in parallel.
 
-A resample of n distinct points is drawn by one of two rules:
-
-- with replacement: n draws, of which the distinct points are used, about :math:`(1 - 1/e)\,n`
-  (a repeated point changes no complex);
-- without replacement: `size` distinct points.
-
-Resample i depends on its own seed only, so the result is the same whatever runs it.
+A resample of n distinct points is `size` of them without replacement, or n draws with replacement,
+of which the distinct ones, about :math:`(1 - 1/e)\,n`, are used (repeats change nothing).
 """
 
 from __future__ import annotations
@@ -46,20 +41,17 @@ class Bootstrap:
     `counts`, `share`, `diagrams` and `band` belong to the default statistic; another has None.
 
     Attributes:
-        estimate: the statistic of the whole cloud; by default its
+        estimate: the statistic of the whole cloud; by default a
             :class:`~topogen.topology.TopologyReport`.
-        values: the statistic of each resample, in the order of `seeds`; by default the pair of its
-            Betti numbers and its bottleneck distances (over the diameter), each {p: per degree}.
+        values: the statistic of each resample, in the order of `seeds`; by default its Betti
+            numbers and its bottleneck distances over the diameter, each {p: per degree}.
         seeds: of the resamples; :func:`resample` gives their points.
         size: points of a resample drawn without replacement; None for the rule with replacement.
         counts: {p: one {Betti number: resamples} per degree}; the number None is "undetermined".
-        share: {p: per degree, the share of the resamples that have the Betti number of the cloud};
-            None where that is undetermined.
-        diagrams: {p: [(birth, death) arrays by degree]} of the cloud, up to degree 2, in the units
-            of the points.
-        band: {p: (c_0, c_1, ...)}: the bottleneck distance that a share 1 - `alpha` of the
-            resamples have at most to `diagrams`. A bar with (death - birth)/2 > c_k has a partner
-            in each of those resamples.
+        share: {p: per degree, None or the share of resamples with the Betti number of the cloud}.
+        diagrams: {p: [(birth, death) by degree]} of the cloud, to degree 2, in its units.
+        band: {p: (c_0, c_1, ...)}: bottleneck distances to `diagrams` that a share 1 - `alpha` of
+            the resamples have at most: partners for all bars with (death - birth)/2 > c_k.
         alpha: of the band.
         seconds: wall time.
 
@@ -97,17 +89,9 @@ class Bootstrap:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """What is known of the resamples in types that JSON knows; fields become string keys.
-
-        The estimate and the values of a statistic of one's own stay as they are.
-        """
-        result: dict[str, Any] = {
-            "repeats": len(self.values),
-            "size": self.size,
-            "seeds": list(self.seeds),
-            "alpha": self.alpha,
-            "seconds": self.seconds,
-        }
+        """In types that JSON knows, fields as strings; a statistic of one's own stays as it is."""
+        result: dict[str, Any] = {n: getattr(self, n) for n in ("size", "alpha", "seconds")}
+        result |= {"repeats": len(self.values), "seeds": list(self.seeds)}
         if self.counts is None or self.share is None or self.band is None:
             return result | {"estimate": self.estimate, "values": list(self.values)}
         return result | {
@@ -137,10 +121,15 @@ def resample(points: Any, seed: int, size: int | None = None) -> Points:
         InvalidPoints: not a finite (n, D) array.
         ValueError: `size` is not between 1 and the number of distinct points.
     """
+    x = _distinct(points, size)
+    return x[_draw(len(x), seed, size)]
+
+
+def _distinct(points: Any, size: int | None) -> Points:
     x = as_array(points)
     x = x[first_rows(x)]
     _check_size(size, 1, len(x))
-    return x[_draw(len(x), seed, size)]
+    return x
 
 
 def _draw(n: int, seed: int, size: int | None) -> np.ndarray:
@@ -171,40 +160,33 @@ def bootstrap(
 
     The default statistic is :func:`~topogen.topology.check_topology`, and beside it the bottleneck
     distance :math:`W_\infty(\hat D^*, \hat D)` between the Vietoris-Rips diagrams of resample and
-    cloud, both of farthest-point landmarks at the covering radius :math:`\epsilon` of at most 200
-    landmarks of the cloud, and with edges up to :math:`5\epsilon` (or the lower quartile of the
-    distances, if less). The band
+    cloud, both of farthest-point landmarks at the covering radius :math:`\epsilon` of up to 200 of
+    the cloud, with edges up to :math:`5\epsilon` or the lower quartile of the distances. The band
 
     .. math:: P\big(W_\infty(\hat D^*, \hat D) \le c_k\big) \ge 1 - \alpha
 
-    is the quantile over the resamples, as Chazal, Fasy, Lecci, Rinaldo, Singh and Wasserman, 2014
-    (https://arxiv.org/abs/1311.0376) bootstrap the diagrams of density estimates. It says how far
-    the diagram moves with the sample. It is no test for noise: short bars that every set of
-    landmarks has may lie beyond it. That is what the report and its p-values are for.
+    is the quantile over the resamples, as Chazal et al., 2014 (https://arxiv.org/abs/1311.0376)
+    bootstrap the diagrams of density estimates. It is no test for noise, as the p-values of the
+    report are: short bars that every set of landmarks has may lie beyond it.
 
     Args:
         points: array-like, shape (n, D); duplicates are left out.
-        statistic: a function of the points of a resample, shape (m, D) float64. With processes or
-            a cluster it must be importable there (no lambda).
+        statistic: of the points (m, D), float64; importable where processes or a cluster run it.
         repeats: number of resamples.
-        size: points of a resample, drawn without replacement; None draws n with replacement and
-            retains the distinct points.
+        size: points drawn without replacement; None draws n with replacement.
         alpha: of the band.
         fields: primes p, of the default statistic.
         max_dim: largest degree of the default statistic; by default the dimension of the cloud.
         seed: of everything random; same seed, same result, whatever the executor.
-        executor: anything whose `map(f, seeds)` gives results, or futures with `result()`: an
-            executor of concurrent.futures, a pool of multiprocessing or Ray, a Client of
-            dask.distributed. It is not shut down.
-        workers: threads, where there is no executor; by default one per processor. gudhi and NumPy
-            release Python's lock in most of the work.
+        executor: anything whose `map(f, seeds)` gives results or futures: of concurrent.futures, a
+            pool of multiprocessing or Ray, a Client of dask.distributed. It is not shut down.
+        workers: threads, where there is no executor; by default one per processor.
 
     Raises:
         InvalidPoints: not a finite (n, D) array; for the default statistic also fewer than 30
             distinct points with replacement, or 10 without.
         ValueError: an argument out of range, or both executor and workers.
-        TopogenError: the statistic failed on a resample, whose seed the message carries; or the
-            executor failed.
+        TopogenError: the statistic failed on a resample (seed in the message), or the executor.
     """
     begin = time.monotonic()
     if repeats < 1:
@@ -230,14 +212,11 @@ def bootstrap(
                 f"points: expected at least {3 * LEAST_POINTS} distinct points to draw from with "
                 f"replacement, got {len(x)}; give more points, or a size"
             )
-        estimate: Any = check_topology(
-            cloud, fields=fields, max_dim=max_dim, seed=seed, progress=False
-        )
+        check = partial(check_topology, fields=fields, max_dim=max_dim, seed=seed, progress=False)
+        estimate: Any = check(cloud)
         statistic = _Topology.of(x, size, estimate)
     else:
-        x, unit = as_array(points), 1.0
-        x = x[first_rows(x)]
-        _check_size(size, 1, len(x))
+        x, unit = _distinct(points, size), 1.0
         estimate = statistic(x)
     task = partial(_evaluate, x, statistic, size)
     own = executor is None
@@ -270,9 +249,8 @@ def _evaluate(
     try:
         return _Replicate(seed, statistic(x[_draw(len(x), seed, size)]))
     except Exception as error:  # _collect raises it again, with the seed
-        return _Replicate(
-            seed, error=f"{type(error).__name__}: {error}", where=traceback.format_exc()
-        )
+        words = f"{type(error).__name__}: {error}"
+        return _Replicate(seed, error=words, where=traceback.format_exc())
 
 
 def _collect(pool: Any, task: Callable[[int], _Replicate], seeds: Sequence[int]) -> Iterator[Any]:
@@ -317,10 +295,9 @@ class _Topology:
         distinct = round((1 - math.exp(-1)) * len(x)) if size is None else size
         m = min(200, max(LEAST_POINTS, distinct // 4), len(x))
         index, radius = farthest_points(x, m, 0)
-        D = distances(x[index])
-        epsilon = float(radius[-1])
+        D, epsilon = distances(x[index]), float(radius[-1])
         threshold = min(5 * epsilon, float(np.quantile(D[np.triu_indices(m, 1)], 0.25)))
-        reference = _diagrams(D, threshold, report.fields, report.max_dim)
+        reference = truncated_rips(D, threshold, report.fields, min(report.max_dim, 2))
         return _Topology(report.fields, report.max_dim, report.seed, epsilon, threshold, reference)
 
     def __call__(self, x: Points) -> tuple[Betti, dict[int, tuple[float, ...]]]:
@@ -331,19 +308,12 @@ class _Topology:
         )
         index, radius = farthest_points(x, min(len(x), 400), 0)
         D = distances(x[index[: count_for_radius(radius, self.epsilon)]])
-        ours = _diagrams(D, self.threshold, self.fields, self.max_dim)
-        distance = {
-            p: tuple(
-                float(bottleneck_distance(a, b))
-                for a, b in zip(ours[p], self.reference[p], strict=True)
-            )
-            for p in self.fields
+        ours = truncated_rips(D, self.threshold, self.fields, min(self.max_dim, 2))
+        pairs = {p: zip(ours[p], self.reference[p], strict=True) for p in self.fields}
+        return report.betti, {
+            p: tuple(float(bottleneck_distance(a, b)) for a, b in pair)
+            for p, pair in pairs.items()
         }
-        return report.betti, distance
-
-
-def _diagrams(D: np.ndarray, threshold: float, fields: Sequence[int], max_dim: int) -> Diagrams:
-    return truncated_rips(D, threshold, fields, min(max_dim, 2))
 
 
 def _summary(
@@ -358,6 +328,5 @@ def _summary(
             None if b is None else c[b] / len(values) for b, c in zip(numbers, seen, strict=True)
         )
         moved = np.array([distance[p] for _, distance in values]) * unit
-        quantile = np.quantile(moved, 1 - alpha, axis=0, method="higher")
-        band[p] = tuple(float(c) for c in quantile)
+        band[p] = tuple(np.quantile(moved, 1 - alpha, axis=0, method="higher").tolist())
     return counts, share, band

@@ -13,9 +13,7 @@ from ..persistence.rips import by_rank
 from .evidence import Count, Evidence, Inconclusive
 from .flatness import MOST_DEVIATION
 
-# a regular m-gon passes the cut-off of curves from m = 6 on; landmarks are irregular, and at the
-# coarse resolution fewer
-LEAST_LANDMARKS = 12
+LEAST_LANDMARKS = 12  # a regular m-gon passes the cut-off of curves from m = 6 on
 
 
 def decide(evidence: Evidence, dim: int) -> None:
@@ -25,9 +23,8 @@ def decide(evidence: Evidence, dim: int) -> None:
         evidence: changed in place.
         dim: intrinsic dimension of the cloud, 1 to 4.
     """
-    evidence.reasons.clear()
-    evidence.needed.clear()
-    evidence.readings.clear()
+    for table in (evidence.reasons, evidence.needed, evidence.readings):
+        table.clear()
     for degree in range(len(evidence.cuts)):
         found = _decide_degree(evidence, dim, degree)
         if isinstance(found, Inconclusive):
@@ -56,9 +53,8 @@ def _decide_degree(evidence: Evidence, dim: int, degree: int) -> dict[int, Count
             "give more points",
             max(1.5, (LONGEST_EDGE[dim][1] / worst) ** dim),
         )
-    readings = {
-        p: _read_field(runs, p, degree, dim, evidence.cuts[degree], strict) for p in evidence.betti
-    }
+    cut = evidence.cuts[degree]
+    readings = {p: _read_field(runs, p, degree, dim, cut, strict) for p in evidence.betti}
     evidence.readings[degree] = readings
     counts: dict[int, Count] = {}
     for p, reading in readings.items():
@@ -81,53 +77,42 @@ def _read_field(
 ) -> Count | Inconclusive:
     """What the runs say over one field.
 
-    A class has a median ratio (over starts) beyond the cut-off and stays above the noise's 95 %
-    quantile in every start; noise has a median below its 99 % quantile (95 % where the cloud is
-    far from flat, `strict`) and never far exceeds the cut-off.
+    A class has a median ratio (over starts) beyond the cut-off and is above the noise's 95 %
+    quantile in every start; noise has a median below its 99 % quantile (95 % where `strict`, far
+    from flat) and never far exceeds the cut-off.
     """
-    counts: list[int] = []
-    values: list[float] = []
+    counts, values = [], []
     for resolution in (0, 1):
         here = [r for r in runs if r.resolution == resolution]
         null = rips_noise(dim, degree, resolution)
         if any(r.cut_short(p, degree, dim, cut[resolution]) for r in here):
-            strength = max(float(r.strengths(p, degree)[0]) for r in here)
-            return Inconclusive(
+            reason = (
                 f"over Z/{p} a bar of degree {degree} outlives the longest edge (of "
                 f"{min(r.threshold / r.scale for r in here):.1f} scales) too early to be "
-                "distinguished from noise; give more points",
-                2.0,
-                null.p_value(strength),
+                "distinguished from noise; give more points"
             )
+            strength = max(float(r.strengths(p, degree)[0]) for r in here)
+            return Inconclusive(reason, 2.0, null.p_value(strength))
         table = by_rank([r.strengths(p, degree) for r in here])
         middle = np.median(table, axis=0)  # over starts, j-th strongest bar by j-th strongest
         n = int((middle > cut[resolution]).sum())
         weakest = float(table[:, n - 1].min()) if n else math.inf
-        strongest = float(table[:, n].max())
-        maybe = null.cut_off(0.05)
+        strongest, maybe = float(table[:, n].max()), null.cut_off(0.05)
         noise = maybe if strict else null.cut_off(0.01)
         if middle[n] > noise or weakest < maybe:
             ratio = min(weakest, float(middle[n]))
             return Inconclusive(
                 f"over Z/{p} a bar of degree {degree} lies between noise and a class "
                 f"(ratio {ratio:.2f}, class from {cut[resolution]:.2f})",
-                # ratios grow as 1/scale
-                max(1.5, (1.2 * cut[resolution] / ratio) ** dim),
+                max(1.5, (1.2 * cut[resolution] / ratio) ** dim),  # ratios grow as 1/scale
                 null.p_value(ratio),
             )
         if strongest > 1.15 * cut[resolution]:
-            return Inconclusive(
-                f"over Z/{p} one start sees a class of degree {degree} (ratio {strongest:.2f})"
-                " that the others do not",
-                2.0,
-            )
+            seen = f"a class of degree {degree} (ratio {strongest:.2f}) that the others do not"
+            return Inconclusive(f"over Z/{p} one start sees {seen}", 2.0)
         counts.append(n)
-        chosen = middle[n - 1] if n else middle[0]
-        values.append(null.p_value(float(chosen)))
+        values.append(null.p_value(float(middle[max(n - 1, 0)])))
     if counts[0] != counts[1]:
-        return Inconclusive(
-            f"over Z/{p} the two resolutions see {counts[0]} and {counts[1]} classes "
-            f"of degree {degree}",
-            2.0,
-        )
+        both = f"{counts[0]} and {counts[1]} classes of degree {degree}"
+        return Inconclusive(f"over Z/{p} the two resolutions see {both}", 2.0)
     return Count(counts[0] + (degree == 0), max(values))

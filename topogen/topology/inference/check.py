@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -35,11 +36,9 @@ class CheckOptions:
 
     Attributes:
         trim: fraction of points left out as outliers, those farthest from their neighbours;
-            "auto" finds those that do not continue the manifold of their neighbours, and leaves
-            them out where that makes the landmarks finer.
-        metric: "diffusion" measures distances along the cloud, by a random walk on its nearest
-            neighbours: for noise that fills many dimensions, and connected clouds only. Scales are
-            then no lengths.
+            "auto" leaves out those off the manifold, where that makes the landmarks finer.
+        metric: "diffusion" measures distances along the cloud, by a random walk on its neighbours:
+            for noise that fills many dimensions, connected clouds only; scales are no lengths.
         max_memory: bytes that may be used beside the points; it costs points or landmarks.
         extras: also report what the tests of Bobrowski and Skraba and of Fasy et al. say.
 
@@ -77,12 +76,10 @@ def check_topology(
     diagrams; a bar is a class when its ratio death/birth is beyond what noise gives. A degree is
     determined when all of them show it clearly, when the witness complexes of all points do not
     contradict unanimously, when the cloud is locally flat at the scale, and when the numbers could
-    be those of a space (of one closed manifold, where one is expected). A degree that up to 2500
-    points on a surface or a 3-manifold in R^3 or R^4 leave open may be determined by the alpha
-    complex of all of them. Otherwise it is None.
-    "agrees" needs every degree determined and equal over every field, "disagrees" one determined
-    degree that differs; a missing class counts only if a sample of what is expected, of the same
-    size, does show it.
+    be those of a space (of one closed manifold, where one is expected); or by the alpha complex of
+    up to 2500 points on a surface or a 3-manifold in R^3 or R^4. Otherwise it is None.
+    "agrees" needs every degree determined and equal over every field, "disagrees" one other;
+    a missing class counts only if a sample of what is expected, of the same size, does show it.
 
     Args:
         points: array-like, shape (n, D), any D.
@@ -111,23 +108,22 @@ def check_topology(
     options = options or CheckOptions()
     budget = Budget(max_seconds, options.max_memory)
     hypothesis = read_hypothesis(expected, primes)
+    space = hypothesis or Hypothesis("nothing")
     with progress_line(progress) as notify:
         study = _Study(primes, alpha, seed, budget, options, notify)
         cloud, dim = study.read(points, "points")
         other, dims = None, [dim]
-        if hypothesis is not None and hypothesis.points is not None:
-            other, other_dim = study.read(hypothesis.points, "expected")
+        if space.points is not None:
+            other, other_dim = study.read(space.points, "expected")
             dims.append(other_dim)
         top = top_degree(dims, hypothesis) if max_dim is None else max_dim
-        closed_dim = None if hypothesis is None else hypothesis.closed_dim
-        cloud, evidence = study.evidence(cloud, dim, top, closed_dim)
-        known = None if hypothesis is None else hypothesis.homology
+        cloud, evidence = study.evidence(cloud, dim, top, space.closed_dim)
+        known, n = space.homology, len(cloud.points)
         verdict: Verdict | None = None
         reason = "every degree is determined at this scale"
         if evidence.reasons:
             reason = f"undetermined in part: {evidence.first_reason}"
-        n = len(cloud.points)
-        if hypothesis is not None and other is not None:
+        if other is not None:
             notify("the other cloud")
             theirs = study.evidence(other, dims[1], top)[1]
             known = homology_of(theirs.betti)
@@ -137,13 +133,12 @@ def check_topology(
             else:
                 verdict, reason = judge(
                     evidence,
-                    Hypothesis(hypothesis.name, known),
+                    Hypothesis(space.name, known),
                     lambda: study.evidence_of_part(other, n, dims[1], top) or theirs,
                 )
-        elif (space := hypothesis) is not None:
-            verdict, reason = judge(
-                evidence, space, lambda: study.evidence_of_sample(space, n, top)
-            )
+        elif hypothesis is not None:
+            sample = partial(study.evidence_of_sample, space, n, top)
+            verdict, reason = judge(evidence, space, sample)
         numbers: dict[str, Any] = {}
         if options.extras:
             notify("other tests")
@@ -172,7 +167,7 @@ def check_topology(
         landmarks=(len(first[0].landmarks), len(first[1].landmarks)) if first else (0, 0),
         seed=seed,
         seconds=time.monotonic() - budget.begin,
-        remarks=(*cloud.remarks, *evidence.remarks, *_remarks(dim, hypothesis, top)),
+        remarks=(*cloud.remarks, *evidence.remarks, *_remarks(dim, space, top)),
         extras=numbers,
     )
 
@@ -195,8 +190,8 @@ class _Study:
         if self.budget.max_memory is not None:
             # four arrays of the size of the cloud at once, and 64 numbers per point of neighbours
             columns = np.shape(points)[1] if np.ndim(points) == 2 else 1
-            most = min(most, self.budget.max_memory // (8 * (4 * columns + 64)))
-            most = max(LEAST_POINTS, most)
+            affordable = self.budget.max_memory // (8 * (4 * columns + 64))
+            most = max(LEAST_POINTS, min(most, affordable))
         trim = 0.0 if self.options.trim == "auto" else self.options.trim
         cloud = prepare(points, trim=trim, seed=self.seed, name=name, most=most)
         if self.options.metric == "diffusion":
@@ -210,8 +205,8 @@ class _Study:
         if len(cloud.points) <= n:
             return None
         rows = np.random.default_rng(self.seed).choice(len(cloud.points), n, replace=False)
-        remark = f"{n} of {len(cloud.points)} points drawn at random"
-        return self.evidence(cloud.only(np.sort(rows), remark), dim, top)[1]
+        part = cloud.only(np.sort(rows), f"{n} of {len(cloud.points)} points drawn at random")
+        return self.evidence(part, dim, top)[1]
 
     def evidence_of_sample(self, space: Hypothesis, n: int, top: int) -> Evidence | None:
         """The evidence of n points of the space, in the same metric, with none to trim."""
@@ -227,11 +222,7 @@ class _Study:
     def evidence(
         self, cloud: Cloud, dim: int, top: int, closed_dim: int | None = None
     ) -> tuple[Cloud, Evidence]:
-        """The evidence, and the points that it speaks of: without outliers where that helps.
-
-        Without them every degree must be determined, with no fewer classes than the landmarks show
-        with them: trimming opens holes, too.
-        """
+        """The evidence, and the points that it speaks of: without outliers where that helps."""
 
         def gathered(points: Cloud) -> Evidence:
             return gather(
@@ -247,23 +238,17 @@ class _Study:
         count = len(cloud.points) - len(rows)
         if count == 0:
             return cloud, evidence
-        clean = cloud.only(
-            rows,
-            f"{count} of {len(cloud.points)} points left out: they do not lie on the manifold",
-            outliers=count,
-        )
-        trimmed = gathered(clean)
+        off = f"{count} of {len(cloud.points)} points left out: they do not lie on the manifold"
+        clean = cloud.only(rows, off, outliers=count)
+        trimmed = gathered(clean)  # it counts with no fewer classes: trimming opens holes, too
         if homology_of(trimmed.betti) is None:
             return cloud, evidence
         for p in self.fields:
             for k in range(top + 1):
                 b, t = evidence.betti[p][k], trimmed.betti[p][k]
                 if t is not None and (b not in (None, t) or t < evidence.seen(p, k)):
-                    trimmed.revoke(
-                        k,
-                        f"degree {k} has Betti number {t} over Z/{p} without {count} outliers, "
-                        "and more or other with them",
-                    )
+                    without = f"Betti number {t} over Z/{p} without {count} outliers"
+                    trimmed.revoke(k, f"degree {k} has {without}, and more or other with them")
         return clean, trimmed
 
 
@@ -283,24 +268,20 @@ def check_degree(max_dim: int | None) -> None:
 
 def top_degree(dims: Sequence[int], hypothesis: Hypothesis | None) -> int:
     """The dimension expected or seen; in more than 3 dimensions what is affordable."""
-    known = (0 if hypothesis is None else hypothesis.top_degree) or 0
-    if hypothesis is not None and hypothesis.dim is not None:
-        return min(MOST_DIM, max(hypothesis.dim, known))
-    dim = max(dims)
-    if dim > MOST_DIM:  # thick or noisy: its homology lives in lower degrees
+    space = hypothesis or Hypothesis("nothing")
+    known, dim = space.top_degree or 0, max(dims) if space.dim is None else space.dim
+    if space.dim is None and dim > MOST_DIM:  # thick or noisy: homology lives in lower degrees
         dim = 1 if known else 2
     return min(MOST_DIM, max(dim, known))
 
 
-def _remarks(dim: int, hypothesis: Hypothesis | None, top: int) -> list[str]:
-    remarks, highest = [], dim
-    if hypothesis is not None and hypothesis.dim not in (None, dim):
+def _remarks(dim: int, space: Hypothesis, top: int) -> list[str]:
+    remarks = []
+    if space.dim not in (None, dim):
         remarks.append(
-            f"the cloud looks {dim}-dimensional, {hypothesis.name} has dimension {hypothesis.dim}"
+            f"the cloud looks {dim}-dimensional, {space.name} has dimension {space.dim}"
         )
-    if hypothesis is not None and hypothesis.top_degree is not None:
-        highest = hypothesis.top_degree
-    if highest > top:
+    if (dim if space.top_degree is None else space.top_degree) > top:
         remarks.append(f"degrees above {top} were not tested")
     return remarks
 
@@ -308,4 +289,4 @@ def _remarks(dim: int, hypothesis: Hypothesis | None, top: int) -> list[str]:
 def _rounded(n: float) -> int:
     """One significant digit, upwards."""
     unit = 10 ** math.floor(math.log10(n))
-    return int(math.ceil(n / unit) * unit)
+    return math.ceil(n / unit) * unit

@@ -1,9 +1,7 @@
 r"""From a cloud to Betti numbers that are reported only when the evidence is unanimous.
 
-The largest ratio death/birth that noise alone gives in a Rips diagram of farthest-point landmarks
-hardly depends on the space or the sample (weak universality: Bobrowski and Skraba, 2023,
-https://arxiv.org/abs/2207.03926). Its distribution is simulated (`benchmarks/topology_null.py`)
-and tabulated in :mod:`topogen.topology.persistence.null_distributions`.
+The largest ratio death/birth of noise in a Rips diagram of farthest-point landmarks hardly depends
+on the space or the sample (Bobrowski and Skraba, 2023, https://arxiv.org/abs/2207.03926).
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from .betti_decision import LEAST_LANDMARKS, decide
 from .cross_checks import check_by_witnesses, decide_by_alpha, decide_by_characteristic
 from .evidence import Evidence, check_consistency
 from .flatness import MOST_DEVIATION, away_from_singular, flatness_deviation
+from .report import Betti
 
 STARTS = 3  # the least number with a median
 # per intrinsic dimension (4 stands for more): landmarks have covering radius c times the hold-out
@@ -47,8 +46,7 @@ def gather(
     """Betti numbers of a prepared cloud, by the complexes that suit its size and dimension.
 
     Truncated Rips of landmarks at 2 resolutions from 3 random starts; a witness complex from each
-    start as a cross-check; for few points on a surface or a 3-manifold in R^3 or R^4 the alpha
-    complex of all of them where Rips leaves a degree open.
+    as a cross-check; for few points in R^3 or R^4 the alpha complex where a degree is left open.
 
     Args:
         cloud: from :func:`topogen.point_cloud.cloud.prepare`.
@@ -58,20 +56,16 @@ def gather(
         alpha: bound on the probability to report a class that is not there, over all degrees.
         seed: of starts and of the hold-out halves.
         closed_dim: dimension of the closed manifold that the points are of, by hypothesis.
-        budget: of time and memory; fewer starts, landmarks or degrees where it bites, with a
-            remark.
+        budget: of time and memory; it costs starts, landmarks or degrees, which remarks say.
         notify: called with what is computed next.
     """
     budget = budget or Budget()
     d, rng = min(max(dim, 1), 4), np.random.default_rng(seed)
     level = alpha / (max_dim + 1)
-    evidence = Evidence(
-        {p: [None] * (max_dim + 1) for p in fields},
-        {p: [None] * (max_dim + 1) for p in fields},
-        [],
-        0.0,
-        [[rips_noise(d, k, r).cut_off(level) for r in (0, 1)] for k in range(max_dim + 1)],
-    )
+    betti: dict[int, list[int | None]] = {p: [None] * (max_dim + 1) for p in fields}
+    p_values: dict[int, list[float | None]] = {p: [None] * (max_dim + 1) for p in fields}
+    cuts = [[rips_noise(d, k, r).cut_off(level) for r in (0, 1)] for k in range(max_dim + 1)]
+    evidence = Evidence(betti, p_values, [], 0.0, cuts)
     witnesses = _run_complexes(evidence, cloud, d, rng, budget, notify)
     if evidence.runs:
         evidence.scale = float(np.median([r.scale for r in evidence.runs if r.resolution == 0]))
@@ -86,10 +80,8 @@ def gather(
                 away = away_from_singular(cloud, marks, *where)
                 if away is not None and away.sum() >= LEAST_LANDMARKS:
                     deviation = flatness_deviation(cloud.points, marks[away], *where)
-                    evidence.remarks.append(
-                        "not a manifold: local flatness was not tested where sheets meet (see "
-                        "manifold_test)"
-                    )
+                    untested = "local flatness was not tested where sheets meet"
+                    evidence.remarks.append(f"not a manifold: {untested} (see manifold_test)")
         evidence.deviation = deviation
     decide(evidence, d)
     check_by_witnesses(evidence, witnesses)
@@ -100,13 +92,12 @@ def gather(
             decide_by_alpha(evidence, cloud.points, d, level, rng, budget)
     else:
         for k in range(1, max_dim + 1):
-            evidence.revoke(
-                k,
+            reason = (
                 f"the cloud deviates from its tangent planes by {evidence.deviation:.2f} within "
                 f"the scale (at most {MOST_DEVIATION[d]:g}), so thinner handles could hide; give "
-                "more points",
-                (evidence.deviation / MOST_DEVIATION[d]) ** d,
+                "more points"
             )
+            evidence.revoke(k, reason, (evidence.deviation / MOST_DEVIATION[d]) ** d)
     check_consistency(evidence, closed_dim or dim, closed_dim is not None)
     return evidence
 
@@ -130,7 +121,7 @@ def _run_complexes(
     rng: np.random.Generator,
     budget: Budget,
     notify: Notify,
-) -> list[dict[int, tuple[int | None, ...]]]:
+) -> list[Betti]:
     """Rips runs from each start into `evidence`; the Betti numbers of the witness complexes."""
     x, fields, max_dim = cloud.points, list(evidence.betti), len(evidence.cuts) - 1
     gap = holdout_gap(x, rng)
@@ -143,42 +134,29 @@ def _run_complexes(
         if m < max(most, m_witness):
             most, m_witness = min(most, m), min(m_witness, m)
             evidence.remarks.append(f"memory limit: at most {m} landmarks")
-    witnesses: list[dict[int, tuple[int | None, ...]]] = []
+    witnesses: list[Betti] = []
     slowest = 0.0
     for start in range(STARTS):
         before = budget.left()
         if before < slowest or before <= 0:
-            evidence.remarks.append(
-                f"time limit of {budget.max_seconds:g} s: {start} of {STARTS} starts"
-            )
+            spent = f"time limit of {budget.max_seconds:g} s"
+            evidence.remarks.append(f"{spent}: {start} of {STARTS} starts")
             break
         notify(f"start {start + 1} of {STARTS}")
         index, radius = farthest_points(x, max(most, m_witness), int(rng.integers(len(x))))
         share = 1 / (3 * len(fields) * (STARTS - start))
         for resolution, m in enumerate(landmark_counts(radius, gap, d, most)):
-            run = rips_run(
-                x,
-                x[index[:m]],
-                float(radius[m - 1]),
-                resolution,
-                d,
-                max_dim,
-                fields,
-                budget.run(share),
-            )
+            marks, scale, limit = x[index[:m]], float(radius[m - 1]), budget.run(share)
+            run = rips_run(x, marks, scale, resolution, d, max_dim, fields, limit)
             evidence.runs.append(run)
             if run.remark and run.remark not in evidence.remarks:
                 evidence.remarks.append(run.remark)
         if m_witness >= LEAST_LANDMARKS:
+            marks, scale = x[index[:m_witness]], float(radius[m_witness - 1])
             witness = witness_betti(
-                x,
-                x[index[:m_witness]],
-                float(radius[m_witness - 1]),
-                fields,
-                max_dim,
-                relaxation=rule.relaxation,
-                most_degree=rule.most_degree,
-            )
+                x, marks, scale, fields, max_dim,
+                relaxation=rule.relaxation, most_degree=rule.most_degree,
+            )  # fmt: skip
             if witness.betti is not None:
                 witnesses.append(witness.betti)
         slowest = max(slowest, before - budget.left())

@@ -56,9 +56,6 @@ def estimate_cost(
 ) -> Cost:
     """Predict the cost of a topology check from one set of landmarks and the size of its complex.
 
-    It does what one of three starts does but for the persistence and the witness complex, so it
-    never takes long.
-
     Args:
         points: array-like, shape (n, D).
         max_dim: the largest degree; by default the dimension of the cloud, at most 3.
@@ -80,10 +77,8 @@ def estimate_cost(
     cloud = prepare(points, seed=seed)
     dim = dimension_of(cloud, seed=seed).dim
     top = top_degree([dim], None) if max_dim is None else max_dim
-    rng = np.random.default_rng(seed)
-    x, d = cloud.points, min(dim, 4)
-    gap = holdout_gap(x, rng)
-    most = most_landmarks(len(x), d, top)
+    x, d, rng = cloud.points, min(dim, 4), np.random.default_rng(seed)
+    gap, most = holdout_gap(x, rng), most_landmarks(len(x), d, top)
     start = time.monotonic()
     index, radius = farthest_points(x, most, int(rng.integers(len(x))))
     counts = landmark_counts(radius, gap, d, most)

@@ -18,8 +18,7 @@ def check_by_witnesses(
 ) -> None:
     """Revoke what all witness complexes contradict: they see a class more.
 
-    They have fewer landmarks, so not to see a class is no contradiction. Degree 0, where stray
-    points count, is left to Rips.
+    They have fewer landmarks, so not to see a class is no contradiction.
 
     Args:
         evidence: changed in place.
@@ -30,27 +29,22 @@ def check_by_witnesses(
         return
     for p, numbers in evidence.betti.items():
         votes = [betti[p] for betti in witnesses]
-        evidence.witness[p] = [
-            v[0] if len(set(v)) == 1 else None for v in zip(*votes, strict=True)
-        ]
-        for k, (b, w) in enumerate(zip(numbers, evidence.witness[p], strict=False)):
+        shown = [v[0] if len(set(v)) == 1 else None for v in zip(*votes, strict=True)]
+        evidence.witness[p] = shown
+        for k, (b, w) in enumerate(zip(numbers, shown, strict=False)):
             if k > 0 and b is not None and w is not None and w > b:
-                evidence.revoke(
-                    k,
-                    f"over Z/{p} degree {k} has {b} classes by Rips complexes and {w} by witness "
-                    "complexes; give more points",
-                    2.0,
-                )
+                both = f"{b} classes by Rips complexes and {w} by witness complexes"
+                reason = f"over Z/{p} degree {k} has {both}; give more points"
+                evidence.revoke(k, reason, 2.0)
     evidence.strategy += f" and {len(witnesses)} witness complexes"
 
 
 def decide_by_characteristic(evidence: Evidence, dim: int) -> None:
     r"""Decide a degree that is undetermined over one field by the Euler characteristic of another.
 
-    A class of p-torsion makes a bar over Z/p alone, weaker than the others. Over the field q all
-    degrees must be clear; :math:`\sum_k (-1)^k \beta_k(p) = \sum_k (-1)^k \beta_k(q)` then gives
-    the one number that p lacks. All witness complexes must show it too, and contradict no other
-    number.
+    A class of p-torsion makes a bar over Z/p alone, weaker than the others. Where all degrees are
+    clear over q, :math:`\sum_k (-1)^k \beta_k(p) = \sum_k (-1)^k \beta_k(q)` gives the one number
+    that p lacks. All witness complexes must show it too, and contradict no other number.
 
     Args:
         evidence: changed in place.
@@ -83,10 +77,8 @@ def decide_by_characteristic(evidence: Evidence, dim: int) -> None:
         if shown != expected:
             return
     evidence.decide(k, counts)
-    evidence.remarks.append(
-        f"degree {k} over Z/{', Z/'.join(str(p) for p in between)} determined by the Euler "
-        "characteristic and the witness complexes"
-    )
+    means = "determined by the Euler characteristic and the witness complexes"
+    evidence.remarks.append(f"degree {k} over Z/{', Z/'.join(map(str, between))} {means}")
 
 
 def decide_by_alpha(
@@ -101,9 +93,9 @@ def decide_by_alpha(
 ) -> None:
     """Decide open degrees of few points on a closed surface in R^3 or R^4, by alpha complexes.
 
-    All points and a random part of 80 % must give the same numbers, every degree that is decided
-    the number it has, a class of top degree over Z/2 (else the surface is not closed at this
-    radius), and one Euler characteristic over all fields.
+    All points and a random part of 80 % must give the same numbers, those of the degrees that are
+    decided, a class of top degree over Z/2 (else the surface is not closed at this radius), and
+    one Euler characteristic over all fields.
 
     Args:
         evidence: changed in place.
@@ -116,9 +108,9 @@ def decide_by_alpha(
     """
     n, D = x.shape
     fields, top = list(evidence.betti), len(evidence.cuts) - 1
-    if n > most or not dim < D <= MOST_AMBIENT or budget.left() <= 0:
+    if n > most or not 2 <= dim < D <= MOST_AMBIENT or budget.left() <= 0:
         return
-    if dim < 2 or top != dim or 2 not in fields:
+    if top != dim or 2 not in fields:
         return
     part = x[rng.choice(n, math.ceil(0.8 * n), replace=False)]
     found: list[dict[int, list[int]]] = []
@@ -128,16 +120,15 @@ def decide_by_alpha(
         run = alpha_diagrams(y, fields, top, seed=0, most_radius=2.2 * evidence.scale)
         if run.diagrams is None:
             return
+        nulls = [alpha_noise(dim, k, len(y)) for k in range(1, top + 1)]
         numbers: dict[int, list[int]] = {}
         for p in fields:
             strengths[p] = [np.r_[ratios(b), 1.0] for b in run.diagrams[p][1:]]
-            nulls = [alpha_noise(dim, k, len(y)) for k in range(1, top + 1)]
-            cuts, noise = ([null.cut_off(q) for null in nulls] for q in (level, 0.05))
-            counts = [int((s > c).sum()) for s, c in zip(strengths[p], cuts, strict=True)]
-            rest = [s[c] for s, c in zip(strengths[p], counts, strict=True)]
-            if any(r > most_noise for r, most_noise in zip(rest, noise, strict=True)):
-                return
-            numbers[p] = counts
+            pairs = [*zip(strengths[p], nulls, strict=True)]
+            numbers[p] = [int((s > null.cut_off(level)).sum()) for s, null in pairs]
+            for count, (s, null) in zip(numbers[p], pairs, strict=True):
+                if s[count] > null.cut_off(0.05):
+                    return
         found.append(numbers)
     characteristics = {sum((-1) ** k * b for k, b in enumerate(found[0][p])) for p in fields}
     if found[0] != found[1] or found[0][2][-1] == 0 or len(characteristics) > 1:
@@ -148,9 +139,8 @@ def decide_by_alpha(
                 return
     for k in range(1, top + 1):
         if k in evidence.reasons:
-            counts = {p: found[0][p][k - 1] for p in fields}
+            null, counts = alpha_noise(dim, k, n), {p: found[0][p][k - 1] for p in fields}
             weakest = {p: float(s[k - 1][max(counts[p] - 1, 0)]) for p, s in strengths.items()}
-            null = alpha_noise(dim, k, n)
             evidence.decide(k, {p: Count(b, null.p_value(weakest[p])) for p, b in counts.items()})
             evidence.remarks.append(f"degree {k} determined by alpha complexes of all points")
     evidence.strategy += ", alpha complexes"

@@ -46,8 +46,7 @@ class Evidence:
         remarks: what a reader should know.
         deviation: of the cloud from its tangent planes within two scales.
         witness: Betti numbers that all starts of the witness complex give, None where they differ.
-        readings: per degree and field p what the Rips runs say, also where another field leaves
-            the degree undetermined.
+        readings: per degree and field p what the Rips runs say.
         strategy: what was computed, in words.
     """
 
@@ -71,18 +70,14 @@ class Evidence:
 
     def seen(self, p: int, degree: int) -> int:
         """Fewest classes of a degree that a run shows beyond the cut-off, decided or not."""
-        counts = [
-            int((r.strengths(p, degree) > self.cuts[degree][r.resolution]).sum())
-            for r in self.runs
-            if len(r.diagrams[p]) > degree
-        ]
+        cut, runs = self.cuts[degree], (r for r in self.runs if len(r.diagrams[p]) > degree)
+        counts = (int((r.strengths(p, degree) > cut[r.resolution]).sum()) for r in runs)
         return min(counts, default=0) + (degree == 0)
 
     def revoke(self, degree: int, reason: str, needed: float | None = None) -> None:
         """Make a degree undetermined over every field; the first reason stays."""
         for p in self.betti:
-            self.betti[p][degree] = None
-            self.p_values[p][degree] = None
+            self.betti[p][degree] = self.p_values[p][degree] = None
         if degree not in self.reasons:
             self.reasons[degree] = reason
             if needed is not None and math.isfinite(needed):
@@ -99,9 +94,8 @@ class Evidence:
 def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
     r"""Revoke what no space, or no closed manifold, can have.
 
-    By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the alternating
-    sum of beta_k(p) over all degrees, the Euler characteristic, does not depend on p. On a closed
-    manifold :math:`\beta_k(2) = \beta_{d-k}(2)` (Poincare duality).
+    By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the Euler
+    characteristic does not depend on p. On a closed manifold :math:`\beta_k(2) = \beta_{d-k}(2)`.
 
     Args:
         evidence: changed in place.
@@ -113,15 +107,13 @@ def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
     degrees, betti = range(dim + 1), evidence.betti
     if all(b[k] is not None for k in degrees for b in betti.values()):
         chi = {sum((-1) ** k * (b[k] or 0) for k in degrees) for b in betti.values()}
+        reason = "the Euler characteristic differs between the fields: not resolved"
         for k in degrees if len(chi) > 1 else ():
             if len({b[k] for b in betti.values()}) > 1:
-                evidence.revoke(
-                    k, "the Euler characteristic differs between the fields: not resolved"
-                )
+                evidence.revoke(k, reason)
     if closed and 2 in betti:
         two = betti[2].copy()
+        reason = "Poincare duality fails, which no closed manifold allows: not resolved"
         for k in range(1, dim + 1):  # components are seen at any scale; a lost top class is not
             if None not in (two[k], two[dim - k]) and two[k] != two[dim - k]:
-                evidence.revoke(
-                    k, "Poincare duality fails, which no closed manifold allows: not resolved"
-                )
+                evidence.revoke(k, reason)

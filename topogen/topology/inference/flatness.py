@@ -11,8 +11,8 @@ from ...point_cloud.frames import spectrum
 from ...point_cloud.knn import nearest
 from ..local.manifold_test import manifold_test
 
-# deviation from the tangent planes within two covering radii from which handles may hide below the
-# scale, by intrinsic dimension (4 stands for more): tests/topology/inference/test_flatness.py
+# deviation from the tangent planes within two covering radii from which handles may hide, by
+# intrinsic dimension (4 stands for more): tests/topology/inference/test_flatness.py
 MOST_DEVIATION = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
 # random points per landmark that suffice for a covariance in a ball of two scales
 POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}
@@ -26,10 +26,9 @@ def flatness_deviation(
     In each ball :math:`B = \sqrt{(\sum_{i>d} \lambda_i - \sigma^2) / \lambda_d}` with the
     eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the covariance; :math:`\sigma^2`, the
     noise, is the median of the same normal part in balls of radius `scale`. The result is the
-    largest root mean square of B over 8 neighbouring landmarks. Near 0 for a flat part; a handle
-    whose loop is as short as the scale, which no diagram shows, has B > 0.4 (a cloud that is as
-    thin all over counts as noisy). Homology at a scale is that of the manifold when the scale is
-    small against its reach (Niyogi, Smale and Weinberger, 2008,
+    largest root mean square of B over 8 neighbouring landmarks. A handle whose loop is as short as
+    the scale, which no diagram shows, has B > 0.4. Homology at a scale is that of the manifold
+    when the scale is small against its reach (Niyogi, Smale and Weinberger, 2008,
     https://doi.org/10.1007/s00454-008-9053-2).
 
     Args:
@@ -46,11 +45,9 @@ def flatness_deviation(
     size = min(len(x), len(landmarks) * POINTS_PER_LANDMARK[min(max(dim, 1), 4)])
     sample = x[rng.choice(len(x), size, replace=False)] if size < len(x) else x
     centres = landmarks[rng.permutation(len(landmarks))[:600]]
-    distance, index = nearest(sample, centres, min(80, size))
     normal: dict[float, list[float]] = {1.0: [], 2.0: []}
-    tangent: list[float] = []
-    measured: list[int] = []
-    for i, (row, near) in enumerate(zip(distance, index, strict=True)):
+    tangent, measured = [], []
+    for i, (row, near) in enumerate(zip(*nearest(sample, centres, min(80, size)), strict=True)):
         for factor, parts in normal.items():
             y = sample[near[row <= factor * scale]]
             if len(y) < dim + 3:
@@ -73,10 +70,9 @@ def away_from_singular(
 ) -> np.ndarray | None:
     r"""Which landmarks are farther than 3 `scale` from where sheets meet; None if none do.
 
-    Where sheets cross, the cloud leaves every plane however fine the scale is. A strand thinner
-    than the scale, whose links are no spheres either, is distinguished by its covariance:
-    :math:`\lambda_d \ge 0.42 \lambda_1` where sheets meet (1/2 at right angles), less on a tube of
-    radius below the scale. Arguments as in :func:`flatness_deviation`, for a prepared cloud.
+    A strand thinner than the scale, whose links are no spheres either, is distinguished by its
+    covariance: :math:`\lambda_d \ge 0.42 \lambda_1` where sheets meet (1/2 at right angles), less
+    on a thin tube. Arguments as in :func:`flatness_deviation`, for a prepared cloud.
 
     Returns:
         a mask of the landmarks, shape (m,), or None where no sheets meet.
@@ -87,8 +83,8 @@ def away_from_singular(
     x = cloud.points
     singular = x[test.singular]
     ratios = []
-    distance, index = nearest(x, singular[:: 1 + len(singular) // 200], min(400, len(x)))
-    for row, near in zip(distance, index, strict=True):
+    around = nearest(x, singular[:: 1 + len(singular) // 200], min(400, len(x)))
+    for row, near in zip(*around, strict=True):
         y = x[near[row <= 2 * scale]]
         spread = spectrum(y)
         ratios.append(spread[dim - 1] / max(spread[0], 1e-300) if len(y) > dim else 0.0)

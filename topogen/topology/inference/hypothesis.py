@@ -26,7 +26,6 @@ class UniformSampler(Protocol):
 
     def sample_uniform(self, n: int) -> Any:
         """Draw n points."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,20 +88,18 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
         hypothesis = Hypothesis("the homology given", known)
     elif isinstance(expected, HasHomology):
         name = type(expected).__name__
-        if expected.homology is None:
+        known = expected.homology
+        if known is None:
             raise UnsupportedError(
                 f"expected a manifold whose homology is known, got {name} with homology None; "
                 "give a Homology, or points of it"
             )
-        closed = bool(getattr(expected, "closed", False))
         dim = getattr(expected, "dim", None)
-        hypothesis = Hypothesis(
-            name, expected.homology, dim, closed and dim is not None, manifold=expected
-        )
+        closed = dim is not None and bool(getattr(expected, "closed", False))
+        hypothesis = Hypothesis(name, known, dim, closed, manifold=expected)
     else:
         return Hypothesis("the other cloud", points=expected)
-    known = hypothesis.homology
-    if known is not None and not set(known.fields) & set(fields):
+    if not set(known.fields) & set(fields):
         raise ValueError(
             f"expected Betti numbers over one of the fields {tuple(fields)}, got {known.fields}; "
             "pass fields= to match"
@@ -111,8 +108,5 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
 
 
 def _is_betti(expected: Any) -> bool:
-    return (
-        isinstance(expected, tuple | list)
-        and len(expected) > 0
-        and all(isinstance(b, int) and not isinstance(b, bool) for b in expected)
-    )
+    kinds = {type(b) for b in expected} if isinstance(expected, tuple | list) else set()
+    return bool(kinds) and all(issubclass(kind, int) and kind is not bool for kind in kinds)

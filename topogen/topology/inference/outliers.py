@@ -27,10 +27,8 @@ def trim_outliers(
     The thin tail of a density is lonely but lies on the manifold; the middle of a tube, whose
     neighbours are a ring, has nobody near. The tests are repeated until nothing is found; up to
     half as many of the loneliest points may go with them. The result counts only when the hold-out
-    gap, which sets the scale of the landmarks, falls by a fifth or more.
-
-    f is a form of the local outlier factor (Breunig, Kriegel, Ng and Sander, 2000,
-    https://doi.org/10.1145/335191.335388).
+    gap, which sets the scale of the landmarks, falls by a fifth or more. f is a form of the local
+    outlier factor (Breunig et al., 2000, https://doi.org/10.1145/335191.335388).
 
     Args:
         x: points, shape (n, D).
@@ -42,8 +40,7 @@ def trim_outliers(
     Returns:
         sorted indices of the rows retained.
     """
-    everything = np.arange(len(x))
-    retained = everything
+    retained = everything = np.arange(len(x))
     while len(retained) > 2 * k:
         y = x[retained]
         distance, index = neighbours(y, k)
@@ -64,9 +61,8 @@ def trim_outliers(
     # a few outliers look regular; where there are some, the loneliest points are suspects too
     count = len(x) - len(retained)
     order = np.argsort(neighbour_distance(x[retained], k), kind="stable")
-    chosen = [everything, retained]
-    for share in (0.1, 0.25, 0.5):  # suspects per outlier found
-        chosen.append(np.sort(retained[order[: len(retained) - math.ceil(share * count)]]))
+    fewer = (len(retained) - math.ceil(share * count) for share in (0.1, 0.25, 0.5))
+    chosen = [everything, retained, *(np.sort(retained[order[:size]]) for size in fewer)]
     gaps = [holdout_gap(x[rows], np.random.default_rng(seed)) for rows in chosen]
     best = int(np.argmin(gaps))
     return chosen[best] if gaps[best] < 0.8 * gaps[0] else everything

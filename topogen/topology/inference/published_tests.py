@@ -21,8 +21,8 @@ def universal_p_values(diagram: np.ndarray, *, A: float = 1.0) -> np.ndarray:
     .. math:: \ell = A \ln\ln\pi + B, \quad B = -\lambda - A\,\overline{\ln\ln\pi}, \quad
         p = \exp(-e^{\ell}).
 
-    Bobrowski and Skraba, 2023, https://doi.org/10.1038/s41598-023-37842-2. The distribution is for
-    random samples; landmarks are more regular, so these are no calibrated error rates.
+    Bobrowski and Skraba, 2023, https://doi.org/10.1038/s41598-023-37842-2. For random samples:
+    landmarks are more regular, so these are no calibrated error rates.
 
     Args:
         diagram: (birth, death), shape (b, 2), of a degree k >= 1; births of 0 get p = 1.
@@ -47,9 +47,9 @@ def hausdorff_band(
 ) -> float:
     r"""Radius c within which a subsample is Hausdorff-close to the cloud, at confidence 1 - alpha.
 
-    The (1 - alpha) quantile, over subsamples of size n / ln n, of the distance from the cloud
-    to the subsample. Bars of a Rips diagram longer than 4 c are significant (2 c in radii). After
-    Fasy, Lecci, Rinaldo, Wasserman, Balakrishnan and Singh, 2014, https://arxiv.org/abs/1303.7117.
+    The (1 - alpha) quantile, over subsamples of size n / ln n, of the distance from the cloud to
+    them. Bars of a Rips diagram longer than 4 c are significant (2 c in radii). After Fasy et al.,
+    2014, https://arxiv.org/abs/1303.7117.
 
     Args:
         x: points, shape (n, D).
@@ -62,11 +62,8 @@ def hausdorff_band(
     if len(x) > most:
         x = x[rng.choice(len(x), most, replace=False)]
     size = max(2, int(len(x) / math.log(len(x))))
-    far = [
-        nearest(x[rng.choice(len(x), size, replace=False)], x, 1)[0].max()
-        for _ in range(subsamples)
-    ]
-    return float(np.quantile(far, 1 - alpha))
+    parts = (x[rng.choice(len(x), size, replace=False)] for _ in range(subsamples))
+    return float(np.quantile([nearest(part, x, 1)[0].max() for part in parts], 1 - alpha))
 
 
 def published_numbers(
@@ -75,9 +72,8 @@ def published_numbers(
     """Classes per field and degree by both tests, from the first diagrams; degree 0 by Fasy only.
 
     Returns:
-        {"bobrowski_skraba": {p: [classes of degree 1, 2, ...]}, "fasy": {p: [classes of degree 0,
-        1, ...]}}, fields as strings; None where a bar that the truncation cut could be longer than
-        the band.
+        {"bobrowski_skraba": {p: [in degree 1, ...]}, "fasy": {p: [in degree 0, ...]}}, fields as
+        strings; None where a bar that the truncation cut could be longer than the band.
     """
     if not runs:
         return {}
@@ -87,9 +83,8 @@ def published_numbers(
     universal: dict[str, list[int]] = {}
     fasy: dict[str, list[int | None]] = {}
     for p, bars in run.diagrams.items():
-        universal[str(p)] = [
-            int((universal_p_values(b) * max(len(b), 1) < alpha).sum()) for b in bars[1:]
-        ]
+        significant = (universal_p_values(b) * max(len(b), 1) < alpha for b in bars[1:])
+        universal[str(p)] = [int(s.sum()) for s in significant]
         fasy[str(p)] = [components, *(_longer(b, band, run.threshold) for b in bars[1:])]
     return {"bobrowski_skraba": universal, "fasy": fasy}
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Verdict = Literal["agrees", "disagrees", "undetermined"]
 Betti = dict[int, tuple[int | None, ...]]
+TABLES = ("betti", "p_values", "witness")  # entries of a report by field and degree
+LISTS = ("fields", "cuts", "landmarks", "remarks")
 
 
 def homology_of(betti: Mapping[int, Sequence[int | None]]) -> Homology | None:
@@ -38,22 +40,18 @@ class TopologyReport:
         verdict: "agrees", "disagrees", "undetermined"; None when nothing was expected.
         betti: {p: (b_0, b_1, ...)} over Z/p, with None per degree that is undetermined.
         p_values: same shape: the probability that noise alone gives bars as strong as the weakest
-            class counted, or, where none is counted (the one first component aside), as the
-            strongest bar.
+            class counted, or as the strongest bar where none is (but the first component).
         scale: :math:`\epsilon`, the covering radius of the landmarks in the units of the points:
             gaps and tears narrower than about :math:`2\epsilon`, and holes in a surface narrower
             than :math:`4\epsilon`, are not seen.
         reason: one sentence.
-        points_needed: an estimate of how many points of the same kind would determine every
-            degree; None where all are determined, or where nothing can be said.
+        points_needed: about how many points of the same kind would determine every degree; None
+            where all are determined, or where nothing can be said.
         strategy: which complexes were computed.
-        witness: {p: (b_0, ...)} by the witness complexes, a cross-check; None where their starts
-            differ.
+        witness: {p: (b_0, ...)} by the witness complexes; None where their starts differ.
         diagrams: {p: [(birth, death) arrays by degree]} of the first landmarks, in the same units.
-        cuts: per degree, the ratio death/birth (degree 0: death/scale) from which a bar is a
-            class.
-        expected: the hypothesis; for another cloud, its determined homology, None where it has
-            none.
+        cuts: per degree, the ratio death/birth (0: death/scale) from which a bar is a class.
+        expected: the hypothesis; for another cloud, its homology, None where undetermined.
         fields: the primes p.
         alpha: bound on the probability that a class was reported that is not there.
         dim: estimated dimension of the cloud.
@@ -131,30 +129,14 @@ class TopologyReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the diagrams, in types that JSON knows; fields become string keys."""
 
-        def keyed(table: dict[int, tuple[Any, ...]]) -> dict[str, list[Any]]:
+        def keyed(table: Mapping[int, tuple[Any, ...]]) -> dict[str, list[Any]]:
             return {str(p): list(row) for p, row in table.items()}
 
         return {
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "betti": keyed(self.betti),
-            "p_values": keyed(self.p_values),
-            "witness": keyed(self.witness),
-            "expected": None if self.expected is None else keyed(dict(self.expected.betti)),
-            "points_needed": self.points_needed,
-            "strategy": self.strategy,
-            "scale": self.scale,
-            "dim": self.dim,
-            "max_dim": self.max_dim,
-            "fields": list(self.fields),
-            "alpha": self.alpha,
-            "cuts": list(self.cuts),
-            "n_points": self.n_points,
-            "outliers": self.outliers,
-            "landmarks": list(self.landmarks),
-            "seed": self.seed,
-            "seconds": self.seconds,
-            "remarks": list(self.remarks),
+            **{name: value for name, value in vars(self).items() if name != "diagrams"},
+            **{name: keyed(getattr(self, name)) for name in TABLES},
+            **{name: list(getattr(self, name)) for name in LISTS},
+            "expected": None if self.expected is None else keyed(self.expected.betti),
             "extras": dict(self.extras),
         }
 
@@ -167,8 +149,8 @@ class TopologyReport:
 
         expected = data["expected"]
         rebuilt = {
-            **{name: tuples(data[name]) for name in ("betti", "p_values", "witness")},
-            **{name: tuple(data[name]) for name in ("fields", "cuts", "landmarks", "remarks")},
+            **{name: tuples(data[name]) for name in TABLES},
+            **{name: tuple(data[name]) for name in LISTS},
             "expected": None if expected is None else Homology(tuples(expected)),
             "diagrams": {
                 int(p): [np.array(bars).reshape(-1, 2) for bars in by_degree]

@@ -22,13 +22,10 @@ def judge(
     ]
     if not differing:
         if all(b is not None for p in fields for b in evidence.betti[p]):
-            names = " and ".join(f"Z/{p}" for p in fields)
-            top = len(evidence.cuts) - 1
+            names, top = " and ".join(f"Z/{p}" for p in fields), len(evidence.cuts) - 1
             return "agrees", f"degrees 0 to {top} over {names} are those of {hypothesis.name}"
         return "undetermined", evidence.first_reason
-    control: Evidence | None = None
-    if all(found < want for _, _, found, want in differing):
-        control = reference()
+    control = reference() if all(found < want for _, _, found, want in differing) else None
     for p, k, found, want in differing:
         if found > want or control is None or control.betti[p][k] == want:
             return "disagrees", (

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...point_cloud.knn import distances
+from ..persistence.rips import rips_bars
 from .noise_floors import Score, one_frame, with_floor
 
 
@@ -14,9 +15,8 @@ def cross_barcode(P: np.ndarray, Q: np.ndarray, degree: int = 1, field: int = 2)
     r"""Cross-Barcode(P, Q): topology of P that lies away from Q.
 
     The barcode of the Vietoris-Rips filtration of the union of P and Q in which all distances
-    within Q are 0, so that Q is one simplex from the start. Empty where Q contains P, since every
-    simplex then spans one with its copy in Q; for Q a far point, the barcode of P. No bar of
-    degree >= 1 is longer than the largest distance of P to Q. Not symmetric.
+    within Q are 0. Empty where Q contains P; for Q a far point, the barcode of P. No bar of degree
+    >= 1 is longer than the largest distance of P to Q. Not symmetric.
 
     Args:
         P: points, shape (n, D).
@@ -41,8 +41,7 @@ def r_cross_barcode(w: np.ndarray, v: np.ndarray, degree: int = 1, field: int = 
         \end{pmatrix},
 
     where :math:`w_+` is w with infinity above its diagonal: the cone of the inclusion of the
-    complex of w into that of min(w, v). Its bars are the homology that v kills or makes early.
-    Empty where v >= w; not symmetric.
+    complex of w into that of min(w, v). Empty where v >= w; not symmetric.
 
     Args:
         w: distances, shape (N, N).
@@ -53,29 +52,15 @@ def r_cross_barcode(w: np.ndarray, v: np.ndarray, degree: int = 1, field: int = 
     Returns:
         bars (birth, death), shape (b, 2).
     """
-    N = len(w)
-    matrix = np.full((2 * N + 1, 2 * N + 1), np.inf)
-    np.fill_diagonal(matrix, 0.0)
-    plus = np.where(np.tri(N, dtype=bool), w, np.inf)
-    matrix[:N, :N] = w
-    matrix[N : 2 * N, :N] = plus
-    matrix[:N, N : 2 * N] = plus.T
-    matrix[N : 2 * N, N : 2 * N] = np.minimum(w, v)
-    matrix[-1, :N] = matrix[:N, -1] = 0.0
-    return _bars(matrix, degree, field)
+    plus = np.where(np.tri(len(w), dtype=bool), w, np.inf)
+    zero, far = np.zeros((len(w), 1)), np.full((len(w), 1), np.inf)
+    rows = [[w, plus.T, zero], [plus, np.minimum(w, v), far], [zero.T, far.T, np.zeros((1, 1))]]
+    return _bars(np.block(rows), degree, field)
 
 
 def _bars(matrix: np.ndarray, degree: int, field: int) -> np.ndarray:
-    from gudhi.sklearn.rips_persistence import RipsPersistence
-
-    rips = RipsPersistence(
-        homology_dimensions=[degree],
-        threshold=float(matrix[np.isfinite(matrix)].max()),
-        homology_coeff_field=field,
-        input_type="full distance matrix",
-        num_collapses=0,
-    )
-    bars = np.asarray(rips.fit_transform([matrix])[0][0], dtype=float).reshape(-1, 2)
+    threshold = float(matrix[np.isfinite(matrix)].max())
+    bars = rips_bars([matrix], threshold, [degree], field)[0][0]
     return bars[np.isfinite(bars[:, 1])]
 
 
@@ -85,9 +70,7 @@ def representation_divergence(w: np.ndarray, v: np.ndarray, degree: int = 1) -> 
     .. math:: \mathrm{RTD}(w, v) = \tfrac12 \sum_{(b, d)} (d - b), \quad
         (b, d) \in \text{R-Cross-Barcode}(w, v) \cup \text{R-Cross-Barcode}(v, w),
 
-    each matrix divided by its own 90 % quantile first, so that scales do not matter. Symmetric;
-    0 for equal matrices.
-
+    each matrix divided by its own 90 % quantile first, so that scales do not matter. Symmetric.
     Follows Barannikov et al., 2022 (https://arxiv.org/abs/2201.00058).
 
     Args:
@@ -97,10 +80,8 @@ def representation_divergence(w: np.ndarray, v: np.ndarray, degree: int = 1) -> 
     """
     upper = np.triu_indices(len(w), 1)
     w, v = w / np.quantile(w[upper], 0.9), v / np.quantile(v[upper], 0.9)
-    return sum(
-        float((bars[:, 1] - bars[:, 0]).sum()) / 2
-        for bars in (r_cross_barcode(w, v, degree), r_cross_barcode(v, w, degree))
-    )
+    both = (r_cross_barcode(w, v, degree), r_cross_barcode(v, w, degree))
+    return sum(float((bars[:, 1] - bars[:, 0]).sum()) / 2 for bars in both)
 
 
 def mtop_divergence(
@@ -116,15 +97,12 @@ def mtop_divergence(
 ) -> Score:
     r"""Manifold topology divergence, the sum of the lengths of a cross-barcode.
 
-    .. math:: \mathrm{MTop\text{-}Div}(P, Q) = \mathrm{E} \sum_{(b, d) \in
-        \text{Cross-Barcode}(P, Q)} (d - b)
+    .. math:: \mathrm{MTop}(P, Q) = \mathrm{E} \sum_{(b, d) \in \text{Cross-Barcode}(P, Q)} (d - b)
 
-    over random batches: P of few points, Q of many. Not symmetric: with P the data and Q the
-    samples ("missed") it sees what of the data the samples leave out, with P the samples and Q
-    the data ("invented") what they have in excess. In the units of the points, invariant under
-    isometries of both clouds together; the ratio to the floor is invariant under scalings too.
-
-    Follows Barannikov et al., 2021 (https://arxiv.org/abs/2106.04024).
+    over random batches: P of few points, Q of many. With P the data and Q the samples ("missed")
+    it sees what of the data the samples leave out, with P the samples and Q the data ("invented")
+    what they have in excess. In the units of the points, invariant under isometries of both clouds
+    together. Follows Barannikov et al., 2021 (https://arxiv.org/abs/2106.04024).
 
     Args:
         a: the data, array-like of shape (n, D).
@@ -160,11 +138,10 @@ def rtd(
 ) -> Score:
     r"""Representation topology divergence of data and the samples matched to them.
 
-    :func:`representation_divergence` needs pairs. Here each point of a subsample of a is matched
-    to one of b so that the sum of the distances is least (an optimal transport plan, our
-    addition; where pairs are given, as for an encoder, use that function). Symmetric in
-    distribution, invariant under isometries and scalings of both clouds together. The matching
-    adds much noise: at 200 points a hole torn into a torus does not show.
+    :func:`representation_divergence` needs pairs. Here (our addition) each point of a subsample of
+    a is matched to one of b so that the sum of the distances is least. Symmetric in distribution,
+    invariant under isometries and scalings of both clouds together. The matching adds much noise:
+    at 200 points a hole torn into a torus does not show.
 
     Args:
         a: the data, array-like of shape (n, D).

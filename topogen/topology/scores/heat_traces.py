@@ -22,11 +22,10 @@ def graph_laplacian(x: np.ndarray, k: int = 5) -> Any:
     Returns:
         a scipy sparse matrix of shape (n, n).
     """
-    from scipy.sparse import csr_matrix, diags, identity
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import laplacian
 
-    A = neighbour_graph(x, k)
-    scale = diags(1 / np.sqrt(np.asarray(A.sum(axis=1)).ravel()))
-    return csr_matrix(identity(len(x)) - scale @ A @ scale)
+    return csr_matrix(laplacian(neighbour_graph(x, k), normed=True))
 
 
 def heat_trace(
@@ -37,10 +36,8 @@ def heat_trace(
     For a probe v of unit length Lanczos gives a tridiagonal matrix with eigenvalues
     :math:`\theta_j` and first components :math:`\tau_j` of its eigenvectors; then
     :math:`v^T f(L) v \approx \sum_j \tau_j^2 f(\theta_j)`, and the trace is n times the mean over
-    the probes. Only the part of :math:`e^{-t\lambda}` that a quadratic polynomial leaves on [0, 2]
-    is estimated so: the trace of a quadratic is known.
-
-    Follows Ubaru, Chen and Saad, 2017 (https://doi.org/10.1137/16M1104974).
+    the probes (Ubaru, Chen and Saad, 2017, https://doi.org/10.1137/16M1104974). Only the part of
+    :math:`e^{-t\lambda}` that a quadratic leaves on [0, 2] is estimated so: its trace is known.
 
     Args:
         L: symmetric, shape (n, n), with spectrum in [0, 2].
@@ -64,21 +61,16 @@ def heat_trace(
 def _lanczos(L: Any, v: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of the quadrature of each column of v, both of shape (s, steps)."""
     basis = [v]
-    diagonal, beside = np.zeros((steps, v.shape[1])), np.zeros((steps, v.shape[1]))
+    T = np.zeros((v.shape[1], steps, steps))  # eigh reads the lower triangle
     for j in range(steps):
         w = L @ basis[j]
-        diagonal[j] = (w * basis[j]).sum(axis=0)
+        T[:, j, j] = (w * basis[j]).sum(axis=0)
         for q in [*basis, *basis]:  # twice: full reorthogonalisation
             w = w - q * (q * w).sum(axis=0)
-        beside[j] = np.linalg.norm(w, axis=0)
-        alive = beside[j] > 1e-10  # else the Krylov space is full: the rest has weight 0
-        beside[j] *= alive
-        basis.append(np.where(alive, w / np.where(alive, beside[j], 1.0), 0.0))
-    T = np.zeros((v.shape[1], steps, steps))
-    for j in range(steps):
-        T[:, j, j] = diagonal[j]
-        if j + 1 < steps:
-            T[:, j, j + 1] = T[:, j + 1, j] = beside[j]
+        length = np.linalg.norm(w, axis=0)
+        alive = length > 1e-10  # else the Krylov space is full: the rest has weight 0
+        T[:, j + 1 : j + 2, j] = (length * alive)[:, None]
+        basis.append(np.where(alive, w / np.where(alive, length, 1.0), 0.0))
     theta, vectors = np.linalg.eigh(T)
     return theta, vectors[:, 0, :] ** 2
 
@@ -105,12 +97,10 @@ def imd(
         |\mathrm{hkt}_a(t) - \mathrm{hkt}_b(t)|, \quad
         \mathrm{hkt}(t) = \tfrac{1}{n} \operatorname{tr} e^{-tL},
 
-    over 256 times t from 0.1 to 10, spaced evenly in log t; the trace is that of the
-    :func:`graph_laplacian`, over that of the empty graph. Symmetric, a pseudometric up to the
-    error of :func:`heat_trace`, invariant under isometries and scalings of each cloud alone; a
-    and b may lie in different spaces.
-
-    Follows Tsitsulin et al., 2020 (https://arxiv.org/abs/1905.11141).
+    over 256 times t from 0.1 to 10, even in log t; L is the :func:`graph_laplacian`. Symmetric, a
+    pseudometric up to the error of :func:`heat_trace`, invariant under isometries and scalings of
+    each cloud alone; a and b may lie in different spaces. Follows Tsitsulin et al., 2020
+    (https://arxiv.org/abs/1905.11141).
 
     Args:
         a: the data, array-like of shape (n, D).

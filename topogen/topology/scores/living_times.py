@@ -21,8 +21,8 @@ def relative_living_times(
     r"""Mean relative living times of the numbers of loops.
 
     For random landmarks L of x, the witness complex at :math:`\alpha` has the simplices with a
-    witness w in x for which :math:`|w - l| \le |w - l'| + \alpha` for every vertex l and every
-    landmark l' outside. With :math:`\alpha_{\max} = \gamma \max_{w, l} |w - l|`,
+    w in x for which :math:`|w - l| \le |w - l'| + \alpha` for every vertex l and every landmark l'
+    outside. With :math:`\alpha_{\max} = \gamma \max_{w, l} |w - l|`,
 
     .. math:: \mathrm{RLT}(i) = \frac{1}{\alpha_{\max}}
         |\{\alpha \in [0, \alpha_{\max}] : \beta_1(\alpha) = i\}|, \quad i = 0, \dots, 99,
@@ -42,11 +42,8 @@ def relative_living_times(
     n = len(x)
     landmarks = min(landmarks, n // 2)
     gamma = n / 5000 / 128 if gamma is None else gamma
-    total = np.zeros(100)
-    for _ in range(draws):
-        chosen = x[rng.choice(n, landmarks, replace=False)]
-        total += _living_times(x, chosen, gamma)
-    return total / draws
+    chosen = (x[rng.choice(n, landmarks, replace=False)] for _ in range(draws))
+    return sum((_living_times(x, marks, gamma) for marks in chosen), np.zeros(100)) / draws
 
 
 def _living_times(x: np.ndarray, chosen: np.ndarray, gamma: float) -> np.ndarray:
@@ -62,9 +59,8 @@ def _living_times(x: np.ndarray, chosen: np.ndarray, gamma: float) -> np.ndarray
     most = max(reach)
     rows = zip(index[:, :most].tolist(), distance[:, :most].tolist(), reach, strict=True)
     table = [list(zip(i[:r], d[:r], strict=True)) for i, d, r in rows]
-    tree = WitnessComplex(nearest_landmark_table=table).create_simplex_tree(
-        max_alpha_square=alpha_max, limit_dimension=2
-    )
+    witnessed = WitnessComplex(nearest_landmark_table=table)
+    tree = witnessed.create_simplex_tree(max_alpha_square=alpha_max, limit_dimension=2)
     tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
     bars = np.minimum(tree.persistence_intervals_in_dimension(1).reshape(-1, 2), alpha_max)
     ends = np.concatenate([[0.0], np.sort(bars, axis=None), [alpha_max]])
@@ -86,11 +82,9 @@ def geometry_score(
 ) -> Score:
     r"""Geometry Score, :math:`\sum_i (\mathrm{MRLT}_a(i) - \mathrm{MRLT}_b(i))^2`.
 
-    MRLT are the mean :func:`relative_living_times`. Symmetric in distribution, at least 0 and at
-    most 2, invariant under isometries and scalings of each cloud alone; a and b may lie in
-    different spaces. It sees loops only, no cavities.
-
-    Follows Khrulkov and Oseledets, 2018 (https://arxiv.org/abs/1802.02664).
+    MRLT are the mean :func:`relative_living_times`. Symmetric in distribution, in [0, 2], the same
+    under isometries and scalings of each cloud alone; a and b may lie in different spaces. It sees
+    loops only. Follows Khrulkov and Oseledets, 2018 (https://arxiv.org/abs/1802.02664).
 
     Args:
         a: the data, array-like of shape (n, D).

@@ -24,8 +24,7 @@ class Score:
         name: of the score.
         value: mean over the repeats of the score between random subsamples of a and of b.
         spread: standard deviation of the score over the repeats.
-        floor: the same mean between disjoint halves of a, of the same sizes. No sample is expected
-            to score better than that.
+        floor: the same mean between disjoint halves of a: no sample is expected to score better.
         floor_spread: standard deviation of the floor over the repeats.
         lower_is_better: whether a small value means samples like the data.
         size: number of points of each subsample.
@@ -95,9 +94,8 @@ def with_floor(
         ValueError: `size` < 20 or `repeats` < 1.
     """
     if size < LEAST_SIZE or repeats < 1:
-        raise ValueError(
-            f"expected size >= {LEAST_SIZE} and repeats >= 1, got {size} and {repeats}"
-        )
+        expected = f"expected size >= {LEAST_SIZE} and repeats >= 1"
+        raise ValueError(f"{expected}, got {size} and {repeats}")
     if len(x) < 2 * LEAST_SIZE or len(y) < LEAST_SIZE:
         raise InvalidPoints(
             f"{name}: expected at least {2 * LEAST_SIZE} distinct points of data (its two halves "
@@ -105,22 +103,14 @@ def with_floor(
         )
     m = min(size, len(x) // 2, len(y))
     rng = np.random.default_rng(seed)
-    values, floors = np.empty(repeats), np.empty(repeats)
+    scores = np.empty((repeats, 2))
     for r in range(repeats):
         order, other = rng.permutation(len(x)), rng.permutation(len(y))[:m]
         half, rest = x[order[:m]], x[order[m : 2 * m]]
-        values[r] = statistic(half, y[other], rng)
-        floors[r] = statistic(half, rest, rng)
-    return Score(
-        name,
-        float(values.mean()),
-        float(values.std()),
-        float(floors.mean()),
-        float(floors.std()),
-        lower_is_better,
-        m,
-        repeats,
-    )
+        scores[r] = statistic(half, y[other], rng), statistic(half, rest, rng)
+    value, floor = scores.mean(axis=0).tolist()
+    spread, floor_spread = scores.std(axis=0).tolist()
+    return Score(name, value, spread, floor, floor_spread, lower_is_better, m, repeats)
 
 
 def one_frame(a: Any, b: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray, float]:

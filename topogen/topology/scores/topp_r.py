@@ -16,8 +16,7 @@ class Support:
         \widehat{\mathrm{supp}} = \{x : \hat p_h(x) > c\},
 
     with c the 1 - `level` quantile, over bootstrap samples :math:`X^*` of X, of :math:`\sup_i
-    |\hat p_h(X_i) - \hat p^*_h(X_i)|`. The factor that would make it a density cancels. h is the
-    median distance to the :math:`\sqrt n`-th neighbour.
+    |\hat p_h(X_i) - \hat p^*_h(X_i)|`; h the median distance to the :math:`\sqrt n`-th neighbour.
 
     Args:
         X: points, shape (n, D).
@@ -37,10 +36,8 @@ class Support:
     ) -> None:
         from scipy.spatial.distance import cdist
 
-        n = len(X)
-        D = cdist(X, X)
+        self.X, n, D = X, len(X), cdist(X, X)
         k = max(1, round(n**0.5))
-        self.X = X
         self.h = float(np.median(np.partition(D, k, axis=1)[:, k]))
         K = np.exp(-((D / self.h) ** 2) / 2)
         counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
@@ -53,16 +50,6 @@ class Support:
 
         K = np.exp(-((cdist(x, self.X) / self.h) ** 2) / 2)
         return K.mean(axis=1) > self.c
-
-
-def _shared(
-    u: np.ndarray, v: np.ndarray, rng: np.random.Generator, level: float, resamples: int
-) -> float:
-    """The part of v, within its own support, that is in the support of u; 0 if there is none."""
-    first = Support(u, rng, level=level, resamples=resamples)
-    second = Support(v, rng, level=level, resamples=resamples)
-    solid = v[second.contains(v)]
-    return float(first.contains(solid).mean()) if len(solid) else 0.0
 
 
 def support_precision(
@@ -80,12 +67,10 @@ def support_precision(
     .. math:: \mathrm{precision} = \frac{|\{j : b_j \in \widehat{\mathrm{supp}}(a) \cap
         \widehat{\mathrm{supp}}(b)\}|}{|\{j : b_j \in \widehat{\mathrm{supp}}(b)\}|}
 
-    Both supports are a :class:`Support`, so neither outliers of the data nor of the samples count.
-    Not symmetric: the roles swapped give :func:`support_recall`. Invariant under isometries and
-    scalings of both clouds together.
-
-    Follows Kim et al., 2023 (https://arxiv.org/abs/2306.08013), but for the bandwidth, the kernel
-    (Gaussian), and that nothing is projected.
+    Both supports are a :class:`Support`, so no outliers count. The roles swapped give
+    :func:`support_recall`. Invariant under isometries and scalings of both clouds together. After
+    Kim et al., 2023 (https://arxiv.org/abs/2306.08013), but for the bandwidth, a Gaussian kernel,
+    and that nothing is projected.
 
     Args:
         a: the data, array-like of shape (n, D).
@@ -130,7 +115,10 @@ def _overlap(
 
     def statistic(u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> float:
         known, asked = (u, v) if name == "support_precision" else (v, u)
-        return _shared(known, asked, rng, level, resamples)
+        first = Support(known, rng, level=level, resamples=resamples)
+        second = Support(asked, rng, level=level, resamples=resamples)
+        solid = asked[second.contains(asked)]
+        return float(first.contains(solid).mean()) if len(solid) else 0.0
 
     return with_floor(
         name, statistic, x, y, size=size, repeats=repeats, seed=seed, lower_is_better=False
