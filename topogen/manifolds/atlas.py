@@ -28,11 +28,9 @@ from .orientation import Orientation
 class BaseAtlas(Storable, ABC):
     r"""Charts :math:`\psi_k: U_k \to M` with inverses :math:`\varphi_k` covering an M; abstract.
 
-    The partition of unity is :math:`\rho_k = b_k / \sum_j b_j` with the bumps :math:`b_k(x) =
-    \exp(-3/\delta_k)`, :math:`\delta_k` the depth of :math:`\varphi_k(x)` in the domain U_k; the
-    transitions are :math:`\tau_{kl} = \varphi_l \circ \psi_k`.
-
-    To implement one, set `charts` and `manifold`.
+    The partition of unity is :math:`\rho_k = b_k / \sum_j b_j`, :math:`b_k(x) = \exp(-3/\delta_k)`
+    with the depth :math:`\delta_k` of :math:`\varphi_k(x)` in the domain U_k; the transitions are
+    :math:`\tau_{kl} = \varphi_l \circ \psi_k`. To implement one, set `charts` and `manifold`.
 
     Attributes:
         charts: the charts; none before they are found, where an atlas has to find them.
@@ -117,22 +115,19 @@ class BaseAtlas(Storable, ABC):
     def cocycle_error(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         r"""How far the cocycle :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
 
-        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the
-        triples of charts that contain x, over the diameter of chart k; NaN where no triple does,
-        inf where a transition fails although all three charts contain x.
+        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|`, over the
+        diameter of chart k, of triples that contain x; NaN without one, inf where a step fails.
         """
         self._check(x)
         charts = self._listed()
         shape, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
         member = torch.stack([c.contains(x) for c in charts], dim=-1)
         worst = x.new_full(x.shape[:1], math.nan)
-        sizes: dict[int, float] = {}
-        together = {tuple(row.nonzero().flatten().tolist()) for row in member.unique(dim=0)}
+        together = [row.nonzero().flatten().tolist() for row in member.unique(dim=0)]
         triples = {t for held in together for t in itertools.combinations(held, 3)}
+        sizes = {k: self._chart_diameter(k) for k in {k for k, _, _ in triples}}
         for k, l, m in sorted(triples):
             held = member[:, [k, l, m]].all(-1)
-            if k not in sizes:
-                sizes[k] = self._chart_diameter(k)
             z = charts[k].encode(x[held])
             for i, j in ((k, l), (l, m), (m, k)):
                 z = self.transition(i, j, z)
@@ -142,8 +137,7 @@ class BaseAtlas(Storable, ABC):
         return worst.reshape(shape)
 
     def _chart_diameter(self, k: int) -> float:
-        with torch.no_grad():
-            points = _nerve.chart_points([self[k]])
+        points = _nerve.chart_points([self[k]])
         if points.shape[0] < 2:
             raise AtlasError(f"expected chart {k} to decode its domain, but it gives NaN there")
         return diameter(points.cpu().numpy())
@@ -157,17 +151,16 @@ class BaseAtlas(Storable, ABC):
         r"""Whether the charts can be oriented consistently: signs of the transitions at x.
 
         "False" needs a chain of overlaps, each with its sign at three points or more, that
-        reverses the orientation. "True" is a statement about the overlaps that x meets; it needs
-        40 d points in every chart, and frames that span nearly one tangent space (:math:`|\det
-        Q_l^\top Q_k| \ge 1/2`) at half the points of every overlap. Otherwise None.
+        reverses the orientation. "True" speaks of the overlaps that x meets; it needs 40 d points
+        in every chart, and frames that span nearly one tangent space (:math:`|\det Q_l^\top Q_k|
+        \ge 1/2`) at half the points of every overlap. Otherwise None.
 
         Args:
             x: points of M, shape (n, D), dense enough to meet every component of every overlap;
                 None takes a grid of every chart.
             tangent: orthonormal tangent bases of M at x, where they are at hand already.
         """
-        charts = self._listed()
-        own = x is None
+        charts, own = self._listed(), x is None
         x = _nerve.chart_points(charts) if x is None else x
         self._check(x)
         if tangent is None and self.manifold is not None:
@@ -177,12 +170,11 @@ class BaseAtlas(Storable, ABC):
     def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
         """The nerve of the cover, and whether the cover is good.
 
-        Intersections are judged on grids of the charts' own domains (a gap or hole narrower than
-        two voxels is not seen), for dimension 1 to 3.
+        Intersections are judged for dimension 1 to 3, on grids of the charts' own domains: a gap
+        or hole narrower than two voxels is not seen.
 
         Args:
-            x: points of M, shape (n, D), that show which charts meet, beside a grid of every
-                chart: they find intersections that are smaller than its cells.
+            x: points of M, shape (n, D), that find intersections smaller than a cell of the grids.
         """
         if x is not None:
             self._check(x)
@@ -191,11 +183,8 @@ class BaseAtlas(Storable, ABC):
     def quadrature(self, per_axis: int) -> Quadrature:
         """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
 
-        M is what lies in its domain of validity: charts may reach beyond. Cells at its boundary
-        are divided.
-
-        A distribution whose density is needed at many parameters keeps the nodes, and pays for the
-        charts once. No gradient flows into the charts.
+        M is what lies in its domain of validity: charts may reach beyond, and cells at its
+        boundary are divided. No gradient flows into the charts.
         """
         return integration.quadrature(self._listed(), per_axis, self.in_domain)
 
@@ -211,17 +200,14 @@ class BaseAtlas(Storable, ABC):
 
         Args:
             f: points (n, D) to values (n,), or (n, m) for m integrals at once.
-            tol: refine until error <= tol times the integral of \|f\|; None takes the first two
-                levels.
-            per_axis: nodes per axis of every chart on the coarser level; the finer has 3/2
-                times as many. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
-            max_nodes: no level takes more nodes; where that is not enough for `tol`, the error
-                that is returned says so.
+            tol: refine until error <= tol times the integral of \|f\|; None takes two levels.
+            per_axis: nodes per axis of every chart on the coarser level, 2/3 of those on the
+                finer. None takes 96, 48 or 20 in dimension 1, 2 or 3, and 10 above.
+            max_nodes: no level takes more nodes; the error says where `tol` is not reached.
 
         Raises:
             ValueError: f does not return one value, or one row, per point; or tol <= 0.
-            UnsupportedError: the first two levels already need more than max_nodes (high
-                dimension).
+            UnsupportedError: the first two levels already need more than max_nodes.
         """
         return integration.integrate(self._listed(), f, tol, per_axis, max_nodes, self.in_domain)
 
@@ -234,9 +220,9 @@ class BaseAtlas(Storable, ABC):
     ) -> Float[Tensor, "n D"]:
         r"""Draw n independent points of H^d / H^d(M), float64 on the CPU, without gradients.
 
-        Exact rejection, under bounds on :math:`\rho_k \sqrt{\det G_k}` in the cells of a grid of
-        every chart; a bound that turns out too small is raised and the draw starts again. For many
-        draws take :class:`~topogen.Uniform` of the atlas, which retains the grids.
+        Exact rejection, under bounds on :math:`\rho_k \sqrt{\det G_k}` in cells; a bound that
+        turns out too small is raised and the draw starts again. For many draws take
+        :class:`~topogen.Uniform` of the atlas, which retains the grids.
 
         Raises:
             UnsupportedError: the area element is not bounded.
@@ -291,9 +277,8 @@ class Atlas(BaseAtlas):
             shapes.add((manifold.dim, manifold.ambient_dim))
         if len(shapes) > 1:
             raise AtlasError(
-                "expected charts (and manifold) of one dimension in one ambient space, got "
-                f"(dim, ambient_dim) in {sorted(shapes)}; "
-                "a union of sets of different dimension has no atlas"
+                "expected charts (and manifold) of one dimension in one ambient space, got (dim, "
+                f"ambient_dim) in {sorted(shapes)}; a union of sets of different dimension has no "
+                "atlas"
             )
-        self.charts = nn.ModuleList(listed)
-        self.manifold = manifold
+        self.charts, self.manifold = nn.ModuleList(listed), manifold

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -16,9 +16,7 @@ from ..errors import UnsupportedError
 from ..homology import Homology
 from ..storable import Storable
 from . import components, curvature, geodesics, shooting, solvers
-from .curvature import Reach
 from .factors import CoordinateFactor
-from .geodesics import Geodesic
 from .solvers import iterate as iterate
 from .solvers import membership_tolerance as membership_tolerance
 from .solvers import projection_tolerance as projection_tolerance
@@ -28,13 +26,9 @@ from .types import Projection as Projection
 class Manifold(Storable, ABC):
     r"""A manifold M of dimension `dim` in R^`ambient_dim`.
 
-    To implement one, set `dim` and `ambient_dim` (and whatever else is known) and write
-
-    - ``project(x, *, tol=None, max_steps=50, throw=False) -> Projection``: a retraction onto M;
-    - ``residual(x)``: shape (...); 0 on M and close to the distance near it.
-
-    A class that has them writes ``sample_uniform`` and ``atlas`` too; `has_sampler` and
-    `has_atlas` then say so. Check it with :func:`topogen.testing.check_manifold`.
+    To implement one, set `dim` and `ambient_dim` (and whatever else is known) and write `project`
+    and `residual`; where M has them, `sample_uniform` and `atlas` too, as `has_sampler` and
+    `has_atlas` then say. Check it with :func:`topogen.testing.check_manifold`.
 
     Attributes:
         dim: dimension d of M.
@@ -42,22 +36,18 @@ class Manifold(Storable, ABC):
         closed: whether M is compact without boundary.
         homology: Betti numbers, where known.
         orientable: whether M is orientable, where known.
-        volume: H^d(M), the d-dimensional Hausdorff measure, in the units of the points, where
-            known.
+        volume: H^d(M), the Hausdorff measure, in the units of the points, where known.
         volume_error: bound on the error of `volume`; 0 for a closed form.
         scale: a length of the size of M; tolerances are relative to it.
-        tolerance: how far from M its own points may lie (learned manifolds know M only up to an
-            error); None for a set known exactly.
+        tolerance: how far from a learned M its own points may lie; None for an exact set.
         exact_geodesics: whether :meth:`geodesic` is known, and `exp` and `log` are formulas.
         exact_retraction: whether :meth:`retract` is a formula, so that many points cost little.
         round_sphere: whether M is the sphere of radius `scale` about 0.
         homeomorphic_to: the standard spaces whose product M is homeomorphic to, as pairs of a
             name and a dimension (:func:`topogen.models.injective.bases.standard`), where known.
-        step_stays_in_domain: whether `step` arrives only inside `in_domain`, so that nothing that
-            solves by it needs to ask the domain of validity.
+        step_stays_in_domain: whether `step` arrives only inside `in_domain`.
         why_no_defining: the reason where `defining` is None, where there is one to give.
-        patches: Monge patches on points of M's own and what they depend on, kept by
-            :func:`~topogen.manifolds.default_atlas.charts_of` until M changes.
+        patches: what :func:`~topogen.manifolds.default_atlas.charts_of` keeps until M changes.
     """
 
     dim: int
@@ -115,11 +105,7 @@ class Manifold(Storable, ABC):
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
     def check_points(self, x: Tensor) -> None:
-        """Raise unless x holds points of R^D.
-
-        Raises:
-            ValueError: x is not of floating point, or not of shape (..., D).
-        """
+        """Raise a ValueError unless x is of floating point and of shape (..., D)."""
         if x.shape[-1:] != (self.ambient_dim,) or not x.is_floating_point():
             raise ValueError(
                 f"expected floating-point points of shape (..., {self.ambient_dim}) for "
@@ -129,7 +115,7 @@ class Manifold(Storable, ABC):
     def step(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch D"]]:
-        """The residual at x, and where one step of :meth:`project` takes it, for solvers on M."""
+        """The residual at x, and where one step of :meth:`project` takes it."""
         return self.residual(x), self.project(x, max_steps=1).value
 
     @property
@@ -154,16 +140,11 @@ class Manifold(Storable, ABC):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """E(x) and its Jacobian DE(x), in one pass; see :meth:`equations`."""
-        reverse = self.defining is not None
-        mode = "reverse" if reverse else "forward"
+        mode = "forward" if self.defining is None else "reverse"
         return calculus.value_and_jacobian(self.equations, x, mode=mode)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies in the region in which M is stated: everywhere, unless M says otherwise.
-
-        Learned manifolds are stated near their data, restricted ones where their inequalities
-        hold.
-        """
+        """Whether x lies where M is stated: everywhere, near its data, or by its inequalities."""
         return x.isfinite().all(-1)
 
     @property
@@ -260,11 +241,7 @@ class Manifold(Storable, ABC):
         return tol
 
     def checked_projection(self, p: Projection, tol: float | None, throw: bool) -> Projection:
-        """A projection found to `tol`, or to the default: p itself, unless `throw` refuses it.
-
-        Raises:
-            ProjectionError: `throw` is set and some point did not converge.
-        """
+        """P itself, found to `tol` or the default, unless `throw` is set and it failed."""
         tol = self.solver_tolerance(None, p.value.dtype) if tol is None else tol
         return p.require(tol) if throw else p
 
@@ -278,12 +255,10 @@ class Manifold(Storable, ABC):
     ) -> Projection:
         r"""A point y of M at which the distance to x is least among its neighbours on M.
 
-        Newton on :math:`y + DE^\top \lambda = x`, E(y) = 0, from project(x): quadratic, with the
-        second derivatives of :meth:`equations`. The residual is how far this still is from being
-        solved, in units of length: the tangential part of x - y, and the distance of y to M.
-
-        The value is differentiable once, exactly, with respect to x and to the parameters of M,
-        by the implicit function theorem:
+        Newton on :math:`y + DE^\top \lambda = x`, E(y) = 0, from project(x), with the second
+        derivatives of :meth:`equations`. The residual, a length, has the tangential part of x - y
+        and the distance of y to M. The value is differentiable once, exactly, with respect to x
+        and to the parameters of M, by the implicit function theorem:
 
         .. math:: dy = T (T^\top (I + \lambda \cdot D^2 E) T)^{-1} T^\top dx \quad (= P\, dx
                   \text{ for x on M}), \qquad N N^\top dy = -DE^+\, \partial_\theta E\, d\theta.
@@ -299,33 +274,8 @@ class Manifold(Storable, ABC):
             ValueError: `tol` is below the rounding of the dtype.
         """
         tol = self.solver_tolerance(tol, x.dtype)
-        p = solvers.nearest(self, x.to(torch.float64), tol=tol, max_steps=max_steps)
-        p = Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+        p = solvers.nearest(self, x.to(torch.float64), tol=tol, max_steps=max_steps).like(x)
         return p.require(tol) if throw else p
-
-    # -- what follows from the above, each written out in its own module -------------------------
-
-    def second_fundamental_form(
-        self, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
-    ) -> Float[Tensor, "*batch d d D"]:
-        r"""II(t_i, t_j) :math:`= -DE^+ D^2 E[t_i, t_j]` at points x of M, in `tangent_basis`."""
-        return curvature.second_fundamental_form(self, x, frame)
-
-    def mean_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        r"""The vector :math:`\tfrac1d \sum_i II(t_i, t_i)`; of length 1/r on a sphere."""
-        return curvature.mean_curvature(self, x)
-
-    def gauss_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        """The Gauss curvature of a surface in any codimension; see also `scalar_curvature`."""
-        return curvature.gauss_curvature(self, x)
-
-    def scalar_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
-        r"""The sum of the sectional curvatures of all ordered pairs of axes; 2 on S^2."""
-        return curvature.scalar_curvature(self, x)
-
-    def reach(self, points: Float[Tensor, "n D"]) -> Reach:
-        """Upper bounds on the reach of M from points of it; see :func:`~.curvature.reach`."""
-        return curvature.reach(self, points)
 
     def geodesic(
         self,
@@ -351,52 +301,6 @@ class Manifold(Storable, ABC):
             "take M.exp(x, t * M.log(x, y).velocity)"
         )
 
-    def exp(
-        self,
-        x: Float[Tensor, "*#batch D"],
-        v: Float[Tensor, "*#batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 1024,
-        throw: bool = False,
-    ) -> Geodesic:
-        """The geodesic with c(0) = x and c'(0) = v; exp_x(v) is its `end`, with an error.
-
-        Args:
-            x: points of M.
-            v: tangent vectors there; a normal part that is no rounding is refused.
-            tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`,
-                or a hundredth of the `tolerance` of a learned manifold.
-            max_steps: most steps of the finest subdivision.
-            throw: raise GeodesicError where one is not found, instead of saying so.
-        """
-        return geodesics.exp(self, x, v, tol=tol, max_steps=max_steps, throw=throw)
-
-    def log(
-        self,
-        x: Float[Tensor, "*#batch D"],
-        y: Float[Tensor, "*#batch D"],
-        *,
-        through: Float[Tensor, "N D"] | None = None,
-        tol: float | None = None,
-        max_steps: int = 1024,
-        throw: bool = False,
-    ) -> Geodesic:
-        """A geodesic from x to y; log_x(y) is its `velocity`, the distance its `length`.
-
-        It is the one that the chord from x to y shortens to on M: the shortest one for points
-        closer than the reach; farther apart there may be shorter ones.
-
-        Args:
-            x: points of M.
-            y: points of M.
-            through: points all over M; the shortest path through a graph of them is tried too.
-            tol: as in :meth:`exp`.
-            max_steps: as in :meth:`exp`.
-            throw: as in :meth:`exp`.
-        """
-        return shooting.log(self, x, y, through=through, tol=tol, max_steps=max_steps, throw=throw)
-
     def distance(
         self,
         x: Float[Tensor, "*#batch D"],
@@ -409,32 +313,17 @@ class Manifold(Storable, ABC):
         g = self.log(x, y, through=through, throw=throw)
         return torch.where(g.converged, g.length, torch.nan)
 
-    def transport(
-        self,
-        x: Float[Tensor, "*#batch D"],
-        v: Float[Tensor, "*#batch D"],
-        w: Float[Tensor, "*#batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 1024,
-        throw: bool = False,
-    ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
-        """Tangent vectors w at x in parallel along the geodesic of v, and that geodesic."""
-        return geodesics.transport(self, x, v, w, tol=tol, max_steps=max_steps, throw=throw)
+    # -- what follows from the above, each from a module of its own
 
-    def components(
-        self, points: Float[Tensor, "n D"], *, neighbors: int | None = None
-    ) -> Int[Tensor, " n"]:
-        """The connected component of M that each point belongs to: 0 is the one with most points.
-
-        Two neighbours are joined where a walk on M leads from one to the other, so sheets that
-        come close stay apart; points must be dense enough that neighbours lie within the reach.
-
-        Args:
-            points: points of M, or near it; -1 where one does not project to M.
-            neighbors: how many neighbours of each point are tried; None takes 2 d + 6.
-        """
-        return components.components(self, points, neighbors)
+    second_fundamental_form = curvature.second_fundamental_form
+    mean_curvature = curvature.mean_curvature
+    gauss_curvature = curvature.gauss_curvature
+    scalar_curvature = curvature.scalar_curvature
+    reach = curvature.reach
+    exp = geodesics.exp
+    log = shooting.log
+    transport = geodesics.transport
+    components = components.components
 
 
 class OnManifold(constraints.Constraint):
@@ -449,8 +338,7 @@ class OnManifold(constraints.Constraint):
     event_dim = 1
 
     def __init__(self, manifold: Manifold, atol: float | None = None) -> None:
-        self.manifold = manifold
-        self._atol = atol
+        self.manifold, self._atol = manifold, atol
         super().__init__()
 
     def tolerance(self, dtype: torch.dtype) -> float:

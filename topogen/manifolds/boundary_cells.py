@@ -12,7 +12,6 @@ the nodes lie on M, and the errors of different cells are independent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,19 +28,16 @@ def cell_index(domain: Domain, z: Float[Tensor, "n d"], per_axis: int) -> Int[Te
     """The cell of the grid on the bounding box of U that holds z, the last axis fastest."""
     low, high = domain.bounding_box()
     index = ((z - low) / (high - low) * per_axis).long().clamp(0, per_axis - 1)
-    flat = index[:, 0]
-    for axis in range(1, z.shape[-1]):
-        flat = flat * per_axis + index[:, axis]
-    return flat
+    strides = per_axis ** torch.arange(z.shape[-1] - 1, -1, -1, device=z.device)
+    return (index * strides).sum(-1)
 
 
 def widen(values: Float[Tensor, "K N"], per_axis: int, dim: int) -> Float[Tensor, "K N"]:
     """In every cell, the largest value of it and of the cells next to it, corners included."""
-    n = per_axis
-    grid = values.reshape(-1, *[n] * dim)
+    grid = values.reshape(-1, *[per_axis] * dim)
     for axis in range(1, dim + 1):
         row = grid.movedim(axis, -1)
-        near = functional.max_pool1d(row.reshape(-1, 1, n), 3, stride=1, padding=1)
+        near = functional.max_pool1d(row.reshape(-1, 1, per_axis), 3, stride=1, padding=1)
         grid = near.reshape(row.shape).movedim(-1, axis)
     return grid.reshape(values.shape)
 
@@ -50,23 +46,11 @@ def cut_cells(
     domain: Domain, z: Float[Tensor, "n d"], inside: Bool[Tensor, " n"], per_axis: int
 ) -> Bool[Tensor, " n"]:
     """The cells next to one of the other kind, by whether M has a point at their nodes z."""
-    d = z.shape[-1]
-    index = cell_index(domain, z, per_axis)
-    kinds = torch.stack([inside, ~inside]).to(z.dtype)
+    d, index = z.shape[-1], cell_index(domain, z, per_axis)
     grid = z.new_zeros(2, per_axis**d)
-    grid[:, index] = kinds
+    grid[:, index] = torch.stack([inside, ~inside]).to(z.dtype)
     near = widen(grid, per_axis, d)[:, index] > 0
     return torch.where(inside, near[1], near[0])
-
-
-class Cut(NamedTuple):
-    """The nodes of cut cells: points, mean of g in the cell, frame, latent, s.d. of that mean."""
-
-    points: Float[Tensor, "c D"]
-    density: Float[Tensor, " c"]
-    frame: Float[Tensor, "c D d"]
-    latent: Float[Tensor, "c d"]
-    spread: Float[Tensor, " c"]
 
 
 def divide(
@@ -75,8 +59,11 @@ def divide(
     z: Float[Tensor, "c d"],
     per_axis: int,
     generator: torch.Generator,
-) -> Cut:
-    """Divide the cells with midpoints z; `evaluate` gives points, g and frames at latent ones."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Divide the cells with midpoints z; `evaluate` gives points, g and frames at latent ones.
+
+    Returns the nodes: points, mean of g in the cell, frame, latent, and s.d. of that mean.
+    """
     count, d = z.shape
     m = _PARTS.get(d, 1)
     low, high = domain.bounding_box()
@@ -93,4 +80,4 @@ def divide(
     crossed = ((g > 0).any(-1) & (g <= 0).any(-1)) if m > 1 else g.new_ones(count).bool()
     # a boundary crosses about m^(d-1) of the m^d parts; each is off by at most half of its mass
     spread = torch.where(crossed, 0.5 * m ** (-(d + 1) / 2) * g.amax(-1), 0.0)
-    return Cut(x[row], g.mean(-1), Q[row], latent[row], spread)
+    return x[row], g.mean(-1), Q[row], latent[row], spread

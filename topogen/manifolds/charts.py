@@ -17,15 +17,18 @@ from ..storable import Storable
 
 
 def smooth_step(t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    r"""C-infinity step: 0 for t <= 0 and 1 for t >= 1.
-
-    In between it is :math:`e^{-1/t} / (e^{-1/t} + e^{-1/(1-t)})`.
-    """
-    # within 1e-3 of the ends the value is 0 or 1 to the last bit,
-    # and 1/t^2 would overflow in gradients
+    r"""C-infinity: 0 for t <= 0, 1 for t >= 1, or :math:`e^{-1/t}/(e^{-1/t} + e^{-1/(1-t)})`."""
+    # within 1e-3 of the ends it is 0 or 1 to the last bit, and 1/t^2 would overflow in gradients
     inside = (t > 1e-3) & (t < 1 - 1e-3)
     s = torch.where(inside, t, 0.5)
     return torch.where(inside, torch.sigmoid(1 / (1 - s) - 1 / s), (t >= 0.5).to(t.dtype))
+
+
+def midpoints(low: Float[Tensor, " d"], high: Float[Tensor, " d"], n: int) -> Float[Tensor, "m d"]:
+    """The centres of the n^d cells of a box, the last axis fastest."""
+    ticks = torch.arange(n, dtype=low.dtype, device=low.device) + 0.5
+    places = torch.cartesian_prod(*[ticks] * low.numel()).reshape(-1, low.numel())
+    return low + (high - low) / n * places
 
 
 class Domain(Storable, ABC):
@@ -67,17 +70,11 @@ class Domain(Storable, ABC):
     def grid(self, per_axis: int) -> tuple[Float[Tensor, "m d"], float]:
         """Midpoint rule: nodes inside U of a grid on the bounding box, and the volume of a cell.
 
-        For integrands that vanish smoothly at the boundary of U it converges faster than any
-        power.
+        It converges faster than any power where the integrand vanishes smoothly at the boundary.
         """
         low, high = self.bounding_box()
-        step = (high - low) / per_axis
-        axes = [
-            low[i] + step[i] * (torch.arange(per_axis, dtype=low.dtype, device=low.device) + 0.5)
-            for i in range(self.dim)
-        ]
-        z = torch.cartesian_prod(*axes).reshape(-1, self.dim)
-        return z[self.contains(z)], float(step.prod())
+        z = midpoints(low, high, per_axis)
+        return z[self.contains(z)], float(((high - low) / per_axis).prod())
 
 
 class Ball(Domain):
@@ -152,9 +149,8 @@ class Box(Domain):
 class Chart(Storable, ABC):
     r"""Embedding psi = `decode`: U -> M with inverse phi = `encode` on psi(U).
 
-    To implement one, set `domain` and `ambient_dim` and write `_decode(z)` for z in U and
-    `_encode(x)`, which returns latent coordinates and whether x is in psi(U). Both are row-wise.
-    Check it with :func:`topogen.testing.check_chart`.
+    To implement one, set `domain` and `ambient_dim` and write, row-wise, `_decode(z)` for z in U
+    and `_encode(x)`. Check it with :func:`topogen.testing.check_chart`.
     """
 
     domain: Domain
@@ -186,9 +182,8 @@ class Chart(Storable, ABC):
         inside = self.domain.contains(z)
         if throw and not bool(inside.all()):
             raise ChartDomainError(
-                f"{int((~inside).sum())} of {inside.numel()} latent points lie outside "
-                f"the domain {self.domain}; "
-                "clip them, or decode them in another chart"
+                f"{int((~inside).sum())} of {inside.numel()} latent points lie outside the domain "
+                f"{self.domain}; clip them, or decode them in another chart"
             )
         return torch.where(inside.unsqueeze(-1), self._decode(z), math.nan)
 
@@ -203,9 +198,8 @@ class Chart(Storable, ABC):
         z, inside = self._encode(x)
         if throw and not bool(inside.all()):
             raise ChartDomainError(
-                f"{int((~inside).sum())} of {inside.numel()} points lie outside "
-                "the image of the chart; "
-                "encode them in another chart (Atlas.weights tells which)"
+                f"{int((~inside).sum())} of {inside.numel()} points lie outside the image of the "
+                "chart; encode them in another chart (Atlas.weights tells which)"
             )
         return torch.where(inside.unsqueeze(-1), z, math.nan)
 
@@ -244,18 +238,15 @@ class FunctionChart(Chart):
 
     Args:
         decode: psi, (..., d) to (..., D), an embedding of the domain.
-        encode: phi, (..., D) to (..., d), its inverse on the image; elsewhere it may return
-            anything.
+        encode: phi, (..., D) to (..., d), its inverse on the image, and anything elsewhere.
         domain: where psi is defined.
-        atol: a point x is in the image when phi(x) is in the domain and |psi(phi(x)) - x| <= atol;
-            None takes 1e-6 times (1 + |x|), for float32 2e-3.
+        atol: x is in the image when phi(x) is in the domain and |psi(phi(x)) - x| <= atol; None
+            takes 1e-6 times (1 + |x|), for float32 2e-3.
 
     Example:
         >>> upper = FunctionChart(
         ...     lambda z: torch.cat([z, (1 - (z * z).sum(-1, keepdim=True)).sqrt()], -1),
-        ...     lambda x: x[..., :2],
-        ...     domain=Ball(2, 0.9),
-        ... )
+        ...     lambda x: x[..., :2], domain=Ball(2, 0.9))
         >>> upper.encode(torch.tensor([[0.6, 0.0, 0.8], [0.6, 0.0, -0.8]]))
         tensor([[0.6000, 0.0000],
                 [   nan,    nan]])
@@ -289,12 +280,11 @@ class FunctionChart(Chart):
     def _encode(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch d"], Bool[Tensor, "*batch"]]:
-        z = self.phi(x)
+        z, atol = self.phi(x), self._atol
         inside = self.domain.contains(z)
         # the decoder is asked only about points of its domain
         centre = self.domain.centre().to(z.dtype)
         back = self.psi(torch.where(inside.unsqueeze(-1), z, centre))
-        atol = self._atol
         if atol is None:
             atol = (1e-6 if x.dtype == torch.float64 else 2e-3) * (1 + x.detach().norm(dim=-1))
         return z, inside & ((back - x).norm(dim=-1) <= atol)

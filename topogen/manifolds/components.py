@@ -1,9 +1,4 @@
-r"""The connected components of a manifold M, from points of it.
-
-Two points are joined where a walk on M, each step towards the other point and back onto M, leads
-from one to the other. A step that is moved by more than half its length on its way back to M is
-not trusted: it may have landed on another sheet.
-"""
+"""The connected components of a manifold M, from points of it."""
 
 from __future__ import annotations
 
@@ -16,9 +11,18 @@ from .types import ManifoldLike
 
 
 def components(
-    M: ManifoldLike, points: Float[Tensor, "n D"], neighbors: int | None
+    M: ManifoldLike, points: Float[Tensor, "n D"], *, neighbors: int | None = None
 ) -> Int[Tensor, " n"]:
-    """The number of the component of each point; see :meth:`Manifold.components`."""
+    """The connected component of M that each point belongs to: 0 is the one with most points.
+
+    Two neighbours are joined where a walk on M leads from one to the other, so sheets that come
+    close stay apart; points must be dense enough that neighbours lie within the reach.
+
+    Args:
+        M: the manifold.
+        points: points of M, or near it; -1 where one does not project to M.
+        neighbors: how many neighbours of each point are tried; None takes 2 d + 6.
+    """
     with torch.no_grad():
         p = M.project(points.detach().to(torch.float64))
         on = p.converged & M.in_domain(p.value)
@@ -43,25 +47,26 @@ def _between(
     x: Float[Tensor, "n D"], part: Int[Tensor, " n"], k: int, most: int = 4
 ) -> Int[Tensor, "m 2"]:
     """The shortest edges of the graph of k neighbours between any two parts, at most `most`."""
-    found = neighbours(x.numpy(), k, exact=True)
-    length, other = (torch.from_numpy(a).flatten() for a in found)
+    length, other = (torch.from_numpy(a).flatten() for a in neighbours(x.numpy(), k, exact=True))
     edge = torch.stack([torch.arange(x.shape[0]).repeat_interleave(k), other.long()], -1)
     order = length.argsort(stable=True)
     edge = edge[order[part[edge[order, 0]] != part[edge[order, 1]]]]
     ends = part[edge].sort(dim=-1).values
     pair = ends[:, 0] * x.shape[0] + ends[:, 1]
+    pair, by_pair = pair.sort(stable=True)
+    count = pair.unique_consecutive(return_counts=True)[1]
     # the rank of an edge among those of its pair of parts, the shortest first
-    by_pair = pair.argsort(stable=True)
-    new = torch.cat([by_pair.new_ones(1).bool(), pair[by_pair][1:] != pair[by_pair][:-1]])
-    position = torch.arange(len(edge))
-    start = torch.where(new[: len(edge)], position, 0).cummax(0).values if len(edge) else position
-    return edge[by_pair[position - start < most]]
+    rank = torch.arange(len(edge)) - (count.cumsum(0) - count).repeat_interleave(count)
+    return edge[by_pair[rank < most]]
 
 
 def _walk(
     M: ManifoldLike, x: Float[Tensor, "m D"], y: Float[Tensor, "m D"], steps: int = 8
 ) -> Bool[Tensor, " m"]:
-    """Whether tangential steps on M, each at most 1 / `steps` of the way, lead from x to y."""
+    """Whether tangential steps on M, each at most 1 / `steps` of the way, lead from x to y.
+
+    A step moved by more than half its length on its way back to M may have changed the sheet.
+    """
     q = x.clone()
     whole = (y - x).norm(dim=-1)
     arrived = torch.zeros(x.shape[0], dtype=torch.bool)

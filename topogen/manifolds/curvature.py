@@ -1,16 +1,12 @@
 r"""Curvature of a manifold M = {E = 0} in R^D, from the first two derivatives of E on M.
 
-A curve c in M has :math:`DE\, c'' + D^2 E[c', c'] = 0`, so the second fundamental form is
-
-.. math:: II(u, v) = -DE^+\, D^2 E[u, v], \qquad u, v \in T_xM,
-
-with the pseudo-inverse of rank D - d: E may have more components than that, as long as its rank is
-D - d on M. Everything else follows by the equation of Gauss,
+A curve c in M has :math:`DE\, c'' + D^2 E[c', c'] = 0`, so :math:`II(u, v) = -DE^+\, D^2 E[u, v]`
+on tangent vectors, with the pseudo-inverse of rank D - d, the rank of DE on M. The rest follows by
+the equation of Gauss,
 
 .. math:: R(u, v, w, z) = \langle II(u, w), II(v, z) \rangle - \langle II(u, z), II(v, w) \rangle,
 
-where R(u, v, u, v) is the sectional curvature of the plane of orthonormal u and v. Nothing is
-differentiated numerically.
+where R(u, v, u, v) is the sectional curvature of the plane of orthonormal u and v.
 
 M. do Carmo, Riemannian Geometry (1992), chapter 6; H. Federer, Curvature measures (1959),
 theorem 4.18 (the reach), https://doi.org/10.1090/S0002-9947-1959-0110078-1.
@@ -32,25 +28,22 @@ from .types import ManifoldLike
 
 
 def second_fundamental_form(
-    M: ManifoldLike,
-    x: Float[Tensor, "*batch D"],
-    frame: Float[Tensor, "*batch D d"] | None = None,
+    M: ManifoldLike, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
 ) -> Float[Tensor, "*batch d d D"]:
-    """II(t_i, t_j), normal vectors of M at points x of M.
+    r"""II(t_i, t_j) :math:`= -DE^+ D^2 E[t_i, t_j]`, normal vectors at points x of M.
 
     Args:
         M: the set.
         x: points of M.
         frame: orthonormal tangent basis (t_1, ..., t_d) at x; None takes M.tangent_basis(x).
     """
-    T = M.tangent_basis(x) if frame is None else frame
-    return _by_rows(lambda x, T: _form(M, x, T), x, T)
 
+    def form(x: Tensor, T: Tensor) -> Tensor:
+        J = calculus.split(M.linearize(x)[1], M.ambient_dim - M.dim)
+        H = calculus.second_derivative(M.equations, x, T)
+        return -J.solve(H.flatten(-2)).unflatten(-1, H.shape[-2:]).movedim(-3, -1)
 
-def _form(M: ManifoldLike, x: Tensor, T: Tensor) -> Tensor:
-    J = calculus.split(M.linearize(x)[1], M.ambient_dim - M.dim)
-    H = calculus.second_derivative(M.equations, x, T)
-    return -J.solve(H.flatten(-2)).unflatten(-1, H.shape[-2:]).movedim(-3, -1)
+    return _by_rows(form, x, M.tangent_basis(x) if frame is None else frame)
 
 
 def _by_rows(
@@ -59,8 +52,7 @@ def _by_rows(
     """The values of f on float64 rows, `chunk` at a time."""
     lead = x.ndim - 1
     rows = [t.to(torch.float64).reshape(-1, *t.shape[lead:]) for t in (x, *others)]
-    parts = [f(*part) for part in zip(*(t.split(chunk) for t in rows), strict=True)]
-    whole = torch.cat(parts)
+    whole = torch.cat([f(*part) for part in zip(*(t.split(chunk) for t in rows), strict=True)])
     return whole.reshape((*x.shape[:-1], *whole.shape[1:])).to(x.dtype)
 
 
@@ -76,25 +68,20 @@ def shape_operator(
 
 def mean_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     r"""The mean curvature vector :math:`\tfrac1d \sum_i II(t_i, t_i)`; length 1/r on a sphere."""
-    II = M.second_fundamental_form(x)
-    return II.diagonal(dim1=-3, dim2=-2).sum(-1) / M.dim
+    return _trace(M.second_fundamental_form(x)) / M.dim
+
+
+def _trace(II: Tensor) -> Tensor:
+    return II.diagonal(dim1=-3, dim2=-2).sum(-1)
 
 
 def riemann_curvature(
-    M: ManifoldLike,
-    x: Float[Tensor, "*batch D"],
-    frame: Float[Tensor, "*batch D d"] | None = None,
+    M: ManifoldLike, x: Float[Tensor, "*batch D"], frame: Float[Tensor, "*batch D d"] | None = None
 ) -> Float[Tensor, "*batch d d d d"]:
     """R(t_i, t_j, t_k, t_l); R(t_i, t_j, t_i, t_j) is the sectional curvature of t_i and t_j."""
-    G = _gram(M.second_fundamental_form(x, frame))  # <II_ik, II_jl>
-    return G.movedim(-3, -2) - G.movedim((-4, -3, -2, -1), (-4, -1, -3, -2))
-
-
-def _gram(II: Tensor) -> Tensor:
-    """<II_ij, II_kl>, indices in this order."""
-    d = II.shape[-2]
-    rows = II.flatten(-3, -2)
-    return (rows @ rows.mT).unflatten(-1, (d, d)).unflatten(-3, (d, d))
+    II = M.second_fundamental_form(x, frame)
+    products = torch.einsum("...ika,...jla->...ijkl", II, II)
+    return products - products.mT
 
 
 def sectional_curvature(
@@ -104,27 +91,25 @@ def sectional_curvature(
     v: Float[Tensor, "*batch D"],
 ) -> Float[Tensor, "*batch"]:
     """The curvature of the plane spanned by tangent vectors u and v; NaN where they span none."""
-    frame, lengths = calculus.orthonormalize(torch.stack([u, v], -1))
+    plane = torch.stack([u, v], -1)
+    frame, lengths = calculus.orthonormalize(plane)
     II = M.second_fundamental_form(x, frame)
     K = (II[..., 0, 0, :] * II[..., 1, 1, :]).sum(-1) - II[..., 0, 1, :].square().sum(-1)
-    eps = torch.finfo(x.dtype).eps ** 0.75
-    size = torch.stack([u, v], -1).norm(dim=-2)
-    return torch.where((lengths > eps * size).all(-1), K, math.nan)
+    least = torch.finfo(x.dtype).eps ** 0.75 * plane.norm(dim=-2)
+    return torch.where((lengths > least).all(-1), K, math.nan)
 
 
 def ricci_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d d"]:
     r"""Ric(t_j, t_l) :math:`= \sum_i R(t_i, t_j, t_i, t_l)`, in the basis M.tangent_basis."""
     II = M.second_fundamental_form(x)
-    trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
-    whole = (II @ trace[..., None, :, None]).squeeze(-1)
+    whole = (II @ _trace(II)[..., None, :, None]).squeeze(-1)
     return whole - torch.einsum("...ija,...ila->...jl", II, II)
 
 
 def scalar_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
     r"""The trace of Ricci, :math:`|\sum_i II_{ii}|^2 - \sum_{ij} |II_{ij}|^2`; 2 on S^2."""
     II = M.second_fundamental_form(x)
-    trace = II.diagonal(dim1=-3, dim2=-2).sum(-1)
-    return trace.square().sum(-1) - II.square().sum((-3, -2, -1))
+    return _trace(II).square().sum(-1) - II.square().sum((-3, -2, -1))
 
 
 def gauss_curvature(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
@@ -148,12 +133,11 @@ def normal_curvature(
 ) -> Float[Tensor, "*batch"]:
     r"""The largest curvature of a geodesic through x, :math:`\max_{|u| = 1} |II(u, u)|`.
 
-    For D - d = 1 this is the largest absolute principal curvature. In general u and the direction
-    n of II(u, u) are improved in turn, `rounds` times, from the principal directions of d (d + 1)
-    / 2 normals: a local maximum, in practice the largest one.
+    For D - d = 1 it is the largest absolute principal curvature. In general u and the direction n
+    of II(u, u) are improved in turn, `rounds` times, from the principal directions of d (d + 1) /
+    2 normals: a local maximum, in practice the largest one.
     """
-    II = M.second_fundamental_form(x)
-    d = M.dim
+    II, d = M.second_fundamental_form(x), M.dim
     i, j = torch.triu_indices(d, d).unbind(0)
     best = II.new_zeros(II.shape[:-3])
     # every II_ij gives a normal to start from, kept in a leading axis
@@ -192,10 +176,10 @@ class Reach:
 
 
 def reach(M: ManifoldLike, points: Float[Tensor, "n D"]) -> Reach:
-    r"""Estimate the reach of M from points of M, by Federer's formula and by curvature.
+    r"""Upper bounds on the reach of M from points of it, by Federer's formula and by curvature.
 
-    The reach is :math:`\inf_{x \ne y} |y - x|^2 / (2 |N_x^\top (y - x)|)`. Pairs of points near
-    one another are where the infimum is a radius of curvature, which is taken from II instead.
+    The reach is :math:`\inf_{x \ne y} |y - x|^2 / (2 |N_x^\top (y - x)|)`. For x near y that is a
+    radius of curvature, which is taken from II instead.
 
     Args:
         M: the set.
@@ -222,8 +206,7 @@ def touching_radius(
 ) -> float:
     r"""The least :math:`|y - x|^2 / (2 |N_x^\top (y - x)|)` over pairs of points of M.
 
-    The infimum over all pairs is the reach of M (Federer, theorem 4.18); over a sample it is
-    larger.
+    Over all pairs it is the reach of M (Federer, theorem 4.18); over a sample it is larger.
 
     Args:
         x: points of M.
@@ -240,8 +223,7 @@ def touching_radius(
         difference = x.unsqueeze(0) - x[i : i + rows].unsqueeze(1)
         square = difference.square().sum(-1)
         radius = square / (2 * (difference @ N[i : i + rows]).norm(dim=-1))
-        counted = torch.where(square > apart**2, radius, math.inf)
-        least = min(least, float(counted.min()))
+        least = min(least, float(torch.where(square > apart**2, radius, math.inf).min()))
     return least
 
 
@@ -249,8 +231,7 @@ def coarea_factor(M: ManifoldLike, x: Float[Tensor, "*batch D"]) -> Float[Tensor
     r"""The volume factor :math:`\sqrt{\det DE\, DE^\top}`, over the D - d leading singular values.
 
     :math:`\int_{R^D} g \sqrt{\det DE DE^\top}\, dx = \int_{R^k} \int_{E = c} g\, dH^d\, dc` for
-    k = D - d equations. A density of R^D conditioned on E = 0 is divided by it on M; a density
-    that is given on M is not.
+    k = D - d. A density of R^D conditioned on E = 0 is divided by it on M; one on M is not.
     """
     k = M.ambient_dim - M.dim
     return _by_rows(lambda x: calculus.split(M.linearize(x)[1], k).s.prod(-1), x)

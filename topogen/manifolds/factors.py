@@ -1,8 +1,7 @@
 r"""Coordinates u in [0, 1]^d of a space in which its uniform distribution is that of the cube.
 
-A point of M is a list of unit vectors, one per coordinate: the direction (cos t, sin t) on a
-circle, (cos theta, sin theta) for a polar angle of a sphere, (2u - 1,) on an interval. A sphere
-S^m has m - 1 polar angles and then a circle,
+A point of M is a list of unit vectors, one per coordinate: (cos t, sin t) on a circle, (cos theta,
+sin theta) for a polar angle, (2u - 1,) on an interval. S^m has m - 1 polar angles and a circle,
 
 .. math:: x = (\sin\theta_1 \cdots \sin\theta_{m-1} (\cos t, \sin t), \dots,
           \sin\theta_1 \cos\theta_2, \cos\theta_1) .
@@ -59,11 +58,10 @@ class Coordinate:
         """The vector e of a coordinate u."""
         if self.kind == "interval":
             return (2 * u - 1).unsqueeze(-1)
-        if self.kind == "circle":
-            return torch.stack([(TAU * u).cos(), (TAU * u).sin()], -1)
-        if self.power == 1:
+        if self.kind == "polar" and self.power == 1:
             return torch.stack([1 - 2 * u, 2 * (u * (1 - u)).clamp_min(0).sqrt()], -1)
-        t = _angle_of_mass(u * _total(self.power), self.power)
+        m = self.power
+        t = TAU * u if self.kind == "circle" else _angle_of_mass(u * _total(m), m)
         return torch.stack([t.cos(), t.sin()], -1)
 
 
@@ -107,8 +105,7 @@ class CoordinateFactor:
         parts = []
         for _ in self.coordinates[:-1]:
             rest = y[..., :-1]
-            sine = _length(rest)
-            parts.append(_unit(torch.cat([y[..., -1:], sine], -1)))
+            parts.append(_unit(torch.cat([y[..., -1:], _length(rest)], -1)))
             y = _unit(rest)
         return [*parts, y if self.coordinates[-1].kind == "interval" else _unit(y)]
 
@@ -134,8 +131,7 @@ def _length(y: Tensor) -> Tensor:
 
 def _unit(y: Tensor) -> Tensor:
     """Y over its length; where that is 0, the first unit vector."""
-    length = _length(y)
-    first = torch.zeros_like(y)
+    length, first = _length(y), torch.zeros_like(y)
     first[..., 0] = 1
     return torch.where(length == 0, first, y / torch.where(length == 0, 1.0, length))
 

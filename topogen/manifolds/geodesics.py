@@ -1,14 +1,13 @@
-r"""Geodesics of a manifold M in R^D: exponential map, parallel transport, logarithm, distance.
+r"""Geodesics of a manifold M in R^D: exponential map and parallel transport.
 
 A geodesic is the motion of a free particle on M. One step of length h from q with velocity p is
 
 .. math:: q' = q + h p + N_q a \in M, \qquad p' = P_{q'} (p + N_q a / h),
 
-with N_q a basis of the normal space at q and P the tangent projector (RATTLE without a force). It
-is symmetric, so the error at a fixed time is a series in :math:`h^2`: steps are refined and
-the series is extrapolated until two estimates agree, and the end is projected onto M.
-Vectors are carried by the orthogonal map nearest to the projection :math:`T_qM \to T_{q'}M`, which
-is symmetric too.
+with N_q a basis of the normal space at q and P the tangent projector (RATTLE without a force).
+Vectors are carried by the orthogonal map nearest to the projection :math:`T_qM \to T_{q'}M`. Both
+are symmetric, so the error at a fixed time is a series in :math:`h^2`: steps are refined, and the
+series extrapolated until two estimates agree; the end is projected onto M.
 
 H. C. Andersen, RATTLE (1983), https://doi.org/10.1016/0021-9991(83)90014-1; E. Hairer, C. Lubich
 and G. Wanner, Geometric Numerical Integration (2006), section VII.1.
@@ -68,11 +67,7 @@ class Geodesic:
     steps: Int[Tensor, "*batch"]
 
     def require(self, tol: float) -> Geodesic:
-        """Return self, or raise.
-
-        Raises:
-            GeodesicError: some geodesic is not known to `tol`.
-        """
+        """Return self, or raise a GeodesicError where some geodesic is not known to `tol`."""
         if not bool(self.converged.all()):
             failed = ~self.converged
             worst = self.error[failed].nan_to_num(nan=math.inf).max()
@@ -142,12 +137,7 @@ def tolerance(M: ManifoldLike, tol: float | None, dtype: torch.dtype) -> float:
 def require_tangent(
     vectors: Float[Tensor, "n m D"], tangential: Float[Tensor, "n m D"], known: Bool[Tensor, " n"]
 ) -> None:
-    """Raise where one of m vectors at a known point has a normal part that is no rounding.
-
-    Raises:
-        ValueError: one has.
-    """
-    # a smaller normal part is rounding, and dropped
+    """Raise a ValueError where a vector at a known point has a normal part beyond rounding."""
     off = (vectors - tangential).norm(dim=-1) > 1e-3 * vectors.norm(dim=-1) + 1e-12
     wrong = off.any(-1) & known
     if bool(wrong.any()):
@@ -157,20 +147,23 @@ def require_tangent(
         )
 
 
+def frames(
+    M: ManifoldLike, x: Float[Tensor, "n D"], ok: Bool[Tensor, " n"]
+) -> Float[Tensor, "n D d"]:
+    """Tangent bases at x; 0 where not `ok`."""
+    T = x.new_zeros(*x.shape, M.dim)
+    return T.index_put((ok,), M.tangent_basis(x[ok]))
+
+
 def start_at(
     M: ManifoldLike, x: Float[Tensor, "n D"], v: Float[Tensor, "n D"], w: Float[Tensor, "n D m"]
 ) -> tuple[GeodesicState, Float[Tensor, "n D"]]:
-    """The state at the projection of x, and v without what rounding left of a normal part.
-
-    Raises:
-        ValueError: v or w has a normal part that is no rounding.
-    """
+    """The state at the projection of x, and v without the rounding of a normal part."""
     known = M.contains(x) & v.isfinite().all(-1)
     p = M.project(torch.where(known.unsqueeze(-1), x, torch.nan))
     ok = known & p.converged & M.in_domain(p.value)
     q = torch.where(ok.unsqueeze(-1), p.value, x)
-    T = torch.zeros(*x.shape, M.dim, dtype=x.dtype, device=x.device)
-    T = T.index_put((ok,), M.tangent_basis(q[ok]))
+    T = frames(M, q, ok)
     vectors = torch.cat([v.unsqueeze(-1), w], -1)
     c = T.mT @ vectors
     require_tangent(vectors.mT, (T @ c).mT, ok)
@@ -250,27 +243,19 @@ def follow(
 
 
 def rows_of(M: ManifoldLike, *points: Tensor) -> list[Float[Tensor, "n D"]]:
-    """Tensors of one shape (..., D), after broadcasting, as float64 rows.
-
-    Raises:
-        ValueError: a last axis that is not of length D.
-    """
-    wrong = [tuple(t.shape) for t in points if t.shape[-1:] != (M.ambient_dim,)]
+    """Tensors of shape (..., D), else a ValueError, broadcast to float64 rows."""
+    D = M.ambient_dim
+    wrong = [tuple(t.shape) for t in points if t.shape[-1:] != (D,)]
     if wrong:
-        raise ValueError(
-            f"expected points and vectors of shape (..., {M.ambient_dim}), got {wrong[0]}"
-        )
-    return [
-        t.to(torch.float64).reshape(-1, M.ambient_dim) for t in torch.broadcast_tensors(*points)
-    ]
+        raise ValueError(f"expected points and vectors of shape (..., {D}), got {wrong[0]}")
+    return [t.to(torch.float64).reshape(-1, D) for t in torch.broadcast_tensors(*points)]
 
 
 def shaped(g: Geodesic, like: Float[Tensor, "*batch D"], tol: float, throw: bool) -> Geodesic:
     """The geodesics of rows in the shape and dtype of the points that were given."""
-    parts = {f.name: getattr(g, f.name) for f in fields(g)}
-    parts = {k: t.reshape((*like.shape[:-1], *t.shape[1:])) for k, t in parts.items()}
-    parts = {k: t.to(like.dtype) if t.is_floating_point() else t for k, t in parts.items()}
-    done = Geodesic(**parts)
+    parts = [getattr(g, f.name) for f in fields(g)]
+    parts = [t.reshape((*like.shape[:-1], *t.shape[1:])) for t in parts]
+    done = Geodesic(*(t.to(like.dtype) if t.is_floating_point() else t for t in parts))
     return done.require(tol) if throw else done
 
 
@@ -283,7 +268,17 @@ def exp(
     max_steps: int = 1024,
     throw: bool = False,
 ) -> Geodesic:
-    """The geodesic with c(0) = x and c'(0) = v, detached; see :meth:`Manifold.exp`."""
+    """The geodesic with c(0) = x and c'(0) = v; exp_x(v) is its `end`, with an error.
+
+    Args:
+        M: the manifold.
+        x: points of M.
+        v: tangent vectors there; a normal part that is no rounding is refused.
+        tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`, or a
+            hundredth of the `tolerance` of a learned manifold.
+        max_steps: most steps of the finest subdivision.
+        throw: raise GeodesicError where one is not found, instead of saying so.
+    """
     tol = tolerance(M, tol, x.dtype)
     with torch.no_grad():
         q, p = rows_of(M, x, v)
@@ -301,7 +296,7 @@ def transport(
     max_steps: int = 1024,
     throw: bool = False,
 ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
-    """The tangent vectors w at x, carried along the geodesic; see :meth:`Manifold.transport`."""
+    """Tangent vectors w at x in parallel along the geodesic of v, and that geodesic; see `exp`."""
     tol = tolerance(M, tol, x.dtype)
     with torch.no_grad():
         q, p, u = rows_of(M, x, v, w)

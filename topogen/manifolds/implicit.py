@@ -18,15 +18,13 @@ from .base import Manifold, Projection
 class ImplicitManifold(Manifold):
     r"""The zero set M = {x : F(x) = 0} of a row-wise F: R^D -> R^k with rank DF = D - d on M.
 
-    One Gauss-Newton step is :math:`x \leftarrow x - J^+ F(x)`, J = DF(x), J^+ the pseudo-inverse
-    of rank D - d; `project` repeats it to the residual :math:`|J^+ F(x)|`, which is the distance
-    to M up to second order, and tries damped steps where that fails. A step is never longer than
-    `scale`. The result is a point of M near x, in general not the nearest one (see
-    :meth:`nearest`).
+    `project` repeats the Gauss-Newton step :math:`x \leftarrow x - J^+ F(x)`, J = DF(x), J^+ the
+    pseudo-inverse of rank D - d, to the residual :math:`|J^+ F(x)|`, which is the distance to M up
+    to second order, and tries damped steps where that fails. A step is never longer than `scale`.
+    The result is near x, in general not the nearest point (see :meth:`nearest`).
 
-    k = D - d is the regular case: M is then orientable. k > D - d equations are allowed where DF
-    has constant rank D - d on M (a Klein bottle needs that); what F has outside the range of J
-    counts as residual too.
+    With k = D - d equations M is orientable. More are allowed where DF has rank D - d on M, as for
+    a Klein bottle; what F has outside the range of J counts as residual too.
 
     Args:
         F: row-wise, (..., D) to (..., k), differentiable; a function or a module.
@@ -61,8 +59,7 @@ class ImplicitManifold(Manifold):
             raise ValueError(
                 f"expected 0 <= dim < ambient_dim, got dim={dim}, ambient_dim={ambient_dim}"
             )
-        self.F = F
-        self.dim, self.ambient_dim = dim, ambient_dim
+        self.F, self.dim, self.ambient_dim = F, dim, ambient_dim
         self.scale, self.closed, self.homology = float(scale), closed, homology
         self.codim = ambient_dim - dim
         k = self._probe()
@@ -72,11 +69,11 @@ class ImplicitManifold(Manifold):
     def _probe(self) -> int:
         """The number k of equations, after a look at F on a few rows."""
         D = self.ambient_dim
-        x = torch.linspace(-1.3, 1.7, 5 * D, dtype=torch.float64, device=self._device())
+        device = next((p.device for p in self.parameters()), None)
+        x = torch.linspace(-1.3, 1.7, 5 * D, dtype=torch.float64, device=device)
         x = self.scale * x.reshape(D, 5).mT
-        expected = (
-            f"expected F to take (..., {D}) to (..., k), k >= D - d = {self.codim}, row by row"
-        )
+        taken = f"(..., {D}) to (..., k), k >= D - d = {self.codim}"
+        expected = f"expected F to take {taken}, row by row"
         try:
             with torch.no_grad():
                 y, first = self._call(x), self._call(x[:1])
@@ -95,10 +92,6 @@ class ImplicitManifold(Manifold):
                 f"{expected}; the value of a row changes with the other rows (BatchNorm?)"
             )
         return y.shape[-1]
-
-    def _device(self) -> torch.device | None:
-        parameter = next(iter(self.parameters()), None)
-        return None if parameter is None else parameter.device
 
     def _call(self, x: Tensor) -> Tensor:
         """F(x) in the dtype of x; a network with parameters computes in its own dtype."""
@@ -126,8 +119,7 @@ class ImplicitManifold(Manifold):
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The length of J^+ F(x): the distance to M up to second order; inf if J loses rank."""
         self.check_points(x)
-        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
-        f, J = self.linearize(y)
+        f, J = self.linearize(x.reshape(-1, self.ambient_dim).to(torch.float64))
         r = solvers.gauss_newton_step(f, J, self.codim)[1]
         return r.reshape(x.shape[:-1]).to(x.dtype)
 
@@ -150,13 +142,11 @@ class ImplicitManifold(Manifold):
             tol: residual at which a point counts as converged.
             max_steps: most steps per point and method.
             throw: raise where a point does not converge, instead of saying so.
-            method: "gauss_newton", "levenberg_marquardt", or "auto": the first, and the second
-                from the start again for the points where the first fails.
+            method: "gauss_newton", "levenberg_marquardt", or "auto", the first and then the other.
 
         Raises:
             ProjectionError: `throw` is set and some point did not converge.
-            ValueError: `tol` is below the rounding of the dtype of x or of the parameters; x holds
-                no points of R^D.
+            ValueError: `tol` is below the rounding of x or the parameters; x is not in R^D.
         """
         self.check_points(x)
         tol = self.solver_tolerance(tol, x.dtype)
@@ -168,8 +158,7 @@ class ImplicitManifold(Manifold):
             tol=tol,
             max_steps=max_steps,
             method=method,
-        )
-        p = Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+        ).like(x)
         return p.require(tol) if throw else p
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:

@@ -1,13 +1,11 @@
 r"""Integrals over M by a partition of unity, from nothing but charts.
 
-With :math:`\psi_k: U_k \to M` the charts, :math:`G_k = J_k^\top J_k` and :math:`\rho_k` a smooth
-partition of unity,
+With charts :math:`\psi_k: U_k \to M`, :math:`G_k = J_k^\top J_k` and a partition of unity rho_k,
 
 .. math:: \int_M f\, dH^d = \sum_k \int_{U_k} \rho_k f(\psi_k(z)) \sqrt{\det G_k(z)}\, dz.
 
-Every integrand vanishes with all derivatives at the boundary of U_k, so the midpoint rule
-converges faster than any power of the number of nodes. Where M ends inside U_k, cells at the
-boundary are handled as in :mod:`~topogen.manifolds.boundary_cells`.
+Integrands vanish with all derivatives at the boundary of U_k, so the midpoint rule converges
+faster than any power of the number of nodes. Where M ends inside U_k, see :mod:`.boundary_cells`.
 """
 
 from __future__ import annotations
@@ -29,12 +27,11 @@ from .charts import Chart
 # whether points lie in the region in which M is stated; None where that is everywhere
 DomainTest = Callable[[Tensor], Tensor]
 
-# Nodes per axis of the coarser level, by dimension, 10 above. A refinement is by 3/2.
+# nodes per axis of the coarser level, by dimension, 10 above
 _START = {1: 96, 2: 48, 3: 20}
-# rows handled at a time
-CHUNK = 32_768
-# Of the bump exp(-s / depth). With s = 3 the area of a sphere from two charts of 48 nodes per axis
-# is off by 1e-7; with a bump that is flat on half of its chart, by 1e-4.
+CHUNK = 32_768  # rows handled at a time
+# of the bump exp(-s / depth): the area of a sphere from two charts of 48 nodes per axis is off by
+# 1e-7; with a bump that is flat on half of its chart, by 1e-4
 _STEEPNESS = 3.0
 
 
@@ -43,8 +40,7 @@ class Quadrature(NamedTuple):
 
     Attributes:
         points: x_i, shape (N, D).
-        weights: :math:`w_i = \rho_k(x_i) \sqrt{\det G_k(z_i)} \cdot` (volume of a cell), shape
-            (N,).
+        weights: :math:`\rho_k(x_i) \sqrt{\det G_k(z_i)}` times the volume of a cell, shape (N,).
         chart: the index k of the chart of each node, shape (N,).
         latent: z_i in U_k, shape (N, d).
         frame: orthonormal basis of the tangent space of M at x_i, shape (N, D, d).
@@ -65,9 +61,9 @@ class Integral:
 
     Attributes:
         value: shape () or (m,).
-        error: the difference between two levels of quadrature, of the same shape; it bounds the
-            error of `value` wherever the finer level is closer to the limit than the coarser one.
-            Where M has a boundary, two standard deviations of what its cells add are added.
+        error: the difference between two levels of quadrature, and two standard deviations of
+            what cells at the boundary of M add, of the same shape; it bounds the error of `value`
+            wherever the finer level is closer to the limit than the coarser one.
     """
 
     value: Float[Tensor, "*m"]
@@ -107,7 +103,7 @@ def weighted_volume(
     x, J = charts[k].value_and_jacobian(z)
     if in_domain is not None:
         known = ~x.isnan().any(-1)
-        stated = known.index_put((known.nonzero().squeeze(-1),), in_domain(x[known]))
+        stated = known.index_put((known,), in_domain(x[known]))
         x = torch.where(stated.unsqueeze(-1), x, math.nan)
     own = log_bump(charts[k].domain.depth(z))
     found = ~x.isnan().any(-1) & own.isfinite()
@@ -121,8 +117,7 @@ def weighted_volume(
                 total = total.index_put((rows,), torch.logaddexp(total[rows], other))
         Q, R = calculus.orthonormalize(J[found])
         log_volume = R.log().sum(-1).to(own.dtype)
-        value = (own[found] - total + log_volume).exp()
-        density = density.index_put((found,), value)
+        density = density.index_put((found,), (own[found] - total + log_volume).exp())
         J = J.index_put((found,), Q)
     return x, density, J
 
@@ -144,18 +139,10 @@ def nodes(
             x, density, Q = evaluate(grid)
             inside, spread = ~x.isnan().any(-1), torch.zeros_like(density)
             if bool(inside.any()) and not bool(inside.all()):
-                cut = (
-                    boundary_cells.cut_cells(chart.domain, grid, inside, per_axis)
-                    .nonzero()
-                    .squeeze(-1)
-                )
-                found = boundary_cells.divide(
-                    evaluate, chart.domain, grid[cut], per_axis, generator
-                )
-                x, density, Q, grid, spread = (
-                    old.index_put((cut,), new)
-                    for old, new in zip((x, density, Q, grid, spread), found, strict=True)
-                )
+                cut = boundary_cells.cut_cells(chart.domain, grid, inside, per_axis)
+                new = boundary_cells.divide(evaluate, chart.domain, grid[cut], per_axis, generator)
+                pairs = zip((x, density, Q, grid, spread), new, strict=True)
+                x, density, Q, grid, spread = (a.index_put((cut,), b) for a, b in pairs)
         found = (density != 0).nonzero().squeeze(-1)  # NaN among them: it must be seen
         for rows in found.split(CHUNK):
             label = torch.full(rows.shape, k, device=rows.device)
@@ -173,11 +160,6 @@ def quadrature(
     return Quadrature(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def start(dim: int) -> int:
-    """Nodes per axis of the coarser of the first two levels."""
-    return _START.get(dim, 10)
-
-
 def integrate(
     charts: Sequence[Chart],
     f: Callable[[Tensor], Tensor],
@@ -189,20 +171,16 @@ def integrate(
     """See :meth:`Atlas.integrate`."""
     if tol is not None and not tol > 0:
         raise ValueError(f"expected tol > 0 (relative to the integral of |f|), got {tol}")
-    d = charts[0].dim
-
-    def cost(n: int) -> int:
-        return len(charts) * n**d
-
+    d, K = charts[0].dim, len(charts)
     if per_axis is not None and per_axis < 1:
         raise ValueError(f"expected per_axis >= 1, got {per_axis}")
-    coarse = start(d) if per_axis is None else per_axis
+    coarse = _START.get(d, 10) if per_axis is None else per_axis
     fine = math.ceil(1.5 * coarse)
-    if cost(fine) > max_nodes:
+    if K * fine**d > max_nodes:
         raise UnsupportedError(
             f"expected at most max_nodes={max_nodes:.1e} nodes, but quadrature in dimension {d} "
-            f"with {len(charts)} charts starts with {cost(fine):.1e}; raise max_nodes, "
-            "or average f over sample_uniform"
+            f"with {K} charts starts with {K * fine**d:.1e}; raise max_nodes, or average f over "
+            "sample_uniform"
         )
     old, _, _ = _level(charts, f, coarse, in_domain)
     while True:
@@ -211,7 +189,7 @@ def integrate(
         coarse, fine = fine, math.ceil(1.5 * fine)
         # not (error > ...): NaN ends the refinement as well
         enough = tol is None or not bool((error > tol * size).any())
-        if enough or cost(fine) > max_nodes:
+        if enough or K * fine**d > max_nodes:
             return Integral(new, error)
         old = new
 

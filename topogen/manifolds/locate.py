@@ -32,8 +32,8 @@ def some_points(
 ) -> Float[Tensor, "m D"]:
     """About n points of M that spread over it, of no particular distribution, or fewer.
 
-    They are its own `rough_points`, if it has some; else projections of Gaussian vectors, first
-    of length `scale` around 0, then around the centre of what was found.
+    They are its `rough_points`, if it has some; else projections of Gaussian vectors, first of
+    length `scale` around 0, then around the centre of what was found.
 
     Args:
         M: the manifold.
@@ -47,17 +47,13 @@ def some_points(
     drawn = M.rough_points(n, generator)
     if drawn is not None:
         return torch.cat([drawn, *parts])
-    D = M.ambient_dim
+    D, each = M.ambient_dim, math.ceil(min(n, most) / rounds)
     centre = torch.zeros(D, dtype=torch.float64)
-    if parts and parts[0].shape[0]:
-        centre = parts[0].mean(0)
     for _ in range(rounds):
-        noise = torch.randn(
-            -(-min(n, most) // rounds), D, generator=generator, dtype=torch.float64
-        )
-        found = arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D)))
-        parts.append(found)
-        centre = found.mean(0) if found.shape[0] else centre
+        if parts and len(parts[-1]):
+            centre = parts[-1].mean(0)
+        noise = torch.randn(each, D, generator=generator, dtype=torch.float64)
+        parts.append(arrived(M, centre + noise * (1.5 * M.scale / math.sqrt(D))))
     return torch.cat(parts)
 
 
@@ -85,8 +81,8 @@ def gap(
 ) -> tuple[float, bool]:
     """An upper bound on the distance of A and B, and whether it has stopped to fall.
 
-    Alternating projections, at most `rounds`, from those `closest` among the points x of A and y
-    of B; they slow down where the two touch. Infinite where no projection arrives.
+    Alternating projections, at most `rounds`, from the `closest` of the points y of B to points x
+    of A; they slow down where A and B touch. Infinite where no projection arrives.
     """
     if not (x.shape[0] and y.shape[0]):
         return math.inf, False
@@ -95,11 +91,10 @@ def gap(
     for _ in range(rounds):
         p = A.project(y)
         q = B.project(p.value)
-        x, y = p.value, q.value
-        arrived = p.converged & q.converged
-        if not bool(arrived.any()):
+        x, y, found = p.value, q.value, p.converged & q.converged
+        if not bool(found.any()):
             return least, False
-        new = float((x - y).norm(dim=-1)[arrived].min())
+        new = float((x - y).norm(dim=-1)[found].min())
         if new > (1 - 1e-3) * least:
             return min(new, least), True
         least = new
@@ -107,11 +102,7 @@ def gap(
 
 
 def one_space(parts: tuple[Manifold, ...]) -> int:
-    """The dimension D of the space that all parts lie in.
-
-    Raises:
-        ValueError: fewer than two parts, or parts in different spaces.
-    """
+    """The dimension D of the space of all parts; a ValueError without two parts in one space."""
     wrong = [type(M).__name__ for M in parts if not isinstance(M, Manifold)]
     if wrong or len(parts) < 2:
         got = wrong[0] if wrong else len(parts)

@@ -16,9 +16,9 @@ class MongeChart(Chart):
     r"""A Monge patch of M: :math:`\varphi(x) = A^{-1} W^\top (x - c)` over a tangent plane.
 
     :math:`\psi(z)` is the point of M, on the sheet through c, with :math:`\varphi(x) = z`. It is
-    found by Newton steps from a polynomial graph :math:`g(z) = c + W A z + b(z)` that approximates
-    the sheet; :math:`\varphi` is linear, so transitions between charts of one M are exact, and
-    with an orthonormal basis Q of the tangent space at x
+    found by Newton steps from a polynomial graph :math:`g(z) = c + W A z + b(z)` near the sheet;
+    :math:`\varphi` is linear, so transitions between charts of one M are exact, and with an
+    orthonormal basis Q of the tangent space at x
 
     .. math:: D\psi = Q (W^\top Q)^{-1} A, \qquad
               \tfrac12 \log\det D\psi^\top D\psi = \log\det A - \log|\det W^\top Q|.
@@ -53,9 +53,7 @@ class MongeChart(Chart):
         clearance: float,
     ) -> None:
         super().__init__()
-        self.domain = Ball(W.shape[-1])
-        self.ambient_dim = W.shape[-2]
-        self.degree = degree
+        self.domain, self.ambient_dim, self.degree = Ball(W.shape[-1]), W.shape[-2], degree
         # in a tuple: the atlas owns the manifold, and its state is saved once
         self._manifold = (manifold,)
         for name, value in (("c", c), ("W", W), ("a", a), ("b", b)):
@@ -72,36 +70,24 @@ class MongeChart(Chart):
 
     def solve(self, z: Float[Tensor, "*batch d"]) -> Projection:
         """Points x of M with phi(x) = z, and whether the Newton iteration found them."""
-        M = self._manifold[0]
-        d = self.dim
+        M, D, d = self._manifold[0], self.ambient_dim, self.dim
         z64 = z.detach().to(torch.float64).reshape(-1, d)
-        J = calculus.jacobian(self.graph, z64)
+        graph, J = calculus.value_and_jacobian(self.graph, z64)
 
         def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
-            x, z, J = self._unpack(state)
+            x, z, J = state.split([D, d, D * d], dim=-1)
             residual, x = M.step(x)
-            x = x + (J @ (z - self.linear(x)).unsqueeze(-1)).squeeze(-1)
-            return residual, torch.cat([x, state[:, x.shape[-1] :]], dim=-1)
+            correction = J.unflatten(-1, (D, d)) @ (z - self.linear(x)).unsqueeze(-1)
+            return residual, torch.cat([x + correction.squeeze(-1), z, J], dim=-1)
 
-        state = torch.cat([self.graph(z64), z64, J.flatten(-2)], dim=-1)
+        state = torch.cat([graph, z64, J.flatten(-2)], dim=-1)
         tol = projection_tolerance(torch.float64, M.scale)
         found = iterate(evaluate, state, tol=tol, max_steps=30)
-        x = found.value[:, : self.ambient_dim]
-        near = (x - self.graph(z64)).norm(dim=-1) < self.clearance
+        x = found.value[:, :D]
+        ok = found.converged & ((x - graph).norm(dim=-1) < self.clearance)
         if M.needs_domain:
-            near &= M.in_domain(x)
-        shape = z.shape[:-1]
-        return Projection(
-            x.reshape(*shape, self.ambient_dim).to(z.dtype),
-            found.residual.reshape(shape),
-            (found.converged & near).reshape(shape),
-            found.steps.reshape(shape),
-        )
-
-    def _unpack(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        D, d = self.ambient_dim, self.dim
-        x, z, J = state.split([D, d, D * d], dim=-1)
-        return x, z, J.unflatten(-1, (D, d))
+            ok &= M.in_domain(x)
+        return Projection(x, found.residual, ok, found.steps).like(z)
 
     def _decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
         found = self.solve(z)
@@ -111,9 +97,8 @@ class MongeChart(Chart):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch d"], Bool[Tensor, "*batch"]]:
         z = self.linear(x)
-        inside = self.domain.contains(z)
-        inside = inside & ((x - self.graph(z)).norm(dim=-1) < self.clearance)
-        return z.to(x.dtype), inside
+        near = (x - self.graph(z)).norm(dim=-1) < self.clearance
+        return z.to(x.dtype), self.domain.contains(z) & near
 
     def may_contain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether phi(x) is in the unit ball: cheaper than the graph."""
@@ -123,15 +108,12 @@ class MongeChart(Chart):
         self, z: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D d"]]:
         """Psi(z), and D psi = Q (W^T Q)^-1 A from the tangent space there; NaN outside."""
-        flat = z.reshape(-1, self.dim)
-        x = self.decode(flat)
+        x = self.decode(z)
         J = x.new_full((*x.shape, self.dim), torch.nan)
         known = ~x.isnan().any(-1)
         if bool(known.any()):
-            Q = self._manifold[0].tangent_basis(x[known])
-            J[known] = self.jacobian_on(flat[known], Q)
-        shape = z.shape[:-1]
-        return x.reshape(*shape, self.ambient_dim), J.reshape(*shape, self.ambient_dim, self.dim)
+            J[known] = self.jacobian_on(z[known], self._manifold[0].tangent_basis(x[known]))
+        return x, J
 
     def jacobian_on(
         self, z: Float[Tensor, "*batch d"], Q: Float[Tensor, "*batch D d"]

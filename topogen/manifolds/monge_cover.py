@@ -18,11 +18,9 @@ from .monge import MongeChart
 from .monomials import monomial_count, monomials
 
 # A chart reaches as far as its tangent planes keep |det(W^T Q)| above this: the volume is
-# distorted by at most its inverse and, since all singular values are <= 1, no plane is tilted by
-# more than 60 degrees.
+# distorted by at most its inverse, and no plane is tilted by more than 60 degrees.
 _MIN_COSINE = 0.5
-# Neighbours in the graph on which sheets are followed. A random gap on a curve is up to log n
-# spacings long, so curves need more for the graph to cross it.
+# A random gap on a curve is up to log n spacings long, so curves need more to cross it.
 _NEIGHBOURS = {1: 30, 2: 12}
 
 
@@ -78,15 +76,14 @@ def cover(
             yield {"candidates": j + 1}
     while bool(uncovered.any()):
         gains = [int((core & uncovered).sum()) for _, core in found]
-        best = int(np.argmax(gains)) if gains else -1
-        if best < 0 or gains[best] == 0:
+        best = int(np.argmax(gains)) if any(gains) else -1
+        if best < 0:
             left = int(uncovered.nonzero()[0])
             patch = patches.grow(left)
             if patch is None or not bool((patch[1] & uncovered).any()):
                 uncovered[left] = False
                 continue
             found.append(patch)
-            best = len(found) - 1
         chart, core = found.pop(best)
         chosen.append(chart)
         uncovered &= ~core
@@ -94,9 +91,8 @@ def cover(
     if wanted != "auto":
         if len(chosen) > wanted:
             raise AtlasError(
-                f"expected {wanted} charts to cover the manifold, but {len(chosen)} are "
-                "needed to keep every chart a graph; ask for at least that many, or "
-                "charts='auto'"
+                f"expected {wanted} charts to cover the manifold, but {len(chosen)} are needed to "
+                "keep every chart a graph; ask for at least that many, or charts='auto'"
             )
         found.sort(key=lambda patch: -int(patch[1].sum()))
         chosen += [chart for chart, _ in found[: wanted - len(chosen)]]
@@ -136,13 +132,12 @@ class Patches:
         upright = (torch.linalg.det(W.T @ self.Q).abs() >= _MIN_COSINE).numpy()
         patch = self._component(i, upright)
         around = (self.edges @ patch > 0) & ~patch
-        member, outside = torch.from_numpy(patch), torch.from_numpy(around)
         s = (self.x - c) @ W
-        if bool(outside.any()):
-            axes, a = _largest_ellipsoid(s[outside])
+        if around.any():
+            axes, a = _largest_ellipsoid(s[torch.from_numpy(around)])
         else:
             axes = torch.eye(W.shape[-1], dtype=W.dtype)
-            a = 1.02 * s[member].norm(dim=-1).max().expand(W.shape[-1])
+            a = 1.02 * s[torch.from_numpy(patch)].norm(dim=-1).max().expand(W.shape[-1])
         W, s = W @ axes, s @ axes
         for _ in range(8):
             # the sheet may come back over its own shadow by a way outside the ellipsoid
@@ -159,36 +154,29 @@ class Patches:
         from scipy.sparse.csgraph import breadth_first_order
 
         index = np.flatnonzero(keep)
-        part = self.edges[index][:, index]
-        order = breadth_first_order(
-            part, int(np.searchsorted(index, i)), directed=False, return_predecessors=False
-        )
-        patch = np.zeros(keep.size, dtype=bool)
-        patch[index[order]] = True
-        return patch
+        part, start = self.edges[index][:, index], int(np.searchsorted(index, i))
+        order = breadth_first_order(part, start, directed=False, return_predecessors=False)
+        return np.isin(np.arange(keep.size), index[order])
 
     def _chart(
         self, c: Tensor, W: Tensor, a: Tensor, z: Tensor, member: Tensor
     ) -> MongeChart | None:
         """The chart on the ellipsoid a, or None where no graph keeps other sheets apart."""
-        d = W.shape[-1]
         below = z.norm(dim=-1) < 1
-        fitted, others = below & member, below & ~member
-        count = int(fitted.sum())
-        degree = self.degree
+        z, member = z[below], member[below]
+        count, d, degree = int(member.sum()), W.shape[-1], self.degree
         while degree > 1 and count < 3 * monomial_count(d, degree):
             degree -= 1
         if count < 2 * monomial_count(d, degree):
             return None
-        phi = monomials(z[fitted], degree)
-        normal = self.x[fitted] - c - (z[fitted] * a) @ W.T
-        normal = normal - normal @ W @ W.T
-        b = torch.linalg.lstsq(phi, normal).solution
-        error = float((normal - phi @ b).norm(dim=-1).max())
+        off, phi = self.x[below] - c - (z * a) @ W.T, monomials(z, degree)
+        normal = off[member] - off[member] @ W @ W.T
+        b = torch.linalg.lstsq(phi[member], normal).solution
+        error = float((normal - phi[member] @ b).norm(dim=-1).max())
         clearance = 0.3 * float(a.min())
-        if bool(others.any()):
-            off = self.x[others] - c - (z[others] * a) @ W.T - monomials(z[others], degree) @ b
-            clearance = min(clearance, 0.5 * float(off.norm(dim=-1).min()))
+        if not bool(member.all()):
+            apart = (off[~member] - phi[~member] @ b).norm(dim=-1).min()
+            clearance = min(clearance, 0.5 * float(apart))
         if error > 0.3 * clearance:
             return None
         return MongeChart(self.M, c, W, a, b, degree, clearance)
@@ -198,12 +186,9 @@ def _largest_ellipsoid(s: Tensor, aspect: float = 3.0) -> tuple[Tensor, Tensor]:
     """Axes (columns) and semi-axes of a large ellipsoid about 0 without any of the points s.
 
     The first axis points to the nearest of them; no other is more than `aspect` times as long. For
-    each of a few lengths of it the points left over are mapped to the shadow they cast on the
-    other axes, and the rest is found there.
+    a few lengths of it the rest is found among the shadows that the points cast on the other axes.
     """
-    distance = s.norm(dim=-1)
-    first = int(distance.argmin())
-    reach = distance[first]
+    reach, first = s.norm(dim=-1).min(0)
     if s.shape[-1] == 1:
         return s.new_ones(1, 1), reach.reshape(1)
     e = (s[first] / reach).unsqueeze(-1)
@@ -211,9 +196,8 @@ def _largest_ellipsoid(s: Tensor, aspect: float = 3.0) -> tuple[Tensor, Tensor]:
     found: list[tuple[Tensor, Tensor]] = []
     for share in (1.0, 0.9, 0.8, 0.7):
         a1 = share * reach
-        t = (s @ e).squeeze(-1) / a1
+        t, longest = (s @ e).squeeze(-1) / a1, aspect * a1
         facing = t.abs() < 1
-        longest = aspect * a1
         if bool(facing.any()):
             shadow = s[facing] @ E / (1 - t[facing].square()).sqrt().unsqueeze(-1)
             axes, rest = _largest_ellipsoid(shadow)
@@ -221,6 +205,5 @@ def _largest_ellipsoid(s: Tensor, aspect: float = 3.0) -> tuple[Tensor, Tensor]:
         else:
             axes = torch.eye(E.shape[-1], dtype=s.dtype)
             rest = longest.expand(E.shape[-1])
-        a = torch.cat([a1.reshape(1), rest])
-        found.append((torch.cat([e, E @ axes], dim=-1), a))
+        found.append((torch.cat([e, E @ axes], dim=-1), torch.cat([a1.reshape(1), rest])))
     return max(found, key=lambda ellipsoid: float(ellipsoid[1].prod()))

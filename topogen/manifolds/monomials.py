@@ -32,8 +32,7 @@ def monomials_along(
     along: dict[tuple[int, ...], Tensor] = {(): torch.zeros_like(v[..., 0, :])}
     for powers in [*known][1:]:
         head, i = powers[:-1], powers[-1]
-        step = known[head].unsqueeze(-1) * v[..., i, :]
-        along[powers] = along[head] * u[..., i, None] + step
+        along[powers] = along[head] * u[..., i, None] + known[head].unsqueeze(-1) * v[..., i, :]
     return torch.stack([*along.values()], dim=-2)
 
 

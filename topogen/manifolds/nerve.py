@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..homology import DEFAULT_FIELDS, Homology
-from .charts import Chart
+from .charts import Chart, midpoints
 
-# Voxels per axis of the picture of a whole chart, by dimension.
+# voxels per axis of the picture of a whole chart, by dimension
 _VOXELS = {1: 128, 2: 32, 3: 20}
 
 
@@ -32,9 +32,8 @@ class Nerve:
     Attributes:
         dim: the dimension d of M.
         simplices: all simplices of at most d + 2 charts, sorted.
-        good_cover: True where every intersection that matters was found acyclic, so that
-            `homology` is that of M; False where one clearly is not; None where that is not
-            resolved.
+        good_cover: True where every intersection that matters is acyclic, so that `homology` is
+            that of M; False where one clearly is not; None where that is not resolved.
         reason: which intersection decided, in words.
     """
 
@@ -49,19 +48,12 @@ class Nerve:
         return Homology({p: numbers[: self.dim + 1] for p, numbers in full.betti.items()})
 
 
-def voxels(lo: Tensor, hi: Tensor, n: int) -> Float[Tensor, "m d"]:
-    """The centres of n^d voxels of the box lo..hi, the last axis fastest."""
-    ticks = (torch.arange(n, dtype=lo.dtype, device=lo.device) + 0.5) / n
-    d = lo.numel()
-    return lo + (hi - lo) * torch.cartesian_prod(*[ticks] * d).reshape(-1, d)
-
-
 def decode_box(
     chart: Chart, lo: Tensor, hi: Tensor, n: int
 ) -> tuple[Float[Tensor, "m D"], np.ndarray]:
     """The points of M in a box of the chart, and which of the n^d voxels they belong to."""
     with torch.no_grad():
-        x = chart.decode(voxels(lo, hi, n))
+        x = chart.decode(midpoints(lo, hi, n))
     found = ~x.isnan().any(-1)
     return x[found], found.cpu().numpy()
 
@@ -82,52 +74,49 @@ def nerve(charts: Sequence[Chart], x: Float[Tensor, "n D"] | None) -> Nerve:
     """See :meth:`Atlas.nerve`."""
     d = charts[0].dim
     if d not in _VOXELS:
-        x = chart_points(charts) if x is None else x
-        simplices = _simplices(membership(charts, x), d)
-        good, reason = None, f"intersections are judged for dimension 1 to 3, not {d}"
-    else:
-        cover = _Cover(charts)
-        simplices = _simplices(np.concatenate(cover.member), d)
-        if x is not None:
-            simplices |= _simplices(membership(charts, x), d)
-        good, reason = _good_cover(cover, x, simplices)
-    return Nerve(d, tuple(sorted(simplices, key=lambda s: (len(s), s))), good, reason)
+        member = membership(charts, chart_points(charts) if x is None else x)
+        reason = f"intersections are judged for dimension 1 to 3, not {d}"
+        return Nerve(d, _simplices(member, d), None, reason)
+    cover = _Cover(charts)
+    members = cover.member if x is None else [*cover.member, membership(charts, x)]
+    simplices = _simplices(np.concatenate(members), d)
+    return Nerve(d, simplices, *_good_cover(cover, x, simplices))
 
 
-def _simplices(member: np.ndarray, d: int) -> set[tuple[int, ...]]:
-    """All sets of at most d + 2 charts with a common point: no face above that is listed."""
+def _simplices(member: np.ndarray, d: int) -> tuple[tuple[int, ...], ...]:
+    """All sets of at most d + 2 charts with a common point, sorted; no face above is listed."""
     found: set[tuple[int, ...]] = set()
     for row in np.unique(member, axis=0):
         charts = np.flatnonzero(row).tolist()
-        for size in range(1, min(len(charts), d + 2) + 1):
+        for size in range(1, d + 3):
             found.update(itertools.combinations(charts, size))
-    return found
+    return tuple(sorted(found, key=lambda s: (len(s), s)))
 
 
 class _Cover:
     """Pictures of the intersections of charts, drawn in the coordinates of their first chart."""
 
     def __init__(self, charts: Sequence[Chart]) -> None:
-        self.charts, self.dim = charts, charts[0].dim
-        self.n = _VOXELS[self.dim]
-        self.boxes = [c.domain.bounding_box() for c in charts]
-        drawn = [decode_box(c, *box, self.n) for c, box in zip(charts, self.boxes, strict=True)]
-        self.points = [x for x, _ in drawn]
+        self.charts, self.dim, self.n = charts, charts[0].dim, _VOXELS[charts[0].dim]
+        drawn = [decode_box(c, *c.domain.bounding_box(), self.n) for c in charts]
+        self.points, self.found = [x for x, _ in drawn], [found for _, found in drawn]
         self.member = [membership(charts, x) for x in self.points]
-        self.found = [found for _, found in drawn]
 
     def picture(self, simplex: tuple[int, ...]) -> np.ndarray:
         """The intersection on the grid of the whole first chart."""
         k = simplex[0]
-        full = np.zeros(self.n**self.dim, dtype=bool)
-        full[self.found[k]] = self.member[k][:, simplex[1:]].all(-1)
-        return full.reshape((self.n,) * self.dim)
+        return self._drawn(self.n, self.found[k], self.member[k][:, simplex[1:]])
+
+    def _drawn(self, n: int, found: np.ndarray, member: np.ndarray) -> np.ndarray:
+        """The n^d voxels, True where one of those found is in all of the charts."""
+        full = np.zeros(n**self.dim, dtype=bool)
+        full[found] = member.all(-1)
+        return full.reshape((n,) * self.dim)
 
     def common(self, simplex: tuple[int, ...], x: Tensor | None) -> Float[Tensor, "n D"]:
         """The points of x, and of the grids of the charts, that lie in the intersection."""
-        own = torch.from_numpy(np.concatenate(self.member)[:, list(simplex)].all(-1))
-        points = torch.cat(self.points)
-        seen = points[own.to(points.device)]
+        own, points = np.concatenate(self.member)[:, simplex].all(-1), torch.cat(self.points)
+        seen = points[torch.from_numpy(own).to(points.device)]
         if x is None:
             return seen
         inside = torch.from_numpy(membership([self.charts[j] for j in simplex], x).all(-1))
@@ -135,16 +124,13 @@ class _Cover:
 
     def enlarged(self, simplex: tuple[int, ...], seen: Tensor, n: int) -> np.ndarray:
         """The intersection on a grid of the smallest box about its points that have been seen."""
-        k = simplex[0]
-        low, high = self.boxes[k]
-        step = (high - low) / self.n
-        z = self.charts[k].encode(seen)
-        lo = torch.maximum(z.amin(0) - 1.5 * step, low)
-        hi = torch.minimum(z.amax(0) + 1.5 * step, high)
-        points, found = decode_box(self.charts[k], lo, hi, n)
-        full = np.zeros(n**self.dim, dtype=bool)
-        full[found] = membership([self.charts[j] for j in simplex[1:]], points).all(-1)
-        return full.reshape((n,) * self.dim)
+        chart, *others = (self.charts[k] for k in simplex)
+        low, high = chart.domain.bounding_box()
+        z, margin = chart.encode(seen), 1.5 * (high - low) / self.n
+        lo = torch.maximum(z.amin(0) - margin, low)
+        hi = torch.minimum(z.amax(0) + margin, high)
+        points, found = decode_box(chart, lo, hi, n)
+        return self._drawn(n, found, membership(others, points))
 
     def acyclic(self, simplex: tuple[int, ...], x: Tensor | None) -> bool | None:
         """Whether an intersection of t charts has no reduced homology up to degree d - t + 1.
@@ -161,29 +147,23 @@ class _Cover:
             picture = self.enlarged(simplex, seen, n)
             if not picture.any():
                 return None
-            good = _looks_acyclic(picture, top)
-            if good:
+            if _looks_acyclic(picture, top):
                 return True if n == self.n else None
         return False
 
 
 def _good_cover(
-    cover: _Cover,
-    x: Tensor | None,
-    simplices: set[tuple[int, ...]],
+    cover: _Cover, x: Tensor | None, simplices: Sequence[tuple[int, ...]]
 ) -> tuple[bool | None, str]:
-    unclear = []
-    intersections = (s for s in simplices if 2 <= len(s) <= cover.dim + 1)
-    for simplex in sorted(intersections, key=lambda s: (len(s), s)):
+    verdict = True, "every intersection that matters is acyclic"
+    for simplex in (s for s in simplices if 2 <= len(s) <= cover.dim + 1):
         acyclic = cover.acyclic(simplex, x)
         name = "U_" + " n U_".join(map(str, simplex))
         if acyclic is False:
             return False, f"{name} is not connected, or has a hole"
-        if acyclic is None:
-            unclear.append(f"{name} is not resolved")
-    if unclear:
-        return None, unclear[0]
-    return True, "every intersection that matters is acyclic"
+        if acyclic is None and verdict[0]:
+            verdict = None, f"{name} is not resolved"
+    return verdict
 
 
 def _looks_acyclic(picture: np.ndarray, top: int) -> bool:
@@ -207,30 +187,25 @@ def _components(picture: np.ndarray, *, corners: bool) -> tuple[np.ndarray, int]
     from scipy.ndimage import generate_binary_structure, label
 
     d = picture.ndim
-    labels: Any = label(picture, generate_binary_structure(d, d if corners else 1))
-    return labels
+    return cast("Any", label(picture, generate_binary_structure(d, d if corners else 1)))
 
 
 def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
     """Betti numbers, degrees 0 to d - 1, of a union of closed voxels in R^d, d <= 3; no torsion.
 
-    Components and, by Alexander duality, gaps are counted; the Euler characteristic gives the
-    rest.
+    Components and, by Alexander duality, gaps are counted; the Euler characteristic does the rest.
     """
-    d = picture.ndim
-    picture = np.pad(picture, 1)
+    d, picture = picture.ndim, np.pad(picture, 1)
     parts = _components(picture, corners=True)[1]
     gaps = _components(~picture, corners=False)[1] - 1
-    if d == 1:
-        return (parts,)
-    if d == 2:
-        return (parts, gaps)
+    if d < 3:
+        return (parts, gaps)[:d]
     chi = 0
     for flat in itertools.product((False, True), repeat=d):
         # a face that is flat along some axes is there when a voxel on one of its sides is
         cells = picture
         for axis in np.flatnonzero(flat):
-            n = cells.shape[axis]
-            cells = np.take(cells, range(n - 1), axis) | np.take(cells, range(1, n), axis)
+            cells = np.moveaxis(cells, axis, 0)
+            cells = np.moveaxis(cells[:-1] | cells[1:], 0, axis)
         chi += (-1) ** (d - sum(flat)) * int(cells.sum())
     return (parts, parts + gaps - chi, gaps)

@@ -10,6 +10,7 @@ carry both signs, which is an odd cycle of length two.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,7 @@ class Orientation:
 
     Attributes:
         orientable: None where the points do not decide it.
-        signs: one of +1, -1 per chart; flipping the charts with -1 orients the atlas. None unless
-            orientable.
+        signs: +1 or -1 per chart; flipping the latter orients the atlas. None unless orientable.
         witness: chart indices (k_0, ..., k_m) of a closed chain of overlaps, k_0 after k_m, around
             which the orientation is reversed; None unless not orientable.
         components: the charts of every connected component of M.
@@ -55,31 +55,25 @@ def orientation(
     complete: bool = False,
     tangent: Float[Tensor, "n D d"] | None = None,
 ) -> Orientation:
-    """See :meth:`Atlas.orientation`.
-
-    `complete` says that x need not be checked to be dense; `tangent` are tangent bases at x, where
-    they are at hand.
-    """
+    """See :meth:`Atlas.orientation`; `complete` says that x need not be checked to be dense."""
     K, d = len(charts), charts[0].dim
     with torch.no_grad():
         frames, member = _frames(charts, x, tangent)
     sure: dict[tuple[int, int, int], bool] = {}
     unjudged: set[int] = set()
     joined: list[tuple[int, int]] = []
-    for k in range(K):
-        for l in range(k + 1, K):
-            both = member[:, k] & member[:, l]
-            if not bool(both.any()):
-                continue
-            joined.append((k, l))
-            det = torch.linalg.det(frames[l][both].mT @ frames[k][both])
-            # |det| is 1 on one common M; below a half the tangent planes are not comparable
-            counts = {s: int((s * det >= 0.5).sum()) for s in (1, -1)}
-            if 2 * sum(counts.values()) < det.numel():
-                unjudged |= {k, l}
-            for s, count in counts.items():
-                if count > 0:
-                    sure[k, l, s] = count >= 3  # a sign seen at fewer points is doubtful
+    for k, l in itertools.combinations(range(K), 2):
+        both = member[:, k] & member[:, l]
+        if not bool(both.any()):
+            continue
+        joined.append((k, l))
+        det = torch.linalg.det(frames[l][both].mT @ frames[k][both])
+        # |det| is 1 on one common M; below a half the tangent planes are not comparable
+        counts = {s: int((s * det >= 0.5).sum()) for s in (1, -1)}
+        if 2 * sum(counts.values()) < det.numel():
+            unjudged |= {k, l}
+        # a sign seen at fewer than 3 points is doubtful
+        sure |= {(k, l, s): count >= 3 for s, count in counts.items() if count > 0}
     if not complete:
         unjudged |= {k for k in range(K) if int(member[:, k].sum()) < _MIN_PER_CHART * d}
     label = component_labels(K, *np.array(joined, dtype=int).reshape(-1, 2).T)
@@ -91,22 +85,16 @@ def orientation(
         odd = _colour(component, [e for e, strong in sure.items() if strong], [1] * K)
         if odd is not None:
             verdicts.append(False)
-            witness = odd if witness is None else witness
+            witness = witness or odd
         elif unjudged & set(component) or _colour(component, list(sure), signs) is not None:
             verdicts.append(None)
         else:
             verdicts.append(True)
+    orientable = None if None in verdicts else True
     if False in verdicts:
         orientable = False
-    else:
-        orientable = None if None in verdicts else True
-    return Orientation(
-        orientable,
-        tuple(signs) if orientable else None,
-        witness,
-        tuple(components),
-        tuple(verdicts),
-    )
+    found = tuple(signs) if orientable else None
+    return Orientation(orientable, found, witness, tuple(components), tuple(verdicts))
 
 
 def _frames(
@@ -119,10 +107,8 @@ def _frames(
         inside = ~z.isnan().any(-1)
         Q = x.new_zeros(x.shape[0], chart.ambient_dim, chart.dim)
         if bool(inside.any()):
-            if tangent is None:
-                J = chart.jacobian(z[inside])
-            else:
-                J = chart.jacobian_on(z[inside], tangent[inside])
+            z = z[inside]
+            J = chart.jacobian(z) if tangent is None else chart.jacobian_on(z, tangent[inside])
             Q[inside] = calculus.orthonormalize(J)[0].to(x.dtype)
         frames.append(Q.nan_to_num(nan=0.0))
         member.append(inside)
@@ -133,12 +119,11 @@ def _colour(
     component: Sequence[int], edges: Sequence[tuple[int, int, int]], signs: list[int]
 ) -> tuple[int, ...] | None:
     """Fill `signs` so that s_k s_l is the sign of every edge; or an odd cycle where that fails."""
-    K = len(signs)
     inside = [edge for edge in edges if edge[0] in component]
     k, l, s = np.array(inside, dtype=int).reshape(-1, 3).T
-    found, _, against = forest_signs(K, k, l, s)
+    found, _, against = forest_signs(len(signs), k, l, s)
     if against > 0:
-        return tuple(reversing_cycle(K, k, l, s, against)[0].tolist())
+        return tuple(reversing_cycle(len(signs), k, l, s, against)[0].tolist())
     for j in component:
         signs[j] = int(found[j] * found[component[0]])
     return None

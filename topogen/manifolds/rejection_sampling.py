@@ -75,19 +75,18 @@ class RejectionGrid:
         in_domain: DomainTest | None = None,
     ) -> None:
         self.charts, self.per_axis, self.log_density = charts, per_axis, log_density
-        self.in_domain = in_domain
-        self.dim, n = charts[0].dim, per_axis
+        self.in_domain, self.dim = in_domain, charts[0].dim
         mass = (nodes.weights.log() + log_density(nodes.points)).exp().to("cpu", torch.float64)
-        grid = mass.new_zeros(len(charts), n**self.dim)
+        grid = mass.new_zeros(len(charts), per_axis**self.dim)
         for k, chart in enumerate(charts):
             mine = nodes.chart == k
-            cell = cell_index(chart.domain, nodes.latent[mine], n)
+            cell = cell_index(chart.domain, nodes.latent[mine], per_axis)
             grid[k, cell.cpu()] = mass[mine.cpu()]
-        self.bounds = _SLACK * widen(grid, n, self.dim)
+        self.bounds = _SLACK * widen(grid, per_axis, self.dim)
 
     @torch.no_grad()
     def draw(self, n: int, generator: torch.Generator | None, restarts: int = 50) -> Draw:
-        """Draw n independent points, with the number of proposals and of bounds that were raised.
+        """Draw n independent points.
 
         Raises:
             UnsupportedError: bounds went on being exceeded, or next to nothing is accepted.
@@ -107,9 +106,8 @@ class RejectionGrid:
         expected = 1 / float(bounds.sum())  # the masses of all cells add up to 1
         if expected < 1e-3:
             raise UnsupportedError(
-                "expected bounds that accept a share 0.001 of the proposals, got "
-                f"{expected:.1e}: the density has peaks narrower than a cell; pass a larger "
-                "per_axis"
+                f"expected bounds that accept a share 0.001 of the proposals, got {expected:.1e}: "
+                "the density has peaks narrower than a cell; pass a larger per_axis"
             )
         accepted: list[Tensor] = []
         count = proposed = 0
@@ -133,10 +131,9 @@ class RejectionGrid:
     def _at(self, cell: Int[Tensor, " m"], u: Float[Tensor, "m d"]) -> tuple[Tensor, Tensor]:
         """Points at places u in [0, 1)^d of cells, and the density's share as in the bounds."""
         n, d = self.per_axis, self.dim
-        x = u.new_zeros(u.shape[0], self.charts[0].ambient_dim)
-        mass = u.new_zeros(u.shape[0])
-        owner, flat = cell // n**d, cell % n**d
-        index = torch.stack([flat // n ** (d - 1 - axis) % n for axis in range(d)], -1)
+        x, mass = u.new_zeros(len(u), self.charts[0].ambient_dim), u.new_zeros(len(u))
+        owner, *place = torch.unravel_index(cell, (len(self.charts), *[n] * d))
+        index = torch.stack(place, -1)
         for k in owner.unique().tolist():
             mine = (owner == k).nonzero().squeeze(-1)
             domain = self.charts[k].domain
@@ -148,8 +145,7 @@ class RejectionGrid:
             y, density, _ = weighted_volume(self.charts, k, z, self.in_domain)
             found = density > 0
             mine, y, density = mine[found.cpu()], y[found].to(x), density[found].to(mass)
-            x[mine] = y
-            mass[mine] = density * float(step.prod()) * self.log_density(y).exp()
+            x[mine], mass[mine] = y, density * float(step.prod()) * self.log_density(y).exp()
         return x, mass
 
 
@@ -183,8 +179,7 @@ def sample_uniform(
             f"{volume:.3g} as {per_axis} nodes per axis are taken; it may be infinite: use charts "
             "with smaller domains"
         )
-    log_volume = math.log(volume)
     cells = RejectionGrid(
-        charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -log_volume), in_domain
+        charts, nodes, per_axis, lambda x: x.new_full(x.shape[:1], -math.log(volume)), in_domain
     )
     return cells.draw(n, generator).points

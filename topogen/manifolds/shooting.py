@@ -11,27 +11,18 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..point_cloud.knn import neighbours
-from .geodesics import (
-    Geodesic,
-    GeodesicState,
-    first_steps,
-    follow,
-    integrate,
-    rows_of,
-    shaped,
-    tolerance,
-)
+from . import geodesics
+from .geodesics import Geodesic, GeodesicState
 from .types import ManifoldLike
 
-# A path has 2^_LEVELS arcs; the chord is halved as often.
-_LEVELS = 4
-# Newton steps at most.
-_SHOTS = 20
+_LEVELS = 4  # a path has 2^_LEVELS arcs; the chord is halved as often
+_SHOTS = 20  # Newton steps at most
 
 
 def shortened(
@@ -73,7 +64,6 @@ def routed(
     M: ManifoldLike, x: Float[Tensor, "n D"], y: Float[Tensor, "n D"], points: Float[Tensor, "N D"]
 ) -> Float[Tensor, "n m D"]:
     """The shortest paths from x to y through a graph of neighbours among points of M."""
-    import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
 
@@ -121,11 +111,12 @@ def shoot(
     # an arc that stays long joins two sheets of M
     joined = arc.amax(-1) <= 4 * arc.mean(-1)
     ok = joined & total.isfinite() & M.contains(x) & M.contains(y)
-    T, B = (_frames(M, z, ok) for z in (x, y))
+    T, B = (geodesics.frames(M, z, ok) for z in (x, y))
     c = (T.mT @ (path[:, 1] - x).unsqueeze(-1)).squeeze(-1)
     c = c * (total / c.norm(dim=-1).clamp_min(1e-300)).unsqueeze(-1)
     c = torch.where(ok.unsqueeze(-1), c, 0.0)
-    count = _counts(M, x, T, c)
+    start = GeodesicState(x, (T @ c.unsqueeze(-1)).squeeze(-1), T, T.mT[..., :0], ok)
+    count = 2 * geodesics.first_steps(M, start)
     first, _ = _coarse(M, x, y, T, B, c, count)
     second, A = _coarse(M, x, y, T, B, first, 2 * count)
     c = second + (second - first) / 3  # the error of both is a series in 1 / count^2
@@ -134,7 +125,7 @@ def shoot(
     def aimed(rows: Tensor, c: Tensor, close: Tensor) -> tuple[Geodesic, Tensor]:
         # as accurate as what is left to correct asks for
         v, aim = (T[rows] @ c.unsqueeze(-1)).squeeze(-1), (0.01 * close).clamp(0.1 * tol)
-        g, _ = follow(M, x[rows], v, none[rows], tol=aim, max_steps=max_steps)
+        g, _ = geodesics.follow(M, x[rows], v, none[rows], tol=aim, max_steps=max_steps)
         return g, (B[rows].mT @ (g.end - y[rows]).unsqueeze(-1)).squeeze(-1)
 
     g, miss = aimed(torch.arange(x.shape[0], device=x.device), c, 1e-4 * total)
@@ -153,11 +144,6 @@ def shoot(
         g = _merged(g, active, h, better)
     error = torch.hypot(g.error, (g.end - y).norm(dim=-1))
     return replace(g, error=error, converged=ok & g.converged & (error <= tol))
-
-
-def _frames(M: ManifoldLike, x: Tensor, ok: Tensor) -> Float[Tensor, "n D d"]:
-    T = torch.zeros(*x.shape, M.dim, dtype=x.dtype, device=x.device)
-    return T.index_put((ok,), M.tangent_basis(x[ok]))
 
 
 def _solve(A: Tensor, b: Tensor) -> Tensor:
@@ -197,31 +183,20 @@ def _coarse(
     return c, A
 
 
-def _counts(M: ManifoldLike, x: Tensor, T: Tensor, c: Tensor) -> Tensor:
-    v = (T @ c.unsqueeze(-1)).squeeze(-1)
-    ok = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
-    return 2 * first_steps(M, GeodesicState(x, v, T, c.new_zeros(*c.shape, 0), ok))
-
-
 def _jacobi(
     M: ManifoldLike, x: Tensor, T: Tensor, c: Tensor, count: Tensor
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n D d"]]:
     """exp(T c), and its derivative in c by differences of runs with one number of steps."""
     n, d = c.shape
+    m = 2 * d + 1
     delta = 1e-5 * c.norm(dim=-1).clamp_min(1e-8 * M.scale)
     axes = torch.eye(d, dtype=c.dtype, device=c.device)
     signs = torch.cat([torch.zeros_like(axes[:1]), axes, -axes])
     near = (c + signs.unsqueeze(1) * delta[:, None]).flatten(0, 1)
-    m = signs.shape[0]
-    frames = T.repeat(m, 1, 1)
-    start = GeodesicState(
-        x.repeat(m, 1),
-        (frames @ near.unsqueeze(-1)).squeeze(-1),
-        frames,
-        near.new_zeros(*near.shape, 0),
-        torch.ones(m * n, dtype=torch.bool, device=x.device),
-    )
-    r = integrate(M, start, count.repeat(m), M.solver_tolerance(None, torch.float64))
+    T, ok = T.repeat(m, 1, 1), torch.ones(m * n, dtype=torch.bool, device=x.device)
+    v = (T @ near.unsqueeze(-1)).squeeze(-1)
+    start = GeodesicState(x.repeat(m, 1), v, T, T.mT[..., :0], ok)
+    r = geodesics.integrate(M, start, count.repeat(m), M.solver_tolerance(None, torch.float64))
     q = torch.where(r.ok.unsqueeze(-1), r.q, torch.nan).unflatten(0, (m, n))
     columns = (q[1 : d + 1] - q[d + 1 :]) / (2 * delta[:, None])
     return q[0], columns.movedim(0, -1)
@@ -229,9 +204,8 @@ def _jacobi(
 
 def _merged(g: Geodesic, rows: Tensor, h: Geodesic, chosen: Tensor) -> Geodesic:
     """The geodesics g, with the chosen rows of h in the given rows."""
-    return Geodesic(
-        *(getattr(g, f.name).index_put((rows,), getattr(h, f.name)[chosen]) for f in fields(g))
-    )
+    pairs = ((getattr(g, f.name), getattr(h, f.name)) for f in fields(g))
+    return Geodesic(*(old.index_put((rows,), new[chosen]) for old, new in pairs))
 
 
 def log(
@@ -244,17 +218,29 @@ def log(
     max_steps: int = 1024,
     throw: bool = False,
 ) -> Geodesic:
-    """A geodesic from x to y; see :meth:`Manifold.log`."""
-    tol = tolerance(M, tol, x.dtype)
+    """A geodesic from x to y; log_x(y) is its `velocity`, the distance its `length`.
+
+    It is the one that the chord from x to y shortens to on M: the shortest one for points closer
+    than the reach; farther apart there may be shorter ones.
+
+    Args:
+        M: the manifold.
+        x: points of M.
+        y: points of M.
+        through: points all over M; the shortest path through a graph of them is tried too.
+        tol: as in :meth:`Manifold.exp`.
+        max_steps: as in :meth:`Manifold.exp`.
+        throw: as in :meth:`Manifold.exp`.
+    """
+    tol = geodesics.tolerance(M, tol, x.dtype)
     with torch.no_grad():
-        a, b = rows_of(M, x, y)
+        a, b = geodesics.rows_of(M, x, y)
         known = M.contains(a) & M.contains(b)
-        p, q = (M.project(torch.where(known.unsqueeze(-1), t, torch.nan)) for t in (a, b))
-        best = shoot(M, p.value, q.value, chord(M, p.value, q.value), tol=tol, max_steps=max_steps)
+        p, q = (M.project(torch.where(known.unsqueeze(-1), t, torch.nan)).value for t in (a, b))
+        best = shoot(M, p, q, chord(M, p, q), tol=tol, max_steps=max_steps)
         if through is not None:
-            (points,) = rows_of(M, through)
-            path = routed(M, p.value, q.value, points)
-            other = shoot(M, p.value, q.value, path, tol=tol, max_steps=max_steps)
+            path = routed(M, p, q, *geodesics.rows_of(M, through))
+            other = shoot(M, p, q, path, tol=tol, max_steps=max_steps)
             better = other.converged & (~best.converged | (other.length < best.length))
             best = _merged(best, better.nonzero().squeeze(-1), other, better)
-    return shaped(best, torch.broadcast_tensors(x, y)[0], tol, throw)
+    return geodesics.shaped(best, torch.broadcast_tensors(x, y)[0], tol, throw)

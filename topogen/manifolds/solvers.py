@@ -36,8 +36,8 @@ from .types import ManifoldLike, Projection
 Linearize = Callable[[Tensor], tuple[Tensor, Tensor]]
 Method = Literal["auto", "gauss_newton", "levenberg_marquardt"]
 
-# of mu over the mean square singular value of J: at the start, after a step that is taken, after
-# one that is not
+# of mu over the mean square singular value of J: at the start, and its factors after a step that
+# is taken and after one that is not
 _DAMPING, _LOWER, _RAISE = 1e-2, 0.1, 5.0
 # a residual that is infinite because J loses rank does not end a damped iteration
 _FINITE = 1e300
@@ -61,19 +61,17 @@ def iterate(
     max_steps: int,
     throw: bool = False,
 ) -> Projection:
-    """Repeat a row-wise step until each row's residual is <= tol; rows never affect one another.
+    """Repeat a row-wise step until each row's residual is <= tol.
 
-    A row stops moving once it has converged, so its result does not depend on its company.
+    A row stops once it has converged, so its result does not depend on its company.
 
     Args:
-        evaluate: points (n, D) to their residuals (n,) and to where a step takes them (n, D); one
-            function, since both often come from one evaluation.
+        evaluate: points (n, D) to their residuals (n,) and to where a step takes them (n, D).
         x: start, shape (..., D).
         tol: residual at which a row counts as converged.
         max_steps: most steps of a row.
         throw: raise where a row does not converge.
     """
-    shape = x.shape[:-1]
     value = x.reshape(-1, x.shape[-1]).clone()
     r = value.new_full(value.shape[:1], math.inf)
     steps = torch.zeros(value.shape[0], dtype=torch.int64, device=x.device)
@@ -87,22 +85,14 @@ def iterate(
         active = active[going]
         value = value.index_put((active,), moved[going])
         steps[active] += 1
-    projection = Projection(
-        value.reshape(x.shape), r.reshape(shape), (r <= tol).reshape(shape), steps.reshape(shape)
-    )
+    projection = Projection(value, r, r <= tol, steps).like(x)
     return projection.require(tol) if throw else projection
 
 
 def check_tolerance(tol: float | None, dtype: torch.dtype, scale: float) -> None:
-    """Refuse a tolerance that points of this dtype cannot meet.
-
-    Raises:
-        ValueError: tol is not positive, or below the rounding of points of size `scale`.
-    """
-    if tol is None:
-        return
+    """Raise a ValueError where tol is below the rounding of points of this dtype and size."""
     least = torch.finfo(dtype).eps * scale
-    if not tol >= least:
+    if tol is not None and not tol >= least:
         raise ValueError(
             f"expected tol >= {least:.1e}, the rounding of {dtype} at this scale, got {tol:.1e}; "
             "raise tol, or give float64 points"
@@ -124,14 +114,12 @@ def _project_to(U: Tensor | None, f: Tensor) -> Tensor:
 def _least_norm(g: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """K^+ g, K of full row rank, and its length; 0 and infinity where K loses rank, g not 0."""
     Q, R = calculus.orthonormalize(K.mT)
-    zero = (g == 0).all(-1)
-    singular = (R <= 0).any(-1)
-    L = (K @ Q).tril()
+    zero, singular = (g == 0).all(-1), (R <= 0).any(-1)
+    still, L = (singular | zero).unsqueeze(-1), (K @ Q).tril()
     identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
-    L = torch.where((singular | zero)[..., None, None], identity, L)
+    L = torch.where(still.unsqueeze(-1), identity, L)
     w = torch.linalg.solve_triangular(L, g.unsqueeze(-1), upper=False)
-    v = (Q @ w).squeeze(-1)
-    v = torch.where((singular | zero).unsqueeze(-1), 0.0, v)
+    v = torch.where(still, 0.0, (Q @ w).squeeze(-1))
     # double where: a norm has no derivative at 0
     length = torch.where(zero.unsqueeze(-1), 1.0, v).norm(dim=-1)
     return v, torch.where(zero, 0.0, torch.where(singular, math.inf, length))
@@ -142,7 +130,7 @@ def gauss_newton_step(
 ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
     """J^+ f, and the residual |J^+ f|; what f has outside the range of J counts in it too.
 
-    Both are differentiable. The residual is infinite, and the step 0, where J loses rank.
+    Both are differentiable; where J loses rank the step is 0 and the residual infinite.
     """
     U, g, K = _reduced(f, J, rank)
     v, length = _least_norm(g, K)
@@ -170,10 +158,7 @@ def project(
     max_steps: int,
     method: Method = "auto",
 ) -> Projection:
-    """Retract x onto {E = 0}.
-
-    The first derivative of the value, with respect to x and to whatever E depends on, is exact:
-    every step is differentiated.
+    """Retract x onto {E = 0}; every step is differentiated: the first derivatives are exact.
 
     Args:
         linearize: points (n, D) to E, shape (n, m), and J, shape (n, m, D).
@@ -182,8 +167,7 @@ def project(
         scale: longest step.
         tol: residual :math:`|J^+ E|` at which a row has converged.
         max_steps: most steps of a row and a method.
-        method: "gauss_newton", "levenberg_marquardt", or "auto": the first, and the second from
-            the start again for the rows where the first fails.
+        method: one of the two, or "auto": Gauss-Newton, and from the start the other if it fails.
     """
     if method not in get_args(Method):
         raise ValueError(f"expected a method out of {get_args(Method)}, got {method!r}")
@@ -236,15 +220,10 @@ def _levenberg_marquardt(
 
 
 def nearest(
-    M: ManifoldLike,
-    x: Float[Tensor, "*batch D"],
-    *,
-    tol: float,
-    max_steps: int,
+    M: ManifoldLike, x: Float[Tensor, "*batch D"], *, tol: float, max_steps: int
 ) -> Projection:
-    r"""A point y of M nearest to x among those around project(x); see :meth:`Manifold.nearest`."""
-    shape, target = x.shape, x.reshape(-1, x.shape[-1])
-    k, D = M.ambient_dim - M.dim, M.ambient_dim
+    """A point y of M nearest to x among those around project(x); see :meth:`Manifold.nearest`."""
+    D, target = M.ambient_dim, x.reshape(-1, x.shape[-1])
     fixed = target.detach()
     with torch.no_grad():
         start = M.project(fixed)
@@ -252,7 +231,7 @@ def nearest(
         def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
             y, z = state[:, :D], state[:, D:]
             f, J = M.linearize(y)
-            J = calculus.split(J, k)
+            J = calculus.split(J, D - M.dim)
             n = -J.solve(f.unsqueeze(-1))
             g = J.T.mT @ (z - y).unsqueeze(-1)
             r = torch.hypot(g.flatten(-2).norm(dim=-1), n.flatten(-2).norm(dim=-1))
@@ -268,25 +247,22 @@ def nearest(
     y = p.value[:, :D]
     value = torch.where(p.converged.unsqueeze(-1), _implicit(M, y, target), y)
     ok = p.converged & start.converged & M.in_domain(y)
-    steps = start.steps + p.steps
-    return Projection(
-        value.reshape(shape),
-        p.residual.reshape(shape[:-1]),
-        ok.reshape(shape[:-1]),
-        steps.reshape(shape[:-1]),
-    )
+    return Projection(value, p.residual, ok, start.steps + p.steps).like(x)
 
 
 def _stationarity(
     M: ManifoldLike, y: Tensor, x: Tensor, J: calculus.Split, n: Tensor
 ) -> tuple[Tensor, Tensor]:
     """T^T (I + lambda . D^2 E) T, shape (n, d, d), and T^T (lambda . D^2 E) n, shape (n, d, 1)."""
-    d = J.T.shape[-1]
     H = calculus.second_derivative(M.equations, y, torch.cat([J.T, n], -1))
-    lam = J.U @ ((J.N.mT @ (x - y).unsqueeze(-1)) / J.s.unsqueeze(-1))
-    H = (lam.unsqueeze(-1) * H).sum(-3)
-    identity = torch.eye(d, dtype=y.dtype, device=y.device)
-    return identity + (H[..., :d, :d] + H[..., :d, :d].mT) / 2, H[..., :d, d:]
+    H = (_multipliers(J, x - y).unsqueeze(-1) * H).sum(-3)
+    A, h = H[..., : M.dim, : M.dim], H[..., : M.dim, M.dim :]
+    return torch.eye(M.dim, dtype=y.dtype, device=y.device) + (A + A.mT) / 2, h
+
+
+def _multipliers(J: calculus.Split, v: Tensor) -> Tensor:
+    """The transpose of J^+, applied to v."""
+    return J.U @ ((J.N.mT @ v.unsqueeze(-1)) / J.s.unsqueeze(-1))
 
 
 def _implicit(
@@ -296,7 +272,7 @@ def _implicit(
     y, fixed = y.detach(), x.detach()
     with torch.no_grad():
         J = calculus.split(M.linearize(y)[1], M.ambient_dim - M.dim)
-        lam = J.U @ ((J.N.mT @ (fixed - y).unsqueeze(-1)) / J.s.unsqueeze(-1))
+        lam = _multipliers(J, fixed - y)
     f, JT = calculus.value_and_jacobian(
         lambda t: M.equations(y + (J.T @ t.unsqueeze(-1)).squeeze(-1)),
         y.new_zeros(y.shape[0], M.dim),
@@ -316,7 +292,7 @@ def return_along(
     tol: float,
     max_steps: int = 12,
 ) -> Projection:
-    r"""The point of M in y + range(N): Newton on E(y + N a) = 0 from a = 0.
+    """The point of M in y + range(N): Newton on E(y + N a) = 0 from a = 0.
 
     With N the normal frame at q and y = q + v, v tangent at q, this is the step of an integrator
     on M that can be reversed. The residual is the length of the last Newton step.

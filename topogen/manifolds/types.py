@@ -30,11 +30,7 @@ class Projection:
     steps: Int[Tensor, "*batch"]
 
     def require(self, tol: float) -> Projection:
-        """Return self, or raise.
-
-        Raises:
-            ProjectionError: some point did not converge.
-        """
+        """Return self, or raise a ProjectionError where some point did not converge."""
         if not bool(self.converged.all()):
             failed = ~self.converged
             worst = self.residual[failed].abs().nan_to_num(nan=math.inf).max()
@@ -44,6 +40,16 @@ class Projection:
                 "raise max_steps, or start nearer to the manifold"
             )
         return self
+
+    def like(self, x: Float[Tensor, "*batch D"]) -> Projection:
+        """This projection, of the rows of x, in the shape and dtype of x."""
+        shape = x.shape[:-1]
+        return Projection(
+            self.value.reshape(*shape, self.value.shape[-1]).to(x.dtype),
+            self.residual.reshape(shape).to(x.dtype),
+            self.converged.reshape(shape),
+            self.steps.reshape(shape),
+        )
 
 
 @runtime_checkable
