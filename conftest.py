@@ -1,8 +1,8 @@
-"""Shared by the tests and the doctests: one thread, seeded randomness, types checked, common names.
+"""Shared by the tests and the doctests: one thread, seeded randomness, checked types, names.
 
-pytest.ini has jaxtyping decorate every function of topogen, and check shapes and types by beartype.
-Checking all calls would double the time of the suite; here the first calls of every function in
-every test are checked, and a function is made ready for it when it is first called.
+jaxtyping decorates every function of topogen and beartype checks the shapes and types of its
+arguments and result. Checking all calls would double the time of the suite: the first calls of a
+function in a test are checked, and a function is made ready for it when it is first called.
 """
 
 from __future__ import annotations
