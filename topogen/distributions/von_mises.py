@@ -164,5 +164,5 @@ class VonMises(VonMisesFisher):
                 "VonMisesFisher"
             )
         self.mean_angle = mu
-        mean = [math.cos(mu), math.sin(mu)]
-        super().__init__(mean, concentration, validate_args=validate_args)
+        direction = [math.cos(mu), math.sin(mu)]
+        super().__init__(direction, concentration, validate_args=validate_args)
