@@ -104,7 +104,7 @@ def fit(
             for stage in model.stages(x):
                 name = stage.name
                 status, said, complete = _run(stage, steps, seed, history, show, callbacks)
-                worst = max(worst, status, key=_SEVERITY.index)
+                worst = max(worst, status, key=lambda s: _SEVERITY.index(s))
                 message = said or message
                 if not complete:
                     break

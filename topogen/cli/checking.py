@@ -56,7 +56,8 @@ def check_(
     outputs = CheckFiles(plot, barcode, report, as_json)
     memory = None if max_memory is None else parse_memory(max_memory)
     options = CheckArguments(alpha, max_seconds, memory, parse_trim(trim), metric, extras, seed)
-    settings = options.settings() | expectation.fields() | {"progress": False if quiet else None}
+    settings: dict[str, Any] = options.settings() | expectation.fields()
+    settings["progress"] = False if quiet else None
     require_picture(plot, barcode)
     require_folder(report, as_json)
     clouds = {data.name: load_points(data)}

@@ -130,7 +130,7 @@ class VonMisesFisher(ManifoldDistribution):
         return draw_until(n, propose)
 
 
-class VonMises(VonMisesFisher):
+class VonMises(ManifoldDistribution):
     r"""The von Mises distribution of points (cos t, sin t) of the unit circle, w.r.t. arc length.
 
     .. math:: p(t) = e^{\kappa \cos(t - \mu)} / (2\pi I_0(\kappa))
@@ -164,5 +164,16 @@ class VonMises(VonMisesFisher):
                 "VonMisesFisher"
             )
         self.mean_angle = mu
-        direction = [math.cos(mu), math.sin(mu)]
-        super().__init__(direction, concentration, validate_args=validate_args)
+        self.vmf = VonMisesFisher([math.cos(mu), math.sin(mu)], concentration)
+        self.concentration = self.vmf.concentration
+        super().__init__(self.vmf.manifold, validate_args=validate_args)
+
+    def entropy(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """-E[log p], in nats w.r.t. arc length."""
+        return self.vmf.entropy()
+
+    def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        return self.vmf._log_prob(x)
+
+    def _sample(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        return self.vmf._sample(n, generator)
