@@ -1,7 +1,4 @@
-"""Every error that topogen raises on purpose; all share one root, :class:`TopogenError`.
-
-A message says what was expected, what was given, and what to do.
-"""
+"""Errors that topogen raises on purpose; they say what was expected, given, and is to be done."""
 
 
 class TopogenError(Exception):

@@ -17,11 +17,9 @@ def measure(
 ) -> dict[str, float | str]:
     """Numbers that need no ground truth: distances to M, normalisation, held-out NLL."""
     distribution = model()
-    M = distribution.manifold
-    size = diameter(points)
-    on = M.project(samples)
-    data = M.project(torch.from_numpy(points))
-    moved = (data.value - torch.from_numpy(points)).norm(dim=-1)[data.converged]
+    M, size, x = distribution.manifold, diameter(points), torch.from_numpy(points)
+    on, data = M.project(samples), M.project(x)
+    moved = (data.value - x).norm(dim=-1)[data.converged]
     numbers: dict[str, float | str] = {
         "dimension": float(M.dim),
         "samples off M (unconverged)": float((~on.converged).sum()),
@@ -41,11 +39,9 @@ def measure(
 def _integrals(atlas: BaseAtlas, distribution: ManifoldDistribution) -> dict[str, float | str]:
     """Volume of M, mass of the distribution, and whether M is orientable, by quadrature.
 
-    About 20 000 nodes, and 10 000 where D > 8 and a projection is dear, cost a second or two. The
-    even and the odd nodes of the grids are two rules of half the density; the error is estimated
-    by what they differ by.
+    The even and the odd nodes of the grids are two rules; what they differ by estimates the error.
     """
-    nodes = 20_000 if atlas.ambient_dim <= 8 else 10_000
+    nodes = 20_000 if atlas.ambient_dim <= 8 else 10_000  # a second or two
     per_axis = min(200, max(8, round((nodes / len(atlas)) ** (1 / atlas.dim))))
     q = atlas.quadrature(per_axis)
     p = distribution.log_prob_on(q.points, q.frame).exp()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 DEFAULT_FIELDS = (2, 3)
 
 
@@ -45,14 +47,12 @@ class Homology:
             betti = dict.fromkeys(DEFAULT_FIELDS, tuple(betti))
         if not betti:
             raise ValueError("expected Betti numbers over at least one field, got none")
-        checked: dict[int, tuple[int, ...]] = {}
-        for p, numbers in betti.items():
-            if not is_prime(int(p)):
+        checked = {int(p): tuple(int(b) for b in numbers) for p, numbers in betti.items()}
+        for p, numbers in checked.items():
+            if not is_prime(p):
                 raise ValueError(f"expected a prime for the coefficient field Z/p, got {p}")
-            values = tuple(int(b) for b in numbers)
-            if any(b < 0 for b in values):
-                raise ValueError(f"expected Betti numbers >= 0, got {values} over Z/{p}")
-            checked[int(p)] = values
+            if min(numbers, default=0) < 0:
+                raise ValueError(f"expected Betti numbers >= 0, got {numbers} over Z/{p}")
         object.__setattr__(self, "betti", dict(sorted(checked.items())))
 
     @property
@@ -77,10 +77,7 @@ class Homology:
         Raises:
             ValueError: the stated Betti numbers give different values over different fields.
         """
-        values = {
-            p: sum((-1) ** k * b for k, b in enumerate(numbers))
-            for p, numbers in self.betti.items()
-        }
+        values = {p: sum(b[::2]) - sum(b[1::2]) for p, b in self.betti.items()}
         if len(set(values.values())) > 1:
             raise ValueError(
                 f"expected one Euler characteristic over every field, got {values}: no space "
@@ -90,27 +87,17 @@ class Homology:
 
     def product(self, other: Homology) -> Homology:
         r"""Homology of X x Y, by Kuenneth over a field: :math:`\sum_{i+j=k} \beta_i \beta'_j`."""
-        result: dict[int, tuple[int, ...]] = {}
-        for p in self._common(other):
-            a, b = self.betti[p], other.betti[p]
-            numbers = [0] * (len(a) + len(b) - 1)
-            for i, bi in enumerate(a):
-                for j, bj in enumerate(b):
-                    numbers[i + j] += bi * bj
-            result[p] = tuple(numbers)
-        return Homology(result)
+        pairs = {p: (self.betti[p] or (0,), other.betti[p] or (0,)) for p in self._common(other)}
+        return Homology({p: np.convolve(a, b).tolist() for p, (a, b) in pairs.items()})
 
     def disjoint_union(self, other: Homology) -> Homology:
         """Homology of the disjoint union: Betti numbers add."""
-        top = max(self.top_degree, other.top_degree, 0)
-        return Homology(
-            {
-                p: tuple(
-                    self.betti_number(k, p) + other.betti_number(k, p) for k in range(top + 1)
-                )
-                for p in self._common(other)
-            }
-        )
+        degrees = range(max(self.top_degree, other.top_degree, 0) + 1)
+        sums = {
+            p: [self.betti_number(k, p) + other.betti_number(k, p) for k in degrees]
+            for p in self._common(other)
+        }
+        return Homology(sums)
 
     def _common(self, other: Homology) -> list[int]:
         common = [p for p in self.fields if p in other.fields]
@@ -135,8 +122,7 @@ class Homology:
             return Homology(dict.fromkeys(fields, (0,)))
         betti: dict[int, tuple[int, ...]] = {}
         for p in fields:
-            # persistence_dim_max: without it gudhi drops the homology in the top dimension of the
-            # tree
+            # without persistence_dim_max gudhi drops the homology in the top dimension
             tree.compute_persistence(homology_coeff_field=p, persistence_dim_max=True)
             numbers = tree.betti_numbers()
             betti[p] = tuple(numbers) + (0,) * (tree.dimension() + 1 - len(numbers))

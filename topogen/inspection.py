@@ -10,7 +10,7 @@ import numpy as np
 from .point_cloud.arrays import as_array, diameter
 from .point_cloud.cloud import prepare
 from .topology.inference.check import check_topology
-from .topology.inference.report import TopologyReport
+from .topology.inference.report import TopologyReport, row
 from .topology.local.dimension import dimension_of, duplicates, noise_level
 from .topology.local.orientability import orientability
 
@@ -24,8 +24,8 @@ class Summary:
         ambient_dim: number of columns D.
         dim: estimated dimension of the manifold they lie on.
         betti: Betti numbers {field: (b_0, b_1, ...)}; None per degree where undetermined.
-        components: number of connected components; None where it is undetermined.
-        orientable: whether the manifold is; None where it is undetermined.
+        components: number of connected components; None where undetermined.
+        orientable: whether the manifold is; None where undetermined.
         noise: root mean square distance of the points from the manifold, in their units.
         duplicates: how many rows repeat an earlier one.
         diameter: largest distance of two points.
@@ -59,13 +59,7 @@ class Summary:
         rows = [
             ("points", f"{self.n} in R^{self.ambient_dim}, diameter {self.diameter:.6g}"),
             ("dimension", str(self.dim)),
-            *(
-                (
-                    f"Betti numbers over Z/{p}",
-                    ", ".join("?" if b is None else str(b) for b in numbers),
-                )
-                for p, numbers in self.betti.items()
-            ),
+            *((f"Betti numbers over Z/{p}", row(b).strip("()")) for p, b in self.betti.items()),
             ("components", "?" if self.components is None else str(self.components)),
             ("orientable", {True: "yes", False: "no", None: "?"}[self.orientable]),
             ("noise", f"{self.noise:.3g}"),
@@ -123,22 +117,19 @@ def remarks(x: np.ndarray) -> list[str]:
     """What is unusual about a checked cloud, in plain words."""
     n, D = x.shape
     found = []
-    repeated = duplicates(x)
-    if repeated:
+    if repeated := duplicates(x):
         found.append(f"{repeated} of {n} rows repeat an earlier one; each place is used once")
     spread = np.ptp(x, axis=0)
-    constant = np.flatnonzero(spread == 0)
-    if constant.size:
+    if (constant := np.flatnonzero(spread == 0)).size:
         found.append(
             f"{constant.size} of {D} columns are constant (first: column {constant[0]}); they "
             "do no harm"
         )
     moving = spread[spread > 0]
-    if moving.size and moving.max() > 100 * moving.min():
+    if moving.size and (ratio := moving.max() / moving.min()) > 100:
         found.append(
-            f"the widest column spans {moving.max() / moving.min():.3g} times the narrowest; "
-            "distances follow the wide ones (columns are never rescaled: do it first if their "
-            "units differ)"
+            f"the widest column spans {ratio:.3g} times the narrowest; distances follow the wide "
+            "ones (columns are never rescaled: do it first if their units differ)"
         )
     if D > n:
         found.append(f"more columns ({D}) than points ({n}); all distances are still exact")

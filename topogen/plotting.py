@@ -21,10 +21,9 @@ def persistence_figure(
     *,
     title: str | None = None,
 ) -> Figure:
-    r"""Persistence diagrams side by side, one panel per name, with the line from noise to class.
+    r"""Persistence diagrams side by side, with the dashed lines beyond which a bar is a class.
 
-    A bar of degree k >= 1 is a class when death/birth passes its cut-off, a line through the
-    origin; one of degree 0 when its death passes cut-off times `scale`, a tick on the axis.
+    In degree k >= 1 death/birth passes the cut-off; in degree 0 death passes it times `scale`.
 
     Args:
         diagrams: per panel, the (birth, death) arrays of degree 0, 1, ..., each of shape (b, 2).
@@ -32,16 +31,24 @@ def persistence_figure(
         scale: covering radius of the landmarks.
         title: above all panels.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * max(len(diagrams), 1), 4.4), layout="constrained")
-    axes = figure.subplots(1, max(len(diagrams), 1), squeeze=False)[0]
+    count = max(len(diagrams), 1)
+    figure = _figure(4.6 * count, 4.4, title, layout="constrained")
+    axes = figure.subplots(1, count, squeeze=False)[0]
     for ax, (name, panel) in zip(axes, diagrams.items(), strict=False):
         _draw_diagram(ax, panel, cuts, scale, 1.06 * _longest(diagrams.values()))
         ax.set_title(name)
     axes[0].set_ylabel("death")
+    return figure
+
+
+def _figure(
+    width: float, height: float, title: str | None, y: float | None = None, **options: Any
+) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), **options)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, y=y)
     return figure
 
 
@@ -88,9 +95,8 @@ def barcode_figure(
     """Barcodes side by side, one panel per name, each bar on the length that noise may have.
 
     Bars of one degree stand together, strongest (by death/birth; in degree 0 by death) on top. The
-    pale strip under each ends at the cut-off: cut-off times birth, in degree 0 cut-off times
-    `scale`. Bars that reach beyond it are classes, and thick; an arrow is alive at the longest
-    edge.
+    pale strip under each ends at the cut-off times birth, in degree 0 times `scale`. Bars beyond
+    it are classes, and thick; an arrow is alive at the longest edge.
 
     Args:
         diagrams: as in :func:`persistence_figure`.
@@ -99,13 +105,10 @@ def barcode_figure(
         title: above all panels.
         most: how many bars are drawn per degree; the margin says how many there are.
     """
-    from matplotlib.figure import Figure
-
     count = max(len(diagrams), 1)
-    rows = max(
-        (sum(min(len(b), most) + 2 for b in panel) for panel in diagrams.values()), default=0
-    )
-    figure = Figure(figsize=(4.8 * count, 1.3 + 0.115 * rows), layout="constrained")
+    rows = [sum(min(len(b), most) + 2 for b in panel) for panel in diagrams.values()]
+    height = 1.3 + 0.115 * max(rows, default=0)
+    figure = _figure(4.8 * count, height, title, layout="constrained")
     axes = figure.subplots(1, count, squeeze=False, sharex=True)[0]
     longest = _longest(diagrams.values())
     for ax, (name, panel) in zip(axes, diagrams.items(), strict=False):
@@ -134,10 +137,7 @@ def barcode_figure(
         ax.tick_params(axis="y", length=0)
         for k, text in enumerate(ax.get_yticklabels()):
             text.set_color(DEGREE_COLOURS[k % len(DEGREE_COLOURS)])
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
-    if title:
-        figure.suptitle(title, fontsize=10)
+        ax.spines[["top", "right", "left"]].set_visible(False)
     return figure
 
 
@@ -160,9 +160,7 @@ def comparison_figure(
         title: above everything.
         seed: for the choice of the points drawn.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.8 * len(clouds), 9.4))
+    figure = _figure(4.8 * len(clouds), 9.4, title, y=0.985)
     draw_clouds(figure, clouds, bottom=0.49, top=0.955, seed=seed)
     grid = figure.add_gridspec(
         1, len(clouds), left=0.15 / len(clouds), right=0.99, bottom=0.055, top=0.46, wspace=0.12
@@ -175,8 +173,6 @@ def comparison_figure(
             ax.set_ylabel("death")
         else:
             ax.set_yticklabels([])
-    if title:
-        figure.suptitle(title, fontsize=10, y=0.985)
     return figure
 
 
@@ -188,12 +184,8 @@ def clouds_figure(
     seed: int = 0,
 ) -> Figure:
     """Clouds side by side in one view without axes; arguments as in :func:`draw_clouds`."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * len(clouds), 4.6))
+    figure = _figure(4.6 * len(clouds), 4.6, title)
     draw_clouds(figure, clouds, colours=colours, top=0.94 if title else 1.0, seed=seed)
-    if title:
-        figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -207,15 +199,13 @@ def draw_clouds(
     seed: int = 0,
     most: int = MOST_POINTS,
 ) -> None:
-    """Draw clouds side by side in one view, without axes, in a strip of a figure.
-
-    Clouds of different ambient dimension have no common view: each then has its own.
+    """Draw clouds side by side, without axes, in one view if their dimensions are equal.
 
     Args:
         figure: what is drawn on.
         clouds: per name, points of shape (n, D).
         colours: per name, a colour or one per point; by depth where left out.
-        bottom: lower edge of the strip, as a share of the figure.
+        bottom: lower edge of the strip that is drawn on, as a share of the figure.
         top: upper edge.
         seed: for the choice of the points drawn.
         most: how many points of each cloud are drawn.
@@ -230,10 +220,9 @@ def draw_clouds(
     for i, (name, x) in enumerate(shown.items()):
         everything = np.concatenate(list(shown.values())) if together else x
         low, high = everything.min(axis=0), everything.max(axis=0)
-        half = (high - low) / 2
-        half = np.maximum(half, 0.25 * half.max() or 1.0)
+        half = np.maximum((high - low) / 2, 0.125 * (high - low).max() or 1.0)
         flat = len(half) == 2
-        colour = None if colours is None else colours.get(name)
+        colour = (colours or {}).get(name)
         if colour is None:
             colour = "#3b6fb6" if flat else _ramp(x[:, 2], low[2], high[2])
         if len(x) > most:
@@ -262,9 +251,9 @@ def draw_clouds(
 
 
 def principal_view(x: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], float | None]:
-    """The map of a cloud to 2 or 3 columns, and the share of the variance in them.
+    """The view of a cloud in 2 or 3 columns or principal axes, and the share of the variance.
 
-    More than 3 columns are seen along the leading principal axes (share None: nothing is lost).
+    The share is None where D <= 3: nothing is lost.
     """
     D = x.shape[1]
     if D <= 3:
@@ -298,8 +287,7 @@ def scatter_figure(
 
     Args:
         clouds: per panel, points of shape (n, D), as in :func:`draw_clouds`.
-        labels: per panel, one value per point: integers pick colours from a cycle, real numbers
-            a place on a colour map.
+        labels: per panel, one value per point; integers pick colours from a cycle.
         title: above all panels.
         seed: for the choice of the points drawn.
     """

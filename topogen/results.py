@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,42 +71,29 @@ class LearnResult:
         return self.distribution.sample((n,), generator=generator)
 
     def log_prob(self, x: Any) -> Float[Tensor, " n"]:
-        """Log density at points x, shape (n, D), in nats w.r.t. the d-dimensional volume of M.
-
-        -inf where x is farther from M than its tolerance; see
-        :meth:`ManifoldDistribution.log_prob`.
-        """
+        """Log density at x, (n, D), in nats w.r.t. the d-dimensional volume of M; -inf off M."""
         return self.distribution.log_prob(as_tensor(x, ambient_dim=self.manifold.ambient_dim))
 
     def report(self, path: str | Path = "report.html", *, command: str | None = None) -> Path:
-        """Write one self-contained HTML file: pictures, diagrams, numbers, how to get them.
-
-        `command` is what reproduces the result; None shows the Python call.
-        """
+        """Write one self-contained HTML file; see :func:`topogen.report.write_report`."""
         return write_report(self, path, command=command)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the model and the points, as plain data."""
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        topology = self.topology.to_dict() | {"diagrams": self.topology.diagrams}
+        data = vars(self) | {"summary": self.summary.to_dict(), "topology": topology}
         del data["model"], data["points"]
-        diagrams = {"diagrams": self.topology.diagrams}
-        return data | {
-            "summary": self.summary.to_dict(),
-            "topology": self.topology.to_dict() | diagrams,
-        }
+        return data
 
     @classmethod
     def from_dict(cls, model: LearnedDistribution, data: Mapping[str, Any]) -> LearnResult:
         """The result that :meth:`to_dict` described, of this model."""
-        rebuilt = {
-            "summary": Summary.from_dict(data["summary"]),
-            "topology": TopologyReport.from_dict(data["topology"]),
-            "remarks": tuple(data["remarks"]),
-        }
+        summary = Summary.from_dict(data["summary"])
+        topology = TopologyReport.from_dict(data["topology"])
+        rebuilt = {"summary": summary, "topology": topology, "remarks": tuple(data["remarks"])}
         return cls(model=model, **{**data, **rebuilt})
 
     def __str__(self) -> str:
-        verdict = self.topology.verdict
         lines = [
             f"{type(self.model).__name__} of dimension {self.manifold.dim} in "
             f"R^{self.manifold.ambient_dim}, "
@@ -115,7 +102,7 @@ class LearnResult:
                 f"  {name:<32} {value if isinstance(value, str) else format(value, '.6g')}"
                 for name, value in self.measurements.items()
             ),
-            f"  topology of samples against data: {verdict}",
+            f"  topology of samples against data: {self.topology.verdict}",
             *(f"  note: {remark}" for remark in self.remarks),
         ]
         return "\n".join(lines)

@@ -1,8 +1,4 @@
-"""The command line: topogen inspect | learn | sample | check | demo.
-
-Exit status: 0 agrees or done, 1 disagrees, 2 usage or bad input, 3 undetermined, 4 training
-failed, 70 internal error, 130 interrupted. Results go to stdout, everything else to stderr.
-"""
+"""The command line; results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -79,13 +75,12 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 
 def _explain(error: Exception) -> int:
-    if isinstance(error, TrainingError):
-        return _fail(str(error), TRAINING_FAILED)
     if isinstance(error, _ClickException):
         refused: Any = error
         return _fail(refused.format_message(), BAD_INPUT)
     if isinstance(error, TopogenError):
-        return _fail(str(error), BAD_INPUT)
+        status = TRAINING_FAILED if isinstance(error, TrainingError) else BAD_INPUT
+        return _fail(str(error), status)
     line = (str(error).splitlines() or [""])[0]
     return _fail(
         f"internal error ({type(error).__name__}: {line}); run again with --debug and report "

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-import typer
+from typer import BadParameter, Option, echo
 
 from ..homology import Homology
 from ..manifolds.spaces import SPACES, ReferenceSpace
@@ -18,47 +19,35 @@ from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
 from ..topology.inference.check import CheckOptions, check_topology
 from ..topology.inference.report import TopologyReport
-from .options import STATUS, Data, Quiet, Seed, require_folder, require_picture
+from .options import STATUS, Data, File, Quiet, Seed, Text, require_folder, require_picture
 
 
 def check_(
     data: Data,
-    against: Annotated[
-        Path | None, typer.Option(help="Another point cloud.", metavar="DATA")
-    ] = None,
-    expect: Annotated[
-        str | None, typer.Option(help="A space: circle, sphere, torus, klein, ...")
-    ] = None,
+    against: Annotated[File, Option(help="Another point cloud.", metavar="DATA")] = None,
+    expect: Annotated[Text, Option(help="A space: circle, sphere, torus, klein, ...")] = None,
     betti: Annotated[
-        list[str] | None, typer.Option(help="Betti numbers: 1,2,1 over every field, or 3:1,1,0.")
+        list[str] | None, Option(help="Betti numbers: 1,2,1 over every field, or 3:1,1,0.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Bound on false classes, at most 0.1.")] = 0.01,
-    max_seconds: Annotated[float | None, typer.Option(help="Most seconds.")] = None,
+    alpha: Annotated[float, Option(help="Bound on false classes, at most 0.1.")] = 0.01,
+    max_seconds: Annotated[float | None, Option(help="Most seconds.")] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="Most memory beside the points, as 300M or 2G.")
+        Text, Option(help="Most memory beside the points, as 300M or 2G.")
     ] = None,
     trim: Annotated[
-        str, typer.Option(help="Outliers left out: auto, or a fraction.", metavar="auto|FRACTION")
+        str, Option(help="Outliers left out: auto, or a fraction.", metavar="auto|FRACTION")
     ] = "auto",
-    metric: Annotated[
-        str, typer.Option(help="Distances.", metavar="euclidean|diffusion")
-    ] = "euclidean",
-    extras: Annotated[bool, typer.Option("--extras", help="Other published tests too.")] = False,
+    metric: Annotated[str, Option(help="Distances.", metavar="euclidean|diffusion")] = "euclidean",
+    extras: Annotated[bool, Option("--extras", help="Other published tests too.")] = False,
     plot: Annotated[
-        Path | None,
-        typer.Option(
+        File,
+        Option(
             help="Persistence diagrams; with --against beside both clouds.", metavar="FILE.png"
         ),
     ] = None,
-    barcode: Annotated[
-        Path | None, typer.Option(help="Barcodes with cut-offs.", metavar="FILE.png")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="One page with everything.", metavar="FILE.html")
-    ] = None,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", help="The numbers.", metavar="FILE.json")
-    ] = None,
+    barcode: Annotated[File, Option(help="Barcodes with cut-offs.", metavar="FILE.png")] = None,
+    report: Annotated[File, Option(help="One page with everything.", metavar="FILE.html")] = None,
+    as_json: Annotated[File, Option("--json", help="The numbers.", metavar="FILE.json")] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> int:
@@ -67,15 +56,15 @@ def check_(
     outputs = CheckFiles(plot, barcode, report, as_json)
     memory = None if max_memory is None else parse_memory(max_memory)
     options = CheckArguments(alpha, max_seconds, memory, parse_trim(trim), metric, extras, seed)
-    settings: dict[str, Any] = options.settings() | expectation.fields()
-    settings["progress"] = False if quiet else None
-    outputs.require()
+    settings = options.settings() | expectation.fields() | {"progress": False if quiet else None}
+    require_picture(plot, barcode)
+    require_folder(report, as_json)
     clouds = {data.name: load_points(data)}
     expected: Any = expectation.homology()
     if against is not None:
         clouds[f"against {against.name}"] = expected = load_points(against)
     checked = check_topology(clouds[data.name], expected=expected, **settings)
-    typer.echo(str(checked))
+    echo(str(checked))
     reports = {data.name: checked}
     if against is not None and (plot is not None or report is not None):
         # the other cloud's own diagrams, in the same degrees
@@ -97,19 +86,23 @@ class Expectation:
 
     def __post_init__(self) -> None:
         if sum(given not in (None, ()) for given in (self.against, self.expect, self.betti)) > 1:
-            raise typer.BadParameter(
+            raise BadParameter(
                 "expected one of --against, --expect and --betti, got more; choose one"
             )
 
     def homology(self) -> ReferenceSpace | Homology | None:
         """A space or its homology; None where nothing but another cloud is named."""
-        if self.expect is not None:
-            return _space(self.expect)
-        return parse_betti(list(self.betti)) if self.betti else None
+        if self.expect is None:
+            return parse_betti(self.betti) if self.betti else None
+        if self.expect not in SPACES:
+            raise BadParameter(
+                f"expected --expect with one of {', '.join(SPACES)}, got {self.expect!r}"
+            )
+        return SPACES[self.expect]()
 
     def fields(self) -> dict[str, Any]:
         """The fields that Betti numbers are given over."""
-        return {"fields": parse_betti(list(self.betti)).fields} if self.betti else {}
+        return {"fields": parse_betti(self.betti).fields} if self.betti else {}
 
     def words(self) -> list[str]:
         """As on the command line."""
@@ -132,32 +125,24 @@ class CheckArguments:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.1:
-            raise typer.BadParameter(f"expected 0 < --alpha <= 0.1, got {self.alpha}")
+            raise BadParameter(f"expected 0 < --alpha <= 0.1, got {self.alpha}")
         if self.max_seconds is not None and not self.max_seconds > 0:
-            raise typer.BadParameter(f"expected --max-seconds > 0, got {self.max_seconds}")
+            raise BadParameter(f"expected --max-seconds > 0, got {self.max_seconds}")
         if self.metric not in ("euclidean", "diffusion"):
-            raise typer.BadParameter(
-                f"expected --metric euclidean or diffusion, got {self.metric!r}"
-            )
+            raise BadParameter(f"expected --metric euclidean or diffusion, got {self.metric!r}")
 
     def settings(self) -> dict[str, Any]:
         """The arguments of :func:`topogen.check_topology`."""
-        options = CheckOptions(
-            trim=self.trim,
-            metric=cast("Literal['euclidean', 'diffusion']", self.metric),
-            max_memory=self.max_memory,
-            extras=self.extras,
-        )
-        given = {name: getattr(self, name) for name in ("alpha", "max_seconds", "seed")}
-        return given | {"options": options}
+        given = vars(self).copy()
+        among = {name: given.pop(name) for name in ("trim", "metric", "max_memory", "extras")}
+        return given | {"options": CheckOptions(**among)}
 
     def words(self) -> list[str]:
         """As on the command line; those at their defaults are left out, but the seed."""
         words = []
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if option.name == "seed" or value != option.default:
-                words.append(f"--{option.name.replace('_', '-')}")
+        for name, value in vars(self).items():
+            if name == "seed" or value != getattr(type(self), name):
+                words.append(f"--{name.replace('_', '-')}")
                 words += [] if value is True else [str(value)]
         return words
 
@@ -171,15 +156,6 @@ class CheckFiles:
     report: Path | None
     as_json: Path | None
 
-    def require(self) -> None:
-        """Fail now, rather than after the work, where one cannot be written."""
-        for picture in (self.plot, self.barcode):
-            if picture is not None:
-                require_picture(picture)
-        for file in (self.report, self.as_json):
-            if file is not None:
-                require_folder(file)
-
     def write(
         self, clouds: dict[str, Any], reports: dict[str, TopologyReport], command: str
     ) -> None:
@@ -187,38 +163,29 @@ class CheckFiles:
         checked = next(iter(reports.values()))
         if self.plot is not None:
             figure = check_figure(clouds, reports) if len(clouds) > 1 else checked.plot()
-            typer.echo(f"diagrams: {write_figure(self.plot, figure)}")
+            echo(f"diagrams: {write_figure(self.plot, figure)}")
         if self.barcode is not None:
-            typer.echo(f"barcode: {write_figure(self.barcode, checked.plot('barcode'))}")
+            echo(f"barcode: {write_figure(self.barcode, checked.plot('barcode'))}")
         if self.as_json is not None:
             text = json.dumps(checked.to_dict(), indent=1, allow_nan=False)
-            typer.echo(f"numbers: {write_text(self.as_json, text)}")
+            echo(f"numbers: {write_text(self.as_json, text)}")
         if self.report is not None:
-            path = write_check(self.report, clouds, reports, command=command)
-            typer.echo(f"report: {path}")
+            echo(f"report: {write_check(self.report, clouds, reports, command=command)}")
 
 
 def parse_memory(text: str) -> int:
-    """Bytes of a text such as "300M" or "2G" (powers of 1024).
-
-    Raises:
-        typer.BadParameter: another form, or less than 1M.
-    """
+    """Bytes, at least 1M, of a text such as "300M" or "2G" (powers of 1024); else BadParameter."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)B?", text.strip().upper())
     size = int(float(match[1]) * 2 ** (10 * " KMG".index(match[2] or " "))) if match else 0
     if size < 2**20:
-        raise typer.BadParameter(
+        raise BadParameter(
             f"expected --max-memory of at least 1M, such as 300M or 2G, got {text!r}"
         )
     return size
 
 
 def parse_trim(text: str) -> float | Literal["auto"]:
-    """A fraction in [0, 0.5), or "auto".
-
-    Raises:
-        typer.BadParameter: anything else.
-    """
+    """A fraction in [0, 0.5), or "auto"; anything else is a BadParameter."""
     if text == "auto":
         return "auto"
     try:
@@ -226,16 +193,12 @@ def parse_trim(text: str) -> float | Literal["auto"]:
     except ValueError:
         fraction = -1.0
     if not 0 <= fraction < 0.5:
-        raise typer.BadParameter(f"expected --trim auto or a fraction in [0, 0.5), got {text!r}")
+        raise BadParameter(f"expected --trim auto or a fraction in [0, 0.5), got {text!r}")
     return fraction
 
 
-def parse_betti(texts: list[str]) -> Homology:
-    """Betti numbers from texts such as "1,2,1" (every field) or "3:1,1,0" (Z/3).
-
-    Raises:
-        typer.BadParameter: a text of another form, or both forms at once.
-    """
+def parse_betti(texts: Sequence[str]) -> Homology:
+    """Betti numbers from texts, all as "3:1,1,0" (Z/3), or one as "1,2,1"; else BadParameter."""
     betti: dict[int, tuple[int, ...]] = {}
     try:
         for text in texts:
@@ -250,15 +213,7 @@ def parse_betti(texts: list[str]) -> Homology:
             betti[int(field)] = values
         return Homology(betti)
     except ValueError as error:
-        raise typer.BadParameter(
+        raise BadParameter(
             f"expected --betti 1,2,1 or --betti 2:1,2,1 --betti 3:1,1,0, got "
             f"{' '.join(texts)!r} ({error})"
         ) from None
-
-
-def _space(name: str) -> ReferenceSpace:
-    if name not in SPACES:
-        raise typer.BadParameter(
-            f"expected --expect with one of {', '.join(SPACES)}, got {name!r}"
-        )
-    return SPACES[name]()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import typer
+from typer import Argument, BadParameter, Option, echo
 
 from ..demos import DEMOS, run
 from ..models.base import LearnedDistribution
@@ -15,30 +15,28 @@ from ..point_cloud.files import load_points, output_kind, save_points
 from ..report import write_picture
 from ..results import LearnResult
 from ..serialization import load, save
-from .options import STATUS, Data, Interrupted, Quiet, Seed, require_folder
+from .options import STATUS, Data, File, Interrupted, Quiet, Seed, require_folder
 
 
 def learn_(
     data: Data,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Model file (.safetensors).", metavar="MODEL")
+        Path, Option("--output", "-o", help="Model file (.safetensors).", metavar="MODEL")
     ],
-    report: Annotated[Path | None, typer.Option(help="HTML report.", metavar="OUT.html")] = None,
-    family: Annotated[str, typer.Option(help="auto, or a family of models.")] = "auto",
-    dim: Annotated[int | None, typer.Option(help="Dimension; estimated when left out.")] = None,
+    report: Annotated[File, Option(help="HTML report.", metavar="OUT.html")] = None,
+    family: Annotated[str, Option(help="auto, or a family of models.")] = "auto",
+    dim: Annotated[int | None, Option(help="Dimension; estimated when left out.")] = None,
     seed: Seed = 0,
-    max_seconds: Annotated[float | None, typer.Option(help="Most seconds for the fit.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after Ctrl-C.")] = False,
+    max_seconds: Annotated[float | None, Option(help="Most seconds for the fit.")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on after Ctrl-C.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Learn the manifold and a density on it; write the model and a report."""
     if family not in ("auto", *FAMILIES):
-        raise typer.BadParameter(
+        raise BadParameter(
             f"expected --family auto or one of {', '.join(FAMILIES)}, got {family!r}"
         )
-    require_folder(output)
-    if report is not None:
-        require_folder(report)
+    require_folder(output, report)
     points = load_points(data)
     checkpoint = output.with_name(output.name + ".checkpoint")
     try:
@@ -56,21 +54,21 @@ def learn_(
         raise Interrupted(f"{stop} (here: --resume)" if str(stop) else "before the fit") from None
     save(result, output)
     checkpoint.unlink(missing_ok=True)
-    typer.echo(str(result))
-    typer.echo(f"model: {output}")
+    echo(str(result))
+    echo(f"model: {output}")
     if report is not None:
         command = f"topogen learn {data} -o {output} --report {report} --seed {seed}"
         command += f" --family {result.family}" + (f" --dim {dim}" if dim is not None else "")
-        typer.echo(f"report: {result.report(report, command=command)}")
+        echo(f"report: {result.report(report, command=command)}")
     return STATUS[result.topology.verdict]
 
 
 def sample_(
-    model: Annotated[Path, typer.Argument(help="A file that learn wrote.", metavar="MODEL")],
+    model: Annotated[Path, Argument(help="A file that learn wrote.", metavar="MODEL")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE")
+        Path, Option("--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE")
     ],
-    n: Annotated[int, typer.Option("-n", help="How many points.", min=1)] = 1000,
+    n: Annotated[int, Option("-n", help="How many points.", min=1)] = 1000,
     seed: Seed = 0,
 ) -> None:
     """Draw points from a learned model."""
@@ -79,20 +77,18 @@ def sample_(
     if isinstance(loaded, LearnResult):
         loaded = loaded.model
     if not isinstance(loaded, LearnedDistribution):
-        raise typer.BadParameter(
+        raise BadParameter(
             f"{model}: expected a learned distribution, got a {type(loaded).__name__}"
         )
     generator = torch.Generator().manual_seed(seed)
     save_points(output, loaded().sample((n,), generator=generator).numpy())
-    typer.echo(f"{n} points: {output}")
+    echo(f"{n} points: {output}")
 
 
 def demo_(
-    name: Annotated[
-        str, typer.Argument(help="circle, sphere, torus, klein or alanine.")
-    ] = "torus",
-    n: Annotated[int, typer.Option("-n", help="Points to learn from.", min=100)] = 8000,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path(
+    name: Annotated[str, Argument(help="circle, sphere, torus, klein or alanine.")] = "torus",
+    n: Annotated[int, Option("-n", help="Points to learn from.", min=100)] = 8000,
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the report.")] = Path(
         "demo-output"
     ),
     seed: Seed = 0,
@@ -100,17 +96,16 @@ def demo_(
 ) -> int:
     """Learn a known space from points, and measure the result against the truth."""
     if name not in DEMOS:
-        raise typer.BadParameter(f"expected one of {', '.join(DEMOS)}, got {name!r}")
+        raise BadParameter(f"expected one of {', '.join(DEMOS)}, got {name!r}")
     demo = DEMOS[name]()
     require_folder(output / "report.html")
-    typer.echo(f"{name}: {demo.about}")
+    echo(f"{name}: {demo.about}")
     outcome = run(demo, n=n, seed=seed, progress=False if quiet else None)
     result = outcome.result
     result.measurements = {**result.measurements, **outcome.measurements}
-    typer.echo(str(result))
+    echo(str(result))
     command = f"topogen demo {name} -n {n} --seed {seed}"
-    report = result.report(output / f"{name}.html", command=command)
-    typer.echo(f"report: {report}")
-    typer.echo(f"picture: {write_picture(result, output / f'{name}.png')}")
-    typer.echo(f"verdict: {outcome.verdict} ({demo.homology})")
+    echo(f"report: {result.report(output / f'{name}.html', command=command)}")
+    echo(f"picture: {write_picture(result, output / f'{name}.png')}")
+    echo(f"verdict: {outcome.verdict} ({demo.homology})")
     return STATUS[outcome.verdict]

@@ -1,9 +1,7 @@
-r"""Conformers of alanine dipeptide: a torus in R^30 and a distribution on it, known exactly.
+r"""Conformers of alanine dipeptide: a torus X(phi, psi) in R^30 with an exact distribution on it.
 
-The torsions (phi, psi) have the density :math:`e^{-E(\phi, \psi) / kT} / Z` w.r.t. d phi d psi;
-the embedding X(phi, psi) rotates two rigid end groups and superposes the result on a reference.
-With :math:`V = \sqrt{\det DX^\top DX}` the distribution on the torus X has density
-:math:`e^{-E/kT} / (Z V)` w.r.t. its area, in square Angstrom.
+The torsions have density :math:`e^{-E / kT} / Z` w.r.t. d phi d psi, and so the torus has
+:math:`e^{-E/kT} / (Z \sqrt{\det DX^\top DX})` w.r.t. its area, in square Angstrom.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import math
 from functools import cache
 from importlib.resources import as_file, files
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -53,25 +50,23 @@ def embed(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 30"]:
     template = torch.as_tensor(data["template"], dtype=angles.dtype)
     reference = torch.as_tensor(data["reference"], dtype=angles.dtype)
     signs = [int(s) for s in data["rotation_signs"]]
-    head = _turn(template[:3], template[3], template[4], template[4], signs[0] * angles[..., 0])
-    tail = _turn(template[7:], template[4], template[6], template[6], signs[1] * angles[..., 1])
+    head = _turn(template[:3], template[3], template[4], signs[0] * angles[..., 0])
+    tail = _turn(template[7:], template[4], template[6], signs[1] * angles[..., 1])
     middle = template[3:7].expand(*angles.shape[:-1], 4, 3)
     x = torch.cat([head, middle, tail], dim=-2)
     x = x - x.mean(dim=-2, keepdim=True)
     U, _, Vh = torch.linalg.svd(x.mT @ reference)
-    sign = torch.linalg.det(U @ Vh).unsqueeze(-1)
-    flip = torch.cat([torch.ones_like(sign), torch.ones_like(sign), sign], dim=-1)
+    flip = torch.nn.functional.pad(torch.linalg.det(U @ Vh).unsqueeze(-1), (2, 0), value=1.0)
     return (x @ (U * flip.unsqueeze(-2)) @ Vh).flatten(-2)
 
 
-def _turn(atoms: Tensor, start: Tensor, end: Tensor, origin: Tensor, angle: Tensor) -> Tensor:
-    """Rodrigues' rotation of atoms by `angle` about the axis start -> end through `origin`."""
-    axis = (end - start) / (end - start).norm()
-    v = atoms - origin
+def _turn(atoms: Tensor, start: Tensor, end: Tensor, angle: Tensor) -> Tensor:
+    """Rodrigues' rotation of atoms by `angle` about the axis start -> end."""
+    axis, v = (end - start) / (end - start).norm(), atoms - end
     cosine, sine = angle.cos()[..., None, None], angle.sin()[..., None, None]
     across = torch.linalg.cross(axis.expand_as(v), v)
     along = (v @ axis).unsqueeze(-1) * axis
-    return origin + v * cosine + across * sine + along * (1 - cosine)
+    return end + v * cosine + across * sine + along * (1 - cosine)
 
 
 def log_density(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
@@ -130,8 +125,7 @@ def bond_error(x: Float[Tensor, "*batch 30"]) -> float:
 
 
 def _kT() -> float:
-    gas_constant = 8.31446261815324e-3  # kJ / (mol K)
-    return gas_constant * float(_file()["temperature_kelvin"])
+    return 8.31446261815324e-3 * float(_file()["temperature_kelvin"])  # kJ / mol
 
 
 @cache
@@ -146,11 +140,9 @@ def _energy(angles: Tensor) -> Tensor:
     E = _table().to(angles.dtype)
     m = E.shape[0]
     u = torch.remainder((angles + math.pi) * (m / (2 * math.pi)), m)
-    low = u.floor()
-    t = u - low
-    i = low.to(torch.int64) % m
-    j = (i + 1) % m
-    (i0, j0), (i1, j1), (s, t) = i.unbind(-1), j.unbind(-1), t.unbind(-1)
+    i = u.floor().to(torch.int64) % m
+    (i0, j0), (i1, j1) = i.unbind(-1), ((i + 1) % m).unbind(-1)
+    s, t = (u - u.floor()).unbind(-1)
     return (
         E[i0, j0] * (1 - s) * (1 - t)
         + E[i1, j0] * s * (1 - t)
@@ -162,11 +154,11 @@ def _energy(angles: Tensor) -> Tensor:
 @cache
 def _log_z() -> float:
     """Log of the integral of exp(-E/kT): Gauss-Legendre in every cell, where E is bilinear."""
-    m = _table().shape[0]
+    m = len(_table())
     nodes, weights = np.polynomial.legendre.leggauss(8)
-    edges = np.linspace(-math.pi, math.pi, m + 1)
     h = 2 * math.pi / m
-    axis = torch.from_numpy(np.concatenate([a + h * (nodes + 1) / 2 for a, _ in pairwise(edges)]))
+    edges = np.linspace(-math.pi, math.pi, m + 1)[:-1]
+    axis = torch.from_numpy(np.add.outer(edges, h * (nodes + 1) / 2).ravel())
     w = torch.from_numpy(np.tile(weights * h / 2, m))
     values = (-_energy(torch.cartesian_prod(axis, axis)) / _kT()).exp()
     return math.log(float((values * torch.cartesian_prod(w, w).prod(-1)).sum()))

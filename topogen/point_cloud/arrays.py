@@ -38,18 +38,15 @@ def as_array(
             f"numeric ({error}); give one row of numbers per point"
         ) from None
     if array.ndim != 2:
-        hint = (
-            "reshape a curve of scalars to (n, 1)"
-            if array.ndim == 1
-            else "flatten each point to one row"
-        )
+        hint = "flatten each point to one row"
+        if array.ndim == 1:
+            hint = "reshape a curve of scalars to (n, 1)"
         raise InvalidPoints(f"{name}: expected shape (n, D), got {array.shape}; {hint}")
     n, D = array.shape
     if D < 1:
         raise InvalidPoints(f"{name}: expected at least one column, got shape {array.shape}")
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
         raise InvalidPoints(
             f"{name}: expected finite numbers, got NaN or infinity in {bad.size} of {n} rows "
             f"(first: row {bad[0]}); drop or repair those rows"
@@ -91,6 +88,5 @@ def first_rows(x: np.ndarray) -> np.ndarray:
 def uniform_sample(manifold: Any, n: int, seed: int) -> np.ndarray:
     """Draw n points of a manifold with `sample_uniform`, as a float64 array of shape (n, D)."""
     torch = sys.modules["torch"]  # a manifold draws with its generators, so it is imported
-    generator = torch.Generator().manual_seed(seed)
-    drawn = manifold.sample_uniform(n, generator=generator)
+    drawn = manifold.sample_uniform(n, generator=torch.Generator().manual_seed(seed))
     return drawn.detach().cpu().numpy().astype(np.float64).reshape(n, -1)

@@ -81,10 +81,9 @@ def prepare(
     """Check, drop duplicates, scale, rotate to few coordinates (D > 20), and trim.
 
     Args:
-        points: anything array-like, shape (n, D); or a cloud that this function returned, which is
-            only trimmed: so a cloud is prepared once, and handed on.
-        trim: the fraction of points, those with the largest distance to their 15th neighbour, that
-            is left out. Outliers break a farthest-point sample; too much trimming opens holes.
+        points: array-like, shape (n, D); or a cloud of this function, which is only trimmed.
+        trim: the fraction of points, those farthest from their 15th neighbour, that is left out.
+            Outliers break a farthest-point sample; too much trimming opens holes.
         seed: for the random part that is retained of more than `most` points.
         name: what messages call the cloud.
         most: how many distinct points are used at the most.
@@ -99,10 +98,9 @@ def prepare(
     if trim == 0:
         return cloud
     order = np.argsort(neighbour_distance(cloud.points, 15), kind="stable")
-    n = len(order)
-    retained = np.sort(order[: math.ceil(n * (1 - trim))])
-    count = n - len(retained)
-    return cloud.only(retained, f"{count} of {n} points trimmed", outliers=count)
+    n, kept = len(order), math.ceil(len(order) * (1 - trim))
+    remark = f"{n - kept} of {n} points trimmed"
+    return cloud.only(np.sort(order[:kept]), remark, outliers=n - kept)
 
 
 def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
@@ -115,8 +113,7 @@ def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
             f"({given} rows); give more points"
         )
     remarks: list[str] = []
-    duplicates = given - len(index)
-    if duplicates:
+    if duplicates := given - len(index):
         remarks.append(f"{duplicates} duplicate points left out")
     if len(index) > most:
         remarks.append(f"{most} of {len(index)} distinct points used, drawn at random")
@@ -156,10 +153,9 @@ def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
     The axes with singular value :math:`s \le \omega(\beta)\, \mathrm{median}(s)` are noise when
     the noise is isotropic, with :math:`\omega(\beta) \approx 0.56\beta^3 - 0.95\beta^2 + 1.82\beta
     + 1.43` and :math:`\beta = D/n` (Gavish and Donoho, 2014, https://arxiv.org/abs/1305.5870). The
-    cut is made only for n >= D and where the rest has the flat spectrum of white noise, and its
-    points are as far from each other as those of noise: a bump that travels round a ring of pixels
-    has a flat spectrum too. Otherwise the last axes are dropped as long as no point moves by more
-    than 1 % of the median distance to a nearest neighbour: a rotation, as far as distances matter.
+    cut is made only for n >= D, where the rest has the flat spectrum of white noise and (unlike a
+    bump on a ring of pixels) its distances. Otherwise the last axes are dropped as long as no
+    point moves by more than 1 % of the median distance to a nearest neighbour.
 
     Returns:
         the coordinates, shape (n, D'), and one sentence (empty when nothing noticeable was cut).
@@ -183,11 +179,9 @@ def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _scattered(y: np.ndarray) -> bool:
-    r"""Whether points are about as far from their nearest neighbours as points of white noise.
+    r"""Whether points are about as far from their nearest neighbours as n points of white noise.
 
-    Of n points of noise in R^q with distances of mean square :math:`2 q \sigma^2`, the median
-    squared distance to a nearest neighbour is :math:`2\sigma^2 F^{-1}(\ln 2 / n)`, F that of
-    chi-squared with q degrees of freedom.
+    There the median squared distance is :math:`2\sigma^2 F^{-1}(\ln 2 / n)`, F that of chi2_q.
     """
     from scipy.stats import chi2
 

@@ -20,13 +20,12 @@ _KINDS = ".npy, .npz, .csv, .pt or .parquet"
 def load_points(path: str | Path) -> np.ndarray:
     """Read a point cloud of shape (n, D) as float64.
 
-    The suffix names the kind: .npy; .npz (key `points`, else the only two-dimensional array);
-    .csv (with or without a header row); .pt (a tensor, or a dictionary as for .npz); .parquet
-    (every column a number; needs pandas).
+    The suffix names the kind: .npy; .npz (key `points`, else the only two-dimensional array); .csv
+    (with or without a header row); .pt (a tensor, or a dictionary as for .npz); .parquet (every
+    column a number; needs pandas).
 
     Raises:
-        DataFileError: the file is missing, a directory, empty, unreadable, truncated, of another
-            kind, or has no two-dimensional array, or more than one.
+        DataFileError: the file cannot be read, or has not one two-dimensional array.
         InvalidPoints: the array is text, of the wrong rank, or contains NaN or infinity.
     """
     path = Path(path)
@@ -71,11 +70,7 @@ def save_points(path: str | Path, points: np.ndarray) -> None:
 
 
 def output_kind(path: str | Path) -> Callable[..., None]:
-    """What writes points to a file of this name; raises where nothing does.
-
-    Raises:
-        DataFileError: a suffix that :func:`save_points` does not know.
-    """
+    """What writes points to a file of this name; DataFileError for another suffix."""
     path = Path(path)
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
@@ -92,10 +87,6 @@ def _damaged(path: Path, kind: str) -> DataFileError:
     )
 
 
-# the first bytes of pickles, and of .npy files, which may contain some
-_PICKLES = (b"\x80", b"\x93")
-
-
 def _pickled(path: Path) -> DataFileError:
     return DataFileError(
         f"{path}: expected plain numbers, got pickled objects, which are never loaded; save a "
@@ -106,7 +97,7 @@ def _pickled(path: Path) -> DataFileError:
 def _refused(path: Path, error: ValueError, kind: str) -> DataFileError:
     """What is wrong with a file; what numpy does not know it takes for a pickle."""
     with path.open("rb") as file:
-        known = file.read(1) in _PICKLES
+        known = file.read(1) in (b"\x80", b"\x93")  # of pickles, and of .npy with some in it
     pickled = known and "pickle" in str(error).lower()
     return _pickled(path) if pickled else _damaged(path, kind)
 
@@ -140,12 +131,12 @@ def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray 
     try:
         return archive[name]
     except ValueError as error:
+        if "pickle" not in str(error).lower():
+            raise _damaged(path, "an .npz archive") from None
         # an array of objects beside the points does no harm: it is left unread
-        if "pickle" in str(error).lower() and name != "points":
+        if name != "points":
             return None
-        raise (
-            _pickled(path) if "pickle" in str(error).lower() else _damaged(path, "an .npz archive")
-        ) from None
+        raise _pickled(path) from None
 
 
 def _pt(path: Path) -> object:
@@ -154,11 +145,8 @@ def _pt(path: Path) -> object:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise (
-            _pickled(path)
-            if "weights_only" in str(error).lower()
-            else _damaged(path, "a .pt file")
-        ) from None
+        pickled = "weights_only" in str(error).lower()
+        raise (_pickled(path) if pickled else _damaged(path, "a .pt file")) from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError):
         raise _damaged(path, "a .pt file") from None
     if isinstance(loaded, torch.Tensor):
@@ -179,8 +167,7 @@ def _choose(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
         found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "no array"
         raise DataFileError(
             f"{path}: expected the key 'points', or exactly one two-dimensional array, got "
-            f"{found}; "
-            "save the cloud under 'points'"
+            f"{found}; save the cloud under 'points'"
         )
     return arrays[flat[0]]
 
@@ -188,11 +175,8 @@ def _choose(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
 def _csv(path: Path) -> object:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                row
-                for row in csv.reader(file, _dialect(file))
-                if any(cell.strip() for cell in row)
-            ]
+            given = csv.reader(file, _dialect(file))
+            rows = [row for row in given if any(cell.strip() for cell in row)]
     except (UnicodeDecodeError, csv.Error):
         raise _damaged(path, "a text file of numbers") from None
     if rows and not any(_is_number(cell) for cell in rows[0]):
@@ -205,16 +189,14 @@ def _csv(path: Path) -> object:
         if len(row) != width:
             raise DataFileError(
                 f"{path}: expected {width} columns in every row, got {len(row)} in data row "
-                f"{i + 1}; "
-                "repair that row"
+                f"{i + 1}; repair that row"
             )
         for j, cell in enumerate(row):
             if not _is_number(cell):
                 shown = cell.strip()[:40]
                 raise InvalidPoints(
                     f"{path}: expected numbers, got {shown!r} in data row {i + 1}, column "
-                    f"{j + 1}; "
-                    "keep only numeric columns, with at most one header row"
+                    f"{j + 1}; keep only numeric columns, with at most one header row"
                 )
             table[i, j] = float(cell)
     return table
@@ -244,20 +226,21 @@ def _is_number(cell: str) -> bool:
 def _parquet(path: Path) -> object:
     try:
         import pandas
-    except ImportError:
-        raise DataFileError(
-            f"{path}: expected pandas to read .parquet, and it is not installed; "
-            "pip install 'topogen-manifolds[parquet]'"
-        ) from None
-    try:
+
         return pandas.read_parquet(path).to_numpy()
-    except ImportError:
+    except ImportError as error:
+        needed = "pandas" if error.name == "pandas" else "pyarrow"
         raise DataFileError(
-            f"{path}: expected pyarrow to read .parquet, and it is not installed; "
+            f"{path}: expected {needed} to read .parquet, and it is not installed; "
             "pip install 'topogen-manifolds[parquet]'"
         ) from None
     except (ValueError, OSError):
         raise _damaged(path, "a .parquet table") from None
+
+
+def _save_csv(file: BinaryIO, x: np.ndarray) -> None:
+    header = ",".join(f"x{i}" for i in range(x.shape[1]))
+    np.savetxt(file, x, delimiter=",", fmt="%.17g", comments="", header=header)
 
 
 def _save_pt(file: BinaryIO, x: np.ndarray) -> None:
@@ -275,15 +258,8 @@ _READERS: dict[str, Callable[[Path], object]] = {
 }
 
 _WRITERS: dict[str, Callable[..., None]] = {
-    ".npy": lambda file, x: np.save(file, x),
+    ".npy": np.save,
     ".npz": lambda file, x: np.savez(file, points=x),
-    ".csv": lambda file, x: np.savetxt(
-        file,
-        x,
-        delimiter=",",
-        fmt="%.17g",
-        comments="",
-        header=",".join(f"x{i}" for i in range(x.shape[1])),
-    ),
+    ".csv": _save_csv,
     ".pt": _save_pt,
 }

@@ -15,8 +15,8 @@ def spectrum(points: np.ndarray) -> np.ndarray:
         of y^T y, y the centred points, the min(k, D) that can be nonzero, shape (..., min(k, D)).
     """
     y = points - points.mean(axis=-2, keepdims=True)
-    transposed = np.swapaxes(y, -1, -2)
-    gram = y @ transposed if y.shape[-2] < y.shape[-1] else transposed @ y
+    yT = np.swapaxes(y, -1, -2)
+    gram = y @ yT if y.shape[-2] < y.shape[-1] else yT @ y
     return np.maximum(np.linalg.eigvalsh(gram)[..., ::-1], 0.0)
 
 

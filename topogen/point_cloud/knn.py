@@ -63,11 +63,7 @@ def nearest(
 
 
 def _tree_helps(x: np.ndarray, queries: np.ndarray, k: int) -> bool:
-    """Whether a k-d tree beats all products: few columns, or neighbours far nearer than others.
-
-    In many columns a tree is fast when the points have a low dimension of their own, and as slow
-    as a search of all pairs, but without fast products, when they fill the space.
-    """
+    """Whether a k-d tree beats all products: few columns, or neighbours far nearer than others."""
     if x.shape[1] <= 12:
         return True
     if k >= len(x):

@@ -40,11 +40,8 @@ def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.n
 
 def holdout_gap(x: np.ndarray, rng: np.random.Generator, repeats: int = 3) -> float:
     """The largest hole of a sample: max distance from one random half to the other (median)."""
-    gaps = []
-    for _ in range(repeats):
-        order = rng.permutation(len(x))
-        half = len(x) // 2
-        gaps.append(nearest(x[order[:half]], x[order[half:]], 1)[0].max())
+    orders, half = (rng.permutation(len(x)) for _ in range(repeats)), len(x) // 2
+    gaps = [nearest(x[order[:half]], x[order[half:]], 1)[0].max() for order in orders]
     return float(np.median(gaps))
 
 
@@ -68,6 +65,5 @@ def greedy_cover(
     for i in order.tolist():
         if not covered[i]:
             chosen.append(i)
-            covered[ball(i)] = True
-            covered[i] = True
+            covered[ball(i)] = covered[i] = True
     return np.array(chosen, dtype=np.int64)

@@ -1,9 +1,8 @@
 r"""Sign cocycles on a graph: whether frames at its nodes can be oriented consistently.
 
 An edge i-j carries :math:`\det T_i^\top T_j` of the frames at its ends. Its signs s are a
-coboundary, :math:`s_{ij} = \sigma_i \sigma_j` for signs :math:`\sigma` of the nodes, iff no cycle
-reverses the orientation, iff the bundle that the frames span is orientable: the first
-Stiefel-Whitney class. Frames of tangent spaces, of normal spaces and of charts are all one to it.
+coboundary, :math:`s_{ij} = \sigma_i \sigma_j` for signs :math:`\sigma` of the nodes, iff the
+bundle that the frames span is orientable: the first Stiefel-Whitney class.
 """
 
 from __future__ import annotations
@@ -32,10 +31,8 @@ def forest_signs(
 ) -> tuple[np.ndarray, float, float]:
     """Signs along the maximal spanning forest; its least |det|; the largest |det| against them.
 
-    The edges i-j of m nodes may be repeated, with other signs. Kruskal's algorithm: edges join
-    trees in the order of |det|, the signs of each tree agreeing with its edges. The first edge
-    within a tree that disagrees closes a reversing cycle, and no reversing cycle has a larger
-    least |det|.
+    The edges i-j of m nodes may be repeated, with other signs. By Kruskal's algorithm: the first
+    edge within a tree that disagrees closes a reversing cycle, none with a larger least |det|.
     """
     tree, signs = np.arange(m), np.ones(m, dtype=int)
     weakest, against = 1.0, 0.0
@@ -57,7 +54,7 @@ def reversing_cycle(
 ) -> tuple[np.ndarray, float]:
     """A short closed walk of edges with |det| >= 0.9 `against` whose signs multiply to -1.
 
-    It is a path between the two lifts of a landmark in the orientation double cover.
+    It lifts to a path between two ends over one landmark in the orientation double cover.
 
     Returns:
         landmarks in order, and the least |det| along them (0 without a cycle).
@@ -73,8 +70,8 @@ def reversing_cycle(
     rows = np.concatenate([i, i + m])
     columns = np.concatenate([j + flip, (j + m + flip) % (2 * m)])
     cover = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(2 * m, 2 * m)).tocsr()
-    best = np.empty(0, dtype=int)
-    for start in np.unique(i)[:: max(1, len(np.unique(i)) // 32)]:
+    best, starts = np.empty(0, dtype=int), np.unique(i)
+    for start in starts[:: max(1, len(starts) // 32)]:
         length, before = dijkstra(
             cover, directed=False, indices=start, unweighted=True, return_predecessors=True
         )
@@ -106,11 +103,9 @@ def frustration(m: int, i: np.ndarray, j: np.ndarray, det: np.ndarray) -> float:
         if len(rows) < 5:
             continue
         S = signed[np.ix_(rows, rows)] ** 3  # odd, so that signs stay, and weak edges weigh little
-        W = np.abs(S)
-        root = np.sqrt(np.maximum(W.sum(axis=1), 1e-12))
-        identity = np.eye(len(rows))
-        scale = np.outer(root, root)
+        root = np.sqrt(np.maximum(np.abs(S).sum(axis=1), 1e-12))
+        identity, scale = np.eye(len(rows)), np.outer(root, root)
         signed_0 = np.linalg.eigvalsh(identity - S / scale)[0]
-        unsigned_1 = np.linalg.eigvalsh(identity - W / scale)[1]
+        unsigned_1 = np.linalg.eigvalsh(identity - np.abs(S) / scale)[1]
         worst = max(worst, float(signed_0 / max(unsigned_1, 1e-9)))
-    return max(worst, 0.0)
+    return worst

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +30,17 @@ _SENTENCE = {
 
 
 def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport]) -> Figure:
-    """Clouds in one view, and under each its persistence diagram over one field.
+    """Clouds in one view, and under each its persistence diagram.
 
-    It is the first field over which their Betti numbers differ, or the first of all.
+    It is over the first field over which their Betti numbers differ, or the first of all.
 
     Args:
         clouds: per name, points of shape (n, D).
         reports: under the same names, what was found; the first carries the verdict.
     """
-    first, p = next(iter(reports.values())), _telling_field(list(reports.values()))
+    first = next(iter(reports.values()))
+    differ = (p for p in first.fields if len({r.betti[p] for r in reports.values()}) > 1)
+    p = next(differ, first.fields[0])
     return plotting.comparison_figure(
         clouds,
         {name: report.diagrams.get(p, []) for name, report in reports.items()},
@@ -59,18 +61,15 @@ def write_check(
     """Write the report of a topology check.
 
     Args:
-        path: the HTML file.
-        clouds: per name, points of shape (n, D): the cloud checked, then the other where there is
-            one.
+        path: the HTML file; SaveError where it cannot be written.
+        clouds: per name, points of shape (n, D): the cloud checked, then the other if any.
         reports: under the same names, what was found; the first carries the verdict.
         command: what reproduces it; None shows the Python call.
-
-    Raises:
-        SaveError: the place cannot be written.
     """
     name, report = next(iter(reports.items()))
-    shape = np.shape(next(iter(clouds.values())))
+    n, D = np.shape(next(iter(clouds.values())))
     several = len(reports) > 1
+    call = f"topogen.check_topology(points, ..., fields={report.fields}, seed={report.seed})"
     if several:
         figure = check_figure(clouds, reports)
         caption = "Both clouds, and their persistence diagrams."
@@ -87,7 +86,7 @@ def write_check(
         for test, numbers in report.extras.items()
     ]
     made = [
-        ("command", f"<code>{html.escape(command or _call(report))}</code>"),
+        ("command", f"<code>{html.escape(command or call)}</code>"),
         ("seed", str(report.seed)),
         ("time", f"{report.seconds:.1f} s"),
         *((html.escape(what), html.escape(number)) for what, number in versions().items()),
@@ -99,19 +98,7 @@ def write_check(
 {diagrams(report, f" of {html.escape(name)}" if several else "")}
 {table(extras, "Classes by other tests (they decide nothing)") if extras else ""}
 {notes(report.remarks)}"""
-    title = (
-        f"Topology of {html.escape(name)}, {shape[0]} points in R<sup>{shape[1]}</sup>, "
-        f"dimension {report.dim}"
-    )
+    title = f"Topology of {html.escape(name)}, {n} points in R<sup>{D}</sup>, "
+    title += f"dimension {report.dim}"
     sentence = _SENTENCE[report.verdict]
     return write_text(path, page(title, report.verdict or "", sentence, report.reason, body, made))
-
-
-def _telling_field(reports: Sequence[TopologyReport]) -> int:
-    """The field of :func:`check_figure`."""
-    fields = reports[0].fields
-    return next((p for p in fields if len({r.betti[p] for r in reports}) > 1), fields[0])
-
-
-def _call(report: TopologyReport) -> str:
-    return f"topogen.check_topology(points, ..., fields={report.fields}, seed={report.seed})"

@@ -43,7 +43,7 @@ _MEASURES = {
 
 @runtime_checkable
 class Result(Protocol):
-    """What the page shows; :class:`topogen.LearnResult` has it, and calls this module."""
+    """What the page shows of a :class:`topogen.LearnResult`, which calls this module."""
 
     model: LearnedDistribution
     family: str
@@ -67,37 +67,64 @@ def write_report(result: Result, path: str | Path, *, command: str | None = None
 
     Args:
         result: from :func:`topogen.learn` or :func:`topogen.load`.
-        path: the HTML file.
+        path: the HTML file; SaveError where it cannot be written.
         command: what reproduces it; None shows the Python call.
-
-    Raises:
-        SaveError: the place cannot be written.
     """
-    return write_text(path, _page(result, command or _call(result)))
-
-
-def _call(result: Result) -> str:
-    """The Python call that gives the result."""
-    return f"topogen.learn(points, family={result.family!r}, seed={result.seed})"
+    call = f"topogen.learn(points, family={result.family!r}, seed={result.seed})"
+    e = html.escape
+    distribution, summary, topology = result.model(), result.summary, result.topology
+    verdict = topology.verdict or "undetermined"
+    data = [
+        ("points", f"{summary.n} in R<sup>{summary.ambient_dim}</sup>"),
+        ("estimated dimension", str(summary.dim)),
+        ("components", str(summary.components)),
+        *((f"Betti numbers over Z/{p}", row(numbers)) for p, numbers in summary.betti.items()),
+        ("orientable", {True: "yes", False: "no", None: "?"}[summary.orientable]),
+        ("noise", f"{summary.noise:.3g}"),
+        ("duplicates", str(summary.duplicates)),
+    ]
+    made = [
+        ("command", f"<code>{e(command or call)}</code>"),
+        ("seed", str(result.seed)),
+        ("fit", f"{e(result.status)}, {result.seconds:.1f} s in all"),
+        *((e(name), e(version)) for name, version in result.versions.items()),
+    ]
+    measured = [(e(name), number(value)) for name, value in result.measurements.items()]
+    measure = _MEASURES[distribution.measure].format(dim=distribution.dim)
+    said, caption = "data and samples", "The data, and as many points drawn from the model."
+    if distribution.own_atlas() is not None:
+        said += ", coloured by chart"
+        caption = "Each colour is one chart of the atlas: the chart in which a point weighs most."
+    picture = png(clouds_figure(result), said)
+    body = f"""<figure>{picture}
+<figcaption>{caption}</figcaption></figure>
+<section class="columns">{table(measured, "Measured")}{table(data, "Data")}</section>
+<section class="columns">{betti_table(topology, "Homology of the samples")}
+{table(how_checked(topology), "How it was checked")}</section>
+{diagrams(topology, " of the samples")}
+{notes([*result.remarks, *topology.remarks])}
+<section><h2>What the density is</h2><p>log p is in nats with respect to {measure}; its kind is
+<b>{e(distribution.likelihood)}</b>. It can be compared with another distribution only where
+measure and dimension are the same. A held-out NLL belongs to points that chose the model's size
+but not its weights.</p>
+</section>"""
+    title = f"{type(result.model).__name__} on a {distribution.dim}-manifold in "
+    title += f"R<sup>{summary.ambient_dim}</sup>"
+    text = page(title, verdict, _SENTENCE[verdict], topology.reason, body, made)
+    return write_text(path, text)
 
 
 def write_picture(result: Result, path: str | Path) -> Path:
-    """Data and samples side by side, as .png or .svg.
-
-    Raises:
-        SaveError: the place cannot be written.
-    """
+    """Data and samples side by side, as .png or .svg; SaveError where it cannot be written."""
     return write_figure(path, clouds_figure(result))
 
 
 def clouds_figure(result: Result) -> Figure:
     """Data and samples side by side, coloured by chart; over 3 columns by principal axes."""
-    most = plotting.MOST_POINTS
-    clouds = {"samples": result.sample(most, seed=result.seed).numpy()}
+    clouds = {"samples": result.sample(plotting.MOST_POINTS, seed=result.seed).numpy()}
     if result.points is not None:
-        rng = np.random.default_rng(result.seed)
-        some = rng.permutation(result.points.shape[0])[:most]
-        clouds = {"data": result.points[some], **clouds}
+        order = np.random.default_rng(result.seed).permutation(len(result.points))
+        clouds = {"data": result.points[order[: plotting.MOST_POINTS]], **clouds}
     colours = {name: _colours(result, cloud) for name, cloud in clouds.items()}
     return plotting.clouds_figure(clouds, colours=colours)
 
@@ -116,48 +143,3 @@ def _colours(result: Result, cloud: np.ndarray) -> Any:
     # neighbouring numbers get distant hues; the ends of the map are too pale or too dark
     order = (np.arange(count) * 0.618034) % 1.0
     return colormaps["turbo"](0.08 + 0.84 * order)[chart]
-
-
-def _page(result: Result, command: str) -> str:
-    e = html.escape
-    distribution, summary, topology = result.model(), result.summary, result.topology
-    verdict = topology.verdict or "undetermined"
-    data = [
-        ("points", f"{summary.n} in R<sup>{summary.ambient_dim}</sup>"),
-        ("estimated dimension", str(summary.dim)),
-        ("components", str(summary.components)),
-        *((f"Betti numbers over Z/{p}", row(numbers)) for p, numbers in summary.betti.items()),
-        ("orientable", {True: "yes", False: "no", None: "?"}[summary.orientable]),
-        ("noise", f"{summary.noise:.3g}"),
-        ("duplicates", str(summary.duplicates)),
-    ]
-    made = [
-        ("command", f"<code>{e(command)}</code>"),
-        ("seed", str(result.seed)),
-        ("fit", f"{e(result.status)}, {result.seconds:.1f} s in all"),
-        *((e(name), e(version)) for name, version in result.versions.items()),
-    ]
-    measured = [(e(name), number(value)) for name, value in result.measurements.items()]
-    measure = _MEASURES[distribution.measure].format(dim=distribution.dim)
-    coloured = distribution.own_atlas() is not None
-    caption = (
-        "Each colour is one chart of the atlas: the chart in which a point weighs most."
-        if coloured
-        else "The data, and as many points drawn from the model."
-    )
-    picture = png(clouds_figure(result), "data and samples" + ", coloured by chart" * coloured)
-    body = f"""<figure>{picture}
-<figcaption>{caption}</figcaption></figure>
-<section class="columns">{table(measured, "Measured")}{table(data, "Data")}</section>
-<section class="columns">{betti_table(topology, "Homology of the samples")}
-{table(how_checked(topology), "How it was checked")}</section>
-{diagrams(topology, " of the samples")}
-{notes([*result.remarks, *topology.remarks])}
-<section><h2>What the density is</h2><p>log p is in nats with respect to {measure}; its kind is
-<b>{e(distribution.likelihood)}</b>. It can be compared with another distribution only where
-measure and dimension are the same. A held-out NLL belongs to points that chose the model's size
-but not its weights.</p>
-</section>"""
-    name, D = type(result.model).__name__, summary.ambient_dim
-    title = f"{name} on a {distribution.dim}-manifold in R<sup>{D}</sup>"
-    return page(title, verdict, _SENTENCE[verdict], topology.reason, body, made)

@@ -21,22 +21,14 @@ if TYPE_CHECKING:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file, and its folder where there is none.
-
-    Raises:
-        SaveError: the place cannot be written.
-    """
+    """Write a text file, and its folder where there is none; SaveError where it cannot be."""
     with _place(path) as place:
         place.write_text(text, encoding="utf-8")
     return place
 
 
 def write_figure(path: str | Path, figure: Figure) -> Path:
-    """Write a figure as .png, .svg or .pdf, and its folder where there is none.
-
-    Raises:
-        SaveError: the place cannot be written.
-    """
+    """Write a figure as .png, .svg or .pdf; see :func:`write_text`."""
     with _place(path) as place:
         figure.savefig(place, dpi=160, facecolor="white")
     return place
@@ -141,12 +133,10 @@ def betti_table(report: TopologyReport, caption: str) -> str:
 
 def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
     """How a cloud was checked, as rows of a table."""
+    eps = report.scale
+    seen = f"{eps:.3g}; gaps below {2 * eps:.3g} and holes below {4 * eps:.3g} are not seen"
     rows = [
-        (
-            "scale &epsilon;",
-            f"{report.scale:.3g}; gaps below {2 * report.scale:.3g} and holes below "
-            f"{4 * report.scale:.3g} are not seen",
-        ),
+        ("scale &epsilon;", seen),
         ("computed", html.escape(report.strategy)),
         ("landmarks", f"{report.landmarks[0]} and {report.landmarks[1]}"),
         ("outliers left out", f"{report.outliers} of {report.n_points} points"),
@@ -168,12 +158,7 @@ reach; an arrow is alive at the longest edge of the complex.</figcaption></figur
 
 
 def page(
-    title: str,
-    verdict: str,
-    sentence: str,
-    reason: str,
-    body: str,
-    made: Sequence[tuple[str, str]],
+    title: str, verdict: str, sentence: str, reason: str, body: str, made: list[tuple[str, str]]
 ) -> str:
     """A page from its parts, each of them HTML already but `verdict`, a word, and `reason`."""
     words = verdict or "no hypothesis"

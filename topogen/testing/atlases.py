@@ -22,18 +22,14 @@ def check_atlas(
     *,
     tol: float = 1e-6,
 ) -> dict[str, float]:
-    r"""Check the laws of an atlas: cover, partition of unity, transitions, and what is known of M.
+    r"""Check cover, weights, transitions, and what is known of M; returns the numbers, by law.
 
     Args:
         atlas: the atlas.
-        points: points of M that the charts must cover; None takes its own uniform sample, and then
-            a gap between the charts cannot be seen.
+        points: points of M that the charts must cover; None takes a uniform sample of M or, blind
+            to gaps between the charts, of the atlas.
         generator: source of randomness; None takes a fixed seed.
-        tol: how exact transitions are, relative to the size of M; the quadrature of the volume may
-            be off by 1e-3.
-
-    Returns:
-        What was measured for every law.
+        tol: how exact transitions are, relative to the size of M; 1e-3 for the volume.
 
     Raises:
         LawViolation: a law is broken; the message names it, with the number and the tolerance.
@@ -75,8 +71,7 @@ def _cover(atlas: BaseAtlas, x: Tensor, laws: Laws) -> None:
 def _boundaries(atlas: BaseAtlas, laws: Laws) -> None:
     """At the boundary of its chart a weight has vanished: the partition is continuous there."""
     closed = atlas.manifold is None or atlas.manifold.closed
-    for k in range(len(atlas)):
-        chart = atlas[k]
+    for k, chart in enumerate(atlas):
         low, high = chart.domain.bounding_box()
         generator = torch.Generator().manual_seed(k)
         u = torch.randn(32, chart.dim, generator=generator, dtype=low.dtype).to(low.device)
@@ -92,34 +87,29 @@ def _boundaries(atlas: BaseAtlas, laws: Laws) -> None:
         shared = atlas.multiplicity(x) > 1
         if closed:
             laws.holds("chart boundaries", shared, f"that of chart {k} lies inside other charts")
-        depth = chart.domain.depth(chart.encode(x))
-        thin = shared & (depth < 2e-2)
-        laws.at_most(
-            "weights vanish", atlas.weights(x)[thin, k], 1e-3, f"rho_{k} is 0 at its boundary"
-        )
+        thin = shared & (chart.domain.depth(chart.encode(x)) < 2e-2)
+        rho = atlas.weights(x)[thin, k]
+        laws.at_most("weights vanish", rho, 1e-3, f"rho_{k} is 0 at its boundary")
 
 
 def _overlaps(atlas: BaseAtlas, x: Tensor, size: float, tol: float, laws: Laws) -> None:
-    member = torch.stack([atlas[k].contains(x) for k in range(len(atlas))], dim=-1)
-    for k, l in itertools.combinations(range(len(atlas)), 2):
+    member = torch.stack([chart.contains(x) for chart in atlas], dim=-1)
+    for (k, first), (l, second) in itertools.combinations(enumerate(atlas), 2):
         both = x[member[:, k] & member[:, l]]
-        if both.shape[0] == 0:
+        if len(both) == 0:
             continue
-        first, second = atlas[k], atlas[l]
         z = first.encode(both)
         w = atlas.transition(k, l, z)
         name = f"charts {k} and {l}"
         laws.at_most("one M", gap(second.decode(w), both), tol * size, f"{name} give one point")
         back = first.decode(atlas.transition(l, k, w))
         laws.at_most("transitions", gap(back, both), tol * size, f"{name}: there and back")
-        frames = (calculus.tangent_basis(c.jacobian(v)) for c, v in ((first, z), (second, w)))
-        P, Q = frames
+        P, Q = (calculus.tangent_basis(c.jacobian(v)) for c, v in ((first, z), (second, w)))
         tilt = 1 - torch.linalg.det(P.mT @ Q).abs()
         laws.at_most("one tangent space", tilt, 1e-4, f"{name} have one tangent space")
     error = atlas.cocycle_error(x)
-    laws.at_most(
-        "cocycle", error[~error.isnan()], tol, "k to l to m and back to k is the identity"
-    )
+    said = "k to l to m and back to k is the identity"
+    laws.at_most("cocycle", error[~error.isnan()], tol, said)
 
 
 def _known(atlas: BaseAtlas, laws: Laws) -> None:

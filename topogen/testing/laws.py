@@ -33,19 +33,17 @@ class LawViolation(TopogenError, AssertionError):
         tolerance: float = math.nan,
     ) -> None:
         self.law, self.measured, self.tolerance = law, measured, tolerance
-        numbers = (
-            ""
-            if math.isnan(tolerance)
-            else f": measured {measured:.3g}, tolerance {tolerance:.3g}"
-        )
-        super().__init__(f"{subject} breaks the law '{law}'{numbers}; {explanation}")
+        said = f"{subject} breaks the law '{law}'"
+        if not math.isnan(tolerance):
+            said += f": measured {measured:.3g}, tolerance {tolerance:.3g}"
+        super().__init__(f"{said}; {explanation}")
 
 
 class Laws:
-    """The laws of one object that have been checked so far.
+    """The laws of one object; a check raises :class:`LawViolation` where one is broken.
 
     Attributes:
-        measured: the number measured for every law that holds.
+        measured: the number measured for every law that holds so far.
     """
 
     def __init__(self, subject: Any) -> None:
@@ -53,11 +51,7 @@ class Laws:
         self.measured: dict[str, float] = {}
 
     def at_most(self, law: str, value: Tensor | float, tolerance: float, explanation: str) -> None:
-        """The largest of `value` is <= tolerance; NaN breaks the law.
-
-        Raises:
-            LawViolation: it is not.
-        """
+        """The largest of `value` is <= tolerance; NaN breaks the law."""
         rows = torch.as_tensor(value, dtype=torch.float64).detach().reshape(-1)
         worst = float(rows.nan_to_num(nan=math.inf).max()) if rows.numel() else 0.0
         if not worst <= tolerance:
@@ -65,21 +59,13 @@ class Laws:
         self.measured[law] = max(worst, self.measured.get(law, -math.inf))
 
     def holds(self, law: str, ok: bool | Tensor, explanation: str) -> None:
-        """A yes-or-no law.
-
-        Raises:
-            LawViolation: the answer is no.
-        """
+        """A yes-or-no law."""
         if not bool(torch.as_tensor(ok).all()):
             raise LawViolation(self.subject, law, explanation)
         self.measured[law] = 0.0
 
     def equal(self, law: str, a: Any, b: Any, explanation: str) -> None:
-        """Two plain values agree: a == b.
-
-        Raises:
-            LawViolation: they differ.
-        """
+        """Two plain values agree: a == b."""
         if a != b:
             raise LawViolation(self.subject, law, f"{explanation}: got {a}, expected {b}")
         self.measured[law] = 0.0
@@ -87,17 +73,13 @@ class Laws:
     def raises(
         self, law: str, error: type[Exception], call: Callable[[], Any], explanation: str
     ) -> None:
-        """Calling raises the given error.
-
-        Raises:
-            LawViolation: it does not.
-        """
+        """Calling raises the given error."""
         try:
             call()
         except error:
             self.measured[law] = 0.0
-            return
-        raise LawViolation(self.subject, law, f"{explanation}: expected {error.__name__}")
+        else:
+            raise LawViolation(self.subject, law, f"{explanation}: expected {error.__name__}")
 
 
 def seeded(generator: torch.Generator | None) -> torch.Generator:
