@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 DEFAULT_FIELDS = (2, 3)
 
@@ -87,8 +86,13 @@ class Homology:
 
     def product(self, other: Homology) -> Homology:
         r"""Homology of X x Y, by Kuenneth over a field: :math:`\sum_{i+j=k} \beta_i \beta'_j`."""
-        pairs = {p: (self.betti[p] or (0,), other.betti[p] or (0,)) for p in self._common(other)}
-        return Homology({p: np.convolve(a, b).tolist() for p, (a, b) in pairs.items()})
+        result: dict[int, list[int]] = {}
+        for p in self._common(other):
+            a, b = self.betti[p], other.betti[p]
+            result[p] = [0] * (len(a) + len(b) - 1 if a and b else 0)
+            for i, j in itertools.product(range(len(a)), range(len(b))):
+                result[p][i + j] += a[i] * b[j]
+        return Homology(result)
 
     def disjoint_union(self, other: Homology) -> Homology:
         """Homology of the disjoint union: Betti numbers add."""

@@ -287,7 +287,8 @@ def scatter_figure(
 
     Args:
         clouds: per panel, points of shape (n, D), as in :func:`draw_clouds`.
-        labels: per panel, one value per point; integers pick colours from a cycle.
+        labels: per panel, one value per point: integers pick colours from a cycle, real numbers a
+            place on a colour map.
         title: above all panels.
         seed: for the choice of the points drawn.
     """

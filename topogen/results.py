@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,10 @@ class LearnResult:
         return self.distribution.sample((n,), generator=generator)
 
     def log_prob(self, x: Any) -> Float[Tensor, " n"]:
-        """Log density at x, (n, D), in nats w.r.t. the d-dimensional volume of M; -inf off M."""
+        """Log density at points x, shape (n, D), in nats w.r.t. the d-dimensional volume of M.
+
+        -inf where x is farther from M than its tolerance.
+        """
         return self.distribution.log_prob(as_tensor(x, ambient_dim=self.manifold.ambient_dim))
 
     def report(self, path: str | Path = "report.html", *, command: str | None = None) -> Path:
@@ -81,7 +84,8 @@ class LearnResult:
     def to_dict(self) -> dict[str, Any]:
         """All but the model and the points, as plain data."""
         topology = self.topology.to_dict() | {"diagrams": self.topology.diagrams}
-        data = vars(self) | {"summary": self.summary.to_dict(), "topology": topology}
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data |= {"summary": self.summary.to_dict(), "topology": topology}
         del data["model"], data["points"]
         return data
 

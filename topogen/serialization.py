@@ -92,7 +92,8 @@ def _encode(value: Any, path: str) -> Any:
         return {"options": type(value).__name__, "fields": vars(value)}
     if isinstance(value, list | tuple | nn.ModuleList):
         names = [f" ({type(v).__name__})" if isinstance(v, nn.Module) else "" for v in value]
-        return {"list": [_encode(v, f"{path}[{i}]{names[i]}") for i, v in enumerate(value)]}
+        places = [f"{path}[{i}]{name}" for i, name in enumerate(names)]
+        return {"list": [_encode(v, place) for v, place in zip(value, places, strict=True)]}
     if isinstance(value, nn.Module):
         return describe(value, path)
     if isinstance(value, Mapping):
@@ -109,7 +110,11 @@ def _encode(value: Any, path: str) -> Any:
 
 
 def describe(module: nn.Module, path: str = "") -> dict[str, Any]:
-    """Class and constructor arguments of a module, as JSON; SaveError for foreign ones."""
+    """Class and constructor arguments of a module, as JSON.
+
+    Raises:
+        SaveError: a class that is not of topogen, or an argument that is a function.
+    """
     name = type(module).__name__
     path = path or name
     if not isinstance(module, Storable) or _registry(Storable).get(name) is not type(module):
@@ -159,13 +164,13 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path, state = Path(path), module.state_dict()
+    path, description, state = Path(path), describe(module), module.state_dict()
     # copies: safetensors refuses tensors that share memory
     tensors = {k: v.cpu().clone().contiguous() for k, v in state.items() if torch.is_tensor(v)}
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "module": describe(module),
+        "module": description,
         "extra": {k: v for k, v in state.items() if k not in tensors},
         "record": dict(record or {}),
     }
@@ -203,7 +208,11 @@ def read(path: str | Path) -> tuple[Storable, dict[str, Any]]:
 
 
 def read_into(path: str | Path, module: nn.Module) -> dict[str, Any]:
-    """Restore the state of a module of equal arguments, else SaveError; returns the record."""
+    """Restore the state of a module of the same class and arguments; returns the record.
+
+    Raises:
+        SaveError: as :func:`load`, or the file describes another module.
+    """
     header, tensors = _open(Path(path))
     if header["module"] != json.loads(json.dumps(describe(module))):
         raise SaveError(

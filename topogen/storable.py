@@ -23,7 +23,11 @@ class Storable(nn.Module):
     """
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the constructor by name, ``*args`` as one; SaveError if not kept."""
+        """The arguments of the constructor, by name; those of ``*args`` as one sequence.
+
+        Raises:
+            SaveError: one is not kept.
+        """
         name = type(self).__name__
         found = {}
         for parameter in inspect.signature(type(self)).parameters:

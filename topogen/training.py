@@ -62,7 +62,7 @@ def fit(
     device: torch.device | str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Fit a learned manifold, atlas or distribution; fitted parts stay, Ctrl-C does not raise.
+    """Fit a learned manifold, atlas or distribution to points; fitted parts stay as they are.
 
     Args:
         learnable: anything :class:`~topogen.models.base.Fittable`; it is changed in place.
@@ -76,6 +76,9 @@ def fit(
         device: where to fit; None leaves the module where it is.
         callbacks: called with the stage's name and each record; a true value stops the fit.
 
+    Returns:
+        How it ended. Ctrl-C does not raise: the status is then "interrupted".
+
     Raises:
         InvalidPoints: the points are not a finite (n, D) array, or too few for the task.
         TrainingError: the learnable or the options make no sense together.
@@ -87,8 +90,11 @@ def fit(
         >>> result.status
         'converged'
     """
-    model = _checked(learnable, steps, checkpoint, resume).to(device)
-    x = as_tensor(points).to(device)
+    model = _checked(learnable, steps, checkpoint, resume)
+    x = as_tensor(points)
+    if device is not None:
+        model.to(device)
+        x = x.to(device)
     history: list[dict[str, Any]] = []
     start = time.perf_counter()
     worst: Status = "converged"
@@ -182,7 +188,8 @@ def _run(
             step += 1
             history.append({"stage": stage.name, "step": step, **record})
             show(stage, record)
-            if not math.isfinite(loss := record.get("loss", 0.0)):
+            loss = record.get("loss")
+            if loss is not None and not math.isfinite(loss):
                 message = (
                     f"the loss of stage {stage.name!r} became {loss} at step {step}; "
                     "check the points for outliers, or fit a new object with another seed"

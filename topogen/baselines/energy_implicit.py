@@ -32,7 +32,8 @@ class EnergyOptions(Options):
         negative: w.
         beta: weight of the squares.
         mu: weight of the rank.
-        s_min, s_max: between these the length of a row of J costs nothing; None puts no bound.
+        s_min: least length of a row of J that costs nothing.
+        s_max: largest one that costs nothing; None puts no bound.
         squared: whether e(F) is |F|^2, as for images, else |F|.
         margin: the cube of the negatives is so much wider than the data on every side.
         buffer: how many negatives of earlier steps are retained.

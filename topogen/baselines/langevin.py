@@ -35,8 +35,9 @@ def uncorrected_langevin(
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
-        >>> x, options = torch.zeros(500, 1), {"step": 0.04, "noise": 0.2, "clip": 9.0}
-        >>> x = uncorrected_langevin(lambda x: x, x, 100, **options, generator=g)
+        >>> x = uncorrected_langevin(
+        ...     lambda x: x, torch.zeros(500, 1), 100, step=0.04, noise=0.2, clip=9.0, generator=g
+        ... )
         >>> bool((x.var() - 1).abs() < 0.2)
         True
     """

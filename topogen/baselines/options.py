@@ -39,7 +39,7 @@ class NetworkOptions(Options):
 
 @dataclass(frozen=True)
 class VolumeOptions(Options):
-    """The log volume in the loss, and regularisers of the Jacobian; ValueError for other names.
+    """The log volume in the loss, and regularisers of the Jacobian.
 
     Attributes:
         form: "exact", or "stochastic" where the objective has such a form.
@@ -49,6 +49,9 @@ class VolumeOptions(Options):
         cg_tolerance: of the linear systems of the stochastic volume.
         cg_relative: whether it is relative to each row; False with 1.0 is the published default,
             and biased.
+
+    Raises:
+        ValueError: an unknown form or place, or no probes.
     """
 
     form: str = "exact"

@@ -6,9 +6,9 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from typer import BadParameter, Option, echo
 
@@ -19,20 +19,31 @@ from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
 from ..topology.inference.check import CheckOptions, check_topology
 from ..topology.inference.report import TopologyReport
-from .options import STATUS, Data, File, Quiet, Seed, Text, require_folder, require_picture
+from .options import (
+    STATUS,
+    Data,
+    OptionalPath,
+    Quiet,
+    Seed,
+    OptionalText,
+    require_folder,
+    require_picture,
+)
 
 
 def check_(
     data: Data,
-    against: Annotated[File, Option(help="Another point cloud.", metavar="DATA")] = None,
-    expect: Annotated[Text, Option(help="A space: circle, sphere, torus, klein, ...")] = None,
+    against: Annotated[OptionalPath, Option(help="Another point cloud.", metavar="DATA")] = None,
+    expect: Annotated[
+        OptionalText, Option(help="A space: circle, sphere, torus, klein, ...")
+    ] = None,
     betti: Annotated[
         list[str] | None, Option(help="Betti numbers: 1,2,1 over every field, or 3:1,1,0.")
     ] = None,
     alpha: Annotated[float, Option(help="Bound on false classes, at most 0.1.")] = 0.01,
     max_seconds: Annotated[float | None, Option(help="Most seconds.")] = None,
     max_memory: Annotated[
-        Text, Option(help="Most memory beside the points, as 300M or 2G.")
+        OptionalText, Option(help="Most memory beside the points, as 300M or 2G.")
     ] = None,
     trim: Annotated[
         str, Option(help="Outliers left out: auto, or a fraction.", metavar="auto|FRACTION")
@@ -40,14 +51,20 @@ def check_(
     metric: Annotated[str, Option(help="Distances.", metavar="euclidean|diffusion")] = "euclidean",
     extras: Annotated[bool, Option("--extras", help="Other published tests too.")] = False,
     plot: Annotated[
-        File,
+        OptionalPath,
         Option(
             help="Persistence diagrams; with --against beside both clouds.", metavar="FILE.png"
         ),
     ] = None,
-    barcode: Annotated[File, Option(help="Barcodes with cut-offs.", metavar="FILE.png")] = None,
-    report: Annotated[File, Option(help="One page with everything.", metavar="FILE.html")] = None,
-    as_json: Annotated[File, Option("--json", help="The numbers.", metavar="FILE.json")] = None,
+    barcode: Annotated[
+        OptionalPath, Option(help="Barcodes with cut-offs.", metavar="FILE.png")
+    ] = None,
+    report: Annotated[
+        OptionalPath, Option(help="One page with everything.", metavar="FILE.html")
+    ] = None,
+    as_json: Annotated[
+        OptionalPath, Option("--json", help="The numbers.", metavar="FILE.json")
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> int:
@@ -134,16 +151,27 @@ class CheckArguments:
 
     def settings(self) -> dict[str, Any]:
         """The arguments of :func:`topogen.check_topology`."""
-        given = vars(self).copy()
-        among = {name: given.pop(name) for name in ("trim", "metric", "max_memory", "extras")}
-        return given | {"options": CheckOptions(**among)}
+        options = CheckOptions(
+            trim=self.trim,
+            metric=cast("Literal['euclidean', 'diffusion']", self.metric),
+            max_memory=self.max_memory,
+            extras=self.extras,
+        )
+        return {
+            "alpha": self.alpha,
+            "max_seconds": self.max_seconds,
+            "seed": self.seed,
+            "options": options,
+        }
 
     def words(self) -> list[str]:
         """As on the command line; those at their defaults are left out, but the seed."""
         words = []
-        for name, value in vars(self).items():
-            if name == "seed" or value != getattr(type(self), name):
-                words.append(f"--{name.replace('_', '-')}")
+        given = vars(self)
+        for option in fields(self):
+            value = given[option.name]
+            if option.name == "seed" or value != option.default:
+                words.append(f"--{option.name.replace('_', '-')}")
                 words += [] if value is True else [str(value)]
         return words
 

@@ -15,7 +15,7 @@ from ..point_cloud.files import load_points, output_kind, save_points
 from ..report import write_picture
 from ..results import LearnResult
 from ..serialization import load, save
-from .options import STATUS, Data, File, Interrupted, Quiet, Seed, require_folder
+from .options import STATUS, Data, OptionalPath, Interrupted, Quiet, Seed, require_folder
 
 
 def learn_(
@@ -23,7 +23,7 @@ def learn_(
     output: Annotated[
         Path, Option("--output", "-o", help="Model file (.safetensors).", metavar="MODEL")
     ],
-    report: Annotated[File, Option(help="HTML report.", metavar="OUT.html")] = None,
+    report: Annotated[OptionalPath, Option(help="HTML report.", metavar="OUT.html")] = None,
     family: Annotated[str, Option(help="auto, or a family of models.")] = "auto",
     dim: Annotated[int | None, Option(help="Dimension; estimated when left out.")] = None,
     seed: Seed = 0,

@@ -15,8 +15,8 @@ INTERNAL, INTERRUPTED = 70, 130
 STATUS = {"agrees": DONE, "disagrees": DISAGREES, "undetermined": UNDETERMINED, None: DONE}
 PICTURES = (".png", ".svg", ".pdf")
 
-File = Path | None
-Text = str | None
+OptionalPath = Path | None
+OptionalText = str | None
 Data = Annotated[Path, Argument(help="Points: .npy, .npz, .csv, .pt or .parquet.", metavar="DATA")]
 Seed = Annotated[int, Option(help="The same seed gives the same result.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress on the terminal.")]
@@ -26,7 +26,7 @@ class Interrupted(Exception):
     """Ctrl-C, with something to say."""
 
 
-def require_folder(*paths: File) -> None:
+def require_folder(*paths: OptionalPath) -> None:
     """Fail now, rather than after the work, where a file could not be written."""
     for path in filter(None, paths):
         if path.is_dir():
@@ -39,7 +39,7 @@ def require_folder(*paths: File) -> None:
             ) from None
 
 
-def require_picture(*paths: File) -> None:
+def require_picture(*paths: OptionalPath) -> None:
     """Fail now where a picture could not be written."""
     for path in filter(None, paths):
         if (suffix := path.suffix).lower() not in PICTURES:

@@ -226,16 +226,21 @@ def _is_number(cell: str) -> bool:
 def _parquet(path: Path) -> object:
     try:
         import pandas
-
+    except ImportError:
+        raise _uninstalled(path, "pandas") from None
+    try:
         return pandas.read_parquet(path).to_numpy()
-    except ImportError as error:
-        needed = "pandas" if error.name == "pandas" else "pyarrow"
-        raise DataFileError(
-            f"{path}: expected {needed} to read .parquet, and it is not installed; "
-            "pip install 'topogen-manifolds[parquet]'"
-        ) from None
+    except ImportError:
+        raise _uninstalled(path, "pyarrow") from None
     except (ValueError, OSError):
         raise _damaged(path, "a .parquet table") from None
+
+
+def _uninstalled(path: Path, package: str) -> DataFileError:
+    return DataFileError(
+        f"{path}: expected {package} to read .parquet, and it is not installed; "
+        "pip install 'topogen-manifolds[parquet]'"
+    )
 
 
 def _save_csv(file: BinaryIO, x: np.ndarray) -> None:

@@ -40,8 +40,10 @@ def farthest_points(x: np.ndarray, m: int, start: int) -> tuple[np.ndarray, np.n
 
 def holdout_gap(x: np.ndarray, rng: np.random.Generator, repeats: int = 3) -> float:
     """The largest hole of a sample: max distance from one random half to the other (median)."""
-    orders, half = (rng.permutation(len(x)) for _ in range(repeats)), len(x) // 2
-    gaps = [nearest(x[order[:half]], x[order[half:]], 1)[0].max() for order in orders]
+    gaps, half = [], len(x) // 2
+    for _ in range(repeats):
+        order = rng.permutation(len(x))
+        gaps.append(nearest(x[order[:half]], x[order[half:]], 1)[0].max())
     return float(np.median(gaps))
 
 

@@ -15,7 +15,7 @@ from .laws import Laws, gap, seeded
 def check_chart(
     chart: Chart, generator: torch.Generator | None = None, *, tol: float = 1e-6
 ) -> dict[str, float]:
-    r"""Check inverse, domain, Jacobian, volume, gradients, rows; returns the numbers, by law.
+    r"""Check inverse, domain, Jacobian, volume, gradients, dtype, rows; returns the numbers.
 
     Args:
         chart: the chart.

@@ -137,7 +137,8 @@ def _tangents(M: Manifold, x: Tensor, laws: Laws) -> None:
     derivative = (ends[0] - ends[1]) / (2 * h)
     rank = (torch.linalg.svdvals(derivative) > 0.3).sum(-1)
     # a manifold with boundary may have points closer to it than h
-    share, wrong = 1.0 if M.closed else 0.9, (rank != d).double().mean()
+    share = 1.0 if M.closed else 0.9
+    wrong = (rank != d).double().mean()
     laws.at_most("dim", wrong, 1 - share, "dim is the rank of D project on M")
     Q = M.tangent_basis(x)
     laws.equal("tangent basis", tuple(Q.shape), (x.shape[0], D, d), "shape (n, D, d)")

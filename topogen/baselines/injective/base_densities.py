@@ -142,7 +142,10 @@ class RankSplineBase(BaseDistribution):
     def fit(
         self, b: Float[Tensor, "n w"], generator: torch.Generator, *, steps: int = 600
     ) -> Generator[Mapping[str, float], None, bool]:
-        """Adam to the weights best on a held-out tenth; done if a quarter gained < .02 nats."""
+        """Adam, with the weights that did best on a tenth that is held out.
+
+        Converged if the last quarter of the steps gained less than .02 nats.
+        """
         b = b[torch.randperm(len(b), generator=generator)]
         held, train = b[: len(b) // 10], b[len(b) // 10 :]
         with torch.no_grad():

@@ -18,7 +18,8 @@ def special_conformal(
 ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch"]]:
     r"""The special conformal map, and the log of its factor :math:`\lambda = 1 / D`.
 
-    .. math:: y = (x - a |x|^2) / D, \qquad D = 1 - 2 a \cdot x + |a|^2 |x|^2
+    .. math:: y = (x - a |x|^2) / D, \qquad D = 1 - 2 a \cdot x + |a|^2 |x|^2, \qquad
+              J^\top J = D^{-2} I
 
     The inverse has -a for a. D is 0 at :math:`a / |a|^2`, which goes to infinity.
 
@@ -68,7 +69,7 @@ class ConformalLayer(nn.Module):
         self.c.copy_(0.1 * torch.randn(self.c.shape, generator=generator))
 
     def rotation(self) -> Tensor:
-        """Q."""
+        r"""Q, the exponential of the skew-symmetric :math:`A - A^\top`."""
         return torch.linalg.matrix_exp(self.A - self.A.mT)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

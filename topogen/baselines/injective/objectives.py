@@ -70,7 +70,9 @@ def _joint(s: ObjectiveContext, x: Tensor, nll: Callable[[Tensor], Tensor]) -> T
     """Reconstruction, and the negative log likelihood where it counts already."""
     b, off = _reconstruction(s, x)
     loss = s.weight * off
-    return (loss + s.share * nll(b) if s.share > 0 else loss).mean()
+    if s.share > 0:
+        loss = loss + s.share * nll(b)
+    return loss.mean()
 
 
 def two_phase(s: ObjectiveContext, x: Rows) -> Loss:
@@ -140,7 +142,7 @@ def principal(s: ObjectiveContext, x: Rows) -> Loss:
     r"""With :math:`I = \sum_k \log |J_k| - \ell \ge 0`, zero for orthogonal columns (Hadamard).
 
     "exact": :math:`-\log p_B + \ell + \alpha I`. "stochastic": :math:`-\log p_B + \sum_k \log
-    |J_k|`, from one random column.
+    |J_k|`, from one random column i as :math:`d \log |J_i|`.
 
     E. Cunningham, A. Cobb, S. Jha, Principal component flows (2022),
     https://arxiv.org/abs/2202.07037.
@@ -226,7 +228,8 @@ def spread(s: ObjectiveContext, x: Rows) -> Loss:
     .. math:: \frac{|x + e - g(z)|^2}{2\sigma^2} - \log p_B(z) - H(q), \qquad q = N(f(x + e),
               \mathrm{diag}(t^2)) \ni z
 
-    The base has the rank d that is given; the paper learns it.
+    It exists where :math:`KL(p \,|\, p_g)` does not, as :math:`KL(p * N_\sigma \,|\, p_g *
+    N_\sigma)`. The base has the rank d that is given; the paper learns it.
 
     M. Zhang, Y. Sun, C. Zhang, S. McDonagh, Spread flows for manifold modelling (2023),
     https://arxiv.org/abs/2109.14216.

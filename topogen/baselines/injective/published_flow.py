@@ -183,7 +183,11 @@ class PublishedFlow(LearnedDistribution):
         return GaussianBase(B) if kind == "gaussian" else RankSplineBase(B)
 
     def forward(self) -> ImageDistribution:
-        """The distribution; warns where M is too far from the data for it to mean anything."""
+        """The distribution; warns where M is too far from the data for it to mean anything.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
         self.require_fitted()
         if self.numbers:
             HeldOutScore(**self.numbers).warn()

@@ -45,7 +45,7 @@ class TallLinear(nn.Module):
         return x @ self.W.mT + self.c
 
     def inverse(self, y: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch k"]:
-        """The x whose image is nearest."""
+        r"""The x whose image is nearest, :math:`(W^\top W)^{-1} W^\top (y - c)`."""
         return (y - self.c) @ torch.linalg.solve(self.W.mT @ self.W, self.W.mT).mT
 
     def log_volume(self) -> Float[Tensor, ""]:
