@@ -23,9 +23,9 @@ from .options import (
     STATUS,
     Data,
     OptionalPath,
+    OptionalText,
     Quiet,
     Seed,
-    OptionalText,
     require_folder,
     require_picture,
 )

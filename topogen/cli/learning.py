@@ -15,7 +15,7 @@ from ..point_cloud.files import load_points, output_kind, save_points
 from ..report import write_picture
 from ..results import LearnResult
 from ..serialization import load, save
-from .options import STATUS, Data, OptionalPath, Interrupted, Quiet, Seed, require_folder
+from .options import STATUS, Data, Interrupted, OptionalPath, Quiet, Seed, require_folder
 
 
 def learn_(
