@@ -43,13 +43,13 @@ def find_contact(
     points: Float[Tensor, "p D"] | None = None,
     seed: int = 0,
 ) -> Contact:
-    """The relative position of A and B, from points x of A and y of B that spread over them.
+    """The relative position of A and B, of one dimension.
 
     Args:
         A: the first manifold.
-        B: the second, of the same dimension.
-        x: points of A.
-        y: points of B.
+        B: the second.
+        x: points that spread over A.
+        y: points that spread over B.
         atol: distance at which a point of one is a point of the other.
         points: points near both, to search for common points from.
         seed: of that search.
@@ -59,8 +59,7 @@ def find_contact(
         return Contact("overlapping", 0.0, shares)
     if A.ambient_dim <= 2 * A.dim:
         try:
-            crossing = Intersection(A, B, points=points, seed=seed)
-            return Contact("crossing", 0.0, crossing=crossing)
+            return Contact("crossing", 0.0, crossing=Intersection(A, B, points=points, seed=seed))
         except TransversalityError as error:
             if error.gap == 0:
                 return Contact("touching", 0.0)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...point_cloud.knn import component_labels
 from ..base import Manifold
 from ..locate import distinct
 
@@ -18,11 +19,11 @@ _COSINE = math.cos(0.3)
 
 @dataclass(frozen=True)
 class Curves:
-    """The closed curves of a manifold of dimension 1.
+    """The closed curves of a manifold of dimension 1, or the points of one of dimension 0.
 
     Attributes:
         count: how many.
-        length: of all together.
+        length: of all together; the count of points.
         error: of the length, from twice the step.
     """
 
@@ -36,9 +37,8 @@ def trace(
 ) -> Curves | None:
     """The closed curves of a manifold M of dimension 1 through the given points of it.
 
-    Each point is joined to the nearest one ahead and behind, as the tangent goes; where there is
-    none, steps along the tangent look for it. None where a curve does not close: it has an end,
-    or needs more than `max_points` points.
+    Each is joined to the nearest one ahead and behind, as the tangent goes, or steps along the
+    tangent look for it. None where a curve has an end, or needs more than `max_points` points.
     """
     x = distinct(points, 0.05 * M.scale)
     t = M.tangent_basis(x)[..., 0]
@@ -69,9 +69,8 @@ def trace(
 def _agree(x: Tensor, t: Tensor, y: Tensor, u: Tensor) -> Tensor:
     """Whether a short arc can lead from x with tangent t to y with tangent u, up to signs."""
     way = y - x
-    size = way.norm(dim=-1)
     along = torch.minimum((way * t).sum(-1).abs(), (way * u).sum(-1).abs())
-    return ((t * u).sum(-1).abs() > _COSINE) & (along > _COSINE * size)
+    return ((t * u).sum(-1).abs() > _COSINE) & (along > _COSINE * way.norm(dim=-1))
 
 
 def _neighbours(x: Tensor, t: Tensor, longest: float) -> Int[Tensor, "n 2"]:
@@ -101,38 +100,21 @@ def _added(
 def _closed(
     M: Manifold, x: Tensor, t: Tensor, ahead: Tensor
 ) -> tuple[Curves | None, tuple[Tensor, Tensor, Tensor]]:
-    """The curves, where all points have two neighbours that know them, and arcs in between.
-
-    Else None, with the middles of the arcs that are there.
-    """
-    n = x.shape[0]
-    i = torch.arange(n, device=x.device).repeat_interleave(2)
-    j = ahead.reshape(-1)
+    """The curves, where arcs join each point to two that know it; else None, and arcs' middles."""
+    i, j = torch.arange(len(x), device=x.device).repeat_interleave(2), ahead.reshape(-1)
     mutual = (ahead[j] == i.unsqueeze(-1)).any(-1)
-    p = M.project((x[i] + x[j]) / 2)
+    middle, chord = (x[i] + x[j]) / 2, (x[i] - x[j]).norm(dim=-1)
+    p = M.project(middle)
     u = M.tangent_basis(p.value)[..., 0]
-    chord = (x[i] - x[j]).norm(dim=-1)
-    arc = (p.value - (x[i] + x[j]) / 2).norm(dim=-1) < 0.3 * chord
+    arc = (p.value - middle).norm(dim=-1) < 0.3 * chord
     arc &= p.converged & _agree(x[i], t[i], p.value, u) & _agree(x[j], t[j], p.value, u)
     if not bool((mutual & arc).all()):
         return None, (p.value[arc], u[arc], chord[arc] / 2)
     # each arc has been met from both ends
-    half = _length(x[i], t[i], p.value, u)
+    fine = float(_length(x[i], t[i], p.value, u).sum())
     coarse = float(_length(x[i], t[i], x[j], t[j]).sum()) / 2
-    fine = float(half.sum())
-    count = _components(n, i, j)
+    count = 1 + int(component_labels(len(x), i.cpu().numpy(), j.cpu().numpy()).max())
     return Curves(count, fine, abs(fine - coarse) / 15 + 1e-12 * fine), (x[:0], t[:0], chord[:0])
-
-
-def _components(n: int, i: Tensor, j: Tensor) -> int:
-    """The number of components of the graph of n nodes with edges i - j."""
-    label = torch.arange(n, device=i.device)
-    while True:
-        new = label.scatter_reduce(0, i, label[j], "amin")
-        new = new[new]
-        if torch.equal(new, label):
-            return int(label.unique().numel())
-        label = new
 
 
 def _length(x: Tensor, t: Tensor, y: Tensor, u: Tensor) -> Tensor:

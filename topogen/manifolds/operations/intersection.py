@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ... import calculus
 from ...calculus import RowMap
@@ -17,7 +17,7 @@ from ...errors import TopogenError
 from ...homology import Homology
 from ..base import Manifold, Projection, iterate, projection_tolerance
 from ..locate import arrived, distinct, gap, one_space, some_points
-from .curves import trace
+from .curves import Curves, trace
 
 # sine of the least angle at which normals count as independent
 _TRANSVERSAL = 1e-3
@@ -28,8 +28,7 @@ class TransversalityError(TopogenError, ValueError):
 
     Attributes:
         gap: the least distance found between two of them; 0 where they meet.
-        sigma_min: the least singular value of the stacked normals found; NaN where they do not
-            meet.
+        sigma_min: the least singular value of the stacked normals; NaN where they do not meet.
     """
 
     def __init__(self, message: str, gap: float, sigma_min: float) -> None:
@@ -41,11 +40,10 @@ class Intersection(Manifold):
     r"""A n B n ..., where the manifolds cross: the zero set of :math:`E = (E_A, E_B, \dots)`.
 
     With orthonormal bases :math:`N_A, N_B, \dots` of the normal spaces as columns of N, they
-    cross at x where the least singular value :math:`\sigma_{\min}(N)` is positive, and the
-    intersection then has codimension :math:`k = k_A + k_B + \dots` there. For two hypersurfaces
-    whose normals make an angle :math:`\theta` it is :math:`\sqrt{1 - |\cos\theta|}`. One step of
-    `project` is the shortest s with :math:`N_i^\top s = -a_i`, :math:`a_i` the steps of the parts
-    in their normal coordinates.
+    cross at x where the least singular value :math:`\sigma_{\min}(N)` is positive; the codimension
+    is then :math:`k = k_A + k_B + \dots`. For two hypersurfaces whose normals make an angle
+    :math:`\theta` it is :math:`\sqrt{1 - |\cos\theta|}`. One step of `project` is the shortest s
+    with :math:`N_i^\top s = -a_i`, :math:`a_i` the steps of the parts in their normal coordinates.
 
     On an intersection energies add: :math:`\log p_A + \log p_B` is the unnormalised log density of
     the product of experts w.r.t. :math:`H^{D-k}`. Conditioning one distribution on the other
@@ -102,20 +100,15 @@ class Intersection(Manifold):
                 "in general, and where they do the intersection is not stable"
             )
         self.parts = nn.ModuleList(parts)
-        self.transversality = 1.0
-        self.given_homology = homology
-        generator = torch.Generator().manual_seed(seed)
+        self.given_homology, self.transversality = homology, 1.0
+        generator = Generator().manual_seed(seed)
         self.found = self._search(generator, points) if found is None else found
         if transversality is None:
             transversality = self._least_sigma(generator)
         self.transversality = transversality
 
     def arguments(self) -> dict[str, Any]:
-        """See :class:`~topogen.storable.Storable`.
-
-        What the search found is among them: it needs fitted parts, and these get their state
-        later.
-        """
+        """Those of the constructor, and what the search found: parts get their state later."""
         return {
             "parts": self.parts,
             "homology": self.given_homology,
@@ -129,26 +122,21 @@ class Intersection(Manifold):
 
     # -- the search -------------------------------------------------------------------------------
 
-    def _search(self, generator: torch.Generator, near: Tensor | None) -> Tensor:
-        """Distinct points of the intersection.
-
-        Raises:
-            TransversalityError: none is found.
-        """
+    def _search(self, generator: Generator, near: Tensor | None) -> Tensor:
+        """Points of the intersection, or TransversalityError."""
         with torch.no_grad():
             clouds = [some_points(M, 1024, generator, near) for M in self.listed()]
             starts = torch.cat(clouds)
-            apart = torch.stack([M.residual(starts) for M in self.listed()]).amax(0)
             # from those closest to all parts
-            p = self.project(starts[apart.argsort()[:256]])
+            p = self.project(starts[self._apart(starts).argsort()[:256]])
             found = p.value[p.converged]
             if found.shape[0]:
                 return distinct(found, 1e-6 * self.scale) if self.dim == 0 else found
             pairs = itertools.combinations(zip(self.listed(), clouds, strict=True), 2)
             gaps = [gap(A, B, x, y) for (A, x), (B, y) in pairs]
             if len(gaps) > 1:  # each two of them may meet
-                worst = torch.stack([M.residual(p.value) for M in self.listed()]).amax(0)
-                gaps.append((float(worst.nan_to_num(nan=math.inf).min()), False))
+                worst = self._apart(p.value).nan_to_num(nan=math.inf)
+                gaps.append((float(worst.min()), False))
         least, exact = max(gaps)
         what = "at distance" if exact else "at a distance of at most"
         names = " and ".join(type(M).__name__ for M in self.listed())
@@ -159,12 +147,8 @@ class Intersection(Manifold):
             math.nan,
         )
 
-    def _least_sigma(self, generator: torch.Generator, rounds: int = 12) -> float:
-        """The least sigma_min on the intersection, by a search around the 8 lowest points found.
-
-        Raises:
-            TransversalityError: it is 0 in all but rounding.
-        """
+    def _least_sigma(self, generator: Generator, rounds: int = 12) -> float:
+        """The least sigma_min, by a search around the 8 lowest points; 0 is refused."""
         with torch.no_grad():
             x = self.found
             sigma = self.sigma_min(x)
@@ -198,11 +182,10 @@ class Intersection(Manifold):
 
     def sigma_min(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The least singular value of the stacked orthonormal normals of the parts at x."""
-        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
-        N = self._stack(y)[1].detach()
-        known = N.isfinite().flatten(-2).all(-1)
+        N = self._stack(x.reshape(-1, self.ambient_dim).to(torch.float64))[1].detach()
         if N.shape[-1] == 0:
             return x.new_ones(x.shape[:-1])
+        known = N.isfinite().flatten(-2).all(-1)
         s = torch.linalg.svdvals(torch.where(known[:, None, None], N, 0.0))[..., -1]
         return torch.where(known, s, math.nan).reshape(x.shape[:-1]).to(x.dtype)
 
@@ -225,15 +208,18 @@ class Intersection(Manifold):
             normals.append(torch.where(finite[:, None, None], Q, math.nan))
         return torch.cat(steps, -1), torch.cat(normals, -1)
 
+    def _apart(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        """The largest residual of the parts."""
+        return torch.stack([M.residual(x) for M in self.listed()]).amax(0)
+
     def _evaluate(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
         """The residual at x, and where one step leads."""
         a, N = self._stack(x)
         Q, R = torch.linalg.qr(torch.where(N.isfinite(), N, 0.0))
         c = torch.linalg.solve_triangular(R.mT, a.unsqueeze(-1), upper=False)
         s = (Q @ c).squeeze(-1)
-        length = s.norm(dim=-1)
-        apart = torch.stack([M.residual(x) for M in self.listed()], -1).amax(-1)
-        usable = length.isfinite() & torch.stack([M.in_domain(x) for M in self.listed()]).all(0)
+        length, apart = s.norm(dim=-1), self._apart(x)
+        usable = length.isfinite() & self.in_domain(x)
         moved = x - s * (self.scale / length.clamp_min(self.scale)).unsqueeze(-1)
         if not bool(usable.all()):
             # the equations say nothing here: from part to part
@@ -270,9 +256,7 @@ class Intersection(Manifold):
 
         Outside the domain of validity of a part, the largest residual of the parts, which is less.
         """
-        self.check_points(x)
-        y = x.reshape(-1, self.ambient_dim).to(torch.float64)
-        return self._evaluate(y)[0].reshape(x.shape[:-1]).to(x.dtype)
+        return self.step(x)[0]
 
     def step(
         self, x: Float[Tensor, "*batch D"]
@@ -287,8 +271,7 @@ class Intersection(Manifold):
         """That of the parts together, over `transversality`; None where all are known exactly."""
         if all(M.tolerance is None for M in self.parts):
             return None
-        each = [M.atol(torch.float64) for M in self.listed()]
-        return math.hypot(*each) / self.transversality
+        return math.hypot(*(M.atol(torch.float64) for M in self.listed())) / self.transversality
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
@@ -302,7 +285,7 @@ class Intersection(Manifold):
         return torch.stack([M.in_domain(x) for M in self.listed()]).all(0)
 
     def rough_points(
-        self, n: int, generator: torch.Generator | None = None
+        self, n: int, generator: Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points that were found, and projections of points near these."""
         x = self.found[torch.randint(len(self.found), (n,), generator=generator)]
@@ -312,9 +295,8 @@ class Intersection(Manifold):
     @property
     def defining(self) -> RowMap | None:
         """(F_A, F_B, ...), where all parts have a defining function."""
-        functions = [M.defining for M in self.listed()]
-        known = [F for F in functions if F is not None]
-        if len(known) < len(functions):
+        known = [F for M in self.listed() if (F := M.defining) is not None]
+        if len(known) < len(self.parts):
             return None
         return lambda x: torch.cat([F(x) for F in known], -1)
 
@@ -326,8 +308,8 @@ class Intersection(Manifold):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """The equations and their Jacobian, part by part."""
-        pairs = [M.linearize(x) for M in self.listed()]
-        return torch.cat([E for E, _ in pairs], -1), torch.cat([J for _, J in pairs], -2)
+        E, J = zip(*(M.linearize(x) for M in self.listed()), strict=True)
+        return torch.cat(E, -1), torch.cat(J, -2)
 
     def _frame(self, x: Tensor) -> Tensor:
         """Orthonormal normals first, then tangents, shape (..., D, D); NaN where tangent."""
@@ -335,8 +317,7 @@ class Intersection(Manifold):
         N = self._stack(x.reshape(-1, self.ambient_dim).to(torch.float64))[1]
         known = N.isfinite().flatten(-2).all(-1)[:, None, None]
         Q, R = torch.linalg.qr(torch.where(known, N, 0.0), mode="complete")
-        least = R.diagonal(dim1=-2, dim2=-1).abs()
-        crossing = (least > 1e-6).all(-1)[:, None, None]
+        crossing = (R.diagonal(dim1=-2, dim2=-1).abs() > 1e-6).all(-1)[:, None, None]
         Q = torch.where(known & crossing, Q, math.nan)
         return Q.reshape(*x.shape, self.ambient_dim).to(x.dtype)
 
@@ -362,15 +343,12 @@ class Intersection(Manifold):
         return True if self.dim <= 1 or all(M.orientable for M in self.listed()) else None
 
     @cached_property
-    def _known(self) -> tuple[int, float, float] | None:
-        """Number of components, H^d and its error, in dimensions 0 and 1; None where not found."""
+    def _known(self) -> Curves | None:
+        """The points or closed curves, in dimensions 0 and 1; None where not found."""
         if self.dim == 0:
-            return self.found.shape[0], float(self.found.shape[0]), 0.0
-        if self.dim > 1:
-            return None
+            return Curves(len(self.found), float(len(self.found)), 0.0)
         with torch.no_grad():
-            curves = trace(self, self.found)
-        return None if curves is None else (curves.count, curves.length, curves.error)
+            return trace(self, self.found) if self.dim == 1 else None
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -382,20 +360,17 @@ class Intersection(Manifold):
         """As given; else of points or closed curves, counted; None in higher dimensions."""
         if self.given_homology is not None or self._known is None:
             return self.given_homology
-        return Homology((self._known[0],) * (1 + self.dim))
+        return Homology((self._known.count,) * (1 + self.dim))
 
     @property
     def volume(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The number of points, or the length of closed curves; None in higher dimensions.
-
-        There :mod:`topogen.sampling` estimates it.
-        """
-        return None if self._known is None else self._known[1]
+        """The number of points, or the length of closed curves; None in higher dimensions."""
+        return None if self._known is None else self._known.length
 
     @property
     def volume_error(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of `volume`: 0 for points, estimated by doubling the steps for curves."""
-        return None if self._known is None else self._known[2]
+        return None if self._known is None else self._known.error
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
@@ -43,9 +44,8 @@ class ProductDomain(Domain):
 
     def bounding_box(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
         """The product of the boxes."""
-        boxes = zip(self.first.bounding_box(), self.second.bounding_box(), strict=True)
-        low, high = (torch.cat(pair) for pair in boxes)
-        return low, high
+        (a, b), (c, d) = self.first.bounding_box(), self.second.bounding_box()
+        return torch.cat([a, c]), torch.cat([b, d])
 
 
 class ProductChart(Chart):
@@ -83,10 +83,6 @@ class ProductChart(Chart):
         x, J = self.first.value_and_jacobian(z[..., :d])
         y, K = self.second.value_and_jacobian(z[..., d:])
         return torch.cat([x, y], -1), _blocks(J, K)
-
-
-def _volume(M: Manifold) -> tuple[float, float | None] | None:
-    return None if M.volume is None else (M.volume, M.volume_error)
 
 
 class Product(Composite):
@@ -132,16 +128,16 @@ class Product(Composite):
     @property
     def volume(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """|A||B|; None where one is not known."""
-        a, b = _volume(self.first), _volume(self.second)
-        return None if a is None or b is None else a[0] * b[0]
+        V, W = self.first.volume, self.second.volume
+        return None if V is None or W is None else V * W
 
     @property
     def volume_error(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Bound on the error of `volume`; None where one is not known."""
-        a, b = _volume(self.first), _volume(self.second)
-        if a is None or b is None or a[1] is None or b[1] is None:
+        (V, a), (W, b) = ((M.volume, M.volume_error) for M in self.listed())
+        if V is None or W is None or a is None or b is None:
             return None
-        return a[0] * b[1] + a[1] * b[0] + a[1] * b[1]
+        return V * b + a * W + a * b
 
     @property
     def exact_geodesics(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -176,6 +172,13 @@ class Product(Composite):
         D = self.first.ambient_dim
         return x[..., :D], x[..., D:]
 
+    def _halves(self, x: Tensor) -> Iterator[tuple[Manifold, Tensor]]:
+        """Each factor with its columns of x."""
+        return zip(self.listed(), self._split(x), strict=True)
+
+    def _via(self, through: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        return (None, None) if through is None else self._split(through)
+
     def listed(self) -> list[Manifold]:
         """The factors."""
         return [self.first, self.second]
@@ -185,9 +188,7 @@ class Product(Composite):
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
         """Side by side, each to half the square of `tol`; NaN in one half is NaN in both."""
-        half = _half(tol)
-        a, b = self._split(x)
-        p, q = onto(self.first, a, half), onto(self.second, b, half)
+        p, q = (onto(M, y, _half(tol)) for M, y in self._halves(x))
         finite = x.isfinite().all(-1)
         return Projection(
             torch.where(finite.unsqueeze(-1), torch.cat([p.value, q.value], -1), math.nan),
@@ -198,8 +199,7 @@ class Product(Composite):
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The hypotenuse of those of the factors."""
-        a, b = self._split(x)
-        r = torch.hypot(self.first.residual(a), self.second.residual(b))
+        r = torch.hypot(*(M.residual(y) for M, y in self._halves(x)))
         return torch.where(x.isfinite().all(-1), r, math.nan)
 
     def contains(
@@ -208,36 +208,30 @@ class Product(Composite):
         """Whether x is within `atol`; each half within the default of its factor, if None."""
         if atol is not None:
             return super().contains(x, atol) & self.in_domain(x)
-        a, b = self._split(x)
-        return self.first.contains(a) & self.second.contains(b)
+        return torch.stack([M.contains(y) for M, y in self._halves(x)]).all(0)
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """E(x, y) = (E_A(x), E_B(y))."""
-        a, b = self._split(x)
-        return torch.cat([self.first.equations(a), self.second.equations(b)], -1)
+        return torch.cat([M.equations(y) for M, y in self._halves(x)], -1)
 
     def linearize(
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m D"]]:
         """E and DE, of two diagonal blocks."""
-        a, b = self._split(x)
-        (E, J), (F, K) = self.first.linearize(a), self.second.linearize(b)
+        (E, J), (F, K) = (M.linearize(y) for M, y in self._halves(x))
         return torch.cat([E, F], -1), _blocks(J, K)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether both parts lie in the domain of validity of their factor."""
-        a, b = self._split(x)
-        return self.first.in_domain(a) & self.second.in_domain(b)
+        return torch.stack([M.in_domain(y) for M, y in self._halves(x)]).all(0)
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The bases of both factors, as diagonal blocks."""
-        a, b = self._split(x)
-        return _blocks(self.first.tangent_basis(a), self.second.tangent_basis(b))
+        return _blocks(*(M.tangent_basis(y) for M, y in self._halves(x)))
 
     def normal_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]:
         """The bases of both factors, as diagonal blocks."""
-        a, b = self._split(x)
-        return _blocks(self.first.normal_basis(a), self.second.normal_basis(b))
+        return _blocks(*(M.normal_basis(y) for M, y in self._halves(x)))
 
     @property
     def defining(self) -> RowMap | None:
@@ -251,8 +245,7 @@ class Product(Composite):
         self, x: Float[Tensor, "*batch D"]
     ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
         """Those of the factors."""
-        a, b = self._split(x)
-        (y, on), (z, on_too) = self.first.retract(a), self.second.retract(b)
+        (y, on), (z, on_too) = (M.retract(half) for M, half in self._halves(x))
         return torch.cat([y, z], -1), on & on_too
 
     def second_fundamental_form(
@@ -260,9 +253,8 @@ class Product(Composite):
     ) -> Float[Tensor, "*batch d d D"]:
         """Those of the factors, of the parts of the frame in each."""
         T = self.tangent_basis(x) if frame is None else frame
-        halves = zip((self.first, self.second), self._split(x), self._split(T.mT), strict=True)
         parts = []
-        for M, y, v in halves:
+        for (M, y), v in zip(self._halves(x), self._split(T.mT), strict=True):
             C = v @ M.tangent_basis(y)
             II = M.second_fundamental_form(y)
             parts.append(torch.einsum("...ai,...bj,...ijk->...abk", C, C, II))
@@ -270,8 +262,8 @@ class Product(Composite):
 
     def mean_curvature(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """Those of the factors, weighted by their dimensions."""
-        halves = zip((self.first, self.second), self._split(x), strict=True)
-        return torch.cat([M.dim / self.dim * M.mean_curvature(y) for M, y in halves], -1)
+        parts = [M.dim / self.dim * M.mean_curvature(y) for M, y in self._halves(x)]
+        return torch.cat(parts, -1)
 
     def geodesic(
         self,
@@ -307,10 +299,9 @@ class Product(Composite):
         throw: bool = False,
     ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
         """Those of the factors, side by side; see :meth:`Manifold.transport`."""
-        half = _half(tol)
         (a, b), (c, d), (e, f) = self._split(x), self._split(v), self._split(w)
-        p, g = self.first.transport(a, c, e, tol=half, max_steps=max_steps)
-        q, h = self.second.transport(b, d, f, tol=half, max_steps=max_steps)
+        p, g = self.first.transport(a, c, e, tol=_half(tol), max_steps=max_steps)
+        q, h = self.second.transport(b, d, f, tol=_half(tol), max_steps=max_steps)
         both = _both(g, h)
         carried = torch.where(both.converged.unsqueeze(-1), torch.cat([p, q], -1), math.nan)
         return carried, both.require(tolerance(self, tol, x.dtype)) if throw else both
@@ -326,13 +317,10 @@ class Product(Composite):
         throw: bool = False,
     ) -> Geodesic:
         """Those of the factors, side by side; see :meth:`Manifold.log`."""
-        via = (None, None) if through is None else self._split(through)
-        halves = zip((self.first, self.second), self._split(x), self._split(y), via, strict=True)
-        g, h = (
-            M.log(a, b, through=points, tol=_half(tol), max_steps=max_steps)
-            for M, a, b, points in halves
-        )
-        both = _both(g, h)
+        (a, b), (c, d), (p, q) = self._split(x), self._split(y), self._via(through)
+        half = _half(tol)
+        g = self.first.log(a, c, through=p, tol=half, max_steps=max_steps)
+        both = _both(g, self.second.log(b, d, through=q, tol=half, max_steps=max_steps))
         return both.require(tolerance(self, tol, x.dtype)) if throw else both
 
     def distance(
@@ -344,15 +332,11 @@ class Product(Composite):
         throw: bool = True,
     ) -> Float[Tensor, "*batch"]:
         """The hypotenuse of those of the factors; see :meth:`Manifold.distance`."""
-        via = (None, None) if through is None else self._split(through)
-        halves = zip((self.first, self.second), self._split(x), self._split(y), via, strict=True)
-        return torch.hypot(
-            *(M.distance(a, b, through=points, throw=throw) for M, a, b, points in halves)
-        )
+        (a, b), (c, d), (p, q) = self._split(x), self._split(y), self._via(through)
+        r = self.first.distance(a, c, through=p, throw=throw)
+        return torch.hypot(r, self.second.distance(b, d, through=q, throw=throw))
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Independent uniform points of the factors.
 
         Raises:
@@ -361,7 +345,7 @@ class Product(Composite):
         return torch.cat([M.sample_uniform(n, generator) for M in self.listed()], -1)
 
     def rough_points(
-        self, n: int, generator: torch.Generator | None = None
+        self, n: int, generator: Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """Pairs of points all over the factors; None if one knows none."""
         a, b = (M.rough_points(n, generator) for M in self.listed())

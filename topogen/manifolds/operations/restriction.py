@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...errors import SaveError, UnsupportedError
@@ -21,17 +21,17 @@ from .composite import Composite, Onto
 class Restriction(Composite):
     r"""The part :math:`\{x \in M : g(x) \le 0\}` of a manifold M, of the same dimension.
 
-    Points that violate an inequality are rejected, never moved to the boundary: `project` is that
-    of M and has not converged there, `residual` is infinite, `in_domain` and `contains` are False.
-    A uniform distribution by rejection is exact; moving points to the boundary would give it mass,
-    and a slack variable, :math:`g(x) + s^2 = 0`, changes the measure.
+    Points that violate an inequality are rejected: `project` is that of M and has not converged
+    there, `residual` is infinite, `in_domain` and `contains` are False. A uniform distribution by
+    rejection is exact; moving points to the boundary would give it mass, and a slack variable,
+    :math:`g(x) + s^2 = 0`, changes the measure.
 
     Args:
         manifold: the manifold M.
         inequalities: row-wise functions, (..., D) to (...) or (..., m); all numbers <= 0 inside.
         homology: Betti numbers of the part, where known.
-        volume: :math:`H^d` of the part, where known; :meth:`measure` estimates it,
-            and charts do (:class:`~topogen.Uniform`).
+        volume: :math:`H^d` of the part, where known; :meth:`measure` and
+            :class:`~topogen.Uniform` estimate it.
 
     Example:
         >>> M = Restriction(tg.Sphere(), lambda x: 0.2 - x[..., 2])
@@ -54,8 +54,7 @@ class Restriction(Composite):
         super().__init__()
         if not inequalities:
             raise ValueError("expected at least one inequality g(x) <= 0, got none; pass g")
-        self.manifold = manifold
-        self.inequalities = inequalities
+        self.manifold, self.inequalities = manifold, inequalities
         self.dim, self.ambient_dim = manifold.dim, manifold.ambient_dim
         self.homology = homology
         if volume is not None and not 0 < volume < math.inf:
@@ -99,8 +98,7 @@ class Restriction(Composite):
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and all inequalities hold."""
-        inside = self.in_domain(x)
-        return self.manifold.contains(x, atol) & inside
+        return self.in_domain(x) & self.manifold.contains(x, atol)
 
     def listed(self) -> list[Manifold]:
         """M alone."""
@@ -110,10 +108,7 @@ class Restriction(Composite):
         return lengths[0]
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
-        """The projection onto M, converged only where the inequalities hold at the value.
-
-        The boundary of the part is not searched.
-        """
+        """The projection onto M, converged only where the inequalities hold at the value."""
         p = onto(self.manifold, x, tol)
         inside = self.in_domain(p.value)
         residual = torch.where(inside, p.residual, math.inf)
@@ -152,21 +147,18 @@ class Restriction(Composite):
         """That of M."""
         return self.manifold.normal_basis(x)
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Uniform points of M, those that violate an inequality rejected.
 
         Raises:
             UnsupportedError: M has no sampler, or accepts less than a thousandth of its points.
         """
-        draw = self.manifold.sample_uniform
         parts = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
         found = tried = 0
         while found < n:
             # grows with what the part turns out to be
             count = max(64, min(int(1.2 * (n - found) * (tried + 1) / (found + 1)), 100_000))
-            x = draw(count, generator)
+            x = self.manifold.sample_uniform(count, generator)
             x = x[self.in_domain(x)]
             parts.append(x)
             found, tried = found + x.shape[0], tried + count
@@ -178,7 +170,7 @@ class Restriction(Composite):
         return torch.cat(parts)[:n]
 
     def rough_points(
-        self, n: int, generator: torch.Generator | None = None
+        self, n: int, generator: Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """The points of M that violate no inequality; fewer than n where few do not."""
         parts = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
@@ -189,7 +181,7 @@ class Restriction(Composite):
             parts.append(x[self.in_domain(x)])
         return torch.cat(parts)
 
-    def measure(self, n: int = 100_000, generator: torch.Generator | None = None) -> Integral:
+    def measure(self, n: int = 100_000, generator: Generator | None = None) -> Integral:
         """The volume of the part from n uniform points of M, and its standard error.
 
         Raises:
@@ -204,8 +196,7 @@ class Restriction(Composite):
             )
         share = self.in_domain(x).to(torch.float64).mean()
         spread = (share * (1 - share) / n).sqrt()
-        error = self.manifold.volume_error or 0.0
-        return Integral(V * share, V * spread + error * share)
+        return Integral(V * share, V * spread + (self.manifold.volume_error or 0.0) * share)
 
     @property
     def orientable(self) -> bool | None:  # pyright: ignore[reportIncompatibleVariableOverride]

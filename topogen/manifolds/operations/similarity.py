@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
@@ -104,10 +104,8 @@ class Similarity(Composite):
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of the copy."""
-        return self.manifold.contains(
-            self._inside(x),
-            (self.atol(x.dtype) if atol is None else atol) / self.factor,
-        )
+        atol = self.atol(x.dtype) if atol is None else atol
+        return self.manifold.contains(self._inside(x), atol / self.factor)
 
     def step(
         self, x: Float[Tensor, "*batch D"]
@@ -145,9 +143,7 @@ class Similarity(Composite):
         """That of M, rotated."""
         return self._rotated(self.manifold.normal_basis(self.back(x)).mT).mT
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Points of the uniform distribution of M, copied.
 
         Raises:
@@ -156,7 +152,7 @@ class Similarity(Composite):
         return self.forth(self.manifold.sample_uniform(n, generator))
 
     def rough_points(
-        self, n: int, generator: torch.Generator | None = None
+        self, n: int, generator: Generator | None = None
     ) -> Float[Tensor, "m D"] | None:
         """Points all over M, copied."""
         x = self.manifold.rough_points(n, generator)

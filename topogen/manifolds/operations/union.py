@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ...calculus import RowMap
 from ...errors import UnsupportedError
@@ -34,23 +36,21 @@ class Union(Composite):
     .. math:: H^d(A \cup B \cup \dots) = \sum_i \int_{A_i} \frac{1}{m(x)}\, dH^d(x),
 
     and the uniform distribution is that of the parts, weighted by volume, with points accepted
-    with probability 1/m. It matters only for parts that share a subset of full dimension. Two
-    tangent planes meet where parts cross: `tangent_basis` is NaN there.
-
-    `homology` is the sum where all parts are found apart; that of two crossing parts where
-    :func:`mayer_vietoris` determines it; else None. Parts inside another part do not count. The
-    relative position of the parts is found once, when first asked for.
+    with probability 1/m; it matters only for parts that share a subset of full dimension. Where
+    parts cross, `tangent_basis` is NaN. `homology` is the sum where all parts are found apart;
+    that of two crossing parts where :func:`mayer_vietoris` determines it; else None. Parts inside
+    another part do not count.
 
     Args:
         parts: two or more manifolds of one dimension in one R^D.
         points: points near the parts, to search for common points from; besides, the search starts
             from the samplers of the parts, or from projected normal vectors.
-        atol: distance at which a point of one part is a point of another as well; None takes the
-            rounding of the points. Learned parts that overlap need their own accuracy here.
+        atol: distance at which a point of one part is one of another too; None takes the rounding
+            of the points. Learned parts that overlap need their own accuracy here.
         homology: Betti numbers, where known.
         seed: of the search.
-        gap: the least distance of the parts, where they are known to be apart: then nothing is
-            searched, and defining functions multiply (:func:`disjoint_union`).
+        gap: the least distance of parts known to be apart: then nothing is searched, and defining
+            functions multiply (:func:`disjoint_union`).
 
     Raises:
         ValueError: parts of different dimensions, or in different spaces.
@@ -128,12 +128,14 @@ class Union(Composite):
 
         `atol` is that of the union where it is None, or the rounding of x.
         """
-        if atol is None:
-            rounding = membership_tolerance(x.dtype, self.scale)
-            atol = rounding if self.atol_shared is None else self.atol_shared
         r = self._residuals(x).nan_to_num(nan=math.inf)
-        own = torch.nn.functional.one_hot(r.argmin(-1), len(self.parts)).bool()
-        return own | (r <= atol)
+        own = nn.functional.one_hot(r.argmin(-1), len(self.parts)).bool()
+        return own | (r <= (self._shared(x.dtype) if atol is None else atol))
+
+    def _shared(self, dtype: torch.dtype) -> float:
+        """`atol`, or the rounding of points of a dtype."""
+        rounding = membership_tolerance(dtype, self.scale)
+        return rounding if self.atol_shared is None else self.atol_shared
 
     # -- the manifold -----------------------------------------------------------------------------
 
@@ -146,9 +148,8 @@ class Union(Composite):
         distance = torch.stack([(p.value - x).norm(dim=-1) for p in found], -1).detach()
         residual = torch.stack([p.residual for p in found], -1).detach()
         ok = torch.stack([p.converged for p in found], -1)
-        score = torch.where(
-            ok.any(-1, keepdim=True), torch.where(ok, distance, math.inf), residual
-        )
+        distance = torch.where(ok, distance, math.inf)
+        score = torch.where(ok.any(-1, keepdim=True), distance, residual)
         k = score.nan_to_num(nan=math.inf).argmin(-1)
         return Projection(
             of_part([p.value for p in found], k),
@@ -182,7 +183,7 @@ class Union(Composite):
         self.check_points(x)
         return torch.stack([M.in_domain(x) for M in self.listed()]).any(0)
 
-    def rough_points(self, n: int, generator: torch.Generator | None = None) -> Tensor | None:
+    def rough_points(self, n: int, generator: Generator | None = None) -> Tensor | None:
         """Points all over each part; None if a part knows none."""
         if self.gap is not None:
             return super().rough_points(n, generator)
@@ -195,10 +196,9 @@ class Union(Composite):
 
         It needs D - d = 1 or 2.
         """
-        functions = [M.defining for M in self.listed()]
-        known = [F for F in functions if F is not None]
+        known = [F for M in self.listed() if (F := M.defining) is not None]
         codim = self.ambient_dim - self.dim
-        if self.gap is None or len(known) < len(functions) or codim > 2:
+        if self.gap is None or len(known) < len(self.parts) or codim > 2:
             return None
         if codim < 2:
             return lambda x: math.prod((F(x) for F in known[1:]), start=known[0](x))
@@ -215,9 +215,7 @@ class Union(Composite):
         F = self.defining
         if F is not None:
             return F(x)
-        E = [M.equations(x) for M in self.listed()]
-        m = max(e.shape[-1] for e in E)
-        return of_part([nn.functional.pad(e, (0, m - e.shape[-1])) for e in E], self.part(x))
+        return of_part(_padded([M.equations(x) for M in self.listed()]), self.part(x))
 
     def linearize(
         self, x: Float[Tensor, "*batch D"]
@@ -226,21 +224,17 @@ class Union(Composite):
         if self.defining is not None:
             return super().linearize(x)
         E, J = zip(*(M.linearize(x) for M in self.listed()), strict=True)
-        m, k = max(e.shape[-1] for e in E), self.part(x)
-        E = [nn.functional.pad(e, (0, m - e.shape[-1])) for e in E]
-        J = [nn.functional.pad(j, (0, 0, 0, m - j.shape[-2])) for j in J]
-        return of_part(E, k), of_part(J, k)
+        k = self.part(x)
+        return of_part(_padded(E), k), of_part(_padded([j.mT for j in J]), k).mT
 
     def _basis(self, x: Tensor, bases: list[Tensor]) -> Tensor:
         """The basis of the part of x; NaN where parts with different tangent spaces meet."""
         shares, k = self.members(x), self.part(x)
         own = of_part(bases, k)
-        d = own.shape[-1]
-        # the cosines of the angles between two spaces are the singular values of Q^T R
         crossing = torch.zeros_like(k, dtype=torch.bool)
         shared = (shares.sum(-1) > 1).nonzero(as_tuple=True)
         for i, Q in enumerate(bases):
-            if shared[0].numel() and d:
+            if shared[0].numel() and own.shape[-1]:
                 across = Q[shared] - own[shared] @ (own[shared].mT @ Q[shared])
                 limit = 100 * membership_tolerance(x.dtype)
                 crossing[shared] |= (across.norm(dim=(-2, -1)) > limit) & shares[shared][:, i]
@@ -264,17 +258,12 @@ class Union(Composite):
         every = itertools.combinations(range(len(self.parts)), 2)
         if self.gap is not None:
             return {pair: Contact("apart", self.gap) for pair in every}
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = Generator().manual_seed(self.seed)
         with torch.no_grad():
             clouds = [some_points(M, 4096, generator, self.points) for M in self.listed()]
-        return {(i, j): self._contact(i, j, clouds[i], clouds[j]) for i, j in every}
-
-    def _contact(self, i: int, j: int, x: Tensor, y: Tensor) -> Contact:
-        atol = self.atol_shared
-        if atol is None:
-            atol = membership_tolerance(torch.float64, self.scale)
-        A, B = self.listed()[i], self.listed()[j]
-        return find_contact(A, B, x, y, atol=atol, points=self.points, seed=self.seed)
+        parts, atol = self.listed(), self._shared(torch.float64)
+        find = functools.partial(find_contact, atol=atol, points=self.points, seed=self.seed)
+        return {(i, j): find(parts[i], parts[j], clouds[i], clouds[j]) for i, j in every}
 
     @property
     def homology(self) -> Homology | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -294,10 +283,7 @@ class Union(Composite):
             if both is None:
                 return None
             left[-1 - i] = both
-        whole, *others = left.values()
-        for h in others:
-            whole = whole.disjoint_union(h)
-        return whole
+        return functools.reduce(Homology.disjoint_union, left.values())
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -339,13 +325,11 @@ class Union(Composite):
             return None
         errors = [M.volume_error for M in self.listed()]
         error = None if None in errors else math.fsum(cast("list[float]", errors))
-        overlapping = {
-            k for pair, c in self.contacts.items() if c.kind == "overlapping" for k in pair
-        }
+        shared = {k for pair, c in self.contacts.items() if c.kind == "overlapping" for k in pair}
         total, variance = 0.0, 0.0
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = Generator().manual_seed(self.seed)
         for k, V in enumerate(volumes):
-            if k not in overlapping:
+            if k not in shared:
                 total += V
                 continue
             try:
@@ -375,9 +359,7 @@ class Union(Composite):
         """Whether all parts have one, and a known volume."""
         return self._volumes is not None and super().has_sampler
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """A part drawn by volume, a uniform point of it, accepted with probability 1 / m(x).
 
         Raises:
@@ -389,13 +371,15 @@ class Union(Composite):
                 f"{[M.volume for M in self.listed()]}; estimate them with topogen.sampling, "
                 "and take a Mixture with manifold=this union"
             )
-        if self.gap is not None:
-            return self._sample_apart(self._volumes, n, generator)
         weights = torch.tensor(self._volumes, dtype=torch.float64)
-        accepted = [torch.zeros(0, self.ambient_dim, dtype=torch.float64)]
-        found = 0
-        while found < n:
-            count = n - found + 16
+        if self.gap is not None:  # a point of every part, one of them chosen by volume
+            every = [M.sample_uniform(n, generator) for M in self.listed()]
+            u = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+            shares = weights.cumsum(0)[:-1] / math.fsum(self._volumes)
+            return of_part(every, (u >= shares).sum(-1))
+        accepted = torch.zeros(0, self.ambient_dim, dtype=torch.float64)
+        while len(accepted) < n:
+            count = n - len(accepted) + 16
             k = torch.multinomial(weights, count, replacement=True, generator=generator)
             x = torch.zeros(count, self.ambient_dim, dtype=torch.float64)
             for i, M in enumerate(self.listed()):
@@ -403,19 +387,8 @@ class Union(Composite):
                 if mine.numel():
                     x[mine] = M.sample_uniform(mine.numel(), generator)
             u = torch.rand(count, generator=generator, dtype=torch.float64)
-            x = x[u * self.members(x).sum(-1) < 1]
-            accepted.append(x)
-            found += x.shape[0]
-        return torch.cat(accepted)[:n]
-
-    def _sample_apart(
-        self, volumes: list[float], n: int, generator: torch.Generator | None
-    ) -> Tensor:
-        """A point of every part, one of them chosen by volume: none belongs to two parts."""
-        x = [M.sample_uniform(n, generator) for M in self.listed()]
-        shares = torch.tensor(volumes, dtype=torch.float64).cumsum(0)[:-1] / math.fsum(volumes)
-        u = torch.rand(n, 1, generator=generator, dtype=torch.float64)
-        return of_part(x, (u >= shares).sum(-1))
+            accepted = torch.cat([accepted, x[u * self.members(x).sum(-1) < 1]])
+        return accepted[:n]
 
     def atlas(self) -> Atlas:
         """The charts of all parts."""
@@ -424,6 +397,12 @@ class Union(Composite):
     def extra_repr(self) -> str:
         """Shown by repr."""
         return f"dim={self.dim}, ambient_dim={self.ambient_dim}"
+
+
+def _padded(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Filled up with zeros to the length of the longest."""
+    most = max(row.shape[-1] for row in rows)
+    return [nn.functional.pad(row, (0, most - row.shape[-1])) for row in rows]
 
 
 def disjoint_union(*parts: Manifold) -> Union:
@@ -452,7 +431,7 @@ def disjoint_union(*parts: Manifold) -> Union:
                 f"expected manifolds of one dimension in one R^D, got dimension {A.dim} in "
                 f"R^{A.ambient_dim} and {B.dim} in R^{B.ambient_dim}"
             )
-        generator = torch.Generator().manual_seed(0)
+        generator = Generator().manual_seed(0)
         x, y = (M.sample_uniform(500, generator) for M in (A, B))
         found = gap_of(A, B, x, y)[0]
         if found <= 1e-6 * max(A.scale, B.scale):

@@ -33,20 +33,15 @@ def mayer_vietoris(a: Homology, b: Homology, c: Homology) -> Homology | None:
         True
     """
     found = {}
-    for p in a.fields:
-        if p not in b.fields or p not in c.fields:
+    for p in set(a.fields) & set(b.fields) & set(c.fields):
+        degrees = range(max(h.top_degree for h in (a, b, c)) + 2)
+        ranks = [r for n in degrees if (r := _rank(a, b, c, n, p)) is not None]
+        if len(ranks) < len(degrees):
             continue
-        top = max(h.top_degree for h in (a, b, c)) + 1
-        ranks = [_rank(a, b, c, n, p) for n in range(top + 1)]
-        known = [r for r in ranks if r is not None]
-        if len(known) < len(ranks):
-            continue
+        # of H_n(C) -> H_n(A) + H_n(B), the dimension of the kernel
+        lost = [0, *(c.betti_number(n, p) - r for n, r in enumerate(ranks))]
         numbers = [
-            a.betti_number(n, p)
-            + b.betti_number(n, p)
-            - known[n]
-            + (c.betti_number(n - 1, p) - known[n - 1] if n else 0)
-            for n in range(top + 1)
+            a.betti_number(n, p) + b.betti_number(n, p) - ranks[n] + lost[n] for n in degrees
         ]
         while len(numbers) > 1 and numbers[-1] == 0:
             numbers.pop()
@@ -60,6 +55,4 @@ def _rank(a: Homology, b: Homology, c: Homology, n: int, p: int) -> int | None:
     parts = a.betti_number(n, p), b.betti_number(n, p)
     if source == 0 or parts == (0, 0):
         return 0
-    if n == 0 and (source == 1 or parts == (1, 1)):
-        return 1
-    return None
+    return 1 if n == 0 and (source == 1 or parts == (1, 1)) else None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ..atlas import Atlas
 from ..base import Manifold, Projection, projection_tolerance
@@ -20,27 +19,22 @@ Nearest = tuple[Tensor, Tensor, Tensor]
 class ReferenceSpace(Manifold):
     r"""A manifold that is known exactly, with the ground truth that tests and demos need.
 
-    To implement one, set the attributes of :class:`Manifold` and write
-
-    - ``_nearest(x, tol, max_steps)``: for finite float64 rows x, shape (n, D), a nearest point of
-      M, the residual of the equations solved for it (0 for a closed form), and the steps;
-    - ``sample_uniform(n, generator=None)``: the normalised H^d on M, exactly;
-    - ``atlas()``: charts in closed form that cover M.
-
-    Attributes:
-        why_no_defining: the reason where `defining` is None.
+    To implement one, set the attributes of :class:`Manifold` and write ``_nearest``,
+    ``sample_uniform`` and ``atlas``.
     """
 
-    why_no_defining: str | None = None
+    # arguments that repr shows
+    _shown: tuple[str, ...] = ()
 
     @abstractmethod
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        """A nearest point of M to each finite float64 row, its residual, and the steps taken."""
+        """A nearest point of M to each finite float64 row, the residual, and the steps taken.
+
+        The residual is that of the equations solved for it: 0 for a closed form.
+        """
 
     @abstractmethod
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Draw n independent points of distribution H^d / H^d(M), float64 on the CPU."""
 
     @abstractmethod
@@ -58,10 +52,9 @@ class ReferenceSpace(Manifold):
         """A nearest point of M; one of them where there are several.
 
         Solved in float64 and returned in the dtype of x. Rows with NaN or infinity give NaN and do
-        not converge. The residual is that of the equations of a nearest point: 0 for a closed
-        form, else the length of the tangential part of x - y. An
-        iteration starts at the nearest of a dense set of points of M; between two branches of M
-        at almost equal distances it may take the farther.
+        not converge. The residual is 0 for a closed form, else the length of the tangential part
+        of x - y. An iteration starts at the nearest of a dense set of points of M; between two
+        branches of M at almost equal distances it may take the farther.
 
         Args:
             x: points, shape (..., D).
@@ -91,26 +84,21 @@ class ReferenceSpace(Manifold):
         )
         return projection.require(tol) if throw else projection
 
+    nearest = project  # a nearest point is known
+
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The distance from x to M: |x - y|, y the nearest point that `project` finds."""
         y = x.to(torch.float64)
         return (y - self.project(y).value).norm(dim=-1).to(x.dtype)
 
-    def nearest(
-        self,
-        x: Float[Tensor, "*batch D"],
-        *,
-        tol: float | None = None,
-        max_steps: int = 50,
-        throw: bool = False,
-    ) -> Projection:
-        """What :meth:`project` gives: a nearest point is known."""
-        return self.project(x, tol=tol, max_steps=max_steps, throw=throw)
-
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """The defining function, else x - y, y the nearest point that `project` finds."""
         F = self.defining
         return x - self.project(x).value if F is None else F(x)
+
+    def extra_repr(self) -> str:
+        """Shown by repr."""
+        return ", ".join(f"{name}={getattr(self, name):g}" for name in self._shown)
 
 
 def closed_form(value: Float[Tensor, "n D"]) -> Nearest:
@@ -135,48 +123,15 @@ def sphere_tangents(n: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D k"]
     The reflection :math:`I - 2 v v^\top / |v|^2` with v = n + sign(n_D) e_D takes the last axis to
     -sign(n_D) n, so its other columns are the basis.
     """
-    D = n.shape[-1]
     last = torch.zeros_like(n)
     last[..., -1] = torch.where(n[..., -1] >= 0, 1.0, -1.0)
     v = n + last
-    H = (
-        torch.eye(D, dtype=n.dtype, device=n.device)
-        - 2 * (v.unsqueeze(-1) * v.unsqueeze(-2)) / (v * v).sum(-1)[..., None, None]
-    )
-    return H[..., : D - 1]
+    outer = v.unsqueeze(-1) * v.unsqueeze(-2)
+    eye = torch.eye(n.shape[-1], dtype=n.dtype, device=n.device)
+    return (eye - 2 * outer / (v * v).sum(-1)[..., None, None])[..., :-1]
 
 
-def rejection(
-    n: int,
-    propose: Callable[[int], Float[Tensor, "m d"]],
-    density: Callable[[Tensor], Tensor],
-    bound: float,
-    generator: torch.Generator | None,
-) -> Float[Tensor, "n d"]:
-    """Draws from an unnormalised density w.r.t. the distribution of the proposals.
-
-    Args:
-        n: how many.
-        propose: m independent proposals, shape (m, d).
-        density: (m, d) to (m,), between 0 and `bound`.
-        bound: the larger, the more proposals are wasted; never less than the density.
-        generator: source of randomness.
-    """
-    batch = 2 * n + 16
-    parts: list[Tensor] = []
-    found = 0
-    while found < n or not parts:
-        t = propose(batch)
-        u = torch.rand(batch, generator=generator, dtype=torch.float64)
-        kept = t[u * bound < density(t)]
-        parts.append(kept)
-        found += kept.shape[0]
-    return torch.cat(parts)[:n]
-
-
-def uniform_box(
-    n: int, low: Tensor, high: Tensor, generator: torch.Generator | None
-) -> Float[Tensor, "n d"]:
+def uniform_box(n: int, low: Tensor, high: Tensor, generator: Generator | None) -> Tensor:
     """Draw n independent points, uniform in the box low <= t < high."""
     u = torch.rand(n, low.numel(), generator=generator, dtype=torch.float64)
     return low + (high - low) * u

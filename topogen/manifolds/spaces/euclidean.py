@@ -6,7 +6,7 @@ import math
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...errors import UnsupportedError
@@ -75,21 +75,15 @@ class Euclidean(EuclideanSubset):
         """No equation: F takes (..., d) to (..., 0)."""
         return lambda x: x[..., :0]
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
-        """There is none.
-
-        Raises:
-            UnsupportedError: always.
-        """
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
+        """Raise UnsupportedError: there are none."""
         raise UnsupportedError(
             f"expected a set of finite volume for a uniform distribution, got R^{self.dim}; "
             "use a product of intervals, or torch.distributions"
         )
 
     def atlas(self) -> Atlas:
-        r"""One chart, the diffeomorphism u -> u / sqrt(1 - |u|^2) of the unit ball onto R^d."""
+        """One chart, the diffeomorphism u -> u / sqrt(1 - |u|^2) of the unit ball onto R^d."""
         chart = FunctionChart(
             lambda u: u / (1 - (u * u).sum(-1, keepdim=True)).sqrt(),
             lambda x: x / (1 + (x * x).sum(-1, keepdim=True)).sqrt(),
@@ -103,7 +97,7 @@ class Euclidean(EuclideanSubset):
 
 
 class ClosedInterval(Domain):
-    """The closed interval lo <= z <= hi as the domain of a chart that reaches the boundary of M.
+    """The closed interval lo <= z <= hi, the domain of a chart that reaches the boundary of M.
 
     Example:
         >>> ClosedInterval(0.0, 2.0).depth(torch.tensor([[0.0], [2.0], [2.5]]))
@@ -166,9 +160,7 @@ class Interval(EuclideanSubset):
         middle, half = (self.lo + self.hi) / 2, (self.hi - self.lo) / 2
         return [CoordinateFactor(0, 1, middle, half, (Coordinate("interval"),))]
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Uniform numbers."""
         u = torch.rand(n, 1, generator=generator, dtype=torch.float64)
         return self.lo + (self.hi - self.lo) * u

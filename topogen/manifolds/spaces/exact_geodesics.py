@@ -22,13 +22,7 @@ class ExactGeodesics(ReferenceSpace):
 
     To implement one, write, for float64 points x, y of M and vectors tangent at x, with leading
     axes that broadcast and derivatives that are finite inside the cut locus,
-
-    - ``_to_tangent(x, v)``: the orthogonal projection of any v onto T_xM;
-    - ``_exp(x, v)``: :math:`\exp_x v`;
-    - ``_log(x, y)``: a shortest v with exp_x(v) = y, and whether it is the only one by more than
-      rounding, shape (...);
-    - ``_transport(x, v, w)``: w in parallel along :math:`t \mapsto \exp_x(tv)`, to t = 1;
-    - ``_acceleration(x, v)``: :math:`c''(0) = II(v, v)` of that curve c in R^D.
+    ``_to_tangent``, ``_exp``, ``_log``, ``_transport`` and ``_acceleration``.
 
     `log` gives the shortest geodesic; at the cut locus, where there are several, it has not
     converged, and only its length is known. Results keep their derivatives.
@@ -38,32 +32,24 @@ class ExactGeodesics(ReferenceSpace):
     exact_retraction = True
 
     @abstractmethod
-    def _to_tangent(
-        self, x: Float[Tensor, "*#batch D"], v: Float[Tensor, "*#batch D"]
-    ) -> Float[Tensor, "*batch D"]: ...
+    def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        """The orthogonal projection of any v onto T_xM."""
 
     @abstractmethod
-    def _exp(
-        self, x: Float[Tensor, "*#batch D"], v: Float[Tensor, "*#batch D"]
-    ) -> Float[Tensor, "*batch D"]: ...
+    def _exp(self, x: Tensor, v: Tensor) -> Tensor:
+        r""":math:`\exp_x v`."""
 
     @abstractmethod
-    def _log(
-        self, x: Float[Tensor, "*#batch D"], y: Float[Tensor, "*#batch D"]
-    ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]: ...
+    def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """A shortest v with exp_x(v) = y, and whether it is the only one by more than rounding."""
 
     @abstractmethod
-    def _transport(
-        self,
-        x: Float[Tensor, "*#batch D"],
-        v: Float[Tensor, "*#batch D"],
-        w: Float[Tensor, "*#batch D"],
-    ) -> Float[Tensor, "*batch D"]: ...
+    def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        r"""The vector w in parallel along :math:`t \mapsto \exp_x(tv)`, to t = 1."""
 
     @abstractmethod
-    def _acceleration(
-        self, x: Float[Tensor, "*#batch D"], v: Float[Tensor, "*#batch D"]
-    ) -> Float[Tensor, "*batch D"]: ...
+    def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
+        r""":math:`c''(0) = II(v, v)` of that curve c in R^D."""
 
     def geodesic(
         self,
@@ -116,12 +102,9 @@ class ExactGeodesics(ReferenceSpace):
         tol = geodesics.tolerance(self, tol, x.dtype)
         a, b = geodesics.rows_of(self, x, y)
         (p, on), (q, on_too) = self._found(a, x.dtype), self._found(b, y.dtype)
-        known = on & on_too
         v, determined = self._log(p, q)
-        ok = known & determined
-        g = _status(
-            p, _where(ok, v), _where(known, v.norm(dim=-1)), q, self._transport(p, v, v), ok
-        )
+        ok, length = on & on_too & determined, _where(on & on_too, v.norm(dim=-1))
+        g = _status(p, _where(ok, v), length, q, self._transport(p, v, v), ok)
         return geodesics.shaped(g, torch.broadcast_tensors(x, y)[0], tol, throw)
 
     def distance(
@@ -133,10 +116,9 @@ class ExactGeodesics(ReferenceSpace):
         throw: bool = True,
     ) -> Float[Tensor, "*batch"]:
         """The length of the shortest geodesics; NaN where a point is not on M and not `throw`."""
-        g = self.log(x, y)
+        g, tol = self.log(x, y), geodesics.tolerance(self, None, x.dtype)
         if throw:
-            known = replace(g, converged=g.length.isfinite())
-            known.require(geodesics.tolerance(self, None, x.dtype))
+            replace(g, converged=g.length.isfinite()).require(tol)
         return g.length
 
     def second_fundamental_form(
@@ -168,9 +150,9 @@ class ExactGeodesics(ReferenceSpace):
         """The geodesics of v, and the vectors w carried along them, as float64 rows."""
         tol, like = geodesics.tolerance(self, tol, x.dtype), torch.broadcast_tensors(x, v, *w)[0]
         rows, *vectors = geodesics.rows_of(self, x, v, *w)
-        q, known = self._found(rows, x.dtype)
+        q, on = self._found(rows, x.dtype)
         given = torch.stack(vectors, -2)
-        known = known & given[:, 0].isfinite().all(-1)
+        known = on & given[:, 0].isfinite().all(-1)
         tangent = self._to_tangent(q.unsqueeze(-2), given)
         geodesics.require_tangent(given, tangent, known)
         u = tangent[:, 0]
@@ -179,8 +161,7 @@ class ExactGeodesics(ReferenceSpace):
         ok = known & self.in_domain(end)
         start, v = torch.where(known.unsqueeze(-1), q, rows), _where(known, u)
         g = _status(start, v, v.norm(dim=-1), end, arrival, ok)
-        carried = [_where(ok, c) for c in carried]
-        return geodesics.shaped(g, like, tol, throw), carried
+        return geodesics.shaped(g, like, tol, throw), [_where(ok, c) for c in carried]
 
 
 def _where(ok: Tensor, values: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.nn import functional
 
 from ... import calculus
 from ...calculus import RowMap
@@ -20,7 +21,7 @@ from .tori import ring_torus
 
 _R, _r = 1.0, 0.5  # radii of each torus
 _SPACING = 2.2  # between neighbouring centres: the tubes overlap, the holes stay apart
-_BLEND = 4.0  # sharpness of the smooth minimum; radii of curvature stay above 0.34
+_BLEND = 4.0  # sharpness of the smooth minimum
 _POWER = 12  # weights n_i^12 / sum_j n_j^12 of the three axes, n the normal
 _LARGEST = 1.4  # exceeds every value of weight_i / |n_i|
 
@@ -28,18 +29,16 @@ _LARGEST = 1.4  # exceeds every value of weight_i / |n_i|
 class GenusSurface(ReferenceSpace):
     r"""A surface of genus g >= 1 in R^3: F = 0, a smooth minimum over g ring tori.
 
-    .. math:: F(x) = -\tfrac1\beta \log \sum_{i=1}^g e^{-\beta f_i(x)}, \quad
-              f_i = \frac{(|y|^2 + R^2 - r^2)^2 - 4 R^2 (y_1^2 + y_2^2)}{8 R^2 r}, \; y = x - a_i
-              e_1
+    .. math:: F(x) = -\tfrac1\beta \log \sum_{i=1}^g e^{-\beta f_i(x)}, \; y = x - a_i e_1, \;
+              f_i = \frac{(|y|^2 + R^2 - r^2)^2 - 4 R^2 (y_1^2 + y_2^2)}{8 R^2 r}
 
-    with R = 1, r = 1/2, beta = 4 and centres 2.2 apart on the first axis: fat handles, with radii
-    of curvature above 0.34. Betti numbers are (1, 2g, 1) over every field.
+    with R = 1, r = 1/2, beta = 4 and centres 2.2 apart on the first axis; radii of curvature stay
+    above 0.34.
 
     Sampling and `volume` cut the surface with lines parallel to the axes (Cauchy-Crofton): with
     weights :math:`\sum_i w_i = 1` on M that vanish where a line of direction i touches M,
-    :math:`\int_M f\,dA = \sum_i \int dx_j dx_k \sum_{crossings} f\, w_i / |n_i|`. `volume` is
-    computed once, when it is first asked for; `volume_error` is the change from the next coarser
-    grid.
+    :math:`\int_M f\,dA = \sum_i \int dx_j dx_k \sum_{crossings} f\, w_i / |n_i|`. `volume_error`
+    is the change from the next coarser grid.
 
     Example:
         >>> M = GenusSurface(2)
@@ -87,23 +86,20 @@ class GenusSurface(ReferenceSpace):
     @cached_property
     def _start(self) -> Float[Tensor, "m 3"]:
         """Points all over M, from which the nearest one is sought."""
-        return self.sample_uniform(3000 * self.genus, torch.Generator().manual_seed(0))
+        return self.sample_uniform(3000 * self.genus, Generator().manual_seed(0))
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         r"""Newton on y - x + lambda DF(y) = 0, F(y) = 0, from the nearest of many points."""
         with torch.no_grad():
-            target = x.detach()
-            points = self._start.to(x.device)
+            target, points = x.detach(), self._start.to(x.device)
             start = points[nearest_row(points, target)]
-            found = iterate(
-                lambda s: (
-                    self._stationarity(s[:, :3], s[:, 3:]),
-                    torch.cat([self._newton(s[:, :3], s[:, 3:], s[:, 3:]), s[:, 3:]], -1),
-                ),
-                torch.cat([start, target], -1),
-                tol=tol,
-                max_steps=max_steps,
-            )
+
+            def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
+                y, x = state.split(3, -1)
+                return self._stationarity(y, x), torch.cat([self._newton(y, x, x), x], -1)
+
+            state = torch.cat([start, target], -1)
+            found = iterate(evaluate, state, tol=tol, max_steps=max_steps)
             y = found.value[:, :3]
             # a stationary point that is farther than a known point of M is not the nearest one
             before, after = (start - target).norm(dim=-1), (y - target).norm(dim=-1)
@@ -117,14 +113,8 @@ class GenusSurface(ReferenceSpace):
         g, H = calculus.value_and_jacobian(self.gradient, y)
         lam = ((fixed - y) * g).sum(-1, keepdim=True) / (g * g).sum(-1, keepdim=True)
         A = torch.eye(3, dtype=y.dtype, device=y.device) + lam.unsqueeze(-1) * H
-        corner = torch.zeros_like(g[:, :1])
-        K = torch.cat(
-            [
-                torch.cat([A, g.unsqueeze(-1)], -1),
-                torch.cat([g, corner], -1).unsqueeze(-2),
-            ],
-            -2,
-        )
+        column = g.unsqueeze(-1)
+        K = torch.cat([torch.cat([A, column], -1), functional.pad(column.mT, (0, 1))], -2)
         G = torch.cat([y - x + lam * g, self._F(y)], -1)
         move = torch.linalg.solve_ex(K, G.unsqueeze(-1))[0].squeeze(-1)[:, :3]
         return y - move * (0.2 / move.detach().norm(dim=-1, keepdim=True).clamp_min(0.2))
@@ -133,8 +123,7 @@ class GenusSurface(ReferenceSpace):
         """How far y is from M, and x - y from the normal at y."""
         g = self.gradient(y)
         length = g.norm(dim=-1)
-        n = g / length.unsqueeze(-1)
-        v = x - y
+        n, v = g / length.unsqueeze(-1), x - y
         tangential = v - (v * n).sum(-1, keepdim=True) * n
         return torch.hypot(tangential.norm(dim=-1), self._F(y).squeeze(-1) / length)
 
@@ -146,8 +135,8 @@ class GenusSurface(ReferenceSpace):
         s = torch.linspace(-float(high), float(high), int(high / 0.02), dtype=torch.float64)
 
         def at(rows: Tensor, s: Tensor) -> Tensor:
-            a, b = rows.unbind(-1)
-            return torch.stack([*[a, b][:axis], s, *[a, b][axis:]], -1)
+            others = rows.unbind(-1)
+            return torch.stack([*others[:axis], s, *others[axis:]], -1)
 
         wide = lines.unsqueeze(1).expand(-1, s.numel(), -1)
         inside = self._F(at(wide, s.expand(lines.shape[0], -1))).squeeze(-1) < 0
@@ -197,21 +186,18 @@ class GenusSurface(ReferenceSpace):
         """Estimate of the error of `volume`."""
         return self._volume[1]
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Crossings of random lines, kept with probability weight_i / |n_i| over its bound.
 
-        A line of direction i has density |n_i| per unit of area at the point that it cuts, so what
-        is kept has a density proportional to the sum of the weights, which is 1.
+        A line of direction i cuts M with density |n_i| per unit of area, so what is kept has a
+        density proportional to the sum of the weights, which is 1.
         """
         most = [4 * self.genus, 6, 4]  # crossings of one line
         faces = [float(8 * self._half_box.prod() / (2 * h)) for h in self._half_box]
-        choose = torch.tensor([a * k for a, k in zip(faces, most, strict=True)])
-        choose = choose.double() / choose.double().sum()
+        choose = torch.tensor([a * k for a, k in zip(faces, most, strict=True)]).double()
+        choose /= choose.sum()
         parts = [torch.zeros(0, 3, dtype=torch.float64)]
-        found = 0
-        while found < n:
+        while sum(map(len, parts)) < n:
             axes = torch.multinomial(choose, 4096, replacement=True, generator=generator)
             batch: list[Tensor] = []
             for axis in range(3):
@@ -227,7 +213,6 @@ class GenusSurface(ReferenceSpace):
             # the axes in random order: no cut at n favours one of them
             x = torch.cat(batch)
             parts.append(x[torch.randperm(x.shape[0], generator=generator)])
-            found += x.shape[0]
         return torch.cat(parts)[:n]
 
     def atlas(self) -> Atlas:
@@ -235,7 +220,7 @@ class GenusSurface(ReferenceSpace):
 
         Not a good cover: two boxes of one torus meet on both sides of the tube.
         """
-        points = self.sample_uniform(8000 * self.genus, torch.Generator().manual_seed(1))
+        points = self.sample_uniform(8000 * self.genus, Generator().manual_seed(1))
         charts = graph_cover(self._F, points, self._tubes(), radius=0.45, reach=0.45)
         return Atlas(charts, self)
 
@@ -252,17 +237,10 @@ class GenusSurface(ReferenceSpace):
             else:
                 middle = 180.0 if right else 0.0
                 boxes += [((middle + u, 0.0), (63.0, 135.0)) for u in (-70.0, 0.0, 70.0)]
+            centre = _SPACING * (i - (self.genus - 1) / 2)
             charts += [
-                tube_graph(
-                    self._F,
-                    R=_R,
-                    r=_r,
-                    centre=_SPACING * (i - (self.genus - 1) / 2),
-                    angles=angles,
-                    half=half,
-                    reach=0.45,
-                )
-                for angles, half in boxes
+                tube_graph(self._F, R=_R, r=_r, centre=centre, angles=a, half=h, reach=0.45)
+                for a, h in boxes
             ]
         return charts
 

@@ -1,9 +1,8 @@
 r"""Closed surfaces from polygon words: ``"a b a^-1 b"`` glues a square to a Klein bottle.
 
 The polygon with its sides identified is a cell complex with one face, one edge per letter, and the
-classes of corners as vertices; its homology over Z/p is exact linear algebra. By the
-classification of surfaces (Seifert and Threlfall 1934) it is determined by orientability and Euler
-characteristic.
+classes of corners as vertices. Orientability and Euler characteristic determine it (classification
+of surfaces, Seifert and Threlfall 1934).
 """
 
 from __future__ import annotations
@@ -37,10 +36,8 @@ def rank_mod_p(rows: Sequence[Sequence[int]], p: int) -> int:
         matrix[rank], matrix[pivot] = matrix[pivot], matrix[rank]
         inverse = pow(matrix[rank][column], -1, p)
         for i in range(rank + 1, len(matrix)):
-            factor = matrix[i][column] * inverse % p
-            matrix[i] = [
-                (a - factor * b) % p for a, b in zip(matrix[i], matrix[rank], strict=True)
-            ]
+            factor, pairs = matrix[i][column] * inverse, zip(matrix[i], matrix[rank], strict=True)
+            matrix[i] = [(a - factor * b) % p for a, b in pairs]
         rank += 1
     return rank
 
@@ -69,8 +66,7 @@ class Gluing:
         if wrong or not counts:
             raise AtlasError(
                 "expected every letter exactly twice (a closed surface), got "
-                f"{wrong or 'no letters'}; "
-                'write a word such as "a b a^-1 b^-1"'
+                f'{wrong or "no letters"}; write a word such as "a b a^-1 b^-1"'
             )
 
     @property
@@ -81,9 +77,7 @@ class Gluing:
     @property
     def orientable(self) -> bool:
         """Whether every letter occurs once with each sign."""
-        return all(
-            sum(sign for letter, sign in self.sides if letter == a) == 0 for a in self.letters
-        )
+        return len(set(self.sides)) == len(self.sides)
 
     def edges(self) -> dict[str, tuple[int, int]]:
         """Start and end of every edge, as numbers of vertices (classes of corners)."""
@@ -93,10 +87,8 @@ class Gluing:
         for i, (letter, sign) in enumerate(self.sides):
             # side i runs from corner i to corner i + 1
             here = (i, (i + 1) % n) if sign > 0 else ((i + 1) % n, i)
-            first = ends.setdefault(letter, here)
-            for a, b in zip(first, here, strict=True):
-                old, new = vertex[b], vertex[a]
-                vertex = [new if v == old else v for v in vertex]
+            for a, b in zip(ends.setdefault(letter, here), here, strict=True):
+                vertex = [vertex[a] if v == vertex[b] else v for v in vertex]
         number = {v: j for j, v in enumerate(dict.fromkeys(vertex))}
         return {a: (number[vertex[s]], number[vertex[t]]) for a, (s, t) in ends.items()}
 
@@ -122,8 +114,7 @@ class Gluing:
         """The reference space that is homeomorphic to the surface.
 
         Raises:
-            UnsupportedError: the library has none: non-orientable surfaces beyond the Klein
-                bottle.
+            UnsupportedError: the library has none: not orientable, beyond the Klein bottle.
         """
         chi = self.euler_characteristic
         if self.orientable:
@@ -148,10 +139,9 @@ class Gluing:
 def surface(word: str) -> Gluing:
     r"""The closed surface of a polygon word: letters separated by blanks.
 
-    A letter is followed by ^-1 where the side is run through backwards. Equivalent words give one
-    surface: ``a a^-1`` the sphere, ``a b a^-1 b^-1`` the torus, ``a b a^-1 b`` (or ``a a b b``)
-    the Klein bottle, ``a a`` the projective plane, and orientable words of genus g >= 2 the
-    surface GenusSurface(g).
+    A letter is followed by ^-1 where the side is run through backwards: ``a a^-1`` is the sphere,
+    ``a b a^-1 b^-1`` the torus, ``a b a^-1 b`` (or ``a a b b``) the Klein bottle, ``a a`` the
+    projective plane; orientable words of genus g >= 2 give GenusSurface(g).
 
     Raises:
         AtlasError: the word cannot be read, or is not that of a closed surface.

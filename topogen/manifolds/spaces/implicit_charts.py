@@ -20,16 +20,15 @@ from .parametrized import wrap
 class GraphChart(Chart):
     r"""The graph psi(z) = p(z) + h(z) e(z) of {F = 0} in R^3 along a field of directions e.
 
-    h solves F(psi(z)) = 0 by Newton's method along e. The image is the part of M with coordinates
-    z in the domain and |h| < reach, where each ray must cut M once, at an angle. The last two
-    Newton steps are differentiated, which makes first and second derivatives of psi exact.
+    h solves F(psi(z)) = 0 by Newton's method along e. The last two Newton steps are
+    differentiated, which makes first and second derivatives of psi exact.
 
     Args:
         F: defining function, (..., 3) to (..., 1).
         rays: z to (p, e), row-wise.
         coordinates: x to (z, h) with x = p(z) + h e(z), row-wise.
-        domain: where each ray cuts M once within reach.
-        reach: the largest |h|.
+        domain: where each ray cuts M once within reach, at an angle.
+        reach: the largest |h| in the image.
     """
 
     ambient_dim = 3
@@ -101,24 +100,22 @@ def tube_graph(
         F: defining function.
         R: radius of the core circle.
         r: radius of the tube.
-        centre: first coordinate of the centre of the torus; its axis is parallel to the third
-            axis.
+        centre: first coordinate of the centre of the torus; its axis is the third one, moved.
         angles: the middle of the box, in degrees.
         half: half its sides, in degrees.
         reach: the largest distance from the torus.
     """
-    u0, v0 = (math.radians(a) for a in angles)
-    high = [math.radians(a) for a in half]
+    u0, v0 = map(math.radians, angles)
+    high = [*map(math.radians, half)]
 
     def rays(z: Tensor) -> tuple[Tensor, Tensor]:
         u, v = z[..., 0] + u0, z[..., 1] + v0
-        zero = torch.zeros_like(u)
         e = torch.stack([v.cos() * u.cos(), v.cos() * u.sin(), v.sin()], -1)
-        core = torch.stack([centre + R * u.cos(), R * u.sin(), zero], -1)
+        core = torch.stack([centre + R * u.cos(), R * u.sin(), torch.zeros_like(u)], -1)
         return core + r * e, e
 
     def coordinates(x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b, c = (x[..., 0] - centre, x[..., 1], x[..., 2])
+        a, b, c = x[..., 0] - centre, x[..., 1], x[..., 2]
         radial = torch.hypot(a, b) - R
         u, v = wrap(torch.atan2(b, a), u0) - u0, wrap(torch.atan2(c, radial), v0) - v0
         return torch.stack([u, v], -1), torch.hypot(radial, c) - r
@@ -141,8 +138,8 @@ def graph_cover(
     r"""The known charts and few tangent graphs that cover a dense sample of {F = 0}.
 
     About each candidate centre the disc is as large as it can be, up to `radius`, with all of the
-    surface in its cylinder steeper than `slope` kept out. Centres are then chosen greedily, each
-    time the one whose disc takes in most points not covered yet.
+    surface in its cylinder steeper than `slope` kept out. Of these the disc with most points not
+    covered yet is taken, again and again.
 
     Args:
         F: defining function.
@@ -158,9 +155,9 @@ def graph_cover(
         AtlasError: the candidates do not cover the points.
     """
     charts = list(known)
-    deep = [c._encode(points)[1] & (c.domain.depth(c._encode(points)[0]) >= depth) for c in known]
-    if deep:
-        points = points[~torch.stack(deep).any(0)]
+    for chart in known:
+        z, inside = chart._encode(points)
+        points = points[~(inside & (chart.domain.depth(z) >= depth))]
     normals = unit(calculus.jacobian(F, points, mode="reverse").squeeze(-2))
     least = (1 + slope**2) ** -0.5
     candidates = min(candidates, points.shape[0])

@@ -7,22 +7,14 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...homology import Homology
 from ..atlas import Atlas
 from ..charts import Domain
-from .base import Nearest, positive, rejection, uniform_box
-from .parametrized import (
-    ARC,
-    TAU,
-    ParametrizedSpace,
-    circle_nodes,
-    grid_of,
-    nearest_parameters,
-    trapezoid,
-    wrap,
-)
+from ..factors import TAU
+from .base import Nearest, positive
+from .parametrized import ARC, ParametrizedSpace, circle_nodes, nearest_parameters, trapezoid, wrap
 from .tori import ring
 
 NOT_ORIENTABLE = (
@@ -46,8 +38,7 @@ class KleinBottle(ParametrizedSpace):
               r \sin v \cos \tfrac u2, r \sin v \sin \tfrac u2), \quad (u, v) \sim (u + 2\pi, -v).
 
     The area element is :math:`r \sqrt{(R + r \cos v)^2 + \tfrac14 r^2 \sin^2 v}\, du\, dv`;
-    `volume` is its integral by the trapezoidal rule. It is not orientable, hence no regular zero
-    set in R^4.
+    `volume` is its integral by the trapezoidal rule.
 
     Example:
         >>> M = KleinBottle(R=2.0, r=1.0)
@@ -62,6 +53,8 @@ class KleinBottle(ParametrizedSpace):
     orientable = False
     why_no_defining = NOT_ORIENTABLE
     homeomorphic_to = (("klein", 2),)
+    homology = Homology({2: (1, 2, 1), 3: (1, 1)})
+    _shown = ("R", "r")
 
     def __init__(self, R: float = 1.0, r: float = 0.5) -> None:
         super().__init__()
@@ -70,8 +63,7 @@ class KleinBottle(ParametrizedSpace):
         self.scale = self.R + self.r
         integral, error = trapezoid(self._speed)
         self.volume, self.volume_error = TAU * self.r * integral, TAU * self.r * error
-        self.homology = Homology({2: (1, 2, 1), 3: (1, 1)})
-        self._grid = grid_of(circle_nodes(48), circle_nodes(24))
+        self._grid = torch.cartesian_prod(circle_nodes(48), circle_nodes(24))
 
     def _speed(self, v: Tensor) -> Tensor:
         """|d psi / du|."""
@@ -81,9 +73,8 @@ class KleinBottle(ParametrizedSpace):
         """psi(u, v)."""
         u, v = t.unbind(-1)
         rho, h = self.R + self.r * v.cos(), self.r * v.sin()
-        return torch.stack(
-            [rho * u.cos(), rho * u.sin(), h * (u / 2).cos(), h * (u / 2).sin()], -1
-        )
+        parts = [rho * u.cos(), rho * u.sin(), h * (u / 2).cos(), h * (u / 2).sin()]
+        return torch.stack(parts, -1)
 
     def coordinates(self, x: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 2"]:
         """The angles u in (-pi, pi] and v in (-pi, pi]."""
@@ -99,39 +90,22 @@ class KleinBottle(ParametrizedSpace):
         return torch.stack([u, wrap(v, centre[..., 1])], -1)
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        t, residual, steps = nearest_parameters(
-            self.parametrize, x, self._grid, tol=tol, max_steps=max_steps
-        )
+        t, residual, steps = nearest_parameters(self.parametrize, x, self._grid, tol, max_steps)
         return self.parametrize(t), residual, steps
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """A uniform u, and v by rejection from the area element."""
-        zero = torch.zeros(2, dtype=torch.float64)
-        t = rejection(
-            n,
-            lambda m: uniform_box(m, zero, zero + TAU, generator),
-            lambda t: self._speed(t[:, 1]),
-            self.R + self.r,
-            generator,
-        )
-        return self.parametrize(t)
+        return self._accepted(n, lambda t: self._speed(t[:, 1]), self.R + self.r, generator)
 
     def atlas(self) -> Atlas:
         """3 x 3 boxes of arcs: a good cover."""
         return self.arcs()
 
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"R={self.R:g}, r={self.r:g}"
-
 
 class Strip(Domain):
-    """The box |u| < half_length, |s| <= half_width of a chart at the boundary of M.
+    """The box |u| < half_length, |s| <= half_width: its closed sides go to the boundary of M.
 
-    It is open in the half-plane, not in the plane: its closed sides go to the boundary of M, where
-    the depth does not fall to 0.
+    The depth does not fall to 0 there.
 
     Example:
         >>> Strip(1.0, 0.3).depth(torch.tensor([[0.0, 0.3], [0.5, 0.3], [0.0, 0.4]]))
@@ -146,8 +120,7 @@ class Strip(Domain):
         self.half_length, self.half_width = half_length, half_width
         # psi(phi(x)) of a boundary point may leave the strip by rounding
         self.slack = 1e-6 * half_width
-        high = torch.tensor([half_length, half_width], dtype=torch.float64)
-        self.register_buffer("high", high)
+        self.register_buffer("high", torch.tensor([half_length, half_width], dtype=torch.float64))
 
     def depth(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """1 - (u / half_length)^2 in the strip; minus the distance to it beyond its long sides."""
@@ -187,6 +160,8 @@ class MobiusBand(ParametrizedSpace):
     orientable = False
     why_no_defining = NOT_ORIENTABLE + "; besides, a regular zero set has no boundary"
     homeomorphic_to = (("mobius", 2),)
+    homology = Homology((1, 1))
+    _shown = ("width",)
 
     def __init__(self, width: float = 0.6) -> None:
         super().__init__()
@@ -197,19 +172,17 @@ class MobiusBand(ParametrizedSpace):
         self._half = self.width / 2
         self.scale = 1 + self._half
         nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(60))
+        s, weights = self._half * nodes, self._half * weights
+
+        def across(u: Tensor) -> Tensor:
+            t = torch.stack(torch.broadcast_tensors(u[:, None], s), -1)
+            return self._density(t) @ weights
+
         # over u in [0, 4 pi) the strip is covered twice, and the integrand is periodic
-        s = self._half * nodes
-        integral, error = trapezoid(
-            lambda u: (
-                (self._density(torch.stack(torch.broadcast_tensors(u[:, None], s), -1)))
-                @ (self._half * weights)
-            ),
-            2 * TAU,
-        )
+        integral, error = trapezoid(across, 2 * TAU)
         self.volume, self.volume_error = integral / 2, error / 2
-        self.homology = Homology((1, 1))
-        across = torch.linspace(-self._half, self._half, 7, dtype=torch.float64)
-        self._inner = grid_of(circle_nodes(64), across)
+        heights = torch.linspace(-self._half, self._half, 7, dtype=torch.float64)
+        self._inner = torch.cartesian_prod(circle_nodes(64), heights)
         self._rim = circle_nodes(128, 2 * TAU).unsqueeze(-1)
 
     @staticmethod
@@ -246,12 +219,8 @@ class MobiusBand(ParametrizedSpace):
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         """The nearer of the stationary points inside the band and on its boundary circle."""
-        t, r, steps = nearest_parameters(
-            self.parametrize, x, self._inner, tol=tol, max_steps=max_steps
-        )
-        u, r_rim, steps_rim = nearest_parameters(
-            self.boundary, x, self._rim, tol=tol, max_steps=max_steps
-        )
+        t, r, steps = nearest_parameters(self.parametrize, x, self._inner, tol, max_steps)
+        u, r_rim, steps_rim = nearest_parameters(self.boundary, x, self._rim, tol, max_steps)
         y, y_rim = self.parametrize(t), self.boundary(u)
         inside = t[:, 1].abs() <= self._half
         inner = inside & ((x - y).norm(dim=-1) <= (x - y_rim).norm(dim=-1))
@@ -261,26 +230,13 @@ class MobiusBand(ParametrizedSpace):
             torch.where(inner, steps, steps_rim),
         )
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """(u, s) by rejection from the area element."""
-        low = torch.tensor([0.0, -self._half], dtype=torch.float64)
-        high = torch.tensor([TAU, self._half], dtype=torch.float64)
-        t = rejection(
-            n,
-            lambda m: uniform_box(m, low, high, generator),
-            self._density,
-            math.hypot(1 + self._half, self._half / 2),
-            generator,
-        )
-        return self.parametrize(t)
+        corners = torch.tensor([[0.0, -self._half], [TAU, self._half]], dtype=torch.float64)
+        most = math.hypot(1 + self._half, self._half / 2)
+        return self._accepted(n, self._density, most, generator, (corners[0], corners[1]))
 
     def atlas(self) -> Atlas:
         """Three strips across the whole band, boundary included: a good cover."""
         centres = [torch.tensor([k * TAU / 3, 0.0], dtype=torch.float64) for k in range(3)]
         return Atlas([self.chart(c, Strip(ARC, self._half)) for c in centres], self)
-
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"width={self.width:g}"

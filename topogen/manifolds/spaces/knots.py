@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ... import calculus
 from ...calculus import RowMap
 from ...homology import Homology
 from ..atlas import Atlas
 from ..charts import Box, FunctionChart
-from .base import Nearest, ReferenceSpace, closed_form, rejection, unit
-from .parametrized import (
-    ARC,
-    TAU,
-    ParametrizedSpace,
-    circle_nodes,
-    nearest_parameters,
-    trapezoid,
-    wrap,
-)
+from ..factors import TAU
+from .base import Nearest, ReferenceSpace, closed_form, unit
+from .parametrized import ARC, PeriodicSpace, circle_nodes, nearest_parameters, trapezoid, wrap
 from .tori import ring
 
 
-class TorusKnot(ParametrizedSpace):
+class TorusKnot(PeriodicSpace):
     r"""The (p, q) torus knot: p times around the axis and q times around the tube of a ring torus.
 
     .. math:: \psi(t) = ((R + r \cos qt) \cos pt, (R + r \cos qt) \sin pt, r \sin qt)
@@ -44,6 +38,8 @@ class TorusKnot(ParametrizedSpace):
     dim = 1
     ambient_dim = 3
     orientable = True
+    homology = Homology((1, 1))
+    _shown = ("p", "q", "R", "r")
 
     def __init__(self, p: int = 2, q: int = 3, R: float = 1.0, r: float = 0.4) -> None:
         super().__init__()
@@ -56,7 +52,6 @@ class TorusKnot(ParametrizedSpace):
         self.p, self.q, self.R, self.r = p, q, float(R), float(r)
         self.scale = self.R + self.r
         self.volume, self.volume_error = trapezoid(self._speed)
-        self.homology = Homology((1, 1))
         self._grid = circle_nodes(200 * max(abs(p), abs(q))).unsqueeze(-1)
         # t = m (p t) + n (q t) with m p + n q = 1
         m = pow(p, -1, abs(q)) if abs(q) > 1 else 0
@@ -79,16 +74,8 @@ class TorusKnot(ParametrizedSpace):
         m, n = self._bezout
         return wrap(m * a + n * b).unsqueeze(-1)
 
-    def lift(
-        self, t: Float[Tensor, "*batch 1"], centre: Float[Tensor, " 1"]
-    ) -> Float[Tensor, "*batch 1"]:
-        """Parameters modulo 2 pi."""
-        return wrap(t, centre)
-
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        t, residual, steps = nearest_parameters(
-            self.parametrize, x, self._grid, tol=tol, max_steps=max_steps
-        )
+        t, residual, steps = nearest_parameters(self.parametrize, x, self._grid, tol, max_steps)
         return self.parametrize(t), residual, steps
 
     @property
@@ -112,26 +99,10 @@ class TorusKnot(ParametrizedSpace):
 
         return F
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """A t of density proportional to the speed, by rejection."""
-        t = rejection(
-            n,
-            lambda m: TAU * torch.rand(m, 1, generator=generator, dtype=torch.float64),
-            lambda t: self._speed(t[:, 0]),
-            math.hypot(self.p * (self.R + self.r), self.q * self.r),
-            generator,
-        )
-        return self.parametrize(t)
-
-    def atlas(self) -> Atlas:
-        """Three arcs: a good cover."""
-        return self.arcs()
-
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"p={self.p}, q={self.q}, R={self.R:g}, r={self.r:g}"
+        most = math.hypot(self.p * (self.R + self.r), self.q * self.r)
+        return self._accepted(n, lambda t: self._speed(t[:, 0]), most, generator)
 
 
 class HopfLink(ReferenceSpace):
@@ -155,10 +126,7 @@ class HopfLink(ReferenceSpace):
     scale = 1.5
     volume = 2 * TAU
     volume_error = 0.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.homology = Homology((2, 2))
+    homology = Homology((2, 2))
 
     @staticmethod
     def _circle(component: int, t: Tensor) -> Tensor:
@@ -171,27 +139,18 @@ class HopfLink(ReferenceSpace):
         return torch.atan2(b, a) if component == 0 else torch.atan2(c, a - 1)
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        zero = torch.zeros_like(x[:, 0])
-        first = unit(x[:, :2])
-        second = unit(torch.stack([x[:, 0] - 1, x[:, 2]], -1))
-        y = torch.stack(
-            [
-                torch.stack([first[:, 0], first[:, 1], zero], -1),
-                torch.stack([1 + second[:, 0], zero, second[:, 1]], -1),
-            ]
-        )
-        k = (y - x).detach().norm(dim=-1).argmin(0)
-        return closed_form(torch.where((k == 0).unsqueeze(-1), y[0], y[1]))
+        first = torch.nn.functional.pad(unit(x[:, :2]), (0, 1))
+        c, s = unit(torch.stack([x[:, 0] - 1, x[:, 2]], -1)).unbind(-1)
+        second = torch.stack([1 + c, torch.zeros_like(c), s], -1)
+        nearer = (first - x).detach().norm(dim=-1) <= (second - x).detach().norm(dim=-1)
+        return closed_form(torch.where(nearer.unsqueeze(-1), first, second))
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """The unit tangent of the circle that x lies on."""
         self.check_points(x)
-        first = x[..., 2:].abs() <= x[..., 1:2].abs()
-        tangents = [
-            calculus.jacobian(lambda t, k=k: self._circle(k, t), self._angle(k, x))
-            for k in range(2)
-        ]
-        return torch.where(first.unsqueeze(-1), tangents[0], tangents[1])
+        first = (x[..., 2:].abs() <= x[..., 1:2].abs()).unsqueeze(-1)
+        T = [calculus.jacobian(partial(self._circle, k), self._angle(k, x)) for k in (0, 1)]
+        return torch.where(first, T[0], T[1])
 
     @property
     def defining(self) -> RowMap:
@@ -204,9 +163,7 @@ class HopfLink(ReferenceSpace):
 
         return F
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """A fair coin for the circle, a uniform angle on it."""
         u = torch.rand(n, 2, generator=generator, dtype=torch.float64)
         t = TAU * u[:, 1:]

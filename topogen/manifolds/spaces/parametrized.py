@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ... import calculus
 from ...point_cloud.tensors import nearest_row
@@ -17,7 +17,7 @@ from ..atlas import Atlas
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
 from ..factors import TAU
-from .base import ReferenceSpace
+from .base import ReferenceSpace, uniform_box
 
 # Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120
 # degrees; at 100 degrees every angle lies at depth >= 0.64 in some arc.
@@ -36,8 +36,7 @@ def trapezoid(f: Callable[[Tensor], Tensor], period: float = TAU) -> tuple[float
     """
     n, old = 64, math.inf
     while True:
-        t = torch.arange(n, dtype=torch.float64) * (period / n)
-        new = float(f(t).mean()) * period
+        new = float(f(circle_nodes(n, period)).mean()) * period
         if abs(new - old) <= 1e-13 * abs(new) or n >= 2**18:
             return new, abs(new - old) + 1e-15 * abs(new)
         n, old = 2 * n, new
@@ -46,15 +45,14 @@ def trapezoid(f: Callable[[Tensor], Tensor], period: float = TAU) -> tuple[float
 class ParametrizedSpace(ReferenceSpace):
     r"""M = psi(R^d), with points identified where psi takes one value.
 
-    To implement one, write `parametrize` (psi), `coordinates` (one preimage of a point of M) and
-    `lift` (of all preimages of psi(t), the one nearest to `centre`).
+    To implement one, write `parametrize`, `coordinates` and `lift`.
     """
 
     exact_retraction = True
 
     @abstractmethod
     def parametrize(self, t: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
-        """psi(t), shape (..., D)."""
+        """psi(t)."""
 
     @abstractmethod
     def coordinates(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d"]:
@@ -78,7 +76,7 @@ class ParametrizedSpace(ReferenceSpace):
         its kernel is the tangent space.
         """
         F = self.defining
-        return x - self.parametrize(self.coordinates(x)) if F is None else F(x)
+        return x - self.retract(x)[0] if F is None else F(x)
 
     def retract(
         self, x: Float[Tensor, "*batch D"]
@@ -94,37 +92,61 @@ class ParametrizedSpace(ReferenceSpace):
         t = self.coordinates(x)
         J = calculus.jacobian(self.parametrize, t)
         T = calculus.tangent_basis(J) if frame is None else frame
-        H = calculus.second_derivative(self.parametrize, t, torch.linalg.inv(T.mT @ J))
-        H = H.flatten(-2)
+        V = torch.linalg.inv(T.mT @ J)
+        H = calculus.second_derivative(self.parametrize, t, V).flatten(-2)
         return (H - T @ (T.mT @ H)).unflatten(-1, (self.dim, self.dim)).movedim(-3, -1)
 
     def chart(self, centre: Float[Tensor, " d"], domain: Domain) -> Chart:
         """The chart z -> psi(centre + z) on `domain`."""
-
-        def decode(z: Tensor) -> Tensor:
-            return self.parametrize(z + centre.to(z))
-
-        def encode(x: Tensor) -> Tensor:
-            c = centre.to(x)
-            return self.lift(self.coordinates(x), c) - c
-
-        return FunctionChart(decode, encode, domain=domain)
+        return FunctionChart(
+            lambda z: self.parametrize(z + centre.to(z)),
+            lambda x: self.lift(self.coordinates(x), centre.to(x)) - centre.to(x),
+            domain=domain,
+        )
 
     def arcs(self) -> Atlas:
         """The 3^d boxes of arcs with centres at multiples of 120 degrees: a good cover of M."""
-        d = self.dim
-        thirds = [k * TAU / 3 for k in range(3)]
-        centres = [
-            torch.tensor(c, dtype=torch.float64) for c in itertools.product(thirds, repeat=d)
-        ]
+        d, thirds = self.dim, [k * TAU / 3 for k in range(3)]
+        centres = torch.tensor([*itertools.product(thirds, repeat=d)], dtype=torch.float64)
         return Atlas([self.chart(c, Box([-ARC] * d, [ARC] * d)) for c in centres], self)
+
+    def _accepted(
+        self,
+        n: int,
+        density: Callable[[Tensor], Tensor],
+        most: float,
+        generator: Generator | None,
+        box: tuple[Tensor, Tensor] | None = None,
+    ) -> Float[Tensor, "n D"]:
+        """psi(t), t of an unnormalised density <= most on a box, or [0, 2 pi]^d, by rejection."""
+        zero = torch.zeros(self.dim, dtype=torch.float64)
+        low, high = (zero, zero + TAU) if box is None else box
+        parts: list[Tensor] = []
+        while not parts or sum(map(len, parts)) < n:
+            t = uniform_box(2 * n + 16, low, high, generator)
+            u = torch.rand(len(t), generator=generator, dtype=torch.float64)
+            parts.append(t[u * most < density(t)])
+        return self.parametrize(torch.cat(parts)[:n])
+
+
+class PeriodicSpace(ParametrizedSpace):
+    r"""M = psi(R^d), psi of period 2 pi in every coordinate."""
+
+    def lift(
+        self, t: Float[Tensor, "*batch d"], centre: Float[Tensor, " d"]
+    ) -> Float[Tensor, "*batch d"]:
+        """Angles modulo 2 pi."""
+        return wrap(t, centre)
+
+    def atlas(self) -> Atlas:
+        """That of :meth:`arcs`."""
+        return self.arcs()
 
 
 def nearest_parameters(
     psi: calculus.RowMap,
     x: Float[Tensor, "n D"],
     grid: Float[Tensor, "m d"],
-    *,
     tol: float,
     max_steps: int,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, " n"], Tensor]:
@@ -138,11 +160,11 @@ def nearest_parameters(
         psi: row-wise, (..., d) to (..., D).
         x: targets.
         grid: starting values, dense enough to single out the nearest branch.
-        tol: length of the tangential part of x - psi(t) at which a row stops.
+        tol: residual at which a row stops.
         max_steps: most Newton steps per row.
 
     Returns:
-        t, the length of the tangential part of x - psi(t), and the steps taken.
+        t, the residual (the length of the tangential part of x - psi(t)), and the steps taken.
     """
     d = grid.shape[-1]
     grid = grid.to(x.device)
@@ -172,27 +194,17 @@ def nearest_parameters(
         return torch.cat([trials[first, torch.arange(t.shape[0], device=t.device)], x], -1)
 
     def residual(state: Tensor) -> Tensor:
-        t, x = state[:, :d], state[:, d:]
-        y, J = calculus.value_and_jacobian(psi, t)
-        return (calculus.tangent_basis(J).mT @ (x - y).unsqueeze(-1)).squeeze(-1).norm(dim=-1)
+        y, J = calculus.value_and_jacobian(psi, state[:, :d])
+        T = calculus.tangent_basis(J)
+        return (T.mT @ (state[:, d:] - y).unsqueeze(-1)).squeeze(-1).norm(dim=-1)
 
     with torch.no_grad():
         target = x.detach()
         start = grid[nearest_row(psi(grid), target)]
-        found = iterate(
-            lambda state: (residual(state), step(state)),
-            torch.cat([start, target], -1),
-            tol=tol,
-            max_steps=max_steps,
-        )
+        state = torch.cat([start, target], -1)
+        found = iterate(lambda s: (residual(s), step(s)), state, tol=tol, max_steps=max_steps)
     t = found.value[:, :d]
-    t = t + newton(t, x, target)
-    return t, found.residual, found.steps
-
-
-def grid_of(*axes: Tensor) -> Float[Tensor, "m d"]:
-    """All combinations of the values on each axis, one per row."""
-    return torch.cartesian_prod(*axes).reshape(-1, len(axes))
+    return t + newton(t, x, target), found.residual, found.steps
 
 
 def circle_nodes(n: int, period: float = TAU) -> Float[Tensor, " n"]:

@@ -6,7 +6,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...errors import UnsupportedError
@@ -26,9 +26,8 @@ class ProjectivePlane(ExactGeodesics):
               + n_2^2 - 2 n_3^2))
 
     These are the coordinates, in an orthonormal basis, of the traceless symmetric matrix
-    :math:`(n n^\top - I/3)/\sqrt2`. With this factor the embedding is isometric with the unit
-    sphere over {n ~ -n} (scale 1), so its area is 2 pi; it lies on the sphere of radius 1/sqrt(3).
-    It is not orientable, hence no regular zero set in R^5.
+    :math:`(n n^\top - I/3)/\sqrt2`. The embedding is isometric, of area 2 pi, and lies on the
+    sphere of radius 1/sqrt(3).
 
     Example:
         >>> M = ProjectivePlane()
@@ -46,10 +45,7 @@ class ProjectivePlane(ExactGeodesics):
     volume = 2 * math.pi
     volume_error = 0.0
     homeomorphic_to = (("projective", 2),)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.homology = Homology({2: (1, 1, 1), 3: (1,)})
+    homology = Homology({2: (1, 1, 1), 3: (1,)})
 
     def embed(self, n: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 5"]:
         """The point of M of the unit vectors n and -n."""
@@ -61,24 +57,20 @@ class ProjectivePlane(ExactGeodesics):
     def matrix(x: Float[Tensor, "*batch 5"]) -> Float[Tensor, "*batch 3 3"]:
         """The symmetric matrix of trace 1 with coordinates x: n n^T for a point of M."""
         p, q, s, d, e = x.unbind(-1)
-        a = 1 / 3 + d + e / math.sqrt(3)
-        b = 1 / 3 - d + e / math.sqrt(3)
-        c = 1 / 3 - 2 * e / math.sqrt(3)
+        e = e / math.sqrt(3)
+        a, b, c = 1 / 3 + d + e, 1 / 3 - d + e, 1 / 3 - 2 * e
         return torch.stack([a, p, q, p, b, s, q, s, c], -1).unflatten(-1, (3, 3))
 
     def direction(self, x: Float[Tensor, "*batch 5"]) -> Float[Tensor, "*batch 3"]:
         """One of the two unit vectors n of a point of M: the longest column of n n^T."""
-        P = self.matrix(x)
-        k = P.diagonal(dim1=-2, dim2=-1).argmax(-1)
-        return unit(P.gather(-1, k[..., None, None].expand(*k.shape, 3, 1)).squeeze(-1))
+        return _direction(self.matrix(x))
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         # <x, embed(n)> grows with n^T A n: a nearest n is a top eigenvector of A
         A = self.matrix(x)
         lam, V = torch.linalg.eigh(A.detach())
         n, E = V[..., -1:], V[..., :-1]
-        # zero at the solution; carries the derivative, which that of eigh does not where the
-        # others tie
+        # zero at the solution; it carries the derivative, also where the others tie
         gap = (lam[..., -1:] - lam[..., :-1]).clamp_min(1e-300)
         n = n + E @ ((E.mT @ A @ n) / gap.unsqueeze(-1))
         return closed_form(self.embed(unit(n.squeeze(-1))))
@@ -125,9 +117,7 @@ class ProjectivePlane(ExactGeodesics):
         u = self._pull(self.direction(x), v)
         return 2 * (self.embed(u) - u.square().sum(-1, keepdim=True) * x)
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Images of uniform points of the sphere."""
         return self.embed(unit(torch.randn(n, 3, generator=generator, dtype=torch.float64)))
 
@@ -138,19 +128,12 @@ class ProjectivePlane(ExactGeodesics):
         are convex, so all intersections are contractible.
         """
         g = (1 + math.sqrt(5)) / 2
-        axes = [
-            (0.0, 1.0, g),
-            (0.0, 1.0, -g),
-            (1.0, g, 0.0),
-            (1.0, -g, 0.0),
-            (g, 0.0, 1.0),
-            (-g, 0.0, 1.0),
-        ]
-        return Atlas([self._gnomonic(torch.tensor(a, dtype=torch.float64)) for a in axes], self)
+        axes = [(0, 1, g), (0, 1, -g), (1, g, 0), (1, -g, 0), (g, 0, 1), (-g, 0, 1)]
+        axes = unit(torch.tensor(axes, dtype=torch.float64))
+        return Atlas([self._gnomonic(a) for a in axes], self)
 
-    def _gnomonic(self, axis: Tensor) -> FunctionChart:
+    def _gnomonic(self, a: Tensor) -> FunctionChart:
         """The map u -> embed((a + E u) / |a + E u|), E a basis of the complement of the axis a."""
-        a = unit(axis)
         E = sphere_tangents(a)
 
         def decode(u: Tensor) -> Tensor:
@@ -199,22 +182,22 @@ class SpecialOrthogonal(ExactGeodesics):
     volume = 16 * math.sqrt(2) * math.pi**2
     volume_error = 0.0
     homeomorphic_to = (("projective", 3),)
+    homology = Homology({2: (1, 1, 1, 1), 3: (1, 0, 0, 1)})
 
     def __init__(self, n: int = 3) -> None:
         super().__init__()
         if n != 3:
             raise UnsupportedError(f"expected SO(n) with n = 3, got n={n}; SO(2) is tg.Circle()")
         self.n = n
-        self.homology = Homology({2: (1, 1, 1, 1), 3: (1, 0, 0, 1)})
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
-        X = x.unflatten(-1, (3, 3))
+        X = _matrix(x)
         U, sigma, Vh = torch.linalg.svd(X.detach())
         flip = torch.where(torch.linalg.det(U @ Vh) < 0, -1.0, 1.0)
-        sign = torch.stack([torch.ones_like(flip), torch.ones_like(flip), flip], -1)
+        sign = torch.nn.functional.pad(flip.unsqueeze(-1), (2, 0), value=1.0)
         R, sigma = (U * sign.unsqueeze(-2)) @ Vh, sigma * sign
         # Omega S + S Omega = K - K^T, K = R^T X, in the basis V: zero at the solution, it carries
-        # the derivative, which that of the singular vectors does not where singular values tie
+        # the derivative, also where singular values tie
         K = Vh @ R.mT @ X @ Vh.mT
         total = (sigma.unsqueeze(-1) + sigma.unsqueeze(-2)).abs().clamp_min(1e-300)
         skew = torch.where((K - K.mT).abs() <= 1e-9 * total, (K - K.mT) / total, 0.0)
@@ -223,9 +206,8 @@ class SpecialOrthogonal(ExactGeodesics):
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """X [e_i]_x / sqrt(2), i = 1, 2, 3."""
         self.check_points(x)
-        X = x.unflatten(-1, (3, 3)).unsqueeze(-3)
         E = cross_matrix(torch.eye(3, dtype=x.dtype, device=x.device)) / math.sqrt(2)
-        return (X @ E).flatten(-2).mT
+        return (_matrix(x).unsqueeze(-3) @ E).flatten(-2).mT
 
     def _polish(self, x: Tensor) -> Tensor:
         # a step of Newton and Schulz to the orthogonal matrix; reflections are no rotations
@@ -240,7 +222,7 @@ class SpecialOrthogonal(ExactGeodesics):
 
     def _exp(self, x: Tensor, v: Tensor) -> Tensor:
         X = _matrix(x)
-        return (X @ _rotation(_velocity(X, v))).flatten(-2)
+        return (X @ _rotation(_axis(X.mT @ _matrix(v)))).flatten(-2)
 
     def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         X = _matrix(x)
@@ -254,7 +236,7 @@ class SpecialOrthogonal(ExactGeodesics):
     def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
         # the metric is invariant on both sides: X e^{K/2} A e^{K/2} for w = X A
         X = _matrix(x)
-        half = _rotation(_velocity(X, v) / 2)
+        half = _rotation(_axis(X.mT @ _matrix(v)) / 2)
         return (X @ half @ X.mT @ _matrix(w) @ half).flatten(-2)
 
     def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
@@ -266,23 +248,18 @@ class SpecialOrthogonal(ExactGeodesics):
         """F = (|a|^2 - 1, |b|^2 - 1, 2 a . b, 2 (c - a x b)) / 2 for the columns a, b, c of X."""
 
         def F(x: Tensor) -> Tensor:
-            a, b, c = x.unflatten(-1, (3, 3)).unbind(-1)
-            equations = [(a * a).sum(-1) - 1, (b * b).sum(-1) - 1, 2 * (a * b).sum(-1)]
-            return torch.cat(
-                [torch.stack(equations, -1) / 2, c - torch.linalg.cross(a, b, dim=-1)], -1
-            )
+            a, b, c = _matrix(x).unbind(-1)
+            products = [(a * a).sum(-1) - 1, (b * b).sum(-1) - 1, 2 * (a * b).sum(-1)]
+            normal = c - torch.linalg.cross(a, b, dim=-1)
+            return torch.cat([torch.stack(products, -1) / 2, normal], -1)
 
         return F
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Haar measure: rotations of uniform unit quaternions."""
         q = unit(torch.randn(n, 4, generator=generator, dtype=torch.float64))
-        w, v = q[:, :1, None], q[:, 1:]
-        K = cross_matrix(v)
-        identity = torch.eye(3, dtype=torch.float64)
-        return (identity + 2 * w * K + 2 * K @ K).flatten(-2)
+        K = cross_matrix(q[:, 1:])
+        return (torch.eye(3).double() + 2 * q[:, :1, None] * K + 2 * K @ K).flatten(-2)
 
     def atlas(self) -> Atlas:
         r"""Cayley charts about the identity and the half-turns about the three axes, on |u| < 2.6.
@@ -292,27 +269,21 @@ class SpecialOrthogonal(ExactGeodesics):
         has |u| <= sqrt(3) in some chart. Not a good cover: overlaps of two charts have two
         components.
         """
-        turns = torch.tensor(
-            [[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64
-        )
+        turns = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double()
         return Atlas([self._cayley(torch.diag(t)) for t in turns], self)
 
     @staticmethod
     def _cayley(centre: Tensor) -> FunctionChart:
         def decode(u: Tensor) -> Tensor:
-            K = cross_matrix(u)
-            s = (u * u).sum(-1)[..., None, None]
+            K, s = cross_matrix(u), (u * u).sum(-1)[..., None, None]
             identity = torch.eye(3, dtype=u.dtype, device=u.device)
             return (centre.to(u) @ (identity + 2 * (K + K @ K) / (1 + s))).flatten(-2)
 
         def encode(x: Tensor) -> Tensor:
-            X = centre.mT.to(x) @ x.unflatten(-1, (3, 3))
+            X = centre.mT.to(x) @ _matrix(x)
             height = 1 + X.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)  # 4 cos^2(angle / 2)
-            w = torch.stack([X[..., 2, 1], X[..., 0, 2], X[..., 1, 0]], -1) - torch.stack(
-                [X[..., 1, 2], X[..., 2, 0], X[..., 0, 1]], -1
-            )
             positive = height > 1e-12
-            return torch.where(positive, w / torch.where(positive, height, 1.0), 1e6)
+            return torch.where(positive, 2 * _axis(X) / torch.where(positive, height, 1.0), 1e6)
 
         return FunctionChart(decode, encode, domain=Ball(3, 2.6))
 
@@ -333,11 +304,6 @@ def _axis(K: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     return torch.stack([K[..., i, j] - K[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1) / 2
 
 
-def _velocity(X: Tensor, v: Tensor) -> Float[Tensor, "*batch 3"]:
-    """The angular velocity u of v = X [u]_x."""
-    return _axis(X.mT @ _matrix(v))
-
-
 def _rotation(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The rotation by |u| about u, the exponential of [u]_x, by Rodrigues' formula."""
     K, w = cross_matrix(u), u.norm(dim=-1)[..., None, None] / math.pi
@@ -345,12 +311,16 @@ def _rotation(u: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _quaternion(X: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    r"""The unit quaternion q, q_0 >= 0, of a rotation: the longest column of 4 q q^T."""
+    """The unit quaternion q, q_0 >= 0, of a rotation, from 4 q q^T."""
     trace = X.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     u = 2 * _axis(X)
     corner = torch.cat([1 + trace, u.unsqueeze(-2)], -1)
     lower = X + X.mT + (1 - trace) * torch.eye(3, dtype=X.dtype)
-    Q = torch.cat([corner, torch.cat([u.unsqueeze(-1), lower], -1)], -2)
-    k = Q.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    q = unit(Q.gather(-1, k[..., None, None].expand(*k.shape, 4, 1)).squeeze(-1))
+    q = _direction(torch.cat([corner, torch.cat([u.unsqueeze(-1), lower], -1)], -2))
     return torch.where(q[..., :1] < 0, -q, q)
+
+
+def _direction(P: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k"]:
+    """The unit vector n, up to sign, of a multiple P of n n^T: its longest column."""
+    k = P.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None]
+    return unit(P.take_along_dim(k, -1).squeeze(-1))

@@ -6,16 +6,16 @@ import math
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
 from ..atlas import Atlas
 from ..charts import Ball, FunctionChart
-from ..factors import CIRCLE, Coordinate, CoordinateFactor
+from ..factors import CIRCLE, TAU, Coordinate, CoordinateFactor
 from .base import Nearest, closed_form, positive, sphere_tangents, unit
 from .exact_geodesics import CUT, ExactGeodesics
-from .parametrized import TAU, ParametrizedSpace, wrap
+from .parametrized import PeriodicSpace
 
 
 def sphere_exp(
@@ -31,9 +31,8 @@ def sphere_log(
 ) -> tuple[Float[Tensor, "*batch D"], Bool[Tensor, "*batch"]]:
     r"""The v with exp_x(v) = y on the unit sphere, and whether y is not the antipode of x.
 
-    .. math:: v = \frac{w}{\sin w} (y - \cos w\, x), \qquad \cos w = x \cdot y;
-
-    at the antipode, of length pi in some direction.
+    .. math:: v = \frac{w}{\sin w} (y - \cos w\, x), \quad \cos w = x \cdot y; \qquad |v| = \pi
+              \text{ at the antipode.}
     """
     cosine = (x * y).sum(-1, keepdim=True)
     v = y - cosine * x
@@ -58,12 +57,13 @@ def sphere_transport(
 
 
 class RoundSphere(ExactGeodesics):
-    r"""The sphere |x| = radius in R^(d+1), of any dimension; geodesics are great circles."""
+    """The sphere |x| = radius in R^(d+1); geodesics are great circles."""
 
     orientable = True
     round_sphere = True
+    _shown = ("dim", "radius")
 
-    def __init__(self, dim: int, radius: float) -> None:
+    def __init__(self, dim: int = 2, radius: float = 1.0) -> None:
         super().__init__()
         if dim < 1:
             raise ValueError(f"expected dim >= 1, got dim={dim}; S^0 is two points")
@@ -105,8 +105,8 @@ class RoundSphere(ExactGeodesics):
         return [CoordinateFactor(0, self.ambient_dim, 0.0, self.radius, (*polar, CIRCLE))]
 
 
-class Circle(RoundSphere, ParametrizedSpace):
-    r"""The circle :math:`\{x \in R^2 : |x| = \rho\}` of radius rho, of length 2 pi rho.
+class Circle(RoundSphere, PeriodicSpace):
+    r"""The circle :math:`\{x \in R^2 : |x| = radius\}`, of length 2 pi radius.
 
     Example:
         >>> M = Circle(radius=2.0)
@@ -115,6 +115,8 @@ class Circle(RoundSphere, ParametrizedSpace):
         >>> round(M.volume, 4), str(M.homology)
         (12.5664, 'Z/2: (1, 1), Z/3: (1, 1)')
     """
+
+    _shown = ("radius",)
 
     def __init__(self, radius: float = 1.0) -> None:
         super().__init__(1, radius)
@@ -129,25 +131,9 @@ class Circle(RoundSphere, ParametrizedSpace):
         """The angle in (-pi, pi]."""
         return torch.atan2(x[..., 1:], x[..., :1])
 
-    def lift(
-        self, t: Float[Tensor, "*batch 1"], centre: Float[Tensor, " 1"]
-    ) -> Float[Tensor, "*batch 1"]:
-        """Angles modulo 2 pi."""
-        return wrap(t, centre)
-
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Points at uniform angles."""
         return self.parametrize(TAU * torch.rand(n, 1, generator=generator, dtype=torch.float64))
-
-    def atlas(self) -> Atlas:
-        """Three arcs: a good cover."""
-        return self.arcs()
-
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"radius={self.radius:g}"
 
 
 class Sphere(RoundSphere):
@@ -163,20 +149,15 @@ class Sphere(RoundSphere):
         (12.5664, 'Z/2: (1, 0, 1), Z/3: (1, 0, 1)')
     """
 
-    def __init__(self, dim: int = 2, radius: float = 1.0) -> None:
-        super().__init__(dim, radius)
-
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the complement of x."""
         self.check_points(x)
         return sphere_tangents(unit(x))
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Directions of normal vectors."""
-        g = torch.randn(n, self.ambient_dim, generator=generator, dtype=torch.float64)
-        return self.radius * unit(g)
+        size = n, self.ambient_dim
+        return self.radius * unit(torch.randn(size, generator=generator, dtype=torch.float64))
 
     def atlas(self) -> Atlas:
         r"""Stereographic charts from both poles on |u| < 3/2; the equator is at |u| = 1.
@@ -197,10 +178,6 @@ class Sphere(RoundSphere):
             return x[..., :-1] / (self.radius - pole * x[..., -1:])
 
         return FunctionChart(decode, encode, domain=Ball(self.dim, 1.5))
-
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"dim={self.dim}, radius={self.radius:g}"
 
 
 def log_sphere_area(dim: int) -> float:

@@ -6,16 +6,16 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...errors import UnsupportedError
 from ...homology import Homology
 from ..atlas import Atlas
-from ..factors import CIRCLE, CoordinateFactor
-from .base import Nearest, closed_form, positive, rejection, uniform_box, unit
+from ..factors import CIRCLE, TAU, CoordinateFactor
+from .base import Nearest, closed_form, positive, unit
 from .exact_geodesics import ExactGeodesics
-from .parametrized import TAU, ParametrizedSpace, wrap
+from .parametrized import PeriodicSpace
 from .spheres import sphere_exp, sphere_log, sphere_transport
 
 
@@ -30,7 +30,7 @@ def ring(R: float, r: float) -> None:
         raise ValueError(f"expected r < R, got R={R}, r={r}; the tube would meet itself")
 
 
-class Torus(ParametrizedSpace):
+class Torus(PeriodicSpace):
     r"""The ring torus psi(u, v) = ((R + r cos v) cos u, (R + r cos v) sin u, r sin v).
 
     Its area is :math:`4 \pi^2 R r`. The area element is r (R + r cos v) du dv: uniform angles are
@@ -48,6 +48,8 @@ class Torus(ParametrizedSpace):
     ambient_dim = 3
     orientable = True
     homeomorphic_to = (("torus", 2),)
+    homology = Homology((1, 2, 1))
+    _shown = ("R", "r")
 
     def __init__(self, R: float = 1.0, r: float = 0.4) -> None:
         super().__init__()
@@ -55,7 +57,6 @@ class Torus(ParametrizedSpace):
         self.R, self.r = float(R), float(r)
         self.scale = self.R + self.r
         self.volume, self.volume_error = 4 * math.pi**2 * self.R * self.r, 0.0
-        self.homology = Homology((1, 2, 1))
 
     def parametrize(self, t: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3"]:
         """psi(u, v)."""
@@ -65,62 +66,32 @@ class Torus(ParametrizedSpace):
 
     def coordinates(self, x: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
         """The angles u around the axis, v around the tube."""
-        rho = x[..., :2].norm(dim=-1)
-        return torch.stack(
-            [torch.atan2(x[..., 1], x[..., 0]), torch.atan2(x[..., 2], rho - self.R)], -1
-        )
-
-    def lift(
-        self, t: Float[Tensor, "*batch 2"], centre: Float[Tensor, " 2"]
-    ) -> Float[Tensor, "*batch 2"]:
-        """Both angles modulo 2 pi."""
-        return wrap(t, centre)
+        v = torch.atan2(x[..., 2], x[..., :2].norm(dim=-1) - self.R)
+        return torch.stack([torch.atan2(x[..., 1], x[..., 0]), v], -1)
 
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         e = torch.nn.functional.pad(unit(x[:, :2]), (0, 1))
         # the tube's circle lies in the plane of e and the axis: the first column is along e
-        radial = (x * e).sum(-1) - self.R
-        c = unit(torch.stack([radial, x[:, 2]], -1))
-        axis = torch.zeros_like(e)
-        axis[:, 2] = 1
-        return closed_form(
-            self.R * e + self.r * (c[:, :1] * e + c[:, 1:] * axis),
-        )
+        c = unit(torch.stack([(x * e).sum(-1) - self.R, x[:, 2]], -1))
+        axial = torch.nn.functional.pad(c[:, 1:], (2, 0))
+        return closed_form(self.R * e + self.r * (c[:, :1] * e + axial))
 
     @property
     def defining(self) -> RowMap:
         """F(x) = ((|x|^2 + R^2 - r^2)^2 - 4 R^2 (x_1^2 + x_2^2)) / (8 R^2 r), a polynomial."""
         return ring_torus(self.R, self.r)
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """A uniform u, and v of density (R + r cos v) / (2 pi R) by rejection."""
-        zero = torch.zeros(2, dtype=torch.float64)
-        t = rejection(
-            n,
-            lambda m: uniform_box(m, zero, zero + TAU, generator),
-            lambda t: self.R + self.r * t[:, 1].cos(),
-            self.R + self.r,
-            generator,
-        )
-        return self.parametrize(t)
-
-    def atlas(self) -> Atlas:
-        """3 x 3 boxes of arcs: a good cover."""
-        return self.arcs()
-
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"R={self.R:g}, r={self.r:g}"
+        most = self.R + self.r
+        return self._accepted(n, lambda t: self.R + self.r * t[:, 1].cos(), most, generator)
 
 
 def ring_torus(R: float, r: float, centre: float = 0.0) -> RowMap:
     r"""The polynomial of a ring torus about the point (centre, 0, 0), over 8 R^2 r.
 
-    :math:`(|x|^2 + R^2 - r^2)^2 - 4 R^2 \rho^2 = (d_1^2 - r^2)(d_2^2 - r^2)` with d_1, d_2 the
-    distances to the near and the far point of the core circle; divided so, |DF| is about 1 on the
-    torus.
+    It is :math:`(d_1^2 - r^2)(d_2^2 - r^2)` with d_1, d_2 the distances to the near and the far
+    point of the core circle; divided so, |DF| is about 1 on the torus.
     """
 
     def F(x: Tensor) -> Tensor:
@@ -132,10 +103,8 @@ def ring_torus(R: float, r: float, centre: float = 0.0) -> RowMap:
     return F
 
 
-class FlatTorus(ExactGeodesics, ParametrizedSpace):
+class FlatTorus(ExactGeodesics, PeriodicSpace):
     r"""The flat torus T^d: (cos t_1, sin t_1, ..., cos t_d, sin t_d) in R^2d.
-
-    Its volume is :math:`(2 \pi)^d`.
 
     Example:
         >>> M = FlatTorus(2)
@@ -146,6 +115,7 @@ class FlatTorus(ExactGeodesics, ParametrizedSpace):
     """
 
     orientable = True
+    _shown = ("dim",)
 
     def __init__(self, dim: int = 2) -> None:
         super().__init__()
@@ -165,20 +135,13 @@ class FlatTorus(ExactGeodesics, ParametrizedSpace):
         """The d angles."""
         return torch.atan2(x[..., 1::2], x[..., ::2])
 
-    def lift(
-        self, t: Float[Tensor, "*batch d"], centre: Float[Tensor, " d"]
-    ) -> Float[Tensor, "*batch d"]:
-        """All angles modulo 2 pi."""
-        return wrap(t, centre)
-
     def _nearest(self, x: Float[Tensor, "n D"], tol: float, max_steps: int) -> Nearest:
         return closed_form(unit(_circles(x)).flatten(-2))
 
     # geodesics are those of the d unit circles, side by side
 
     def _to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
-        normal = _circles(x * v).sum(-1, keepdim=True) * _circles(x)
-        return v - normal.flatten(-2)
+        return v - (_circles(x * v).sum(-1, keepdim=True) * _circles(x)).flatten(-2)
 
     def _exp(self, x: Tensor, v: Tensor) -> Tensor:
         return sphere_exp(_circles(x), _circles(v)).flatten(-2)
@@ -194,7 +157,7 @@ class FlatTorus(ExactGeodesics, ParametrizedSpace):
         return -(_circles(v).square().sum(-1, keepdim=True) * _circles(x)).flatten(-2)
 
     def factors(self) -> list[CoordinateFactor]:
-        """The d circles."""
+        """The circles."""
         return [CoordinateFactor(2 * i, 2, 0.0, 1.0, (CIRCLE,)) for i in range(self.dim)]
 
     @property
@@ -202,9 +165,7 @@ class FlatTorus(ExactGeodesics, ParametrizedSpace):
         """F_i(x) = (x_{2i-1}^2 + x_{2i}^2 - 1) / 2, i = 1..d."""
         return lambda x: ((x[..., ::2] ** 2 + x[..., 1::2] ** 2) - 1) / 2
 
-    def sample_uniform(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n D"]:
+    def sample_uniform(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n D"]:
         """Uniform angles: the metric is flat."""
         t = torch.rand(n, self.dim, generator=generator, dtype=torch.float64)
         return self.parametrize(TAU * t)
@@ -221,10 +182,6 @@ class FlatTorus(ExactGeodesics, ParametrizedSpace):
                 "build an Atlas of your own from M.chart(centre, domain)"
             )
         return self.arcs()
-
-    def extra_repr(self) -> str:
-        """Shown by repr."""
-        return f"dim={self.dim}"
 
 
 def _circles(x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch d 2"]:
