@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import AtlasError, MeasureError
+from ..errors import AtlasError, MeasureError, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold, OnManifold
 
@@ -71,7 +71,9 @@ class ManifoldDistribution(Distribution, ABC):
         """The charts that the density is made on; None where it needs none."""
         return None
 
-    def log_prob_on(self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]) -> Tensor:
+    def log_prob_on(
+        self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
+    ) -> Float[Tensor, " n"]:
         """Log p at points x of M, where orthonormal tangent bases Q are at hand already."""
         return self.log_prob(x)
 
@@ -150,8 +152,12 @@ def require_comparable(p: Any, q: Any) -> None:
         )
 
 
-def covered(atlas: BaseAtlas) -> Manifold:
-    """The manifold that an atlas covers; AtlasError where it has none."""
+def manifold_of(atlas: BaseAtlas) -> Manifold:
+    """The manifold that an atlas covers.
+
+    Raises:
+        AtlasError: it has none.
+    """
     if atlas.manifold is None:
         raise AtlasError(
             "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
@@ -159,19 +165,27 @@ def covered(atlas: BaseAtlas) -> Manifold:
     return atlas.manifold
 
 
-def draw_until(n: int, propose: Callable[[int], Tensor | None], rounds: int = 2000) -> Tensor:
-    """The first n rows of what `propose` gives, called with how many are missing; None restarts.
+def draw_until(
+    n: int, propose: Callable[[int], Tensor | None], reason: str, rounds: int = 2000
+) -> Tensor:
+    """The first n rows of what `propose` gives.
 
-    There are fewer where so many rounds do not find them.
+    Args:
+        n: how many, at least 0.
+        propose: takes the number missing to rows, or to None: all before are dropped.
+        reason: what is wrong where these are too few.
+        rounds: most calls.
+
+    Raises:
+        ValueError: n < 0.
+        UnsupportedError: so many calls do not find n.
     """
     if n < 0:
         raise ValueError(f"expected n >= 0, got {n}")
     parts: list[Tensor] = []
-    count = 0
     for _ in range(rounds):
-        part = propose(n - count)
+        part = propose(n - sum(map(len, parts)))
         parts = [] if part is None else [*parts, part]
-        count = sum(p.shape[0] for p in parts)
-        if parts and count >= n:
-            break
-    return torch.cat(parts)[:n]
+        if parts and sum(map(len, parts)) >= n:
+            return torch.cat(parts)[:n]
+    raise UnsupportedError(f"expected {n} points, got {sum(map(len, parts))}: {reason}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import calculus
 from ..errors import AtlasError
 from ..manifolds.atlas import BaseAtlas
-from .base import ManifoldDistribution, covered, likelihood_of
+from .base import ManifoldDistribution, likelihood_of, manifold_of
 
 # exponent of (1 - |t|^2)_+: the density is twice continuously differentiable
 _POWER = 3
@@ -57,7 +57,7 @@ class BumpMixture(ManifoldDistribution):
         log_z_error: float = 0.0,
         validate_args: bool | None = None,
     ) -> None:
-        manifold = covered(atlas)
+        manifold = manifold_of(atlas)
         self.atlas, self.chart, self.z, self.L = atlas, chart, z, L
         self.weights, self.mass = weights / weights.sum(), mass
         super().__init__(
@@ -75,7 +75,9 @@ class BumpMixture(ManifoldDistribution):
         x = x.to(self.z.dtype)
         return self.log_prob_on(x, self.manifold.tangent_basis(x))
 
-    def log_prob_on(self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]) -> Tensor:
+    def log_prob_on(
+        self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]
+    ) -> Float[Tensor, " n"]:
         """Log p at points x of M, where orthonormal tangent bases Q are at hand already."""
         p = x.new_zeros(x.shape[0])
         for k, chart in enumerate(self.atlas):

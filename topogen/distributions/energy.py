@@ -16,7 +16,7 @@ from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.integration import Quadrature
 from ..manifolds.rejection_sampling import Draw, RejectionGrid, start
-from .base import ManifoldDistribution, covered, likelihood_of
+from .base import ManifoldDistribution, likelihood_of, manifold_of
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -61,7 +61,7 @@ class Levels:
     @property
     def manifold(self) -> Manifold:
         """The manifold that the atlas covers."""
-        return covered(self.atlas)
+        return manifold_of(self.atlas)
 
     @staticmethod
     def of(atlas: BaseAtlas, per_axis: int | None = None) -> Levels:
@@ -71,7 +71,7 @@ class Levels:
             AtlasError: the atlas has no manifold, or no node of it decodes.
             UnsupportedError: the dimension is above 3.
         """
-        covered(atlas)
+        manifold_of(atlas)  # refuses charts alone
         if atlas.dim > 3:
             raise UnsupportedError(
                 f"expected dimension 1, 2 or 3 for quadrature, got {atlas.dim}; estimate log Z "
@@ -253,6 +253,9 @@ class EnergyDistribution(ManifoldDistribution):
             list(self.atlas),
             self.levels.fine,
             self.levels.per_axis,
-            lambda x: evaluate(self.log_density, x) - self.log_z.value,
+            self._normalised,
             self.atlas.in_domain,
         )
+
+    def _normalised(self, x: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+        return evaluate(self.log_density, x) - self.log_z.value

@@ -13,7 +13,7 @@ from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
-from .base import ManifoldDistribution, covered, likelihood_of
+from .base import ManifoldDistribution, likelihood_of, manifold_of
 from .energy import EnergyDistribution
 
 
@@ -117,7 +117,7 @@ def _manifold_and_charts(
         return manifold, atlas
     if atlas is not None:
         raise AtlasError("expected one atlas, got two; pass Uniform(atlas)")
-    return covered(manifold), manifold
+    return manifold_of(manifold), manifold
 
 
 def knows_uniform(M: Manifold) -> bool:
@@ -126,7 +126,11 @@ def knows_uniform(M: Manifold) -> bool:
 
 
 def own_volume(M: Manifold) -> tuple[float, float]:
-    """The volume that M knows and its error; refused where it is infinite or M has no sampler."""
+    """The volume that M knows, and its error.
+
+    Raises:
+        UnsupportedError: M knows no volume, an infinite one, or has no sampler.
+    """
     volume = M.volume
     if not knows_uniform(M) or volume is None:
         raise UnsupportedError(

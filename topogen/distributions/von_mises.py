@@ -127,7 +127,7 @@ class VonMisesFisher(ManifoldDistribution):
             level = kappa * (1 - drop) + m * torch.log((1 - x0) + x0 * drop) - c
             return drop[u.log() <= level]
 
-        return draw_until(n, propose)
+        return draw_until(n, propose, "hardly any proposal is accepted")
 
 
 class VonMises(ManifoldDistribution):

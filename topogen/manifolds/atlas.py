@@ -115,8 +115,9 @@ class BaseAtlas(Storable, ABC):
     def cocycle_error(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         r"""How far the cocycle :math:`\tau_{mk} \tau_{lm} \tau_{kl} = id` fails at points x of M.
 
-        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|`, over the
-        diameter of chart k, of triples that contain x; NaN without one, inf where a step fails.
+        The largest :math:`|\psi_k(\tau_{mk} \tau_{lm} \tau_{kl} \varphi_k(x)) - x|` over the
+        diameter of chart k, among the triples of charts that contain x; NaN where none does, inf
+        where a transition fails although all three charts contain x.
         """
         self._check(x)
         charts = self._listed()
@@ -125,7 +126,8 @@ class BaseAtlas(Storable, ABC):
         worst = x.new_full(x.shape[:1], math.nan)
         together = [row.nonzero().flatten().tolist() for row in member.unique(dim=0)]
         triples = {t for held in together for t in itertools.combinations(held, 3)}
-        sizes = {k: self._chart_diameter(k) for k in {k for k, _, _ in triples}}
+        firsts = sorted({k for k, _, _ in triples})
+        sizes = {k: self._chart_diameter(k) for k in firsts}
         for k, l, m in sorted(triples):
             held = member[:, [k, l, m]].all(-1)
             z = charts[k].encode(x[held])

@@ -144,7 +144,10 @@ class Manifold(Storable, ABC):
         return calculus.value_and_jacobian(self.equations, x, mode=mode)
 
     def in_domain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
-        """Whether x lies where M is stated: everywhere, near its data, or by its inequalities."""
+        """Whether x lies in the region where M is stated: everywhere, unless M says otherwise.
+
+        Learned manifolds are stated near their data, restrictions where their inequalities hold.
+        """
         return x.isfinite().all(-1)
 
     @property
@@ -241,7 +244,11 @@ class Manifold(Storable, ABC):
         return tol
 
     def checked_projection(self, p: Projection, tol: float | None, throw: bool) -> Projection:
-        """P itself, found to `tol` or the default, unless `throw` is set and it failed."""
+        """The projection p itself, found to `tol` or to the default.
+
+        Raises:
+            ProjectionError: `throw` is set and some point did not converge.
+        """
         tol = self.solver_tolerance(None, p.value.dtype) if tol is None else tol
         return p.require(tol) if throw else p
 
@@ -313,7 +320,7 @@ class Manifold(Storable, ABC):
         g = self.log(x, y, through=through, throw=throw)
         return torch.where(g.converged, g.length, torch.nan)
 
-    # -- what follows from the above, each from a module of its own
+    # -- what follows from the above: functions of M in modules of their own; M is self here
 
     second_fundamental_form = curvature.second_fundamental_form
     mean_curvature = curvature.mean_curvature

@@ -59,10 +59,17 @@ def divide(
     z: Float[Tensor, "c d"],
     per_axis: int,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[
+    Float[Tensor, "c D"],
+    Float[Tensor, " c"],
+    Float[Tensor, "c D d"],
+    Float[Tensor, "c d"],
+    Float[Tensor, " c"],
+]:
     """Divide the cells with midpoints z; `evaluate` gives points, g and frames at latent ones.
 
-    Returns the nodes: points, mean of g in the cell, frame, latent, and s.d. of that mean.
+    Returns:
+        Points, the mean of g in each cell, frames, latent points, and the error of that mean.
     """
     count, d = z.shape
     m = _PARTS.get(d, 1)

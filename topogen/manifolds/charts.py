@@ -150,7 +150,8 @@ class Chart(Storable, ABC):
     r"""Embedding psi = `decode`: U -> M with inverse phi = `encode` on psi(U).
 
     To implement one, set `domain` and `ambient_dim` and write, row-wise, `_decode(z)` for z in U
-    and `_encode(x)`. Check it with :func:`topogen.testing.check_chart`.
+    and `_encode(x)`: latent coordinates, and whether x is in psi(U). Check it with
+    :func:`topogen.testing.check_chart`.
     """
 
     domain: Domain

@@ -19,7 +19,7 @@ def components(
     close stay apart; points must be dense enough that neighbours lie within the reach.
 
     Args:
-        M: the manifold.
+        M: the manifold; as a method, the one it is called on.
         points: points of M, or near it; -1 where one does not project to M.
         neighbors: how many neighbours of each point are tried; None takes 2 d + 6.
     """

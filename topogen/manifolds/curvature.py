@@ -33,7 +33,7 @@ def second_fundamental_form(
     r"""II(t_i, t_j) :math:`= -DE^+ D^2 E[t_i, t_j]`, normal vectors at points x of M.
 
     Args:
-        M: the set.
+        M: the manifold; as a method, the one it is called on.
         x: points of M.
         frame: orthonormal tangent basis (t_1, ..., t_d) at x; None takes M.tangent_basis(x).
     """
@@ -182,7 +182,7 @@ def reach(M: ManifoldLike, points: Float[Tensor, "n D"]) -> Reach:
     radius of curvature, which is taken from II instead.
 
     Args:
-        M: the set.
+        M: the manifold; as a method, the one it is called on.
         points: at least two points of M, shape (n, D); points near M are projected first.
 
     Raises:

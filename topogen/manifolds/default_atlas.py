@@ -105,5 +105,9 @@ class PartChart(Chart):
 
 
 def atlas_of_parts(M: Manifold, parts: Sequence[Manifold]) -> Atlas:
-    """The charts of all parts of a union M; a point of two parts is in the charts of both."""
+    """The charts of all parts of a union M; a point of two parts is in the charts of both.
+
+    Raises:
+        UnsupportedError: a part has no charts.
+    """
     return Atlas([PartChart(chart, part) for part in parts for chart in charts_of(part)], M)

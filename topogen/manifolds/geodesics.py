@@ -158,7 +158,11 @@ def frames(
 def start_at(
     M: ManifoldLike, x: Float[Tensor, "n D"], v: Float[Tensor, "n D"], w: Float[Tensor, "n D m"]
 ) -> tuple[GeodesicState, Float[Tensor, "n D"]]:
-    """The state at the projection of x, and v without the rounding of a normal part."""
+    """The state at the projection of x, and v without what rounding left of a normal part.
+
+    Raises:
+        ValueError: v or w has a normal part that is no rounding.
+    """
     known = M.contains(x) & v.isfinite().all(-1)
     p = M.project(torch.where(known.unsqueeze(-1), x, torch.nan))
     ok = known & p.converged & M.in_domain(p.value)
@@ -271,13 +275,17 @@ def exp(
     """The geodesic with c(0) = x and c'(0) = v; exp_x(v) is its `end`, with an error.
 
     Args:
-        M: the manifold.
+        M: the manifold; as a method, the one it is called on.
         x: points of M.
-        v: tangent vectors there; a normal part that is no rounding is refused.
+        v: tangent vectors there.
         tol: error at which a geodesic counts as found; None takes sqrt(eps) times `scale`, or a
             hundredth of the `tolerance` of a learned manifold.
         max_steps: most steps of the finest subdivision.
-        throw: raise GeodesicError where one is not found, instead of saying so.
+        throw: raise where one is not found, instead of saying so.
+
+    Raises:
+        ValueError: v has a normal part that is no rounding, or `tol` is below the rounding of x.
+        GeodesicError: `throw` is set and some geodesic was not found.
     """
     tol = tolerance(M, tol, x.dtype)
     with torch.no_grad():
@@ -296,7 +304,7 @@ def transport(
     max_steps: int = 1024,
     throw: bool = False,
 ) -> tuple[Float[Tensor, "*batch D"], Geodesic]:
-    """Tangent vectors w at x in parallel along the geodesic of v, and that geodesic; see `exp`."""
+    """Vectors w at x in parallel along the geodesic of v, and that geodesic; see :meth:`exp`."""
     tol = tolerance(M, tol, x.dtype)
     with torch.no_grad():
         q, p, u = rows_of(M, x, v, w)

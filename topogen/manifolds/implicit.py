@@ -142,7 +142,8 @@ class ImplicitManifold(Manifold):
             tol: residual at which a point counts as converged.
             max_steps: most steps per point and method.
             throw: raise where a point does not converge, instead of saying so.
-            method: "gauss_newton", "levenberg_marquardt", or "auto", the first and then the other.
+            method: "gauss_newton", "levenberg_marquardt", or "auto": the first, and the second
+                from the start again for the points where the first fails.
 
         Raises:
             ProjectionError: `throw` is set and some point did not converge.

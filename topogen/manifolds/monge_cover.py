@@ -84,6 +84,7 @@ def cover(
                 uncovered[left] = False
                 continue
             found.append(patch)
+            best = len(found) - 1
         chart, core = found.pop(best)
         chosen.append(chart)
         uncovered &= ~core
@@ -154,9 +155,11 @@ class Patches:
         from scipy.sparse.csgraph import breadth_first_order
 
         index = np.flatnonzero(keep)
-        part, start = self.edges[index][:, index], int(np.searchsorted(index, i))
-        order = breadth_first_order(part, start, directed=False, return_predecessors=False)
-        return np.isin(np.arange(keep.size), index[order])
+        edges, start = self.edges[index][:, index], int(np.searchsorted(index, i))
+        order = breadth_first_order(edges, start, directed=False, return_predecessors=False)
+        part = np.zeros(keep.size, dtype=bool)
+        part[index[order]] = True
+        return part
 
     def _chart(
         self, c: Tensor, W: Tensor, a: Tensor, z: Tensor, member: Tensor

@@ -155,15 +155,17 @@ class _Cover:
 def _good_cover(
     cover: _Cover, x: Tensor | None, simplices: Sequence[tuple[int, ...]]
 ) -> tuple[bool | None, str]:
-    verdict = True, "every intersection that matters is acyclic"
+    unresolved = None
     for simplex in (s for s in simplices if 2 <= len(s) <= cover.dim + 1):
         acyclic = cover.acyclic(simplex, x)
         name = "U_" + " n U_".join(map(str, simplex))
         if acyclic is False:
             return False, f"{name} is not connected, or has a hole"
-        if acyclic is None and verdict[0]:
-            verdict = None, f"{name} is not resolved"
-    return verdict
+        if acyclic is None and unresolved is None:
+            unresolved = f"{name} is not resolved"
+    if unresolved is not None:
+        return None, unresolved
+    return True, "every intersection that matters is acyclic"
 
 
 def _looks_acyclic(picture: np.ndarray, top: int) -> bool:
@@ -198,8 +200,10 @@ def picture_betti(picture: np.ndarray) -> tuple[int, ...]:
     d, picture = picture.ndim, np.pad(picture, 1)
     parts = _components(picture, corners=True)[1]
     gaps = _components(~picture, corners=False)[1] - 1
-    if d < 3:
-        return (parts, gaps)[:d]
+    if d == 1:
+        return (parts,)
+    if d == 2:
+        return (parts, gaps)
     chi = 0
     for flat in itertools.product((False, True), repeat=d):
         # a face that is flat along some axes is there when a voxel on one of its sides is

@@ -34,7 +34,8 @@ class Orientation:
 
     Attributes:
         orientable: None where the points do not decide it.
-        signs: +1 or -1 per chart; flipping the latter orients the atlas. None unless orientable.
+        signs: one of +1, -1 per chart; flipping those with -1 orients the atlas. None unless
+            orientable.
         witness: chart indices (k_0, ..., k_m) of a closed chain of overlaps, k_0 after k_m, around
             which the orientation is reversed; None unless not orientable.
         components: the charts of every connected component of M.

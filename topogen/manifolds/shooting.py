@@ -115,12 +115,12 @@ def shoot(
     c = (T.mT @ (path[:, 1] - x).unsqueeze(-1)).squeeze(-1)
     c = c * (total / c.norm(dim=-1).clamp_min(1e-300)).unsqueeze(-1)
     c = torch.where(ok.unsqueeze(-1), c, 0.0)
-    start = GeodesicState(x, (T @ c.unsqueeze(-1)).squeeze(-1), T, T.mT[..., :0], ok)
+    none = x.new_zeros(*x.shape, 0)
+    start = GeodesicState(x, (T @ c.unsqueeze(-1)).squeeze(-1), T, none, ok)
     count = 2 * geodesics.first_steps(M, start)
     first, _ = _coarse(M, x, y, T, B, c, count)
     second, A = _coarse(M, x, y, T, B, first, 2 * count)
     c = second + (second - first) / 3  # the error of both is a series in 1 / count^2
-    none = x.new_zeros(*x.shape, 0)
 
     def aimed(rows: Tensor, c: Tensor, close: Tensor) -> tuple[Geodesic, Tensor]:
         # as accurate as what is left to correct asks for
@@ -195,7 +195,7 @@ def _jacobi(
     near = (c + signs.unsqueeze(1) * delta[:, None]).flatten(0, 1)
     T, ok = T.repeat(m, 1, 1), torch.ones(m * n, dtype=torch.bool, device=x.device)
     v = (T @ near.unsqueeze(-1)).squeeze(-1)
-    start = GeodesicState(x.repeat(m, 1), v, T, T.mT[..., :0], ok)
+    start = GeodesicState(x.repeat(m, 1), v, T, v.new_zeros(*v.shape, 0), ok)
     r = geodesics.integrate(M, start, count.repeat(m), M.solver_tolerance(None, torch.float64))
     q = torch.where(r.ok.unsqueeze(-1), r.q, torch.nan).unflatten(0, (m, n))
     columns = (q[1 : d + 1] - q[d + 1 :]) / (2 * delta[:, None])
@@ -224,7 +224,7 @@ def log(
     than the reach; farther apart there may be shorter ones.
 
     Args:
-        M: the manifold.
+        M: the manifold; as a method, the one it is called on.
         x: points of M.
         y: points of M.
         through: points all over M; the shortest path through a graph of them is tried too.

@@ -90,9 +90,15 @@ def iterate(
 
 
 def check_tolerance(tol: float | None, dtype: torch.dtype, scale: float) -> None:
-    """Raise a ValueError where tol is below the rounding of points of this dtype and size."""
+    """Refuse a tolerance that points of this dtype cannot meet.
+
+    Raises:
+        ValueError: tol is not positive, or below the rounding of points of size `scale`.
+    """
+    if tol is None:
+        return
     least = torch.finfo(dtype).eps * scale
-    if tol is not None and not tol >= least:
+    if not tol >= least:
         raise ValueError(
             f"expected tol >= {least:.1e}, the rounding of {dtype} at this scale, got {tol:.1e}; "
             "raise tol, or give float64 points"

@@ -71,7 +71,8 @@ class ProjectedAtlas(BaseAtlas, Fittable):
         first: list[int] = []  # rows nearest to the wanted centres, each once
         if self.centres is not None:
             first = list(dict.fromkeys(torch.cdist(self.centres, x).argmin(dim=1).tolist()))
-        self.charts = nn.ModuleList((yield from cover(M, x, first, self.wanted, generator)))
+        chosen = yield from cover(M, x, first, self.wanted, generator)
+        self.charts = nn.ModuleList(chosen)
         self.fitted = True
         return True
 

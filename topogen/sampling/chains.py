@@ -163,7 +163,11 @@ def run(
 def judge(
     M: Manifold, records: Records, ready: Ready, request: Request, warm: Warm
 ) -> ChainResult:
-    """The result of what was recorded; an alarm is raised where `throw` is set."""
+    """The result of what was recorded.
+
+    Raises:
+        SamplingError: there is an alarm, and `throw` is set.
+    """
     samples, log_f, components = records.x.movedim(0, 1), records.log_f.T, ready.start.components
     rhat, bulk, tail = _convergence(samples, log_f, components)
     alarm = find_alarms(M, records, ready, warm, rhat, given=request.plan.reach is not None)
@@ -194,7 +198,9 @@ def judge(
     return result
 
 
-def _convergence(samples: Tensor, log_f: Tensor, components: Tensor | None) -> list[float]:
+def _convergence(
+    samples: Tensor, log_f: Tensor, components: Tensor | None
+) -> tuple[float, float, float]:
     """Worst R-hat, bulk and tail effective sample sizes of coordinates and log density."""
     chains, n = log_f.shape
     labels = torch.zeros(chains, dtype=torch.int64) if components is None else components
@@ -207,9 +213,9 @@ def _convergence(samples: Tensor, log_f: Tensor, components: Tensor | None) -> l
         found = diagnose(statistics[some])
         varies = ~found.rhat.isnan()
         if not bool(varies.any()):
-            return [math.nan] * 3
+            return math.nan, math.nan, math.nan
         share = members.numel() / some.numel()
         worst.append(float(found.rhat[varies].max()))
         bulk += share * float(found.ess_bulk[varies].min())
         tail += share * float(found.ess_tail[varies].min())
-    return [max(worst), bulk, tail]
+    return max(worst), bulk, tail

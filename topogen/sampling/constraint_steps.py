@@ -1,6 +1,8 @@
 """One reversible move along M: a tangential step, and a return along the fixed normal frame.
 
 It is that of :func:`topogen.sampling.random_walk` and of :func:`topogen.sampling.constrained_hmc`.
+Zappa, Holmes-Cerfon and Goodman, 2018, https://doi.org/10.1002/cpa.21783; Lelievre, Rousset and
+Stoltz, 2019, https://doi.org/10.1007/s00211-019-01056-4.
 """
 
 from __future__ import annotations
@@ -96,7 +98,11 @@ class Move:
 
 
 class Mover:
-    """Moves along one M with one solver, not finer than the precision in which M is computed."""
+    """Moves along one M with one solver.
+
+    Raises:
+        ValueError: its tolerance is finer than the precision in which M is computed.
+    """
 
     def __init__(self, M: Manifold, solver: NormalSolver) -> None:
         self.M, self.solver = M, solver
@@ -152,7 +158,9 @@ class Mover:
             N = N.index_copy(0, rows, self.M.normal_basis(x[rows]))
         return Frames(x, N)
 
-    def solve(self, at: Frames, v: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor | None, Tensor]:
+    def solve(
+        self, at: Frames, v: Float[Tensor, "n D"]
+    ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "n m D"] | None, Bool[Tensor, " n"]]:
         """Solve E(x + v + N_x a) = 0: the points, DE there if at hand, and who converged."""
         y, N, J_all, n = at.x + v, at.N, None, v.shape[0]
         fixed = _apply(self.linearize(at.x)[1], N) if self.solver.quasi else None
@@ -242,9 +250,10 @@ def _least_squares(A: Tensor, E: Tensor) -> tuple[Tensor, Tensor]:
         if k == 1:
             a = E / A[..., 0]
         elif k == 2:
-            (p, q), (r, s) = (row.unbind(-1) for row in A.unbind(-2))
-            e, f = E.unbind(-1)
-            a = torch.stack([s * e - q * f, p * f - r * e], -1) / (p * s - q * r).unsqueeze(-1)
+            det = A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
+            first = A[..., 1, 1] * E[..., 0] - A[..., 0, 1] * E[..., 1]
+            second = A[..., 0, 0] * E[..., 1] - A[..., 1, 0] * E[..., 0]
+            a = torch.stack([first, second], -1) / det.unsqueeze(-1)
         else:
             a = torch.linalg.solve_ex(A, E.unsqueeze(-1))[0].squeeze(-1)
         return a, torch.zeros_like(a[..., 0])

@@ -109,7 +109,10 @@ def constrained_hmc(
         seed: makes a generator.
 
     Raises:
-        SamplingError, ProjectionError, InvalidPoints, ValueError: as in :func:`random_walk`.
+        SamplingError: `throw` is set and there is an alarm.
+        ProjectionError: a start does not project onto M.
+        InvalidPoints: the starts are no cloud in R^D, or leave the domain of validity.
+        ValueError: an option, or log_density, is not of the stated form.
 
     Example:
         >>> result = constrained_hmc(tg.Sphere(), n=20, plan=Plan(step=0.1, warmup=0), seed=0)

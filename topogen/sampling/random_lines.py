@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -32,7 +33,8 @@ _FIRST, _FIRST_GUARDED = 16, 32
 _PILOT = 2048  # lines of a first look
 
 
-class RaySample(NamedTuple):
+@dataclass(frozen=True)
+class RaySample:
     """What random lines met.
 
     Attributes:
@@ -146,20 +148,20 @@ class Rays:
     def _cast(self, lines: int, ball: BallAround) -> RaySample:
         """All points of M on random lines."""
         sizes = [min(CHUNK, lines - start) for start in range(0, lines, CHUNK)]
-        points, line, hits, late, roots, jumps = zip(
-            *(self._cast_chunk(m, ball) for m in sizes), strict=True
-        )
+        parts = [self._cast_chunk(m, ball) for m in sizes]
+        found = [sample for sample, _, _ in parts]
+        roots = sum(count for _, count, _ in parts)
         return RaySample(
-            torch.cat(points),
-            torch.cat([rows + i * CHUNK for i, rows in enumerate(line)]),
-            torch.cat(hits),
-            sum(late) / max(sum(roots), 1),
-            sum(jumps),
+            torch.cat([sample.points for sample in found]),
+            torch.cat([sample.line + i * CHUNK for i, sample in enumerate(found)]),
+            torch.cat([sample.hits for sample in found]),
+            sum(late for _, _, late in parts) / max(roots, 1),
+            sum(sample.jumps for sample in found),
             ball.radius,
         )
 
-    def _cast_chunk(self, m: int, ball: BallAround) -> tuple[Any, ...]:
-        """Points, the line of each, hits of each line; late roots, all roots, and jumps."""
+    def _cast_chunk(self, m: int, ball: BallAround) -> tuple[RaySample, int, int]:
+        """What m lines met, without `late`; how many roots there are, and how many late ones."""
         origin, u, half = _lines(m, ball, self.generator)
 
         def along(t: Tensor, line: Tensor) -> Tensor:
@@ -172,7 +174,8 @@ class Rays:
         x = origin[line] + t.unsqueeze(-1) * u[line]
         hit = zero & self.M.in_domain(x)
         hits = torch.bincount(line[hit], minlength=m)
-        return x[hit], line[hit], hits, late, line.shape[0], int((~zero).sum())
+        sample = RaySample(x[hit], line[hit], hits, math.nan, int((~zero).sum()), ball.radius)
+        return sample, line.shape[0], late
 
     def _brackets(
         self, along: Callable[[Tensor, Tensor], Tensor], half: Tensor
@@ -236,6 +239,8 @@ class Rays:
         At most one point is taken of each line: the j-th hit, j uniform in 1..J, where there is
         one; J is the largest number of hits seen. A line with more makes the draw start again.
         """
+        if n < 0:
+            raise ValueError(f"expected n >= 0, got {n}")
         most = int(self.cast(_PILOT).hits.max())
         if most == 0:
             raise UnsupportedError("expected lines that meet the manifold, but none of 2048 did")
@@ -251,10 +256,7 @@ class Rays:
             first = found.hits.cumsum(0) - found.hits
             return found.points[order[(first + j)[j < found.hits]]]
 
-        x = draw_until(n, propose)
-        if x.shape[0] < n:
-            raise UnsupportedError(f"expected {n} hits, got {len(x)}: the lines seldom meet M")
-        return x
+        return draw_until(n, propose, "the lines seldom meet M")
 
 
 def signed_equation(M: Manifold) -> Callable[[Tensor], Tensor]:
@@ -296,7 +298,7 @@ def chandrupatla(
     Inverse quadratic interpolation where it is safe, else bisection (Chandrupatla, "A new hybrid
     quadratic/bisection algorithm for finding the zero of a nonlinear function without using
     derivatives", 1997, https://doi.org/10.1016/S0965-9978(96)00051-8). Rows do not couple: f takes
-    t and the index of the rows that these belong to, both of shape (m,).
+    t and the index of the rows that these belong to, both of shape (m,); fa and fb are f(a), f(b).
     """
     a, b, fa, fb = (v.clone() for v in (a, b, fa, fb))
     rounding = 4 * torch.finfo(a.dtype).eps

@@ -31,7 +31,10 @@ def known_points(
 
     Without `points`, M is asked for some (:meth:`Manifold.rough_points`); if it knows none, points
     of normal clouds about the origin, a quarter, once and four times as wide as `scale`, are
-    projected. Fewer than 20 different ones are refused.
+    projected.
+
+    Raises:
+        InvalidPoints: fewer than 20 different points are found.
     """
     if points is not None:
         start = as_tensor(points, ambient_dim=M.ambient_dim)
@@ -140,7 +143,7 @@ class Cylinders:
             per_point = self._proposed / self._sums[0] if self._proposed else 4.0
             return self._propose(min(int(1.2 * missing * per_point) + 64, 100_000), generator)
 
-        return draw_until(n, propose)
+        return draw_until(n, propose, "the cylinders overlap too much")
 
     def _propose(self, n: int, generator: torch.Generator | None) -> Tensor:
         i = torch.randint(self.c.shape[0], (n,), generator=generator)

@@ -45,7 +45,11 @@ class Ladder:
             raise ValueError(f"expected steps >= 1, got {self.steps}")
 
     def sigma(self, M: Manifold, reach: float, spread: float) -> Float[Tensor, " K"]:
-        """The widths, which must be positive and increasing."""
+        """The widths.
+
+        Raises:
+            ValueError: those given are not positive and increasing.
+        """
         if self.widths is None:
             low, high = reach / 4, spread / 2
             # neighbours overlap where the ratio is about 1 + 1 / sqrt(k)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..distributions.base import draw_until
-from ..errors import InvalidPoints, ProjectionError
+from ..errors import InvalidPoints, ProjectionError, UnsupportedError
 from ..manifolds.base import Manifold
 from ..point_cloud.tensors import as_tensor
 from .records import Plan, Starts
@@ -94,8 +94,11 @@ def _found(M: Manifold, chains: int, generator: torch.Generator | None) -> Start
             x = M.sample_uniform(chains, generator)
             return x[M.in_domain(x)]
 
-        x = draw_until(chains, propose, rounds=50)
-        if x.shape[0] == chains:
+        try:
+            x = draw_until(chains, propose, "few are in the domain of validity", rounds=50)
+        except UnsupportedError:
+            pass
+        else:
             return Starts(_on(M, x), True, False)
     x = known_points(M, generator=generator)
     return Starts(x[_spread(x.shape[0], chains, generator)], False, False)

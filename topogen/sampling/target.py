@@ -14,8 +14,11 @@ LogDensity = Callable[[Tensor], Tensor]
 class Target:
     r"""The density :math:`f(x)^\beta` w.r.t. H^d on M, up to a factor; None means uniform.
 
-    NaN and -inf are density 0, and NaN are counted. A log_density that is not row-wise, (n, D) to
-    (n,), is refused; a module with float32 parameters gets float32 points.
+    NaN and -inf are density 0, and NaN are counted. A module with float32 parameters gets float32
+    points.
+
+    Raises:
+        ValueError: log_density does not take (n, D) to (n,), or treats rows together.
     """
 
     def __init__(self, log_density: LogDensity | None, x: Float[Tensor, "n D"]) -> None:
@@ -57,7 +60,9 @@ class Target:
         """Beta log f(x)."""
         return self._tempered(self.raw(x))
 
-    def value_and_gradient(self, x: Float[Tensor, "n D"]) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(
+        self, x: Float[Tensor, "n D"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n D"]]:
         """Beta log f(x) and its gradient in R^D, one backward pass for all rows."""
         if self.f is None:
             return torch.zeros_like(x[:, 0]), torch.zeros_like(x)

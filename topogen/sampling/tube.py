@@ -14,7 +14,8 @@ it is used here, since the terms odd in v, the largest ones, cancel in it. It is
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,7 +32,8 @@ _PILOT = 2000  # proposals of a first look
 _WIDER = 1.25  # the bound of weights, over the largest one seen
 
 
-class TubeSample(NamedTuple):
+@dataclass(frozen=True)
+class TubeSample:
     r"""Points of the tube, by their projections.
 
     Attributes:
@@ -156,10 +158,15 @@ class Tube:
         if draws < 1:
             raise ValueError(f"expected draws >= 1, got {draws}")
         sizes = [min(CHUNK, draws - start) for start in range(0, draws, CHUNK)]
-        parts: list[Any] = [self._cast(self.region.draw(m, self.generator)) for m in sizes]
-        points, normal, weights, count, failed, folded = zip(*parts, strict=True)
-        p, v, w = torch.cat(points), torch.cat(normal), torch.cat(weights)
-        return TubeSample(p, v, w, sum(count), sum(failed), sum(folded))
+        parts = [self._cast(self.region.draw(m, self.generator)) for m in sizes]
+        return TubeSample(
+            torch.cat([part.points for part in parts]),
+            torch.cat([part.normal for part in parts]),
+            torch.cat([part.weights for part in parts]),
+            sum(part.draws for part in parts),
+            sum(part.failed for part in parts),
+            sum(part.folded for part in parts),
+        )
 
     def _cast(self, x: Tensor) -> TubeSample:
         M = self.M
@@ -215,6 +222,8 @@ class Tube:
         Raises:
             UnsupportedError: tau exceeds the reach, or hardly any proposal is taken.
         """
+        if n < 0:
+            raise ValueError(f"expected n >= 0, got {n}")
         pilot = self.cast(_PILOT)
         self._require_no_folds(pilot)
         bound = _WIDER * float(pilot.weights.max())
@@ -230,12 +239,7 @@ class Tube:
             u = torch.rand(found.weights.shape, generator=self.generator, dtype=torch.float64)
             return found.points[u * bound < found.weights]
 
-        x = draw_until(n, propose)
-        if x.shape[0] < n:
-            raise UnsupportedError(
-                f"expected {n} points, got {len(x)}: the region is mostly empty"
-            )
-        return x
+        return draw_until(n, propose, "the region is mostly empty")
 
     def _require_no_folds(self, found: TubeSample) -> None:
         crossed = int(self._fibres(found)[1].sum()) if found.points.shape[0] else 0

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..distributions.base import covered
+from ..distributions.base import manifold_of
 from ..distributions.uniform import Uniform, own_volume
 from ..errors import AtlasError, InvalidPoints, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
@@ -180,7 +180,7 @@ def _charts(M: Manifold, atlas: BaseAtlas | None, points: Any, method: str) -> B
 
 
 def _parts(M: Manifold | BaseAtlas, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAtlas | None]:
-    return (covered(M), M) if isinstance(M, BaseAtlas) else (M, atlas)
+    return (manifold_of(M), M) if isinstance(M, BaseAtlas) else (M, atlas)
 
 
 def _first(find: dict[VolumeMethod, Callable[[], Any]], method: VolumeMethod) -> Any:

@@ -38,8 +38,8 @@ class BallCover:
         landmarks: centres, shape (m, D').
         radius: of the balls, in units of `unit`.
         unit: length of one step of the prepared coordinates.
-        origin: of those, in steps, shape (D,).
-        axes: of those, shape (D, D').
+        origin: of the prepared coordinates, in steps, shape (D,).
+        axes: of the prepared coordinates, shape (D, D').
     """
 
     landmarks: np.ndarray
@@ -88,7 +88,8 @@ class CircularCoordinates:
 
     Attributes:
         values: the angles of the given points, in [0, 2 pi), shape (n, k).
-        gram: mean of :math:`\nabla\theta_a \cdot \nabla\theta_b`, (radians/length)^2, (k, k).
+        gram: mean of :math:`\nabla\theta_a \cdot \nabla\theta_b` over the cloud,
+            (radians/length)^2, shape (k, k).
         scale: :math:`2\rho`, the longest edge of the Rips complex that carries the classes.
         reason: one sentence on the number k of classes.
         cover: the balls.
@@ -128,7 +129,8 @@ class CircularCoordinates:
 
         Two consecutive points must share a ball: it contains their segment, on which theta has one
         lift. With :math:`r_i` a ball of the points i and i+1 the degree is :math:`\sum_i
-        \eta_{r_i r_{i-1}}`. A decoder preserves a latent circle only if its degrees stay.
+        \eta_{r_i r_{i-1}}`. A decoder preserves a latent circle only if
+        its image has the degrees that it should have.
 
         Args:
             loop: array-like, shape (n, D); the last point is joined to the first.

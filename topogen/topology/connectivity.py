@@ -120,8 +120,11 @@ def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
     if of_mark.max() == 0:
         return label
     top = of_mark[nearest(x[index[:m]], x, 1)[1][:, 0]]
+    used = 0
     for c in range(of_mark.max() + 1):
-        label[top == c] = (label.max() + 1 if c else 0) + _split(x[top == c], alpha, rng)
+        rows = np.flatnonzero(top == c)
+        label[rows] = used + _split(x[rows], alpha, rng)
+        used = int(label[rows].max()) + 1
     return label
 
 

@@ -161,7 +161,8 @@ def bootstrap(
     The default statistic is :func:`~topogen.topology.check_topology`, and beside it the bottleneck
     distance :math:`W_\infty(\hat D^*, \hat D)` between the Vietoris-Rips diagrams of resample and
     cloud, both of farthest-point landmarks at the covering radius :math:`\epsilon` of up to 200 of
-    the cloud, with edges up to :math:`5\epsilon` or the lower quartile of the distances. The band
+    the cloud, with edges up to :math:`5\epsilon`, or the lower quartile of the distances if less.
+    The band
 
     .. math:: P\big(W_\infty(\hat D^*, \hat D) \le c_k\big) \ge 1 - \alpha
 
@@ -171,7 +172,8 @@ def bootstrap(
 
     Args:
         points: array-like, shape (n, D); duplicates are left out.
-        statistic: of the points (m, D), float64; importable where processes or a cluster run it.
+        statistic: a function of points (m, D), float64; for processes or a cluster one that can be
+            imported there (no lambda).
         repeats: number of resamples.
         size: points drawn without replacement; None draws n with replacement.
         alpha: of the band.

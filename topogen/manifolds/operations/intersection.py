@@ -364,7 +364,7 @@ class Intersection(Manifold):
 
     @property
     def volume(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The number of points, or the length of closed curves; None in higher dimensions."""
+        """The number of points or length of closed curves; else None: see `topogen.sampling`."""
         return None if self._known is None else self._known.length
 
     @property

@@ -39,7 +39,7 @@ class Union(Composite):
     with probability 1/m; it matters only for parts that share a subset of full dimension. Where
     parts cross, `tangent_basis` is NaN. `homology` is the sum where all parts are found apart;
     that of two crossing parts where :func:`mayer_vietoris` determines it; else None. Parts inside
-    another part do not count.
+    another part do not count. The position of the parts is found once, when first asked for.
 
     Args:
         parts: two or more manifolds of one dimension in one R^D.

@@ -38,7 +38,7 @@ def mayer_vietoris(a: Homology, b: Homology, c: Homology) -> Homology | None:
         ranks = [r for n in degrees if (r := _rank(a, b, c, n, p)) is not None]
         if len(ranks) < len(degrees):
             continue
-        # of H_n(C) -> H_n(A) + H_n(B), the dimension of the kernel
+        # lost[n] = dim ker(H_{n-1}(C) -> H_{n-1}(A) + H_{n-1}(B))
         lost = [0, *(c.betti_number(n, p) - r for n, r in enumerate(ranks))]
         numbers = [
             a.betti_number(n, p) + b.betti_number(n, p) - ranks[n] + lost[n] for n in degrees

@@ -19,7 +19,8 @@ Nearest = tuple[Tensor, Tensor, Tensor]
 class ReferenceSpace(Manifold):
     r"""A manifold that is known exactly, with the ground truth that tests and demos need.
 
-    To implement one, set the attributes of :class:`Manifold` and write ``_nearest``,
+    To implement one, set the attributes of :class:`Manifold` and write ``_nearest`` (a nearest
+    point, the residual of the equations solved for it, 0 for a closed form, and the steps),
     ``sample_uniform`` and ``atlas``.
     """
 
@@ -84,7 +85,16 @@ class ReferenceSpace(Manifold):
         )
         return projection.require(tol) if throw else projection
 
-    nearest = project  # a nearest point is known
+    def nearest(
+        self,
+        x: Float[Tensor, "*batch D"],
+        *,
+        tol: float | None = None,
+        max_steps: int = 50,
+        throw: bool = False,
+    ) -> Projection:
+        """What :meth:`project` gives: a nearest point is known."""
+        return self.project(x, tol=tol, max_steps=max_steps, throw=throw)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The distance from x to M: |x - y|, y the nearest point that `project` finds."""

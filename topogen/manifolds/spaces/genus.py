@@ -33,12 +33,12 @@ class GenusSurface(ReferenceSpace):
               f_i = \frac{(|y|^2 + R^2 - r^2)^2 - 4 R^2 (y_1^2 + y_2^2)}{8 R^2 r}
 
     with R = 1, r = 1/2, beta = 4 and centres 2.2 apart on the first axis; radii of curvature stay
-    above 0.34.
+    above 0.34. Betti numbers are (1, 2g, 1) over every field.
 
     Sampling and `volume` cut the surface with lines parallel to the axes (Cauchy-Crofton): with
     weights :math:`\sum_i w_i = 1` on M that vanish where a line of direction i touches M,
     :math:`\int_M f\,dA = \sum_i \int dx_j dx_k \sum_{crossings} f\, w_i / |n_i|`. `volume_error`
-    is the change from the next coarser grid.
+    is the change from the next coarser grid. Both are computed when first asked for.
 
     Example:
         >>> M = GenusSurface(2)

@@ -128,6 +128,9 @@ class HopfLink(ReferenceSpace):
     volume_error = 0.0
     homology = Homology((2, 2))
 
+    def __init__(self) -> None:  # the arguments of a file are read from this signature
+        super().__init__()
+
     @staticmethod
     def _circle(component: int, t: Tensor) -> Tensor:
         c, s, zero = t.cos(), t.sin(), torch.zeros_like(t)

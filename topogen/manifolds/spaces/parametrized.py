@@ -45,7 +45,8 @@ def trapezoid(f: Callable[[Tensor], Tensor], period: float = TAU) -> tuple[float
 class ParametrizedSpace(ReferenceSpace):
     r"""M = psi(R^d), with points identified where psi takes one value.
 
-    To implement one, write `parametrize`, `coordinates` and `lift`.
+    To implement one, write `parametrize` (psi), `coordinates` (one preimage of a point of M) and
+    `lift` (of all preimages of psi(t) the one nearest to `centre`).
     """
 
     exact_retraction = True

@@ -47,6 +47,9 @@ class ProjectivePlane(ExactGeodesics):
     homeomorphic_to = (("projective", 2),)
     homology = Homology({2: (1, 1, 1), 3: (1,)})
 
+    def __init__(self) -> None:  # the arguments of a file are read from this signature
+        super().__init__()
+
     def embed(self, n: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 5"]:
         """The point of M of the unit vectors n and -n."""
         a, b, c = n.unbind(-1)

@@ -104,7 +104,7 @@ def ring_torus(R: float, r: float, centre: float = 0.0) -> RowMap:
 
 
 class FlatTorus(ExactGeodesics, PeriodicSpace):
-    r"""The flat torus T^d: (cos t_1, sin t_1, ..., cos t_d, sin t_d) in R^2d.
+    r"""The flat torus T^d: (cos t_1, sin t_1, ..., cos t_d, sin t_d) in R^2d, of volume (2 pi)^d.
 
     Example:
         >>> M = FlatTorus(2)

@@ -315,7 +315,8 @@ class EnergyModel(LearnedDistribution):
             u, volume = noise.points, noise.volume
         else:
             u = uniform_draws(self.manifold, 20_000, self.starts, generator)
-            volume = self.manifold.volume or (self._volume or (1.0,))[0]
+            measured = 1.0 if self._volume is None else self._volume[0]
+            volume = self.manifold.volume or measured
         share = u.new_full((u.shape[0],), -math.log(u.shape[0]))
         return Reference(u, share, math.log(volume))
 

@@ -30,16 +30,16 @@ class Conditioner(nn.Module):
     r"""K perceptrons that give the map of one coordinate from the coordinates before it.
 
     On an interval, or for a polar angle, the map is a :class:`~topogen.models.nn.splines.Spline`.
-    On a circle the network gives a vector v, too: its direction is turned to angle 0, the Moebius
-    map spreads the neighbourhood of that angle, and the spline follows,
+    On a circle the network also gives a vector v: a rotation turns its direction to angle 0, a
+    Moebius map spreads the neighbourhood of that angle, and the spline follows,
 
     .. math:: \tan\tfrac{t'}{2} = \frac{1 + \rho}{1 - \rho} \tan\tfrac t2, \qquad
               \rho = \frac{|v|}{\sqrt{1 + |v|^2}},
 
-    up to a factor .9 in rho. A gate multiplies rho and what goes into the spline, and on a circle
-    :math:`|v|^2 / (|v|^2 + .01)` the latter. The map is thus a rotation where the gate or v is 0:
-    the density is continuous where a coordinate (at the poles of a sphere) or a direction is
-    undefined.
+    up to a factor .9 in rho. A gate multiplies rho and what goes into the spline; on a circle
+    :math:`|v|^2 / (|v|^2 + .01)` multiplies what goes into the spline, too. The map is thus a
+    rotation where the gate or v is 0: the density is continuous where a coordinate (at the poles
+    of a sphere) or a direction is undefined.
 
     Args:
         count: K.
@@ -77,7 +77,7 @@ class Conditioner(nn.Module):
             return torch.randn(p.shape, generator=generator, dtype=p.dtype)
 
         gain = _FIRST
-        for W, b in list(zip(self.net.W, self.net.b, strict=False))[:-1]:
+        for W, b in zip(self.net.W[:-1], self.net.b[:-1], strict=True):
             W.copy_(gain / W.shape[-2] ** 0.5 * normal(W))
             b.copy_(gain / 2 * normal(b))
             gain = 1.0

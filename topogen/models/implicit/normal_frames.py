@@ -108,7 +108,10 @@ class SolidAngle:
 def seifert(
     geometry: TubularNeighborhood, A: Float[Tensor, "n 3 2"], rows: Tensor, component: Tensor
 ) -> tuple[Float[Tensor, "n 3 2"], SolidAngle | None]:
-    """Frames of closed curves in R^3 along which the solid angle is the polar angle, and that."""
+    """Frames of curves in R^3 along which the solid angle is the polar angle, and that angle.
+
+    Where a curve does not close, the frames as they are, and None.
+    """
     p = geometry.p[rows]
     T = torch.linalg.cross(A[..., 0], A[..., 1])
     walks = []

@@ -20,8 +20,8 @@ class LeastSquares:
 
     tube: int = 20_000  # random points of the tube
     slopes: int = 10_000  # random slopes at projections
-    box: int = 20_000  # points of the bounding box,
-    box_rows: int = 6_000  # of which each solution takes these
+    box: int = 20_000  # points of the bounding box
+    box_rows: int = 6_000  # of these, taken for each solution
     tube_weight: float = 0.5  # of F in the tube
     on_weight: float = 3000.0  # of F on the projections of data
     between_weight: float = 30.0  # of F on the projections between them

@@ -201,7 +201,9 @@ def nearest_projections(
     return j, projection, torch.from_numpy(distance[:, 0])
 
 
-def tangent_point(x: Tensor, p: Tensor, T: Tensor, most: Tensor) -> Tensor:
+def tangent_point(
+    x: Float[Tensor, "n m"], p: Float[Tensor, "n m"], T: Float[Tensor, "n m d"], most: Tensor
+) -> Float[Tensor, "n m"]:
     """The points below x in the planes of bases T through p, no farther from p than `most`."""
     s = (T.mT @ (x - p).unsqueeze(-1)).squeeze(-1)
     s = s * (most / s.norm(dim=-1).clamp_min(1e-300)).clamp_max(1).unsqueeze(-1)

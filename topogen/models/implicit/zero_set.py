@@ -104,7 +104,10 @@ class ZeroSet:
     def find_boundary(
         self, geometry: TubularNeighborhood, generator: torch.Generator, closings: int = 3
     ) -> None:
-        """Where M leaves its region, once holes with data on both sides are closed a few times."""
+        """Find the boundary: where M leaves its region, once holes are closed.
+
+        In holes, data lie on both sides.
+        """
         region, data = self.region, geometry.p[: geometry.data]
         at, T, j = self._ends(generator)
         for _ in range(closings):

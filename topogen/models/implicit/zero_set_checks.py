@@ -125,22 +125,40 @@ def inspect_zero_set(
 def _problems(c: ZeroSetChecks, k: int, gap: float, tolerance: float) -> list[str]:
     """What is wrong, a sentence each."""
     spurious = max(c.near, c.tube)
-    sentences = {
-        f"DF almost loses rank on M (0.1 % quantile of s_{k}: {c.smallest:.3f}); give more "
-        "points or features, or take constraints='residual'": c.smallest < 0.25,
-        f"DF loses rank between projections ({100 * c.turned:.2f} % of neighbours see the "
-        "normal space turned over), as it must where the data are not orientable; take "
-        "constraints='residual'": c.turned > 2e-3,
-        f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {c.next:.3f}); give more "
-        "points or features": c.next > gap,
-        f"spurious zeros inside the domain of validity ({100 * c.near:.2f} % of the box, "
-        f"{100 * c.tube:.2f} % of the domain of validity converge there)": spurious > 1e-3,
-        f"{100 * c.off:.2f} % of the data are farther than {tolerance:.2g} from M, or where M "
-        "is not stated; give more points, or look for outliers": c.off > 1e-3,
-        f"M has {c.components} connected components inside the domain of validity, the data "
-        f"have {c.expected}": c.components != c.expected,
-    }
-    return [sentence for sentence, wrong in sentences.items() if wrong]
+    sentences = (
+        (
+            c.smallest < 0.25,
+            f"DF almost loses rank on M (0.1 % quantile of s_{k}: {c.smallest:.3f}); give more "
+            "points or features, or take constraints='residual'",
+        ),
+        (
+            c.turned > 2e-3,
+            f"DF loses rank between projections ({100 * c.turned:.2f} % of neighbours see the "
+            "normal space turned over), as it must where the data are not orientable; take "
+            "constraints='residual'",
+        ),
+        (
+            c.next > gap,
+            f"DF has no spectral gap on M (99.9 % quantile of s_{k + 1}: {c.next:.3f}); give more "
+            "points or features",
+        ),
+        (
+            spurious > 1e-3,
+            f"spurious zeros inside the domain of validity ({100 * c.near:.2f} % of the box, "
+            f"{100 * c.tube:.2f} % of the domain of validity converge there)",
+        ),
+        (
+            c.off > 1e-3,
+            f"{100 * c.off:.2f} % of the data are farther than {tolerance:.2g} from M, or where M "
+            "is not stated; give more points, or look for outliers",
+        ),
+        (
+            c.components != c.expected,
+            f"M has {c.components} connected components inside the domain of validity, the data "
+            f"have {c.expected}",
+        ),
+    )
+    return [sentence for wrong, sentence in sentences if wrong]
 
 
 def _component_count(p: Tensor, h: Tensor) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -12,13 +12,12 @@ from torch import Tensor
 
 from ...distributions.base import ManifoldDistribution, likelihood_of
 from ...errors import InvalidPoints, TrainingError, UnsupportedError
-from ..base import Fittable
+from ..base import Fittable, Progress
 from .bases import Base, Spectrum
 from .image_manifold import ImageManifold, require_share
 from .marginal_likelihood import MarginalLikelihood
 
 # the records of a fit, and whether it converged
-Fit = Generator[Mapping[str, float], None, bool]
 
 
 class BaseDistribution(Fittable):
@@ -40,7 +39,7 @@ class BaseDistribution(Fittable):
         """Independent points."""
 
     @abstractmethod
-    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Progress[bool]:
         """Fit to base points; yields progress records, and returns whether the fit converged."""
 
     def set_uniform(self) -> None:
@@ -132,7 +131,7 @@ class SpectralDistribution(BaseDistribution):
             require_share(count, tried)
         return torch.cat(found)[:n]
 
-    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Progress[bool]:
         """The posterior mode at the penalty of the largest marginal likelihood.
 
         Converged if the search for the penalty did, and the quadrature resolves p.

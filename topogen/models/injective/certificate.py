@@ -20,8 +20,10 @@ from .homology_checks import action_on_loops, extra_loops, image_homology
 from .injectivity_proof import InjectivityProof, prove_injective
 from .neighbor_graph import Landmarks
 
-# beyond these a decoder is nearly singular, or nearly two to one, or its image leaves the data
-LARGEST_CONDITION, LEAST_COLLISION, LARGEST_EXCESS = 60.0, 0.02, 4.0
+# beyond these a decoder is nearly singular, or nearly two to one
+LARGEST_CONDITION, LEAST_COLLISION = 60.0, 0.02
+# ... or its image leaves the data, in distances from a point to its eighth neighbour
+LARGEST_EXCESS = 4.0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..base import Progress
 from ..flow import SplineFlow
-from .base_distributions import BaseDistribution, Fit
+from .base_distributions import BaseDistribution
 from .bases import Base
 
 
@@ -35,7 +36,7 @@ class CoverFlow(BaseDistribution):
         """Points of the distribution on the cover."""
         return self.flow().sample((n,), generator)
 
-    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Progress[bool]:
         """Maximum likelihood on the orbits of the base points."""
         ended = True
         for stage in self.flow.stages(self.base.orbit(b).flatten(0, 1)):

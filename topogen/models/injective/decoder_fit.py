@@ -2,7 +2,6 @@ r"""The fit of a decoder to points: initial base points, then decoder and base p
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from ...calculus import log_gram
 from ...errors import TrainingError
 from ...point_cloud.tensors import nearest_row
+from ..base import Progress
 from .base_points import initial_base_points
 from .bases import Base
 from .bases.harmonic_factors import UnitSphere
@@ -50,7 +50,7 @@ class FittedDecoder(Generic[G]):
 
 def fit_decoder(
     base: Base, graph: Graph, x: Tensor, held_out: Tensor, *, count: int, equal_area: bool
-) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder]]:
+) -> Progress[FittedDecoder[SpectralDecoder]]:
     r"""Minimise :math:`\sum |x_i - g(b_i)|^2` over g and b_1, ..., b_n, from initial b.
 
     In turn: C by ridge regression, b_i by two Gauss-Newton steps; with functions of higher
@@ -73,7 +73,7 @@ def fit_decoder(
 
 def refit_decoder(
     found: FittedDecoder, x: Tensor, held_out: Tensor, *, count: int, uniform: int = 6000
-) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder]]:
+) -> Progress[FittedDecoder[SpectralDecoder]]:
     """The same from initial base points of uniform points of the image that was found.
 
     Where the distribution is thin the initial base points of the data are crowded, and g
@@ -106,7 +106,7 @@ def _bandwidths(dim: int) -> tuple[int, ...]:
 
 def _finer_and_finer(
     base: Base, b: Tensor, x: Tensor, held_out: Tensor
-) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder]]:
+) -> Progress[FittedDecoder[SpectralDecoder]]:
     """Larger and larger bandwidths, as long as points that were held out get closer."""
     best: FittedDecoder[SpectralDecoder] | None = None
     enough = {1: 1e-8, 2: 1e-8, 3: 1e-6}.get(base.dim, 1e-5)
@@ -132,7 +132,7 @@ def _finer_and_finer(
 
 def with_residual(
     found: FittedDecoder[SpectralDecoder], x: Tensor, held_out: Tensor, generator: torch.Generator
-) -> Generator[Mapping[str, float], None, FittedDecoder]:
+) -> Progress[FittedDecoder]:
     """With a neural residual, if points that were held out get closer by it."""
     decoder = ResidualDecoder.of(found.decoder, generator)
     b = nearest_points(decoder, x, found.b, max_steps=12, ends=False).b
@@ -144,7 +144,7 @@ def with_residual(
 
 def _alternate(
     decoder: Decoder, b: Tensor, x: Tensor, *, ridge: float = 1e-10, gain: float = 0.8
-) -> Generator[Mapping[str, float], None, Tensor]:
+) -> Progress[Tensor]:
     """Regressions and base points in turn, until one leaves more of the error than `gain`."""
     before = torch.inf
     for _ in range(12):

@@ -15,8 +15,8 @@ from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedE
 from ...manifolds.base import Manifold
 from ...point_cloud.tensors import as_tensor, distinct
 from ...topology.inference.check import check_topology
-from ..base import LearnedDistribution, Stage
-from .base_distributions import BaseDistribution, Fit, ImageDistribution, SpectralDistribution
+from ..base import LearnedDistribution, Progress, Stage
+from .base_distributions import BaseDistribution, ImageDistribution, SpectralDistribution
 from .base_selection import bases_with
 from .bases import FIXED, Base, base_of, from_parts, standard
 from .certificate import EmbeddingCertificate, with_proof
@@ -102,8 +102,11 @@ class InjectiveFlow(LearnedDistribution):
             raise ValueError(f"expected a decoder among {DECODERS}, got {decoder!r}")
         self.base, self.density, self.decoder = base, density, decoder
         self.betti = None if betti is None else {int(p): tuple(b) for p, b in betti.items()}
-        wanted = base_of(base) if isinstance(base, Manifold) else None
-        if isinstance(base, str) and base != "auto":
+        if isinstance(base, Manifold):
+            wanted = base_of(base)
+        elif base == "auto":
+            wanted = None
+        else:
             wanted = standard(base, None if base in FIXED else dim)
         if wanted is not None and wanted.dim != dim:
             raise ValueError(
@@ -176,7 +179,7 @@ class InjectiveFlow(LearnedDistribution):
             yield Stage("manifold", lambda generator: self._fit_manifold(x, generator))
         yield Stage("density", lambda generator: self._fit_density(x, generator))
 
-    def _fit_manifold(self, x: Tensor, generator: torch.Generator) -> Fit:
+    def _fit_manifold(self, x: Tensor, generator: torch.Generator) -> Progress[bool]:
         x = distinct(x)
         if len(x) < 100:
             raise InvalidPoints(f"expected at least 100 distinct points, got {len(x)}; give more")
@@ -237,7 +240,7 @@ class InjectiveFlow(LearnedDistribution):
         image.fitted = True
         image.volume, image.volume_error = image.measure_volume()
 
-    def _fit_density(self, x: Tensor, generator: torch.Generator) -> Fit:
+    def _fit_density(self, x: Tensor, generator: torch.Generator) -> Progress[bool]:
         image, distribution = self._parts()
         converged = True
         if self.density == "uniform":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ...errors import InvalidPoints, TrainingError
 from ...point_cloud.tensors import nearest_row
+from ..base import Progress
 from ..local_polynomials import LocalPolynomials
 from ..local_regression import graph_error
 from .bases import Base
@@ -89,7 +89,8 @@ class Search:
     def projections(self) -> Tensor:
         """The points, or where they are noisy their projections onto :class:`LocalPolynomials`.
 
-        Noisy they are, too, if they are a tenth of the radius of neighbourhoods off local fits.
+        Points count as noisy, too, if they are farther from local fits than a tenth of the radius
+        of their neighbourhoods.
         """
         error, r = self.local_error
         if error < min(NOISY, 0.1 * r):
@@ -130,7 +131,7 @@ class Search:
 
     def best(
         self, bases: list[Base], decoder: str, generator: torch.Generator
-    ) -> Generator[Mapping[str, float], None, tuple[FittedDecoder, EmbeddingCertificate]]:
+    ) -> Progress[tuple[FittedDecoder, EmbeddingCertificate]]:
         """The best decoder, with a residual where that is asked for or gains something.
 
         "auto" asks for one where points without noise stay farther away than 1e-4.
@@ -150,7 +151,7 @@ class Search:
                     return finer, checked
         return best.found, certificate
 
-    def _tried(self, bases: list[Base]) -> Generator[Mapping[str, float], None, Attempt]:
+    def _tried(self, bases: list[Base]) -> Progress[Attempt]:
         """Bases and initial base points, until one passes the checks well; else the best."""
         best: Attempt | None = None
         trouble: TrainingError | None = None
@@ -185,7 +186,7 @@ class Search:
 
     def _fitted(
         self, base: Base, how: str, count: int, mine: Attempt | None
-    ) -> Generator[Mapping[str, float], None, FittedDecoder[SpectralDecoder] | None]:
+    ) -> Progress[FittedDecoder[SpectralDecoder] | None]:
         """A decoder from one kind of initial base points; None where there is no image yet."""
         x, held_out = self.train, self.held_out
         if how != "of the image found":

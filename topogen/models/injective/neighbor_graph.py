@@ -123,8 +123,16 @@ class Graph:
         return replace(part, n=len(rows), i=i, j=j, area=self.area[rows], sheets=1), rows
 
     def _on_edges(self, keep: np.ndarray) -> Graph:
-        names = ("i", "j", "length", "weight", "sign", "forth", "back")
-        return replace(self, **{name: getattr(self, name)[keep] for name in names})
+        return replace(
+            self,
+            i=self.i[keep],
+            j=self.j[keep],
+            length=self.length[keep],
+            weight=self.weight[keep],
+            sign=self.sign[keep],
+            forth=self.forth[keep],
+            back=self.back[keep],
+        )
 
     def landmarks(self, count: int) -> Landmarks:
         """Farthest nodes by geodesic distance; on a cover always both nodes over a point.
@@ -141,6 +149,7 @@ class Graph:
                 f"expected points that neighbours connect, got {far} of {self.n} apart from the "
                 "first; drop outliers, give more points, or fit each component alone"
             )
+        # on a cover every turn begins with one node whose partner on the other sheet is to come
         while True:
             enough = len(chosen) >= min(count, self.n)
             if self.sheets == 2:

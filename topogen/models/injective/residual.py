@@ -3,12 +3,12 @@ r"""A spectral decoder with a neural residual, for detail finer than the functio
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..base import Progress
 from ..nn.sine import SineNetwork
 from ..optimize import Adam, descend
 from .bases import Base, Spectrum
@@ -72,7 +72,7 @@ class ResidualDecoder(Decoder):
         generator: torch.Generator,
         *,
         steps: int = 1500,
-    ) -> Generator[Mapping[str, float], None, None]:
+    ) -> Progress[None]:
         """Fit the features of the network to x - C phi(b), by Adam in float32."""
         z = self.low(b).float()
         left = x - self.spectral(b)
@@ -89,8 +89,9 @@ class ResidualDecoder(Decoder):
         adam = Adam(parameters, 5e-3, period=steps, decay=(0.9, 0.99), fused=True)
         yield from descend(adam, loss, steps, every=100)
         with torch.no_grad():
-            for name in ("W1", "b1", "W2", "b2"):
-                getattr(self.net, name).copy_(getattr(net, name).double())
+            own = (self.net.W1, self.net.b1, self.net.W2, self.net.b2)
+            for p, trained in zip(own, (net.W1, net.b1, net.W2, net.b2), strict=True):
+                p.copy_(trained.double())
 
     def regress(self, b: Float[Tensor, "n w"], x: Float[Tensor, "n D"], ridge: float) -> None:
         r"""Ridge regression of x on phi(b) and psi: C and A at once.

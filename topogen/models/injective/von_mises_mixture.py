@@ -3,7 +3,7 @@ r"""Mixtures of von Mises-Fisher distributions on bases."""
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...distributions.von_mises import VonMisesFisher
 from ...errors import InvalidPoints, UnsupportedError
-from .base_distributions import BaseDistribution, Fit
+from ..base import Progress
+from .base_distributions import BaseDistribution
 from .bases import Base
 from .bases.harmonic_factors import RealLine, UnitInterval
 
@@ -98,7 +99,7 @@ class VonMisesMixture(BaseDistribution):
         return b
 
     @torch.no_grad()
-    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Fit:
+    def fit(self, b: Float[Tensor, "n w"], generator: torch.Generator) -> Progress[bool]:
         """EM for every size, a tenth of the points held out; converged if the best climb was."""
         if len(b) < 20:
             raise InvalidPoints(f"expected at least 20 points, got {len(b)}")
@@ -111,8 +112,8 @@ class VonMisesMixture(BaseDistribution):
             for _ in range(3 if size * len(self.base.group) > 1 else 1):
                 # components of concentration 5 at points of the data, of one weight
                 i = torch.randperm(train.shape[1], generator=generator)[:size].to(train.device)
-                start = train.new_full((len(i),), -math.log(len(i)))
-                eta, log_pi, done = yield from self._climb(train, 5.0 * train[0, i], start)
+                eta, log_pi = 5.0 * train[0, i], train.new_full((len(i),), -math.log(len(i)))
+                eta, log_pi, done = yield from self._climb(train, eta, log_pi)
                 score = float(self._terms(held_out, eta, log_pi).logsumexp((0, -1)).mean())
                 if score > best:
                     best, gained, ended = score, True, done
@@ -128,7 +129,7 @@ class VonMisesMixture(BaseDistribution):
 
     def _climb(
         self, orbit: Tensor, eta: Tensor, log_pi: Tensor
-    ) -> Generator[Mapping[str, float], None, tuple[Tensor, Tensor, bool]]:
+    ) -> Progress[tuple[Tensor, Tensor, bool]]:
         """EM: r = p(k, gamma | b); pi and the mean of gamma b under r; kappa by Newton."""
         before, ended = -math.inf, False
         for step in range(200):

@@ -19,8 +19,9 @@ class Field(nn.Module):
     r"""A perceptron :math:`f: R^D \times [0, 1] \to R^D` with SiLU units.
 
     It sees :math:`y = (x - m) / s`, a similarity fixed by the data, the cosines and sines of
-    :math:`By`, rows of B of lengths 1 to `finest`, even in the logarithm, t, those of
-    :math:`\pi k t`, and :math:`\log(1 - t + .003)`. The last layer starts at 0: no flow.
+    :math:`By`, rows of B of lengths 1 to `finest`, even in the logarithm, the time t, the cosines
+    and sines of :math:`\pi k t`, and :math:`\log(1 - t + .003)`. The last layer starts at 0: no
+    flow.
 
     M. Tancik et al., Fourier features let networks learn high frequency functions (2020),
     https://arxiv.org/abs/2006.10739.

@@ -111,7 +111,8 @@ def flow(
         run = partial(flow, M, velocity, tol=tol, density=density, max_steps=max_steps)
         parts = [run(part, start, end) for part in x.split(_CHUNK)]
         return Flowed(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Flowed)))
-    (n, D), span = x.shape, end - start
+    n, D = x.shape
+    span = end - start
     scale = x.new_tensor([M.scale] * D + [1.0])
 
     def rate(y: Tensor, s: Tensor) -> Tensor:

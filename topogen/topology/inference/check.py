@@ -76,10 +76,11 @@ def check_topology(
     diagrams; a bar is a class when its ratio death/birth is beyond what noise gives. A degree is
     determined when all of them show it clearly, when the witness complexes of all points do not
     contradict unanimously, when the cloud is locally flat at the scale, and when the numbers could
-    be those of a space (of one closed manifold, where one is expected); or by the alpha complex of
-    up to 2500 points on a surface or a 3-manifold in R^3 or R^4. Otherwise it is None.
-    "agrees" needs every degree determined and equal over every field, "disagrees" one other;
-    a missing class counts only if a sample of what is expected, of the same size, does show it.
+    be those of a space (of one closed manifold, where one is expected). The alpha complex of up to
+    2500 points on a surface or a 3-manifold in R^3 or R^4 may determine a degree left open.
+    Otherwise it is None. "agrees" needs every degree determined and equal over every field,
+    "disagrees" one determined degree that differs; a missing class counts only if a sample of what
+    is expected, of the same size, does show it.
 
     Args:
         points: array-like, shape (n, D), any D.
@@ -240,7 +241,9 @@ class _Study:
             return cloud, evidence
         off = f"{count} of {len(cloud.points)} points left out: they do not lie on the manifold"
         clean = cloud.only(rows, off, outliers=count)
-        trimmed = gathered(clean)  # it counts with no fewer classes: trimming opens holes, too
+        # it counts where it determines every degree, with no fewer classes than the landmarks
+        # show with the outliers: trimming opens holes, too
+        trimmed = gathered(clean)
         if homology_of(trimmed.betti) is None:
             return cloud, evidence
         for p in self.fields:
@@ -269,8 +272,11 @@ def check_degree(max_dim: int | None) -> None:
 def top_degree(dims: Sequence[int], hypothesis: Hypothesis | None) -> int:
     """The dimension expected or seen; in more than 3 dimensions what is affordable."""
     space = hypothesis or Hypothesis("nothing")
-    known, dim = space.top_degree or 0, max(dims) if space.dim is None else space.dim
-    if space.dim is None and dim > MOST_DIM:  # thick or noisy: homology lives in lower degrees
+    known = space.top_degree or 0
+    if space.dim is not None:
+        return min(MOST_DIM, max(space.dim, known))
+    dim = max(dims)
+    if dim > MOST_DIM:  # thick or noisy: homology lives in lower degrees
         dim = 1 if known else 2
     return min(MOST_DIM, max(dim, known))
 
@@ -281,7 +287,8 @@ def _remarks(dim: int, space: Hypothesis, top: int) -> list[str]:
         remarks.append(
             f"the cloud looks {dim}-dimensional, {space.name} has dimension {space.dim}"
         )
-    if (dim if space.top_degree is None else space.top_degree) > top:
+    highest = dim if space.top_degree is None else space.top_degree
+    if highest > top:
         remarks.append(f"degrees above {top} were not tested")
     return remarks
 

@@ -128,8 +128,10 @@ class DimensionEstimate:
 
     def __str__(self) -> str:
         names = {"local_pca": "local PCA", "levina_bickel": "Levina-Bickel", "two_nn": "TwoNN"}
-        values = ((name, self.estimates[key]) for key, name in names.items())
-        words = [f"{name} {'undefined' if math.isnan(v) else f'{v:.2g}'}" for name, v in values]
+        words = []
+        for key, name in names.items():
+            value = self.estimates[key]
+            words.append(f"{name} undefined" if math.isnan(value) else f"{name} {value:.2g}")
         return f"dimension {self.dim} ({', '.join(words)})"
 
 

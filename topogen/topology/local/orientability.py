@@ -32,7 +32,8 @@ class Orientability:
     Attributes:
         orientable: True, False, or None where the signs do not decide.
         margin: True: the least |det| on the maximal spanning forest minus the largest |det| of an
-            edge that contradicts `signs`; False: the least |det| on `cycle`; None: NaN.
+            edge that contradicts `signs` (0 if none does); False: the least |det| on `cycle`; both
+            in (0, 1]. None: NaN.
         ratio: lambda_0 (signed) / lambda_1 (unsigned), largest over components; 0 when orientable.
         frames: fraction of edges whose tangent frames match, |det| > 1/2.
         dim: the dimension d of the tangent frames.

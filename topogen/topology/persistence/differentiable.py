@@ -50,7 +50,8 @@ def persistence_diagrams(
             or, with more landmarks than by default but not all points, 5 covering radii if less.
 
     Returns:
-        per degree (birth, death) rows (b, 2), longest first, of the dtype and device of points.
+        per degree (birth, death) rows (b, 2), longest first, in the units, the dtype and on the
+        device of the points.
 
     Raises:
         InvalidPoints: not a finite float (n, D) tensor with n >= 2.
@@ -138,17 +139,19 @@ def _generators(
     top = tree.dimension() <= max_dim
     tree.compute_persistence(homology_coeff_field=field, persistence_dim_max=top)
     components, regular, roots, essential = tree.flag_persistence_generators()
+    # gudhi lists no degree without bars
     none = np.empty((0, 4), dtype=np.int64)
     finite = [components[:, [0, 0, 1, 2]], *regular, *[none] * max_dim]
     alive = [np.stack([roots, roots], axis=1), *essential, *[none[:, :2]] * max_dim]
     result = []
     for k in range(max_dim + 1):
         open_ended = np.pad(alive[k], ((0, 0), (0, 2)), constant_values=-1)
-        a, b, c, d = quads = np.concatenate([open_ended, finite[k]]).astype(np.int64).T
-        length = np.where(c < 0, cut, D[c, d]) - D[a, b]
+        quads = np.concatenate([open_ended, finite[k]]).astype(np.int64)
+        death = np.where(quads[:, 2] < 0, cut, D[quads[:, 2], quads[:, 3]])
+        length = death - D[quads[:, 0], quads[:, 1]]
         order = np.argsort(-length, kind="stable")
-        order = order[(length[order] > 0) | (c[order] < 0)]
-        result.append(quads.T[order].reshape(-1, 2, 2))
+        order = order[(length[order] > 0) | (quads[order, 2] < 0)]
+        result.append(quads[order].reshape(-1, 2, 2))
     return result
 
 
@@ -160,8 +163,8 @@ class TopologyLoss(nn.Module):
     .. math:: L = \sum_k \Big( \sum_{i \le \beta_k} (\mu - r_i)_+^2
         + \sum_{i > \beta_k} (r_i)_+^2 \Big):
 
-    the :math:`\beta_k` strongest bars grow up to the margin :math:`\mu`, all others shrink. One
-    without a bar counts :math:`\mu^2`, with no gradient. The strength is
+    the :math:`\beta_k` strongest bars grow up to the margin :math:`\mu`, all others shrink. A
+    class that has no bar counts :math:`\mu^2`, without gradient. The strength is
 
     - "ratio": :math:`r = \ln(d / b)`, for k = 0 :math:`\ln(d / s)` with s the mean death of the
       bars that are no classes. L does not change when the points are scaled;

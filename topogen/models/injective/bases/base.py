@@ -64,9 +64,11 @@ class Base(Storable):
         orientable: whether B is orientable.
 
     Attributes:
-        dim, width: d, and w, how many numbers give a point.
+        dim: d.
+        width: w, how many numbers give a point.
         closed: whether B is compact without boundary.
-        cover_volume, volume: of the cover and of B; infinite with a line among the factors.
+        cover_volume: of the cover; infinite with a line among the factors.
+        volume: of B.
 
     Example:
         >>> B = standard("klein")

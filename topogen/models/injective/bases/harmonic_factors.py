@@ -23,9 +23,9 @@ Broadcast = Float[Tensor, "*#batch w"]
 class HarmonicFactor(ABC):
     """A space whose points are given by numbers.
 
-    To implement one, write the geometry (`frame`, `move`, `log`, `retract`), the orthonormal
-    functions (`table`, `degrees`, `laplacian`, `bound`), and the uniform distribution (`nodes`,
-    `sample`).
+    To implement one, set `dim`, `width`, `volume` and `homology` (`closed` where it is not), and
+    write the geometry (`space`, `frame`, `move`, `log`, `retract`), the orthonormal functions
+    (`table`, `degrees`, `laplacian`, `bound`), and the uniform distribution (`nodes`, `sample`).
 
     Attributes:
         dim: d.
@@ -102,9 +102,11 @@ class UnitSphere(HarmonicFactor):
 
     def __post_init__(self) -> None:
         n = self.n
-        homology, volume = Homology((1, *[0] * (n - 1), 1)), math.exp(log_sphere_area(n))
-        # past the frozen fields, as these follow from n
-        vars(self).update(dim=n, width=n + 1, volume=volume, homology=homology)
+        # frozen, but these follow from n
+        object.__setattr__(self, "dim", n)
+        object.__setattr__(self, "width", n + 1)
+        object.__setattr__(self, "volume", math.exp(log_sphere_area(n)))
+        object.__setattr__(self, "homology", Homology((1, *[0] * (n - 1), 1)))
 
     def space(self) -> ReferenceSpace:
         """The unit circle or sphere."""
@@ -176,7 +178,7 @@ class Flat(HarmonicFactor):
     closed = False
 
     def retract(self, b: Points) -> Points:
-        """Clamped to the ends."""
+        """The nearest number between the ends, which lie at -volume / 2 and volume / 2."""
         end = self.volume / 2
         return b.clamp(-end, end)
 

@@ -90,7 +90,7 @@ def solid_harmonics(x: Float[Tensor, "*batch w"], degree: int) -> Float[Tensor, 
 
 
 def legendre(h: Float[Tensor, "*batch 1"], degree: int) -> Float[Tensor, "*batch p"]:
-    r""":math:`\sqrt{2j + 1}\, P_j(h)`, P_j Legendre's, j <= degree; orthonormal on [-1, 1]."""
+    r""":math:`\sqrt{2j + 1}\, P_j(h)`, P_j Legendre's, j <= degree; mean square 1 on [-1, 1]."""
     t = h[..., 0]
     columns = [torch.ones_like(t), t]
     for j in range(1, degree):

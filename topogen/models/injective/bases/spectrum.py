@@ -43,9 +43,13 @@ class Spectrum:
         degrees = [f.degrees(bandwidth) for f in base.factors]
         laplacians = [f.laplacian(bandwidth) for f in base.factors]
         places = [range(len(g)) for g in degrees]
-        every = zip(*(itertools.product(*g) for g in (places, degrees, laplacians)), strict=True)
-        chosen = [row for row in every if sum(l**2 for l in row[1]) <= bandwidth**2]
-        columns, self._blocks, eigenvalues = zip(*chosen, strict=True)
+        columns, self._blocks, eigenvalues = [], [], []
+        products = (itertools.product(*g) for g in (places, degrees, laplacians))
+        for column, block, mu in zip(*products, strict=True):
+            if sum(l**2 for l in block) <= bandwidth**2:
+                columns.append(column)
+                self._blocks.append(block)
+                eigenvalues.append(mu)
         self._columns = torch.tensor(columns)
         eigenvalues = torch.tensor(eigenvalues, dtype=torch.float64)
         frequency = torch.tensor(self._blocks, dtype=torch.float64).square().sum(1)
