@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -163,3 +164,9 @@ def test_no_function_hides_a_module_of_its_name(package):
         if (alias.asname or alias.name) in modules
     ]
     assert hidden == []
+
+
+def test_tests_of_one_file_run_on_one_worker(request):
+    # xdist writes the group of a test into its node id, where it knows how to
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert "@" in request.node.nodeid

@@ -57,6 +57,7 @@ def test_no_seed_is_said():
         start.require()
 
 
+@pytest.mark.slow
 def test_a_flow_starts_from_the_seed_and_says_so():
     flow = published(1, 2, "circle", steps=200, width=32)
     tg.fit(flow, circle(500), progress=False)

@@ -226,6 +226,7 @@ def test_unfitted_parts_are_refused_when_used() -> None:
 # -- learned parts --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_learned_spheres(make: Any, learned: tuple[Manifold, Manifold]) -> None:
     A, B = learned
     C = Intersection(A, B)
