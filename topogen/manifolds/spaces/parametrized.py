@@ -68,7 +68,8 @@ class ParametrizedSpace(ReferenceSpace):
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of T_xM, the range of D psi, at points x of M."""
         self.check_points(x)
-        return calculus.tangent_basis(calculus.jacobian(self.parametrize, self.coordinates(x)))
+        J = calculus.jacobian(self.parametrize, self.coordinates(x), mode="reverse")
+        return calculus.tangent_basis(J)
 
     def equations(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         r"""The defining function, else :math:`E(x) = x - \psi(\varphi(x))`, phi = `coordinates`.
@@ -91,7 +92,7 @@ class ParametrizedSpace(ReferenceSpace):
     ) -> Float[Tensor, "*batch d d D"]:
         r"""The normal part of :math:`D^2\psi[V_i, V_j]`, with :math:`D\psi\, V_i = t_i`."""
         t = self.coordinates(x)
-        J = calculus.jacobian(self.parametrize, t)
+        J = calculus.jacobian(self.parametrize, t, mode="reverse")
         T = calculus.tangent_basis(J) if frame is None else frame
         V = torch.linalg.inv(T.mT @ J)
         H = calculus.second_derivative(self.parametrize, t, V).flatten(-2)
@@ -171,11 +172,11 @@ def nearest_parameters(
     grid = grid.to(x.device)
 
     def gradient(t: Tensor, x: Tensor) -> Tensor:
-        y, J = calculus.value_and_jacobian(psi, t)
-        return (J.mT @ (y - x).unsqueeze(-1)).squeeze(-1)
+        half = t.new_full((*t.shape[:-1], 1), 0.5)
+        return calculus.vjp(lambda s: energy(s, x).unsqueeze(-1), t, half)[1]
 
     def newton(t: Tensor, x: Tensor, h: Tensor) -> Tensor:
-        H = calculus.jacobian(lambda s: gradient(s, h), t)
+        H = calculus.jacobian(lambda s: gradient(s, h), t, mode="reverse")
         lam, V = torch.linalg.eigh((H + H.mT) / 2)
         lam = lam.abs().clamp_min(1e-10)
         g = gradient(t, x)
@@ -195,7 +196,7 @@ def nearest_parameters(
         return torch.cat([trials[first, torch.arange(t.shape[0], device=t.device)], x], -1)
 
     def residual(state: Tensor) -> Tensor:
-        y, J = calculus.value_and_jacobian(psi, state[:, :d])
+        y, J = calculus.value_and_jacobian(psi, state[:, :d], mode="reverse")
         T = calculus.tangent_basis(J)
         return (T.mT @ (state[:, d:] - y).unsqueeze(-1)).squeeze(-1).norm(dim=-1)
 
