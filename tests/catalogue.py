@@ -306,15 +306,15 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
             tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold, group="ellipse"
         ),
         "local_torus": made(
-            tg.LocalPolynomials, lambda: local_torus().model.atlas.manifold, group="torus"
+            tg.LocalPolynomials, lambda: local_torus().model.atlas.manifold, slow=True
         ),
         "neural_torus": made(
             tg.NeuralImplicit, lambda: neural_torus().model, group="neural torus"
         ),
         "neural_torus_residual": made(
-            tg.NeuralImplicit, lambda: neural_torus("residual").model, group="neural torus"
+            tg.NeuralImplicit, lambda: neural_torus("residual").model, slow=True
         ),
-        "energy_circle": made(EnergyImplicit, lambda: energy_circle().model),
+        "energy_circle": made(EnergyImplicit, lambda: energy_circle().model, slow=True),
         "image": made(ImageManifold, lambda: injective_ellipse().model.manifold, group="image"),
     }
 )
@@ -414,7 +414,7 @@ DISTRIBUTIONS: Catalogue[tg.ManifoldDistribution] = Catalogue(
             f"uniform_{name}": made(
                 tg.Uniform,
                 lambda name=name: tg.Uniform(SPACES[name], **LOOSE),
-                slow=name == "mobius",
+                slow=name in ("klein", "mobius"),
             )
             for name in ("sphere", "klein", "mobius", "hopf")
         },

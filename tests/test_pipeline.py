@@ -167,6 +167,7 @@ def test_awkward_points_can_be_learned(name):
     assert bool(r.log_prob(x).isfinite().all())
 
 
+@pytest.mark.slow
 def test_learn_a_circle_as_a_zero_set(circle, tmp_path):
     r = tg.learn(circle, family="implicit", seed=0)
     assert (r.family, r.topology.verdict, r.distribution.likelihood) == (

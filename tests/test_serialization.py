@@ -123,6 +123,7 @@ def test_learned_parts_come_back(tmp_path, learned_circles):
             tg.load(path)
 
 
+@pytest.mark.slow
 def test_a_distribution_on_a_union_comes_back(tmp_path, learned_circles):
     U = tg.Union(*learned_circles)
     x = torch.cat([tg.Circle().sample_uniform(200, generator=generator())] * 2)

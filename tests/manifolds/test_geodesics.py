@@ -212,6 +212,7 @@ def test_status() -> None:
         M.distance(x[1:2], y)
 
 
+@pytest.mark.slow
 def test_a_geodesic_ends_where_m_is_no_longer_stated() -> None:
     M = MobiusBand(0.6)
     x = M.parametrize(torch.tensor([[1.0, 0.0]], dtype=torch.float64))

@@ -55,6 +55,7 @@ def test_distribution_of_the_torus(torus_distribution):
     assert float(gap.mean()) < 0.03  # 2500 points; the bar of .02 is for 8000
 
 
+@pytest.mark.slow
 def test_normalisation_and_volume_identity(torus_distribution):
     model, _, M = torus_distribution
     distribution = model()

@@ -50,6 +50,7 @@ def test_every_fresh_point_of_the_klein_bottle_is_in_a_chart(klein_atlas):
     assert int(atlas.multiplicity(fresh.value).min()) >= 1
 
 
+@pytest.mark.slow
 def test_transitions_on_a_learned_klein_bottle_are_exact(klein_atlas):
     atlas, _, M = klein_atlas
     x = atlas.manifold.project(uniform(M, 12, 2)).value

@@ -186,6 +186,7 @@ def test_same_seed_same_points(known) -> None:
     assert not torch.equal(a, c)
 
 
+@pytest.mark.slow
 def test_nearest_points_on_a_boundary_are_no_projections(known) -> None:
     M = tg.MobiusBand()
     v = Tube(M, generator=known.seeded()).volume(1500)

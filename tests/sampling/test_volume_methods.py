@@ -133,6 +133,7 @@ def test_estimates_compare_by_their_errors() -> None:
     assert VolumeEstimate(10.0, math.nan, 0.0, "tube").status == "rough"
 
 
+@pytest.mark.slow
 def test_charts_are_put_on_a_set_that_knows_where_it_is(known) -> None:
     t = torch.linspace(0, 2 * math.pi, 101, dtype=torch.float64)[:-1]
     circle = tg.LocalPolynomials(1, 2)

@@ -101,6 +101,7 @@ def test_loops_lost_twice_are_no_convergence(monkeypatch):
     assert again.lost == flow.lost == "loops are lost over Z/3"
 
 
+@pytest.mark.slow
 def test_a_bad_reconstruction_is_no_convergence():
     flow = published(1, 2, "euclidean", steps=100, width=16)
     status, said = fit(flow, circle(500))

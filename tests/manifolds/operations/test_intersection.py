@@ -212,6 +212,7 @@ def test_an_empty_part_has_no_sampler() -> None:
         Restriction(Sphere())
 
 
+@pytest.mark.slow
 def test_a_walk_stays_in_a_restriction(make: Any) -> None:
     from topogen.sampling import Plan, random_walk
 

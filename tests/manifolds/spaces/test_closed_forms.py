@@ -35,7 +35,11 @@ SPACES: dict[str, Manifold] = {
     "interval": Interval(-1.0, 3.0),
     "sphere x circle": Product(Sphere(2, 2.0), Circle()),
 }
-ALL = pytest.mark.parametrize("name", SPACES)
+# the solver takes long on these
+LONG = ("projective", "rotations")
+ALL = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in SPACES]
+)
 CURVED = pytest.mark.parametrize("name", [n for n in SPACES if n not in ("plane", "interval")])
 
 

@@ -205,6 +205,7 @@ def test_trained_torus_has_no_cut(torus_flow):
         assert float((sides[0] - sides[1]).abs().max()) < 1e-2
 
 
+@pytest.mark.slow
 def test_trained_torus_is_near_the_truth(torus_flow):
     x = correlated(10_000, 99)
     gap = log_correlated(x) - torus_flow().log_prob(x)

@@ -68,10 +68,8 @@ def test_a_circle_with_a_gap_is_closed():
     assert bool(M.in_domain(arc(2000, 2 * math.pi)).all())
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_curves_meet_sparse_data(seed):
     """M goes through every datum, or the fit says that it went wrong: gaps of seed 0 are wide."""
     x = tg.VonMises(0.0, 2.0).sample((1000,), generator=generator(seed))

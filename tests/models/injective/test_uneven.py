@@ -13,7 +13,8 @@ from topogen.models.injective.neighbor_graph import neighbour_graph
 ENTROPY = {2.0: 1.2663212919642852, 3.0: 0.993228806353252}
 
 
-@pytest.mark.parametrize("kappa", [pytest.param(2.0, marks=pytest.mark.slow), 3.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("kappa", [2.0, 3.0])
 def test_von_mises_distributions_on_a_circle(kappa):
     g = torch.Generator().manual_seed(1)
     distribution = tg.VonMises(0.0, kappa)

@@ -129,7 +129,8 @@ def test_repeated_points_do_not_collapse_it():
     assert float(distribution.eta.norm(dim=-1).max()) < 200
 
 
-@pytest.mark.parametrize("density", [pytest.param("von_mises", marks=pytest.mark.slow), "mixture"])
+@pytest.mark.slow
+@pytest.mark.parametrize("density", ["von_mises", "mixture"])
 def test_flows_with_it(density, tmp_path):
     true = tg.VonMises(0.3, 1.0)
     x, fresh = true.sample((3000,), seeded(1)), true.sample((4000,), seeded(2))

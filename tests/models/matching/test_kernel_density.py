@@ -110,6 +110,7 @@ def test_weights_find_the_distribution_the_rows_are_from():
     assert float(v[0]) == pytest.approx(float(w[0]), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_kernels_see_what_a_small_flow_cannot(tmp_path):
     """A distribution on 40 spots: the mixture is much better than its flow, stays so on a file."""
     spots = tg.Sphere().sample_uniform(40, seeded(1))

@@ -61,6 +61,7 @@ def test_balls_without_points_say_nothing():
     assert flatness_deviation(x, x[:5], 1e-6, 2, 0) == np.inf
 
 
+@pytest.mark.slow
 def test_crossing_sheets_are_distinguished_from_a_manifold():
     rng = np.random.default_rng(0)
     u, none = rng.uniform(-1, 1, (2, 1200, 2)), np.zeros(1200)
