@@ -35,11 +35,7 @@ SPACES: dict[str, Manifold] = {
     "interval": Interval(-1.0, 3.0),
     "sphere x circle": Product(Sphere(2, 2.0), Circle()),
 }
-# the solver takes long on these
-LONG = ("projective", "rotations")
-ALL = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in SPACES]
-)
+ALL = pytest.mark.parametrize("name", SPACES)
 CURVED = pytest.mark.parametrize("name", [n for n in SPACES if n not in ("plane", "interval")])
 
 
@@ -60,7 +56,13 @@ def close(a: Tensor, b: Tensor, atol: float = 1e-9) -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
-@ALL
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in ("projective", "rotations") else n
+        for n in SPACES
+    ],
+)
 def test_exp_and_transport_are_those_of_the_solver(name: str) -> None:
     M = SPACES[name]
     x, v, w = draw(M, 4)
