@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import os
+import pkgutil
+import sys
+from abc import ABC
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -170,3 +175,20 @@ def test_tests_of_one_file_run_on_one_worker(request):
     # xdist writes the group of a test into its node id, where it knows how to
     if "PYTEST_XDIST_WORKER" in os.environ:
         assert "@" in request.node.nodeid
+
+
+def test_a_class_is_abstract_or_never_subclassed():
+    for module in pkgutil.walk_packages(topogen.__path__, "topogen."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    ours = {n: m for n, m in sys.modules.items() if n == "topogen" or n.startswith("topogen.")}
+    classes = {c for m in ours.values() for c in vars(m).values() if inspect.isclass(c)}
+    roots = {"TopogenError", "Storable", "Options"}  # kinds, with nothing left to write
+    wrong = {
+        (base.__name__, c.__name__)
+        for c in classes
+        for base in c.__bases__
+        if c.__module__ in ours and base.__module__ in ours and base.__name__ not in roots
+        if not (inspect.isabstract(base) or ABC in base.__bases__)
+    }
+    assert wrong == set()
