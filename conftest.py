@@ -53,9 +53,13 @@ jaxtyping.jaxtyped = jaxtyped_at_first
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _new_test() -> None:
     global _test
     _test += 1
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
     # tests pass their own seeds; this only keeps a forgotten one from making a test flicker
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002

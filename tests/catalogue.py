@@ -306,13 +306,19 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
             tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold, group="ellipse"
         ),
         "local_torus": made(
-            tg.LocalPolynomials, lambda: local_torus().model.atlas.manifold, slow=True
+            tg.LocalPolynomials,
+            lambda: local_torus().model.atlas.manifold,
+            slow=True,
+            group="torus",
         ),
         "neural_torus": made(
             tg.NeuralImplicit, lambda: neural_torus().model, group="neural torus"
         ),
         "neural_torus_residual": made(
-            tg.NeuralImplicit, lambda: neural_torus("residual").model, slow=True
+            tg.NeuralImplicit,
+            lambda: neural_torus("residual").model,
+            slow=True,
+            group="neural torus",
         ),
         "energy_circle": made(EnergyImplicit, lambda: energy_circle().model, slow=True),
         "image": made(ImageManifold, lambda: injective_ellipse().model.manifold, group="image"),
@@ -448,7 +454,7 @@ DISTRIBUTIONS: Catalogue[tg.ManifoldDistribution] = Catalogue(
             tg.NormalNoise, lambda: tg.NormalNoise(tg.VonMises(0.3, 2.0), 0.1, **LOOSE)
         ),
         "bumps": made(BumpMixture, lambda: local_ellipse().model(), group="ellipse"),
-        "bumps_torus": made(BumpMixture, lambda: local_torus().model(), slow=True),
+        "bumps_torus": made(BumpMixture, lambda: local_torus().model(), slow=True, group="torus"),
         "image": made(ImageDistribution, lambda: injective_ellipse().model(), group="image"),
         "splines": made(SplineDistribution, lambda: spline_circle().model()),
         "flow": made(FlowDistribution, lambda: flowed(tg.Circle()), slow=True),

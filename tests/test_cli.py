@@ -12,8 +12,6 @@ from topogen.cli import run
 from topogen.cli.checking import parse_betti, parse_memory
 from topogen.homology import Homology
 
-pytestmark = pytest.mark.xdist_group("cli")  # its fixtures are made once
-
 
 @pytest.fixture(scope="module")
 def folder(circle, tmp_path_factory):

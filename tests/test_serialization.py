@@ -10,8 +10,6 @@ from topogen.errors import SaveError
 from topogen.manifolds.operations import Restriction, Similarity
 from topogen.manifolds.spaces import SPACES
 
-pytestmark = pytest.mark.xdist_group("serialization")  # its fixtures are made once
-
 
 @pytest.mark.parametrize(
     "make",

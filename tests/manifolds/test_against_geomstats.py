@@ -18,8 +18,6 @@ import torch
 
 from topogen.manifolds.spaces import Circle, FlatTorus, SpecialOrthogonal, Sphere
 
-pytestmark = pytest.mark.xdist_group("against_geomstats")  # its fixtures are made once
-
 SCRIPT = r"""
 import json, sys, warnings
 warnings.simplefilter("ignore")

@@ -10,8 +10,6 @@ from topogen.distributions.energy import EnergyDistribution
 from topogen.manifolds import boundary_cells, integration
 from topogen.manifolds.operations import Restriction
 
-pytestmark = pytest.mark.xdist_group("boundary_cells")  # its fixtures are made once
-
 TAU = 2 * math.pi
 AREA = TAU * 0.8  # of the half sphere z >= 0.2
 

@@ -9,8 +9,6 @@ import topogen as tg
 from topogen.errors import UnsupportedError
 from topogen.models.local_regression import fit_graphs
 
-pytestmark = pytest.mark.xdist_group("local_boundary")  # its fixtures are made once
-
 HEIGHT = 0.2
 AREA = 2 * math.pi * (1 - HEIGHT)
 

@@ -10,8 +10,6 @@ from topogen.errors import InvalidPoints
 from topogen.topology import circle_maps, circular_coordinates
 from topogen.topology.persistence.cohomology import PersistentClass
 
-pytestmark = pytest.mark.xdist_group("circle_maps")  # its fixtures are made once
-
 TURN = 2 * np.pi
 
 

@@ -16,8 +16,6 @@ import pytest
 from topogen.errors import InvalidPoints, TopogenError
 from topogen.topology import bootstrap, resample
 
-pytestmark = pytest.mark.xdist_group("stability")  # its fixtures are made once
-
 
 class Serial:
     """map gives results."""

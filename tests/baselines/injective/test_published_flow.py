@@ -26,8 +26,6 @@ from topogen.models.injective import image_manifold
 from topogen.models.injective.bases import product, standard
 from topogen.models.injective.image_manifold import require_share
 
-pytestmark = pytest.mark.xdist_group("published_flow")  # its fixtures are made once
-
 TINY = {"steps": 400, "width": 32}
 
 

@@ -13,8 +13,6 @@ from topogen.models.energy.network import Energies
 from topogen.models.energy.objectives import laplace
 from topogen.testing import check_distribution
 
-pytestmark = pytest.mark.xdist_group("energy_model")  # its fixtures are made once
-
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
@@ -93,10 +91,8 @@ def test_other_objectives(objective, bar):
     assert gap(truth, uniform) > 0.5  # negative control
 
 
-@pytest.mark.parametrize(
-    "objective",
-    [pytest.param(name, marks=pytest.mark.slow) for name in ("maximum_likelihood", "score")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["maximum_likelihood", "score"])
 def test_two_circles_share_the_mass(objective):
     """On disconnected M the masses of the parts are learned as well."""
     M = tg.HopfLink()

@@ -15,8 +15,6 @@ from topogen.errors import (
 )
 from topogen.models.matching.pairs import Examples
 
-pytestmark = pytest.mark.xdist_group("flow_matching")  # its fixtures are made once
-
 NETWORK = {"width": 32, "depth": 2, "features": 4, "finest": 2.0}
 SMALL = {**NETWORK, "options": tg.MatchingOptions(steps=300, batch=256)}
 

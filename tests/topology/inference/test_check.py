@@ -156,8 +156,8 @@ def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
 
 @pytest.mark.parametrize("name", ["circle", "torus", "so3", "disc", "klein"])
 def test_clean_clouds_lose_no_point(cloud, name):
-    for seed in range(2):
-        x = cloud(name, 1500, seed)
+    for seed in range(3):
+        x = cloud(name, 2500, seed)
         assert check_topology(x, max_dim=0, seed=seed).outliers == 0
 
 
