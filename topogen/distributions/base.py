@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import AtlasError, MeasureError, UnsupportedError
+from ..errors import AtlasError, MeasureError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold, OnManifold
 
@@ -163,29 +162,3 @@ def manifold_of(atlas: BaseAtlas) -> Manifold:
             "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
         )
     return atlas.manifold
-
-
-def draw_until(
-    n: int, propose: Callable[[int], Tensor | None], reason: str, rounds: int = 2000
-) -> Tensor:
-    """The first n rows of what `propose` gives.
-
-    Args:
-        n: how many, at least 0.
-        propose: takes the number missing to rows, or to None: all before are dropped.
-        reason: what is wrong where these are too few.
-        rounds: most calls.
-
-    Raises:
-        ValueError: n < 0.
-        UnsupportedError: so many calls do not find n.
-    """
-    if n < 0:
-        raise ValueError(f"expected n >= 0, got {n}")
-    parts: list[Tensor] = []
-    for _ in range(rounds):
-        part = propose(n - sum(map(len, parts)))
-        parts = [] if part is None else [*parts, part]
-        if parts and sum(map(len, parts)) >= n:
-            return torch.cat(parts)[:n]
-    raise UnsupportedError(f"expected {n} points, got {sum(map(len, parts))}: {reason}")

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..manifolds.rejection_sampling import draw_until
 from ..manifolds.spaces.base import sphere_tangents, unit
 from ..manifolds.spaces.spheres import Circle, Sphere, log_sphere_area
-from .base import ManifoldDistribution, draw_until
+from .base import ManifoldDistribution
 
 
 def log_hypergeometric(b: float, y: float) -> float:

@@ -33,6 +33,32 @@ def start(dim: int, charts: int) -> int:
     return max(6, round((whole / charts) ** (1 / dim)))
 
 
+def draw_until(
+    n: int, propose: Callable[[int], Tensor | None], reason: str, rounds: int = 2000
+) -> Tensor:
+    """The first n rows of what `propose` gives.
+
+    Args:
+        n: how many, at least 0.
+        propose: takes the number missing to rows, or to None: all before are dropped.
+        reason: what is wrong where these are too few.
+        rounds: most calls.
+
+    Raises:
+        ValueError: n < 0.
+        UnsupportedError: so many calls do not find n.
+    """
+    if n < 0:
+        raise ValueError(f"expected n >= 0, got {n}")
+    parts: list[Tensor] = []
+    for _ in range(rounds):
+        part = propose(n - sum(map(len, parts)))
+        parts = [] if part is None else [*parts, part]
+        if parts and sum(map(len, parts)) >= n:
+            return torch.cat(parts)[:n]
+    raise UnsupportedError(f"expected {n} points, got {sum(map(len, parts))}: {reason}")
+
+
 @dataclass(frozen=True)
 class Draw:
     """Points drawn by rejection, and what it took.

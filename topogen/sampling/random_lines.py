@@ -22,9 +22,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..distributions.base import draw_until
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
+from ..manifolds.rejection_sampling import draw_until
 from .regions import BallAround, known_points
 from .volume_estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..distributions.base import draw_until
 from ..errors import InvalidPoints, UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.locate import arrived
+from ..manifolds.rejection_sampling import draw_until
 from ..point_cloud.knn import nearest
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor, distinct

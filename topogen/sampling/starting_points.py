@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..distributions.base import draw_until
 from ..errors import InvalidPoints, ProjectionError, UnsupportedError
 from ..manifolds.base import Manifold
+from ..manifolds.rejection_sampling import draw_until
 from ..point_cloud.tensors import as_tensor
 from .records import Plan, Starts
 from .regions import known_points

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..distributions.base import draw_until
 from ..errors import UnsupportedError
 from ..manifolds.base import Manifold
 from ..manifolds.curvature import reach, shape_operator
+from ..manifolds.rejection_sampling import draw_until
 from .regions import BallAround, BoundedRegion, Cylinders, known_points, nearest_distance
 from .volume_estimate import CHUNK, VolumeEstimate, ball_volume, in_ball, mean_of
 

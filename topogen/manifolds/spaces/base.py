@@ -76,13 +76,9 @@ class ReferenceSpace(Manifold):
         # far from M the residual cannot be told below the rounding of x itself
         rounding = 64 * torch.finfo(torch.float64).eps * safe.detach().abs().amax(-1)
         converged = finite & (residual <= rounding.clamp_min(tol))
-        shape = x.shape[:-1]
-        projection = Projection(
-            torch.where(finite.unsqueeze(-1), value, math.nan).to(x.dtype).reshape(x.shape),
-            torch.where(finite, residual, math.nan).to(x.dtype).reshape(shape),
-            converged.reshape(shape),
-            steps.reshape(shape),
-        )
+        value = torch.where(finite.unsqueeze(-1), value, math.nan)
+        residual = torch.where(finite, residual, math.nan)
+        projection = Projection(value, residual, converged, steps).like(x)
         return projection.require(tol) if throw else projection
 
     def nearest(

@@ -17,6 +17,7 @@ from ..atlas import Atlas
 from ..base import iterate
 from ..charts import Box, Chart, Domain, FunctionChart
 from ..factors import TAU
+from ..rejection_sampling import draw_until
 from .base import ReferenceSpace, uniform_box
 
 # Three arcs of half-width w cover a circle, and all their intersections are arcs, for 60 < w < 120
@@ -45,8 +46,9 @@ def trapezoid(f: Callable[[Tensor], Tensor], period: float = TAU) -> tuple[float
 class ParametrizedSpace(ReferenceSpace):
     r"""M = psi(R^d), with points identified where psi takes one value.
 
-    To implement one, write `parametrize` (psi), `coordinates` (one preimage of a point of M) and
-    `lift` (of all preimages of psi(t) the one nearest to `centre`).
+    To implement one, write `parametrize` (psi; reverse mode differentiates it, so it hides no
+    NaN), `coordinates` (one preimage of a point of M) and `lift` (of all preimages of psi(t) the
+    one nearest to `centre`).
     """
 
     exact_retraction = True
@@ -123,12 +125,13 @@ class ParametrizedSpace(ReferenceSpace):
         """psi(t), t of an unnormalised density <= most on a box, or [0, 2 pi]^d, by rejection."""
         zero = torch.zeros(self.dim, dtype=torch.float64)
         low, high = (zero, zero + TAU) if box is None else box
-        parts: list[Tensor] = []
-        while not parts or sum(map(len, parts)) < n:
+
+        def propose(_: int) -> Tensor:
             t = uniform_box(2 * n + 16, low, high, generator)
             u = torch.rand(len(t), generator=generator, dtype=torch.float64)
-            parts.append(t[u * most < density(t)])
-        return self.parametrize(torch.cat(parts)[:n])
+            return t[u * most < density(t)]
+
+        return self.parametrize(draw_until(n, propose, "the density is far below its bound"))
 
 
 class PeriodicSpace(ParametrizedSpace):
@@ -175,11 +178,12 @@ def nearest_parameters(
         half = t.new_full((*t.shape[:-1], 1), 0.5)
         return calculus.vjp(lambda s: energy(s, x).unsqueeze(-1), t, half)[1]
 
-    def newton(t: Tensor, x: Tensor, h: Tensor) -> Tensor:
-        H = calculus.jacobian(lambda s: gradient(s, h), t, mode="reverse")
+    def derivatives(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return calculus.value_and_jacobian(lambda s: gradient(s, x), t, mode="reverse")
+
+    def newton(g: Tensor, H: Tensor) -> Tensor:
         lam, V = torch.linalg.eigh((H + H.mT) / 2)
         lam = lam.abs().clamp_min(1e-10)
-        g = gradient(t, x)
         p = -(V @ ((V.mT @ g.unsqueeze(-1)) / lam.unsqueeze(-1))).squeeze(-1)
         return p * (0.5 / p.norm(dim=-1, keepdim=True).clamp_min(0.5))
 
@@ -188,7 +192,7 @@ def nearest_parameters(
 
     def step(state: Tensor) -> Tensor:
         t, x = state[:, :d], state[:, d:]
-        p = newton(t, x, x)
+        p = newton(*derivatives(t, x))
         fraction = 0.5 ** torch.arange(12, dtype=t.dtype, device=t.device)
         trials = t + fraction[:, None, None] * p
         allowed = energy(trials, x) <= energy(t, x) * (1 + 1e-13)
@@ -206,7 +210,7 @@ def nearest_parameters(
         state = torch.cat([start, target], -1)
         found = iterate(lambda s: (residual(s), step(s)), state, tol=tol, max_steps=max_steps)
     t = found.value[:, :d]
-    return t + newton(t, x, target), found.residual, found.steps
+    return t + newton(gradient(t, x), derivatives(t, target)[1]), found.residual, found.steps
 
 
 def circle_nodes(n: int, period: float = TAU) -> Float[Tensor, " n"]:
