@@ -105,7 +105,7 @@ class LearnedManifold(Manifold, Fittable):
         z, tol = self._inner(self._to_unit(x)), self.solver_tolerance(tol, x.dtype)
         p = iterate(self._evaluate, z, tol=tol / float(self.unit), max_steps=max_steps)
         value, residual = self._from_inner(p.value), p.residual * self.unit
-        result = Projection(value.to(x.dtype), residual.to(x.dtype), p.converged, p.steps)
+        result = Projection(value, residual, p.converged, p.steps).like(x)
         return result.require(tol) if throw else result
 
     def step(

@@ -248,8 +248,7 @@ class Intersection(Manifold):
             tol = projection_tolerance(floor, self.scale) / self.transversality
         p = iterate(self._evaluate, x.to(torch.float64), tol=tol, max_steps=max_steps)
         p = Projection(p.value, p.residual, p.converged & self.in_domain(p.value), p.steps)
-        p = p.require(tol) if throw else p
-        return Projection(p.value.to(x.dtype), p.residual.to(x.dtype), p.converged, p.steps)
+        return (p.require(tol) if throw else p).like(x)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """The length of a step: the distance to the intersection up to second order.

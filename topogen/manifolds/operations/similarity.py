@@ -94,7 +94,7 @@ class Similarity(Composite):
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
         p = onto(self.manifold, self._inside(x), None if tol is None else tol / self.factor)
         value, residual = self.forth(p.value), self.factor * p.residual
-        return Projection(value.to(x.dtype), residual.to(x.dtype), p.converged, p.steps)
+        return Projection(value, residual, p.converged, p.steps).like(x)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M, times c."""

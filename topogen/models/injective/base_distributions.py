@@ -17,8 +17,6 @@ from .bases import Base, Spectrum
 from .image_manifold import ImageManifold, require_share
 from .marginal_likelihood import MarginalLikelihood
 
-# the records of a fit, and whether it converged
-
 
 class BaseDistribution(Fittable):
     """A distribution on a base B, with a density w.r.t. the volume of B, at points of its cover.

@@ -119,13 +119,9 @@ class ImageManifold(Manifold, Fittable):
             ProjectionError: `throw` is set and some point did not converge.
         """
         self.check_points(x)
-        found, shape = self.encode(x, tol=tol, max_steps=max_steps), x.shape[:-1]
-        p = Projection(
-            (found.value * self.unit + self.centre).reshape(x.shape).to(x.dtype),
-            (found.residual * self.unit).reshape(shape).to(x.dtype),
-            found.converged.reshape(shape),
-            found.steps.reshape(shape),
-        )
+        found = self.encode(x, tol=tol, max_steps=max_steps)
+        value, residual = found.value * self.unit + self.centre, found.residual * self.unit
+        p = Projection(value, residual, found.converged, found.steps).like(x)
         return p.require(self.solver_tolerance(tol, x.dtype)) if throw else p
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
