@@ -153,9 +153,9 @@ def test_on_the_image_of_an_injective_flow():
     gap = truth.log_prob(tg.Torus().project(fresh).value) - distribution.log_prob(fresh)
     assert bool(gap.isfinite().all())
     assert float(gap.mean()) < 0.05
-    # the mass, by quadrature on the base
+    # the mass, by quadrature on the base: another seed gave .9977, .9994, .9998 at 10, 20, 30
     image = flow.manifold
-    b, w = image.base.nodes(10)
+    b, w = image.base.nodes(30)
     density = (distribution._log_prob(image.decode(b)) + image.log_volume(b)).exp()
     assert float(image.base.volume * (w @ density)) == pytest.approx(1, abs=1e-3)
 
