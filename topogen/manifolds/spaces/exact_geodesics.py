@@ -47,6 +47,10 @@ class ExactGeodesics(ReferenceSpace):
     def _transport(self, x: Tensor, v: Tensor, w: Tensor) -> Tensor:
         r"""The vector w in parallel along :math:`t \mapsto \exp_x(tv)`, to t = 1."""
 
+    def _flow(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """That curve's end c(1) and its velocity c'(1) there."""
+        return self._exp(x, v), self._transport(x, v, v)
+
     @abstractmethod
     def _acceleration(self, x: Tensor, v: Tensor) -> Tensor:
         r""":math:`c''(0) = II(v, v)` of that curve c in R^D."""
@@ -156,8 +160,8 @@ class ExactGeodesics(ReferenceSpace):
         tangent = self._to_tangent(q.unsqueeze(-2), given)
         geodesics.require_tangent(given, tangent, known)
         u = tangent[:, 0]
-        end = self._exp(q, u)
-        arrival, *carried = (self._transport(q, u, t) for t in tangent.unbind(-2))
+        end, arrival = self._flow(q, u)
+        carried = [self._transport(q, u, t) for t in tangent[:, 1:].unbind(-2)]
         ok = known & self.in_domain(end)
         start, v = torch.where(known.unsqueeze(-1), q, rows), _where(known, u)
         g = _status(start, v, v.norm(dim=-1), end, arrival, ok)

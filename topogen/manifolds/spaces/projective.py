@@ -224,8 +224,12 @@ class SpecialOrthogonal(ExactGeodesics):
         return (X @ (K - K.mT) / 2).flatten(-2)
 
     def _exp(self, x: Tensor, v: Tensor) -> Tensor:
-        X = _matrix(x)
-        return (X @ _rotation(_axis(X.mT @ _matrix(v)))).flatten(-2)
+        return self._flow(x, v)[0]
+
+    def _flow(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        X, V = _matrix(x), _matrix(v)
+        R = _rotation(_axis(X.mT @ V))
+        return (X @ R).flatten(-2), (V @ R).flatten(-2)
 
     def _log(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         X = _matrix(x)
