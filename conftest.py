@@ -20,7 +20,7 @@ import torch
 
 torch.set_num_threads(1)
 
-CHECKED_CALLS = 8  # of a function in a test
+CHECKED_CALLS = 2  # of a function in a test
 _test = 0
 _jaxtyped = jaxtyping.jaxtyped
 

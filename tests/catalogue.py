@@ -301,6 +301,7 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
                 tg.Intersection(*two_spheres()),
                 tg.Similarity(tg.Intersection(*two_spheres()), [0.0, 0.0, 3.0]),
             ),
+            slow=True,
         ),
         "local_ellipse": made(
             tg.LocalPolynomials, lambda: local_ellipse().model.atlas.manifold, group="ellipse"
@@ -347,7 +348,7 @@ ATLASES: Catalogue[tg.Atlas] = Catalogue(
         ),
         "similar_torus": made(tg.Atlas, lambda: charts_of(MANIFOLDS["similar_torus"]), slow=True),
         "projected_ellipse": made(
-            tg.ProjectedAtlas, lambda: local_ellipse().model.atlas, group="ellipse"
+            tg.ProjectedAtlas, lambda: local_ellipse().model.atlas, slow=True, group="ellipse"
         ),
     }
 )
@@ -445,6 +446,7 @@ DISTRIBUTIONS: Catalogue[tg.ManifoldDistribution] = Catalogue(
                 manifold=tg.Union(*(q.manifold for q in moved_circles())),
                 **LOOSE,
             ),
+            slow=True,
         ),
         "energy": made(
             tg.EnergyDistribution,

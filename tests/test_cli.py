@@ -78,6 +78,7 @@ def test_check_writes_pictures_numbers_and_a_page(folder, tmp_path, capsys):
     assert "--betti 1,1 --max-seconds 60.0 --max-memory 314572800 --trim 0.01 --extras" in page
 
 
+@pytest.mark.slow
 def test_check_against_shows_both_clouds(folder, tmp_path):
     t = np.random.default_rng(0).random(1000) * 2 * math.pi
     two = np.stack([np.cos(t) + 4 * (t < math.pi), np.sin(t), 0 * t], axis=1)
@@ -244,6 +245,7 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.startswith("topogen 0.")
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_resume_from_the_shell(folder, tmp_path, capsys, monkeypatch):
     from topogen.models.projected_atlas import ProjectedAtlas
 

@@ -40,6 +40,7 @@ def projected():
     return atlas
 
 
+@pytest.mark.slow
 def test_volume_and_uniform_distribution_of_a_half_sphere(projected):
     R = projected.manifold
     volume = projected.volume(per_axis=24)

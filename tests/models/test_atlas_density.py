@@ -37,6 +37,7 @@ def test_bumps_scale_with_their_maps():
     assert float(peak) == pytest.approx(8 * math.exp(log_bump_constant(2)))
 
 
+@pytest.mark.slow
 def test_distribution_of_the_torus(torus_distribution):
     model, result, M = torus_distribution
     assert result.status == "converged"

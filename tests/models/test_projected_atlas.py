@@ -26,6 +26,7 @@ def test_charts_of_a_known_sphere_obey_the_laws():
     assert float(atlas.quadrature(24).weights.sum()) == pytest.approx(4 * torch.pi, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_circular_coordinates_seed_charts_that_cover_in_known_order():
     M = tg.Circle()
     x = uniform(M, 1500, 0)
@@ -43,6 +44,7 @@ def test_circular_coordinates_seed_charts_that_cover_in_known_order():
         tg.ProjectedAtlas(M, centres=torch.zeros(3, 5))
 
 
+@pytest.mark.slow
 def test_every_fresh_point_of_the_klein_bottle_is_in_a_chart(klein_atlas):
     atlas, _, M = klein_atlas
     fresh = atlas.manifold.project(uniform(M, 1000, 1))
@@ -60,6 +62,7 @@ def test_transitions_on_a_learned_klein_bottle_are_exact(klein_atlas):
     assert float(error[known].max()) < 1e-9
 
 
+@pytest.mark.slow
 def test_a_learned_klein_bottle_is_not_orientable_and_a_torus_is(klein_atlas, torus_distribution):
     atlas, x, _ = klein_atlas
     assert atlas.orientation(atlas.manifold.project(x).value).orientable is False

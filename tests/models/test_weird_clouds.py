@@ -51,6 +51,7 @@ def test_fitted_or_refused(model, cloud):
     assert learnable.fitted or "expected" in refused
 
 
+@pytest.mark.slow
 def test_grids_of_integers_have_too_few_projections():
     """25 different points: a set of dimension 1 agrees with hardly any of them."""
     M = tg.NeuralImplicit(1, 2, features=50, width=32)

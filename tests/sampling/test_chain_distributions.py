@@ -196,6 +196,7 @@ def test_clifford_torus() -> None:
         close(result, g, expected, 0.03)
 
 
+@pytest.mark.slow
 def test_rotations_are_haar_and_never_turn_into_reflections(known) -> None:
     M = known.orthogonal()  # both components of O(3)
     start = torch.eye(3, dtype=torch.float64).reshape(1, 9)
@@ -239,6 +240,7 @@ def learned() -> tg.LocalPolynomials:
     return M
 
 
+@pytest.mark.slow
 def test_a_learned_torus_keeps_its_chains(learned: tg.LocalPolynomials) -> None:
     start = tg.Torus(1.0, 0.5).sample_uniform(80, seeded(1))
     result = random_walk(

@@ -55,6 +55,7 @@ def test_weights_make_up_for_the_bend_of_the_tube(known, tau: float) -> None:
         assert abs(float(c.mean()) - 0.319) < 0.02
 
 
+@pytest.mark.slow
 def test_clifford_torus_in_four_dimensions(known) -> None:
     tube = Tube(known.clifford(), generator=known.seeded())
     assert agrees(tube.volume(6_000), known.CLIFFORD_AREA)

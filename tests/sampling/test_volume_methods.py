@@ -167,6 +167,7 @@ def learned_circle() -> tg.LocalPolynomials:
     return circle
 
 
+@pytest.mark.slow
 def test_a_part_of_a_learned_set_knows_where_it_is(known) -> None:
     distribution = tg.Uniform(Restriction(learned_circle(), lambda x: -x[..., 1]))
     assert abs(distribution.log_volume - math.log(math.pi)) < distribution.log_z_error + 1e-4
@@ -183,7 +184,9 @@ def test_a_part_of_a_learned_set_knows_where_it_is(known) -> None:
         pytest.param(
             lambda M: Union(M, Similarity(M, [1.0, 0.0])), 4 * math.pi, marks=pytest.mark.slow
         ),
-        (lambda M: Union(M, Similarity(M, [9.0, 0.0])), 4 * math.pi),
+        pytest.param(
+            lambda M: Union(M, Similarity(M, [9.0, 0.0])), 4 * math.pi, marks=pytest.mark.slow
+        ),
         pytest.param(
             lambda M: tg.Product(M, tg.Interval(0.0, 1.0)), 2 * math.pi, marks=pytest.mark.slow
         ),

@@ -208,6 +208,7 @@ def test_a_memory_limit_is_kept_and_said(cloud):
         assert any("memory limit" in r or "drawn at random" in r for r in report.remarks)
 
 
+@pytest.mark.slow
 def test_more_memory_gives_more_landmarks_until_nothing_is_cut(cloud):
     x = cloud("sphere", 3000)
     few, more, all_ = (

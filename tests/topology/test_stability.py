@@ -167,6 +167,7 @@ def test_dask_gives_the_same(circle, few):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_the_dask_example_runs(capsys):
     example = Path(__file__).parents[2] / "examples" / "bootstrap_dask.py"
     made = runpy.run_path(str(example))

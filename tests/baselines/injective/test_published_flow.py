@@ -51,6 +51,7 @@ def flow():
     return model, result
 
 
+@pytest.mark.slow
 def test_distribution_on_a_circle(flow):
     model, result = flow
     assert result.status == "converged"
@@ -63,6 +64,7 @@ def test_distribution_on_a_circle(flow):
     assert model.image.volume == pytest.approx(2 * math.pi, rel=0.01)
 
 
+@pytest.mark.slow
 def test_conformance(flow):
     measured = tg.testing.check_distribution(flow[0](), n=1000)
     assert measured["support"] == 0
@@ -81,6 +83,7 @@ def test_saved_and_loaded(flow, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("density", "gap"), [("von_mises", 0.01), ("mixture", 0.02)])
 def test_parametric_densities(density, gap):
     model = small(1, 2, "circle", density=density, **TINY)
@@ -224,6 +227,7 @@ def test_score_is_a_likelihood_with_its_reconstruction():
         score.warn()
 
 
+@pytest.mark.slow
 def test_splines_distribution_is_normalised_and_samples_what_it_says():
     distribution = RankSplineBase(standard("euclidean", 2))
     distribution.start(seeded())

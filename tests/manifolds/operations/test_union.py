@@ -248,6 +248,7 @@ def test_learned_spheres(make: Any, learned: tuple[Manifold, Manifold]) -> None:
     assert torch.equal(cap.project(x).converged, A.project(x).value[:, 2] >= 0.2)
 
 
+@pytest.mark.slow
 def test_products_with_learned_factors(make: Any) -> None:
     t = torch.linspace(0, 2 * math.pi, 400, dtype=torch.float64)[:-1]
     circle = tg.LocalPolynomials(1, 2)

@@ -98,6 +98,7 @@ def test_the_atlas_knows_the_volume_and_the_orientation(name: str) -> None:
         assert (nerve.homology() == M.homology) is good
 
 
+@pytest.mark.slow
 def test_genus_charts_cover() -> None:
     x = draw(GenusSurface(2), 500)
     count = torch.zeros(500)

@@ -132,6 +132,7 @@ def test_laplace_beltrami_on_the_torus():
     assert float((wrong - exact).detach().abs().max()) > 0.5
 
 
+@pytest.mark.slow
 def test_a_learned_set_gets_charts_and_survives_a_file(tmp_path):
     truth = tg.VonMises(0.0, 1.0)
     x = truth.sample((800,), seeded(0))
@@ -200,6 +201,7 @@ def test_data_off_the_set_are_counted():
         tg.fit(EnergyModel(tg.Sphere(), networks=1), x[:1].repeat(100, 1))
 
 
+@pytest.mark.slow
 def test_a_loaded_distribution_draws_the_same_points(tmp_path):
     torus = tg.Torus(1.0, 0.5)
     x = torus.sample_uniform(2000, seeded(0))

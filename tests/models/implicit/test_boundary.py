@@ -60,6 +60,7 @@ def test_an_arc_ends_where_its_data_end():
     assert math.isclose(math.exp(tg.Uniform(M).log_volume), 4.0, abs_tol=0.08)
 
 
+@pytest.mark.slow
 def test_a_circle_with_a_gap_is_closed():
     """A gap that M bridges is no boundary: von Mises data are sparse at the back."""
     x = tg.VonMises(0.0, 2.0).sample((1000,), generator=generator())

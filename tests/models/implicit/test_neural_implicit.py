@@ -154,6 +154,7 @@ def test_a_klein_bottle_is_a_residual_one():
     assert float(s[:, 2].max()) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:NeuralImplicit")
 def test_a_set_that_failed_says_so():
     # a network of two units cannot hold a torus

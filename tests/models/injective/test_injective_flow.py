@@ -99,6 +99,7 @@ def test_its_manifold_is_saved_alone(circle_flow, ellipse, tmp_path):
     assert again.sample_uniform(0).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result(circle_flow, ellipse):
     flow, _ = circle_flow
     again, _ = fitted(ellipse(800), 1, "circle")

@@ -211,6 +211,7 @@ def folded(b):
     return torch.stack([b[:, 0], b[:, 1], b[:, 2] ** 2], -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CONTROLS, *SOLID])
 def test_maps_that_are_not_injective_are_never_proved(known, name):
     g = {**CONTROLS, **SOLID}[name](known)

@@ -67,6 +67,7 @@ def test_gradient_is_that_of_the_value(name):
         assert (up - down) / 2e-3 == pytest.approx(slope, rel=1e-4, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_distribution_of_one_angle_has_scales_of_its_own():
     base = standard("torus")
     b = wave(2000)

@@ -37,6 +37,7 @@ def test_clean_points_are_their_own_projections():
     assert search.noise < 1e-2
 
 
+@pytest.mark.slow
 def test_a_dense_noisy_circle_is_learned():
     flow = tg.InjectiveFlow(1, 2, base="circle")
     assert tg.fit(flow, noisy(tg.Circle(), 4000, 0.04), progress=False).status == "converged"

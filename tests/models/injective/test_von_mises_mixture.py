@@ -109,6 +109,7 @@ def test_a_mixture_has_the_size_it_needs():
     assert mass(distribution, 60) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_four_modes_on_the_sphere():
     means = [[1.0, 0.3, 0.2], [-0.7, 0.9, 0.0], [0.1, -1.0, 0.6], [-0.4, 0.0, -1.0]]
     true = tg.Mixture([1.0] * 4, [tg.VonMisesFisher(m, 10.0) for m in means])

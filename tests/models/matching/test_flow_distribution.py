@@ -113,6 +113,7 @@ def test_the_flow_of_a_linear_function_on_the_sphere():
     assert coth > mean == pytest.approx(float(drawn[:, 2].mean()), abs=0.04)
 
 
+@pytest.mark.slow
 def test_order_five_and_rows_alone():
     M, f = tg.Sphere(), waves(3)
     x = points(tg.Sphere(), 10)

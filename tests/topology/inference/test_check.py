@@ -85,6 +85,7 @@ def test_a_disc_is_determined_and_a_hole_in_it_disagrees(cloud):
     assert check_topology(ring, Homology((1, 1))).verdict == "agrees"
 
 
+@pytest.mark.slow
 def test_another_cloud_is_a_hypothesis(cloud):
     torus = cloud("torus", 2500)
     assert check_topology(torus, cloud("flat torus", 2500, 5)).verdict == "agrees"

@@ -187,6 +187,7 @@ def test_it_splits_and_joins_components():
     assert widest_gap(joined) < 1.5
 
 
+@pytest.mark.slow
 def test_it_opens_a_cavity():
     x = cloud(40, 3)
     x = x / x.norm(dim=1, keepdim=True)

@@ -269,6 +269,7 @@ def test_swapped_clouds(cloud):
         assert abs(s.value - t.value) <= 4 * (s.spread + t.spread)
 
 
+@pytest.mark.slow
 def test_monotone_in_a_growing_tear(cloud):
     a = cloud("torus", 1200, 0)
     samples = [_torn(cloud, 600, 1, width) for width in (0.0, 0.8, 1.6, 2.4)]
