@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from topogen.errors import InvalidPoints
-from topogen.point_cloud.arrays import as_array, diameter, first_rows
+from topogen.point_cloud.arrays import as_array, as_table, diameter, first_rows
 from topogen.point_cloud.tensors import as_tensor, distinct
 
 
@@ -29,6 +32,61 @@ def test_anything_that_is_a_table_of_numbers(points: object) -> None:
     assert not tensor.requires_grad
 
 
+X = np.array([[1.0, -2.0], [0.5, 0.0], [0.0, 3.0]])  # exact in eight bits, too
+T = torch.from_numpy(X)
+READ_EXACTLY = {
+    "bfloat16": lambda: T.bfloat16(),
+    "float16": lambda: T.half(),
+    "float8": lambda: T.to(torch.float8_e5m2),
+    "a Parameter": lambda: torch.nn.Parameter(T),
+    "coordinates of entries": lambda: T.to_sparse(),
+    "sparse rows": lambda: T.to_sparse_csr(),
+    "sparse bfloat16": lambda: T.bfloat16().to_sparse(),
+    "quantised": lambda: torch.quantize_per_tensor(T.float(), 0.5, 0, torch.qint8),
+    "a negative bit": lambda: torch.complex(T, -T).conj().imag,
+    "a conjugate bit": lambda: torch.complex(T, T).conj().real,
+    "integers": lambda: (2 * T).to(torch.int8),
+    "rows with gradients": lambda: [*torch.nn.Parameter(T)],
+    "numbers with gradients": lambda: [list(row) for row in torch.nn.Parameter(T)],
+    "rows of bfloat16": lambda: tuple(T.bfloat16()),
+    "scipy": lambda: scipy.sparse.csr_matrix(X),
+    "scipy array": lambda: scipy.sparse.coo_array(X),
+    "nothing masked": lambda: np.ma.masked_equal(X, -9.0),
+    "np.matrix": lambda: np.asmatrix(X),
+    "longdouble": lambda: X.astype(np.longdouble),
+    "fractions": lambda: [[Fraction(value) for value in row] for row in X.tolist()],
+    "records": lambda: np.array([*map(tuple, X)], dtype=[("x", "f4"), ("y", "f8")]),
+}
+
+
+@pytest.mark.parametrize("name", READ_EXACTLY)
+@pytest.mark.filterwarnings("ignore:.*(quantize|Sparse CSR|deprecated|matrix subclass)")
+def test_every_dtype_and_layout_is_read_exactly(name: str) -> None:
+    factor = 2 if name == "integers" else 1
+    array = as_array(READ_EXACTLY[name]())
+    assert (type(array), array.dtype) == (np.ndarray, np.float64)
+    assert np.array_equal(array, factor * X)
+
+
+@pytest.mark.filterwarnings("ignore:.*(prototype|nested|masked)")
+def test_masked_and_nested_tensors() -> None:
+    mask = torch.tensor([[True, True], [False, True], [True, True]])
+    with pytest.raises(InvalidPoints, match=r"1 of 3 rows \(first: row 1\)"):
+        as_array(torch.masked.masked_tensor(T, mask))
+    assert np.array_equal(as_array(torch.masked.masked_tensor(T, mask | True)), X)
+    for layout in (torch.strided, torch.jagged):
+        with pytest.raises(InvalidPoints, match="not numeric") as caught:
+            as_array(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout))
+        assert "\n" not in str(caught.value)
+
+
+def test_tables_may_be_empty_or_have_gaps() -> None:
+    assert as_table(np.empty((0, 3))).shape == (0, 3)
+    assert np.isnan(as_table(np.ma.masked_equal([[1, -9]], -9))).tolist() == [[False, True]]
+    with pytest.raises(InvalidPoints, match="at least 1 points, got 0"):
+        as_array(np.empty((0, 3)))
+
+
 def test_the_result_is_a_copy() -> None:
     points = np.ones((3, 2))
     as_array(points)[0, 0] = 5
@@ -42,7 +100,24 @@ def test_the_result_is_a_copy() -> None:
         ([["a", "b"]], "not numeric"),
         ("text", "not numeric"),
         (None, "finite numbers|expected shape"),
+        ([["1.5", "2"]], "not numeric .*text"),
+        ([[b"1", b"2"]], "text"),
+        (np.array([["1.5", 2.0]], dtype=object), "str '1.5'"),
+        (np.array([["2020-01-01"], ["2020-01-02"]], dtype="datetime64[D]"), "dates"),
+        (np.array([[np.datetime64("2020-01-01"), 1.0]], dtype=object), "datetime64"),
+        (np.ones((2, 2)).astype("timedelta64[s]"), "time differences"),
+        (np.array([("a", 1.0)], dtype=[("name", "U4"), ("x", float)]), "text"),
+        ([[10**400, 1.0]], "not numeric .*too large"),
+        ({"x": [1.0]}, "dict that is not numeric"),
         (np.ones((2, 2)) * 1j, "complex"),
+        (torch.ones(2, 2) * 1j, "complex"),
+        ((torch.ones(2, 2) * 1j).conj(), "complex"),
+        (torch.ones(2, 2, device="meta"), "meta"),
+        ([torch.ones(2, device="meta")], "list that is not numeric"),
+        (np.ma.masked_equal([[1.0, -9.0], [2.0, 3.0]], -9.0), r"missing values in 1 of 2 rows"),
+        (np.ma.masked_equal([[1, 2], [3, -9]], -9), r"missing values in 1 of 2 .*first: row 1"),
+        ([np.ma.masked_equal([1.0, -9.0], -9.0), [2.0, 3.0]], "1 of 2 rows"),
+        ([[np.ma.masked, 1.0]], "1 of 1 rows"),
         ([1.0, 2.0], "reshape a curve"),
         (np.ones((2, 2, 2)), "flatten"),
         (np.ones((2, 0)), "at least one column"),
