@@ -46,8 +46,24 @@ def test_log_prob_checks_its_points(learned):
     assert torch.isneginf(learned.log_prob([[3.0, 3.0]])).all()
     with pytest.raises(InvalidPoints, match=r"R\^2, got 3 columns"):
         learned.log_prob(np.zeros((4, 3)))
-    with pytest.raises(InvalidPoints, match="NaN"):
-        learned.log_prob([[math.nan, 0.0]])
+    with pytest.raises(InvalidPoints, match="not numeric"):
+        learned.log_prob([["1.0", "0.0"]])
+
+
+def test_log_prob_of_any_rows(learned, circle):
+    rows = np.array([[math.nan, 0.0], [1.0, 0.0], [0.0, math.nan], [math.inf, 0.0]])
+    found = learned.log_prob(rows)
+    assert found.isnan().tolist() == [True, False, True, False]
+    assert found[1] == learned.log_prob(rows[1:2])[0]
+    assert found[3] == -math.inf
+    masked = np.ma.masked_invalid(rows[:2])
+    assert learned.log_prob(masked).isnan().tolist() == [True, False]
+    for empty in (rows[:0], torch.empty(0, 2), circle[:0]):
+        none = learned.log_prob(empty)
+        assert (none.shape, none.dtype) == ((0,), torch.float64)
+    x = circle[:5].clone().requires_grad_()
+    learned.log_prob(x).sum().backward()
+    assert x.grad is not None
 
 
 def test_save_and_load(learned, tmp_path):

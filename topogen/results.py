@@ -16,7 +16,7 @@ from .distributions.base import ManifoldDistribution
 from .inspection import Summary
 from .manifolds.base import Manifold
 from .models.base import LearnedDistribution
-from .point_cloud.tensors import as_tensor
+from .point_cloud.tensors import as_rows
 from .report import write_report
 from .topology.inference.report import TopologyReport
 
@@ -73,9 +73,10 @@ class LearnResult:
     def log_prob(self, x: Any) -> Float[Tensor, " n"]:
         """Log density at points x, shape (n, D), in nats w.r.t. the d-dimensional volume of M.
 
-        -inf where x is farther from M than its tolerance.
+        -inf where x is farther from M than its tolerance, NaN where x is NaN.
         """
-        return self.distribution.log_prob(as_tensor(x, ambient_dim=self.manifold.ambient_dim))
+        q = self.distribution
+        return q.log_prob(as_rows(x, ambient_dim=q.manifold.ambient_dim))
 
     def report(self, path: str | Path = "report.html", *, command: str | None = None) -> Path:
         """Write one self-contained HTML file; see :func:`topogen.report.write_report`."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import topogen as tg
+from topogen.distributions.base import manifold_of
 from topogen.distributions.energy import EnergyDistribution, Levels
 from topogen.errors import AtlasError, UnsupportedError
 from topogen.testing import check_distribution
@@ -207,3 +208,17 @@ def test_an_atlas_and_its_uniform_distribution_draw_alike():
     atlas = tg.Torus().atlas()
     q = tg.Uniform(atlas, tol=0.01)
     assert atlas.sample_uniform(500, seeded(0)).equal(q.sample((500,), generator=seeded(0)))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (tg.Torus(), r"got Torus; pass M.atlas\(\)"),
+        (tg.Torus, "got the class Torus; pass an Atlas"),
+        (torch.zeros(4, 3), "got Tensor; pass an Atlas"),
+        (None, "got NoneType"),
+    ],
+)
+def test_what_is_no_atlas_is_named(given, words):
+    with pytest.raises(AtlasError, match=words):
+        manifold_of(given)  # which everything that takes an atlas asks

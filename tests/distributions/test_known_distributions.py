@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from topogen.distributions import ManifoldDistribution, Mixture, Uniform, VonMises, VonMisesFisher
 from topogen.distributions.von_mises import log_hypergeometric
-from topogen.errors import MeasureError, UnsupportedError
+from topogen.errors import AtlasError, InvalidPoints, MeasureError, UnsupportedError
 from topogen.manifolds.atlas import Quadrature
 from topogen.manifolds.implicit import ImplicitManifold
 from topogen.manifolds.operations.product import Product
@@ -244,3 +245,22 @@ def test_a_volume_that_is_not_known_well_makes_an_estimate(error: float, kind: s
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match="sizes >= 0"):
         Uniform(Sphere()).sample((-1,))
+
+
+@pytest.mark.parametrize("q", [Uniform(Sphere()), axes(2.0)], ids=["uniform", "mixture"])
+def test_no_points_have_no_densities(q: ManifoldDistribution) -> None:
+    assert q.log_prob(torch.empty(0, 3)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        (np.eye(3), r"got ndarray; pass torch.as_tensor\(x\)"),
+        (np.eye(3).tolist(), r"got list; pass torch.as_tensor\(x\)"),
+        (torch.eye(3, dtype=torch.int64), "expected floating-point points.* of torch.int64"),
+        (torch.eye(2), r"of shape \(..., 3\) for Sphere, got shape \(2, 2\)"),
+    ],
+)
+def test_points_are_tensors(points: object, words: str) -> None:
+    with pytest.raises(InvalidPoints, match=words):
+        Sphere().check_points(points)  # which log_prob and contains ask

@@ -118,10 +118,11 @@ class ManifoldDistribution(Distribution, ABC):
         Where the projection fails, moves the point by more than ``support.atol``, or ends outside
         the domain of validity of M, the value is -inf (ValueError when validating). NaN in gives
         NaN out: it never becomes -inf.
+
+        Raises:
+            InvalidPoints: no tensor, or not of floating point and of shape (..., D).
         """
-        D = self.manifold.ambient_dim
-        if value.shape[-1:] != (D,):
-            raise ValueError(f"expected points of shape (..., {D}), got {tuple(value.shape)}")
+        self.manifold.check_points(value)
         nan = value.isnan().any(-1)
         projection = self.manifold.project(value)
         atol = self._support.tolerance(value.dtype)
@@ -151,12 +152,22 @@ def require_comparable(p: Any, q: Any) -> None:
         )
 
 
-def manifold_of(atlas: BaseAtlas) -> Manifold:
+def kind_of(thing: object) -> str:
+    """What something is, in words: a class may be given where an object of it is meant."""
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+
+
+def manifold_of(atlas: Any) -> Manifold:
     """The manifold that an atlas covers.
 
     Raises:
-        AtlasError: it has none.
+        AtlasError: it has none, or is no atlas.
     """
+    if not isinstance(atlas, BaseAtlas):
+        remedy = "pass M.atlas()" if isinstance(atlas, Manifold) else "pass an Atlas"
+        raise AtlasError(
+            f"expected an atlas, charts that cover a manifold, got {kind_of(atlas)}; {remedy}"
+        )
     if atlas.manifold is None:
         raise AtlasError(
             "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"

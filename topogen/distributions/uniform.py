@@ -13,7 +13,7 @@ from ..errors import AtlasError, UnsupportedError
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.base import Manifold
 from ..manifolds.default_atlas import charts_of
-from .base import ManifoldDistribution, likelihood_of, manifold_of
+from .base import ManifoldDistribution, kind_of, likelihood_of, manifold_of
 from .energy import EnergyDistribution
 
 
@@ -34,7 +34,7 @@ class Uniform(ManifoldDistribution):
 
     Raises:
         UnsupportedError: M has no finite volume, or knows neither itself nor charts, or d > 3.
-        AtlasError: an atlas without a manifold, or of another one.
+        AtlasError: an atlas without a manifold, or of another one; or neither of the two.
 
     Attributes:
         log_volume: log H^d(M).
@@ -105,9 +105,12 @@ def _flat(x: Tensor) -> Tensor:
 
 
 def _manifold_and_charts(
-    manifold: Manifold | BaseAtlas, atlas: BaseAtlas | None
+    manifold: Any, atlas: BaseAtlas | None
 ) -> tuple[Manifold, BaseAtlas | None]:
     """M, and the charts to use in place of what M knows."""
+    if not isinstance(manifold, Manifold | BaseAtlas):
+        given = kind_of(manifold)
+        raise AtlasError(f"expected a manifold or an atlas, got {given}; pass one, as Torus()")
     if not isinstance(manifold, BaseAtlas):
         if atlas is not None and atlas.manifold is not manifold:
             raise AtlasError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .. import calculus
-from ..errors import UnsupportedError
+from ..errors import InvalidPoints, UnsupportedError
 from ..homology import Homology
 from ..storable import Storable
 from . import components, curvature, geodesics, shooting, solvers
@@ -101,13 +101,19 @@ class Manifold(Storable, ABC):
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and of a learned M in its domain of validity."""
+        self.check_points(x)
         on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
-    def check_points(self, x: Tensor) -> None:
-        """Raise a ValueError unless x is of floating point and of shape (..., D)."""
+    def check_points(self, x: Any) -> None:
+        """Raise InvalidPoints unless x is a tensor of floating point and of shape (..., D)."""
+        if not isinstance(x, Tensor):
+            raise InvalidPoints(
+                f"expected a tensor of points of shape (..., {self.ambient_dim}) for "
+                f"{type(self).__name__}, got {type(x).__name__}; pass torch.as_tensor(x)"
+            )
         if x.shape[-1:] != (self.ambient_dim,) or not x.is_floating_point():
-            raise ValueError(
+            raise InvalidPoints(
                 f"expected floating-point points of shape (..., {self.ambient_dim}) for "
                 f"{type(self).__name__}, got shape {tuple(x.shape)} of {x.dtype}"
             )

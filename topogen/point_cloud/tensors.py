@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 
-from .arrays import as_array, first_rows
+from .arrays import as_array, as_table, first_rows
 
 
 def as_tensor(
@@ -15,6 +15,16 @@ def as_tensor(
 ) -> torch.Tensor:
     """:func:`as_array`, as a float64 CPU tensor of shape (n, D)."""
     return torch.from_numpy(as_array(points, name=name, minimum=minimum, ambient_dim=ambient_dim))
+
+
+def as_rows(points: Any, *, ambient_dim: int) -> torch.Tensor:
+    """:func:`as_table`, as a float64 CPU tensor; a gradient passes through.
+
+    Rows may be NaN, and there may be none.
+    """
+    table = torch.from_numpy(as_table(points, ambient_dim=ambient_dim))
+    follows = isinstance(points, torch.Tensor) and points.requires_grad
+    return points.to("cpu", torch.float64) if follows else table
 
 
 def distinct(points: torch.Tensor) -> torch.Tensor:
