@@ -43,9 +43,7 @@ def as_array(
     return array
 
 
-def as_table(
-    points: Any, *, name: str = "points", ambient_dim: int | None = None
-) -> np.ndarray:
+def as_table(points: Any, *, name: str = "points", ambient_dim: int | None = None) -> np.ndarray:
     """Rows of real numbers as a float64 array (n, D), n >= 0; masked entries are NaN.
 
     Raises:
