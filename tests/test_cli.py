@@ -1,6 +1,7 @@
 import contextlib
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -9,8 +10,9 @@ import pytest
 
 from topogen import cli
 from topogen.cli import run
-from topogen.cli.checking import parse_betti, parse_memory
+from topogen.cli.checking import Expectation, parse_betti, parse_memory
 from topogen.homology import Homology
+from topogen.manifolds.spaces import SPACES
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,12 @@ BAD = [
     (["sample", "text.npy", "-o", "x.xyz"], "got .xyz"),
     (["sample", "text.npy", "-o", "x.npy", "-n", "0"], "-n"),
     (["check", "few.npy", "--expect", "doughnut"], "expected --expect with one of circle"),
-    (["check", "few.npy", "--betti", "1,x"], "expected --betti 1,2,1"),
+    (["check", "few.npy", "--betti", "1,x"], "got '1,x' (whole numbers with commas between them)"),
+    (["check", "few.npy", "--betti", "1-2-1"], "got '1-2-1' (whole numbers with commas"),
+    (["check", "few.npy", "--betti", "1,2,"], "whole numbers with commas between them"),
+    (["check", "few.npy", "--betti", "1,-1"], "whole numbers with commas between them"),
+    (["check", "few.npy", "--betti", "z:1,1"], "whole numbers with commas between them"),
+    (["learn", "few.npy", "-o", "m.pt"], "expected a .safetensors file, got .pt"),
     (["check", "few.npy", "--betti", "4:1,1"], "prime"),
     (["check", "few.npy", "--betti", "1,1", "--expect", "circle"], "choose one"),
     (["check", "few.npy", "--alpha", "2"], "alpha"),
@@ -236,6 +243,50 @@ def test_debug_lets_errors_through(folder, monkeypatch):
 def test_betti_claims():
     assert parse_betti(["1,2,1"]) == Homology((1, 2, 1))
     assert parse_betti(["2:1,2,1", "3:1,1,0"]) == Homology({2: (1, 2, 1), 3: (1, 1, 0)})
+
+
+def test_spaces_and_betti_numbers_are_read_in_any_case(folder):
+    data = str(folder / "circle.npy")
+    for claim in (["--expect", "Circle"], ["--betti", "1, 1"], ["--betti", "2: 1,1"]):
+        assert run(["check", data, *claim]) == 0
+    assert Expectation(None, "Projective_Plane", ()).homology().dim == 2
+
+
+def test_help_names_the_spaces(capsys):
+    assert run(["check", "--help"]) == 0
+    words = capsys.readouterr().out.replace("\n", " ")
+    assert all(name.split("-")[0] in words for name in SPACES)
+
+
+def test_a_bare_call_prints_its_help_alone(capsys):
+    assert run([]) == 2
+    out, err = capsys.readouterr()
+    assert "inspect" in out + err
+    assert "topogen: " not in err
+
+
+def test_a_tilde_is_the_home_of_the_user(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle.npy").write_bytes((folder / "circle.npy").read_bytes())
+    command = ["check", "~/circle.npy", "--against=~/circle.npy", "--json=~/deep/n.json"]
+    assert run([*command, "--plot=~/deep/p.png", "--report=~/deep/r.html"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"circle.npy", "deep"}
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"n.json", "p.png", "r.html"}
+
+
+def test_the_backend_of_a_notebook_does_no_harm(folder, tmp_path):
+    picture = tmp_path / "p.png"
+    command = ["check", str(folder / "circle.npy"), "--betti", "1,1", "-q", "--plot", str(picture)]
+    done = subprocess.run(
+        [sys.executable, "-m", "topogen", *command],
+        env=os.environ | {"MPLBACKEND": "module://no_such_module.backend_inline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_help_and_version(capsys):

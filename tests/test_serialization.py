@@ -168,6 +168,8 @@ def test_a_function_of_the_user_is_named(tmp_path):
         tg.save(torch.nn.Linear(2, 2), path)
     with pytest.raises(SaveError, match="got dict"):
         tg.save({"a": 1}, path)
+    with pytest.raises(SaveError, match="a learned distribution or Uniform, got VonMisesFisher"):
+        tg.save(tg.VonMisesFisher([0.0, 0.0, 1.0], 2.0), path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,6 +244,19 @@ def test_an_older_file_survives_a_failed_save(tmp_path, monkeypatch):
         tg.save(tg.Circle(3.0), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_tilde_is_the_home_of_the_user_and_files_are_not_private(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    tg.save(tg.Circle(2.0), "~/deep/m.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    assert tg.load("~/deep/m.safetensors").radius == 2.0
+    with pytest.raises(SaveError, match=f"{tmp_path}/m.safetensors: .* there is none"):
+        tg.load("~/m.safetensors")
+    (tmp_path / "plain").touch()
+    mode = (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "deep" / "m.safetensors").stat().st_mode == mode
 
 
 def test_plain():

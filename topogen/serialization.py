@@ -23,6 +23,7 @@ from .distributions.uniform import Uniform
 from .errors import SaveError
 from .homology import Homology
 from .models.base import LearnedDistribution
+from .point_cloud.files import user_path
 from .results import LearnResult
 from .storable import Options, Storable
 
@@ -47,8 +48,8 @@ def save(thing: Any, path: str | Path) -> None:
         write(path, thing)
     else:
         raise SaveError(
-            "expected a LearnResult, or a manifold, atlas or distribution of topogen, got "
-            f"{type(thing).__name__}; save its parameters instead"
+            "expected a LearnResult, a manifold, an atlas, a learned distribution or Uniform, got "
+            f"{type(thing).__name__}; save the parameters that it is made from"
         )
 
 
@@ -164,7 +165,7 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path, description, state = Path(path), describe(module), module.state_dict()
+    path, description, state = user_path(path), describe(module), module.state_dict()
     # copies: safetensors refuses tensors that share memory
     tensors = {k: v.cpu().clone().contiguous() for k, v in state.items() if torch.is_tensor(v)}
     header = {
@@ -179,7 +180,10 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            partial.touch()
+            mode = partial.stat().st_mode  # as of any new file: safetensors makes it private
             save_file(tensors, partial, metadata={_KEY: json.dumps(header)})
+            partial.chmod(mode)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -191,7 +195,7 @@ def write(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None 
 
 def read(path: str | Path) -> tuple[Storable, dict[str, Any]]:
     """The module and the record that :func:`write` wrote; SaveError as of :func:`load`."""
-    path = Path(path)
+    path = user_path(path)
     header, tensors = _open(path)
     try:
         module = build(header["module"])
@@ -213,7 +217,7 @@ def read_into(path: str | Path, module: nn.Module) -> dict[str, Any]:
     Raises:
         SaveError: as :func:`load`, or the file describes another module.
     """
-    header, tensors = _open(Path(path))
+    header, tensors = _open(user_path(path))
     if header["module"] != json.loads(json.dumps(describe(module))):
         raise SaveError(
             f"{path}: expected a checkpoint of this {type(module).__name__}, got one of a "

@@ -18,7 +18,9 @@ from torch import nn
 from . import serialization
 from .errors import TrainingError
 from .models.base import Fittable, Stage
+from .point_cloud.files import user_path
 from .point_cloud.tensors import as_tensor
+from .topology.progress import on_terminal
 
 Status = Literal["converged", "max_steps", "interrupted", "diverged"]
 _SEVERITY: tuple[Status, ...] = ("converged", "max_steps", "interrupted", "diverged")
@@ -104,7 +106,7 @@ def fit(
         if checkpoint is not None:
             serialization.write(checkpoint, model)
 
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = on_terminal() if progress is None else progress and sys.stderr is not None
     with one_thread(), _display(shown) as show:
         try:
             for stage in model.stages(x):
@@ -138,7 +140,7 @@ def _checked(
         raise TrainingError(f"expected steps >= 1, got {steps}")
     if checkpoint is not None:
         serialization.describe(learnable)  # raises now rather than after hours
-        if resume and Path(checkpoint).exists():
+        if resume and user_path(checkpoint).exists():
             serialization.read_into(checkpoint, learnable)
     elif resume:
         raise TrainingError(
@@ -218,7 +220,8 @@ def _display(shown: bool) -> Iterator[Callable[[Stage, Mapping[str, float]], Non
         TextColumn("[dim]{task.fields[numbers]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True, force_terminal=on_terminal())
+    with Progress(*columns, console=console) as bar:
         tasks: dict[str, Any] = {}
 
         def show(stage: Stage, record: Mapping[str, float]) -> None:

@@ -181,7 +181,7 @@ def test_open_files_that_cannot_be_read(tmp_path):
         load_points(io.BytesIO())
     with pytest.raises(DataFileError, match="truncated"):
         load_points(io.BytesIO(path.read_bytes()[:90]))
-    with pytest.raises(DataFileError, match="pickled objects|truncated"):
+    with pytest.raises(DataFileError, match=r"pickled objects|truncated"):
         load_points(io.BytesIO(b"\x80\x02]q\x00."))
     (tmp_path / "x.csv.gz").write_text("1,2")
     with pytest.raises(DataFileError, match="a gzip file"):

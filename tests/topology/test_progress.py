@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 
 import pytest
+import torch
 
+import topogen as tg
 from topogen import check_topology
-from topogen.topology.progress import progress_line
+from topogen.topology.progress import on_terminal, progress_line
 
 
 class Terminal:
@@ -63,3 +66,43 @@ def test_errors_pass_through(wanted):
 
     with pytest.raises(KeyError, match="mine"):
         fail()
+
+
+class Log:
+    """What some programs put in the place of standard error."""
+
+    def write(self, text):
+        pass
+
+    def flush(self):
+        pass
+
+
+class Broken(Log):
+    def isatty(self):
+        raise OSError("no console")
+
+
+def _closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [lambda: None, Log, Broken, _closed], ids=repr)
+@pytest.mark.parametrize("wanted", [None, True])
+def test_standard_error_may_be_missing_or_odd(stream, wanted, monkeypatch):
+    if wanted and stream is _closed:
+        return  # nothing can be shown there
+    monkeypatch.setattr(sys, "stderr", stream())
+    assert not on_terminal()
+    with progress_line(wanted) as notify:
+        notify("stage")
+
+
+def test_a_fit_without_standard_error(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    t = torch.linspace(0, 6, 60, dtype=torch.float64)
+    for progress in (None, True):
+        fitted = tg.fit(tg.LocalPolynomials(1, 2), torch.stack([t, t], -1), progress=progress)
+        assert fitted.history

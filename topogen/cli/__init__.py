@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -43,6 +44,8 @@ def main() -> None:
     """Run the command line; errors are one line on stderr."""
     # the process is ours, and many small operations on several threads wait for one another
     torch.set_num_threads(1)
+    # that of a notebook need not exist here, and files need none
+    os.environ["MPLBACKEND"] = "agg"
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     sys.exit(run([a for a in arguments if a != "--debug"], debug=debug))
@@ -90,7 +93,8 @@ def _explain(error: Exception) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    typer.echo(f"topogen: {' '.join(message.split())}", err=True)
+    if message:  # the help that a bare `topogen` prints says enough
+        typer.echo(f"topogen: {' '.join(message.split())}", err=True)
     return status
 
 

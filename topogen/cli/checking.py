@@ -14,7 +14,7 @@ from typer import BadParameter, Option, echo
 
 from ..homology import Homology
 from ..manifolds.spaces import SPACES, ReferenceSpace
-from ..point_cloud.files import load_points
+from ..point_cloud.files import load_points, user_path
 from ..report import check_figure, write_check
 from ..report.page import write_figure, write_text
 from ..topology.inference.check import CheckOptions, check_topology
@@ -33,9 +33,11 @@ from .options import (
 
 def check_(
     data: Data,
-    against: Annotated[OptionalPath, Option(help="Another point cloud.", metavar="DATA")] = None,
+    against: Annotated[
+        OptionalPath, Option(help="Another point cloud.", metavar="DATA", parser=user_path)
+    ] = None,
     expect: Annotated[
-        OptionalText, Option(help="A space: circle, sphere, torus, klein, ...")
+        OptionalText, Option(help=f"A space: {', '.join(SPACES)}.", metavar="SPACE")
     ] = None,
     betti: Annotated[
         list[str] | None, Option(help="Betti numbers: 1,2,1 over every field, or 3:1,1,0.")
@@ -53,17 +55,19 @@ def check_(
     plot: Annotated[
         OptionalPath,
         Option(
-            help="Persistence diagrams; with --against beside both clouds.", metavar="FILE.png"
+            help="Persistence diagrams; with --against beside both clouds.",
+            metavar="FILE.png",
+            parser=user_path,
         ),
     ] = None,
     barcode: Annotated[
-        OptionalPath, Option(help="Barcodes with cut-offs.", metavar="FILE.png")
+        OptionalPath, Option(help="Barcodes with cut-offs.", metavar="FILE.png", parser=user_path)
     ] = None,
     report: Annotated[
-        OptionalPath, Option(help="One page with everything.", metavar="FILE.html")
+        OptionalPath, Option(help="One page with everything.", metavar="FILE.html", parser=user_path)
     ] = None,
     as_json: Annotated[
-        OptionalPath, Option("--json", help="The numbers.", metavar="FILE.json")
+        OptionalPath, Option("--json", help="The numbers.", metavar="FILE.json", parser=user_path)
     ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -112,11 +116,12 @@ class Expectation:
         """A space or its homology; None where nothing but another cloud is named."""
         if self.expect is None:
             return parse_betti(self.betti) if self.betti else None
-        if self.expect not in SPACES:
+        name = self.expect.lower().replace("_", "-")
+        if name not in SPACES:
             raise BadParameter(
                 f"expected --expect with one of {', '.join(SPACES)}, got {self.expect!r}"
             )
-        return SPACES[self.expect]()
+        return SPACES[name]()
 
     def fields(self) -> dict[str, Any]:
         """The fields that Betti numbers are given over."""
@@ -231,9 +236,11 @@ def parse_betti(texts: Sequence[str]) -> Homology:
     betti: dict[int, tuple[int, ...]] = {}
     try:
         for text in texts:
-            field, _, numbers = text.rpartition(":")
-            values = tuple(int(b) for b in numbers.split(","))
-            if not field:
+            match = re.fullmatch(r"(?:(\d+):)?(\d+(?:,\d+)*)", "".join(text.split()))
+            if match is None:
+                raise ValueError("whole numbers with commas between them")
+            field, values = match[1], tuple(int(b) for b in match[2].split(","))
+            if field is None:
                 if len(texts) > 1:
                     raise ValueError("Betti numbers for every field stand alone")
                 return Homology(values)

@@ -11,20 +11,31 @@ from typer import Argument, BadParameter, Option, echo
 from ..demos import DEMOS, run
 from ..models.base import LearnedDistribution
 from ..pipeline import FAMILIES, learn
-from ..point_cloud.files import load_points, output_kind, save_points
+from ..point_cloud.files import load_points, output_kind, save_points, user_path
 from ..report import write_picture
 from ..results import LearnResult
 from ..serialization import load, save
 from .options import STATUS, Data, Interrupted, OptionalPath, Quiet, Seed, require_folder
 
+OTHER_KINDS = (".pt", ".pth", ".pkl", ".npy", ".npz", ".csv", ".html")  # no model is written so
+
 
 def learn_(
     data: Data,
     output: Annotated[
-        Path, Option("--output", "-o", help="Model file (.safetensors).", metavar="MODEL")
+        Path,
+        Option(
+            "--output",
+            "-o",
+            help="Model file (.safetensors).",
+            metavar="MODEL",
+            parser=user_path,
+        ),
     ],
-    report: Annotated[OptionalPath, Option(help="HTML report.", metavar="OUT.html")] = None,
-    family: Annotated[str, Option(help="auto, or a family of models.")] = "auto",
+    report: Annotated[
+        OptionalPath, Option(help="HTML report.", metavar="OUT.html", parser=user_path)
+    ] = None,
+    family: Annotated[str, Option(help=f"auto, {', '.join(FAMILIES)}.")] = "auto",
     dim: Annotated[int | None, Option(help="Dimension; estimated when left out.")] = None,
     seed: Seed = 0,
     max_seconds: Annotated[float | None, Option(help="Most seconds for the fit.")] = None,
@@ -32,9 +43,14 @@ def learn_(
     quiet: Quiet = False,
 ) -> int:
     """Learn the manifold and a density on it; write the model and a report."""
+    family = family.lower()
     if family not in ("auto", *FAMILIES):
         raise BadParameter(
             f"expected --family auto or one of {', '.join(FAMILIES)}, got {family!r}"
+        )
+    if output.suffix.lower() in OTHER_KINDS:
+        raise BadParameter(
+            f"{output}: expected a .safetensors file, got {output.suffix}; rename the model"
         )
     require_folder(output, report)
     points = load_points(data)
@@ -64,9 +80,14 @@ def learn_(
 
 
 def sample_(
-    model: Annotated[Path, Argument(help="A file that learn wrote.", metavar="MODEL")],
+    model: Annotated[
+        Path, Argument(help="A file that learn wrote.", metavar="MODEL", parser=user_path)
+    ],
     output: Annotated[
-        Path, Option("--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE")
+        Path,
+        Option(
+            "--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE", parser=user_path
+        ),
     ],
     n: Annotated[int, Option("-n", help="How many points.", min=1)] = 1000,
     seed: Seed = 0,
@@ -88,13 +109,15 @@ def sample_(
 def demo_(
     name: Annotated[str, Argument(help="circle, sphere, torus, klein or alanine.")] = "torus",
     n: Annotated[int, Option("-n", help="Points to learn from.", min=100)] = 8000,
-    output: Annotated[Path, Option("--output", "-o", help="Folder for the report.")] = Path(
-        "demo-output"
-    ),
+    output: Annotated[
+        Path,
+        Option("--output", "-o", help="Folder for the report.", metavar="DIR", parser=user_path),
+    ] = Path("demo-output"),
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> int:
     """Learn a known space from points, and measure the result against the truth."""
+    name = name.lower()
     if name not in DEMOS:
         raise BadParameter(f"expected one of {', '.join(DEMOS)}, got {name!r}")
     demo = DEMOS[name]()

@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Option
 
 from ..errors import SaveError
+from ..point_cloud.files import user_path
 
 DONE, DISAGREES, BAD_INPUT, UNDETERMINED, TRAINING_FAILED = 0, 1, 2, 3, 4
 INTERNAL, INTERRUPTED = 70, 130
@@ -17,7 +18,14 @@ PICTURES = (".png", ".svg", ".pdf")
 
 OptionalPath = Path | None
 OptionalText = str | None
-Data = Annotated[Path, Argument(help="Points: .npy, .npz, .csv, .pt or .parquet.", metavar="DATA")]
+Data = Annotated[
+    Path,
+    Argument(
+        help="Points: .npy, .npz, .csv, .tsv, .txt, .pt or .parquet.",
+        metavar="DATA",
+        parser=user_path,
+    ),
+]
 Seed = Annotated[int, Option(help="The same seed gives the same result.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress on the terminal.")]
 

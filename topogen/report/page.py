@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import SaveError
+from ..point_cloud.files import user_path
 from ..topology.inference.report import TopologyReport
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_figure(path: str | Path, figure: Figure) -> Path:
 @contextmanager
 def _place(path: str | Path) -> Iterator[Path]:
     """A path in a folder that exists; SaveError where it cannot be written."""
-    path = Path(path)
+    path = user_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path

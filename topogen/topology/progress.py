@@ -10,6 +10,14 @@ from contextlib import contextmanager
 Notify = Callable[[str], None]
 
 
+def on_terminal() -> bool:
+    """Whether standard error is a terminal: it may be missing, closed, or no stream of Python's."""
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
 @contextmanager
 def progress_line(wanted: bool | None) -> Iterator[Notify]:
     """What to call with the name of each stage.
@@ -19,11 +27,11 @@ def progress_line(wanted: bool | None) -> Iterator[Notify]:
             a thread beside the main one, whose own line it would overwrite.
     """
     if wanted is None:
-        wanted = sys.stderr.isatty() and threading.current_thread() is threading.main_thread()
-    if not wanted:
+        wanted = on_terminal() and threading.current_thread() is threading.main_thread()
+    if not wanted or sys.stderr is None:
         yield lambda stage: None
         return
-    if not sys.stderr.isatty():  # a log file: one line per stage
+    if not on_terminal():  # a log file: one line per stage
         yield lambda stage: print(f"topology: {stage}", file=sys.stderr)
         return
     from rich.console import Console

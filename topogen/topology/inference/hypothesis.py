@@ -79,10 +79,13 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
 
     Raises:
         UnsupportedError: a manifold whose homology is not known.
-        ValueError: a homology over none of the fields that are tested.
+        ValueError: a homology over none of the fields that are tested, or none of these things.
     """
     if expected is None:
         return None
+    if isinstance(expected, str | type):
+        given = f"the class {expected.__name__}" if isinstance(expected, type) else repr(expected)
+        raise _not_read(given, "pass an object, such as topogen.Torus()")
     if isinstance(expected, Homology | Mapping) or _is_betti(expected):
         known = expected if isinstance(expected, Homology) else Homology(expected)
         hypothesis = Hypothesis("the homology given", known)
@@ -97,6 +100,8 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
         dim = getattr(expected, "dim", None)
         closed = dim is not None and bool(getattr(expected, "closed", False))
         hypothesis = Hypothesis(name, known, dim, closed, manifold=expected)
+    elif hasattr(expected, "manifold") and not hasattr(expected, "__array__"):
+        raise _not_read(type(expected).__name__, "pass its manifold")
     else:
         return Hypothesis("the other cloud", points=expected)
     if not set(known.fields) & set(fields):
@@ -105,6 +110,11 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
             "pass fields= to match"
         )
     return hypothesis
+
+
+def _not_read(given: str, remedy: str) -> ValueError:
+    wanted = "a Homology, Betti numbers, a manifold or points"
+    return ValueError(f"expected {wanted} as what is expected, got {given}; {remedy}")
 
 
 def _is_betti(expected: Any) -> bool:
