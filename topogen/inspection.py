@@ -9,6 +9,7 @@ import numpy as np
 
 from .point_cloud.arrays import as_array, diameter
 from .point_cloud.cloud import prepare
+from .point_cloud.conventions import recognise
 from .topology.inference.check import check_topology
 from .topology.inference.report import TopologyReport, row
 from .topology.local.dimension import dimension_of, duplicates, noise_level
@@ -116,7 +117,7 @@ def look(
 def remarks(x: np.ndarray) -> list[str]:
     """What is unusual about a checked cloud, in plain words."""
     n, D = x.shape
-    found = []
+    found = recognise(x)
     if repeated := duplicates(x):
         found.append(f"{repeated} of {n} rows repeat an earlier one; each place is used once")
     spread = np.ptp(x, axis=0)

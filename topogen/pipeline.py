@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ._version import versions
-from .errors import InvalidPoints, TrainingError
+from .errors import AtlasError, InvalidPoints, TrainingError
 from .evaluation import measure
 from .inspection import Summary, look
 from .models.atlas_density import AtlasDensity
@@ -22,6 +23,7 @@ from .models.injective import InjectiveFlow
 from .models.local_polynomials import LocalPolynomials
 from .models.projected_atlas import ProjectedAtlas
 from .point_cloud.arrays import as_array
+from .point_cloud.conventions import recognise
 from .results import LearnResult
 from .topology.inference.check import check_topology
 from .training import FitResult, fit, one_thread
@@ -36,6 +38,26 @@ FAMILIES: dict[str, Callable[[int, int, Betti], LearnedDistribution]] = {
 }
 
 
+def _recognising(call: Callable[..., LearnResult]) -> Callable[..., LearnResult]:
+    """Its errors say, too, what the points look like."""
+
+    @wraps(call)
+    def recognised(points: Any, **options: Any) -> LearnResult:
+        try:
+            return call(points, **options)
+        except (InvalidPoints, TrainingError, AtlasError) as error:
+            try:
+                words = [w for w in recognise(as_array(points)) if w not in str(error)]
+            except InvalidPoints:
+                words = []
+            if not words:
+                raise
+            raise type(error)("; ".join([str(error), *words])) from error
+
+    return recognised
+
+
+@_recognising
 def learn(
     points: Any,
     *,
@@ -120,16 +142,18 @@ def learn(
 
 def _dimension(summary: Summary, dim: int | None) -> int:
     D = summary.ambient_dim
+    elsewhere = f"a density on R^{D} itself needs no manifold (sklearn.neighbors.KernelDensity)"
     if dim is not None and not 1 <= dim < D:
+        remedy = "leave dim out to estimate it" if dim < 1 < D else elsewhere
         raise InvalidPoints(
-            f"expected 1 <= dim < {D} for points in R^{D}, got dim={dim}; leave dim out to "
-            "estimate it"
+            f"expected 1 <= dim < {D} for points in R^{D}, got dim={dim}; {remedy}"
         )
     d = summary.dim if dim is None else dim
     if d >= D:
+        thick = f"pass a dim below {D} where they lie near a manifold, else " if D > 1 else ""
         raise InvalidPoints(
             f"expected points on a manifold of dimension < {D}, got a cloud that fills R^{D}; "
-            "pass dim if it should be read as a thickened manifold"
+            f"{thick}{elsewhere}"
         )
     return d
 

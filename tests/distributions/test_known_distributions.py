@@ -10,7 +10,7 @@ import torch
 
 from topogen.distributions import ManifoldDistribution, Mixture, Uniform, VonMises, VonMisesFisher
 from topogen.distributions.von_mises import log_hypergeometric
-from topogen.errors import AtlasError, InvalidPoints, MeasureError, UnsupportedError
+from topogen.errors import InvalidPoints, MeasureError, UnsupportedError
 from topogen.manifolds.atlas import Quadrature
 from topogen.manifolds.implicit import ImplicitManifold
 from topogen.manifolds.operations.product import Product

@@ -64,7 +64,8 @@ def check_(
         OptionalPath, Option(help="Barcodes with cut-offs.", metavar="FILE.png", parser=user_path)
     ] = None,
     report: Annotated[
-        OptionalPath, Option(help="One page with everything.", metavar="FILE.html", parser=user_path)
+        OptionalPath,
+        Option(help="One page with everything.", metavar="FILE.html", parser=user_path),
     ] = None,
     as_json: Annotated[
         OptionalPath, Option("--json", help="The numbers.", metavar="FILE.json", parser=user_path)

@@ -85,9 +85,7 @@ def sample_(
     ],
     output: Annotated[
         Path,
-        Option(
-            "--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE", parser=user_path
-        ),
+        Option("--output", "-o", help=".npy, .npz, .csv or .pt", metavar="FILE", parser=user_path),
     ],
     n: Annotated[int, Option("-n", help="How many points.", min=1)] = 1000,
     seed: Seed = 0,

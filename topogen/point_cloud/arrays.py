@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidPoints
+from .conventions import recognise
 
 
 def as_array(
@@ -66,7 +67,8 @@ def as_table(points: Any, *, name: str = "points", ambient_dim: int | None = Non
     if D < 1:
         raise InvalidPoints(f"{name}: expected at least one column, got shape {array.shape}")
     if ambient_dim is not None and ambient_dim != D:
-        raise InvalidPoints(f"{name}: expected points in R^{ambient_dim}, got {D} columns")
+        expected = f"{name}: expected points in R^{ambient_dim}, got {D} columns"
+        raise InvalidPoints("; ".join([expected, *recognise(array)]))
     return array
 
 

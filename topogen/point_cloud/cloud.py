@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InvalidPoints
 from .arrays import as_array, diameter, first_rows
+from .conventions import recognise
 from .knn import nearest, neighbour_distance
 
 LEAST_POINTS = 10  # below these no local statistic means anything
@@ -26,7 +27,7 @@ class Cloud:
         unit: the length by which the given points were divided.
         given: number of rows given.
         duplicates: rows that repeat an earlier row.
-        remarks: what was done to the points, in words.
+        remarks: what they look like, and what was done to them, in words.
         outliers: points left out because they do not lie on the manifold.
         source: the array-like that was given.
     """
@@ -112,7 +113,7 @@ def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
             f"{name}: expected at least {LEAST_POINTS} distinct points, got {len(index)} "
             f"({given} rows); give more points"
         )
-    remarks: list[str] = []
+    remarks = recognise(x)
     if duplicates := given - len(index):
         remarks.append(f"{duplicates} duplicate points left out")
     if len(index) > most:

@@ -11,7 +11,7 @@ Notify = Callable[[str], None]
 
 
 def on_terminal() -> bool:
-    """Whether standard error is a terminal: it may be missing, closed, or no stream of Python's."""
+    """Whether standard error is a terminal; it may also be missing, closed, or something else."""
     try:
         return bool(sys.stderr.isatty())
     except (AttributeError, ValueError, OSError):
