@@ -328,6 +328,25 @@ def test_program_prints_errors_without_traceback():
     assert cli.BAD_INPUT == 2
 
 
+def test_ctrl_c_while_torch_is_imported(tmp_path):
+    stop = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "torch.py").write_text(stop)
+    here = os.path.dirname(os.path.dirname(cli.__file__))
+    path = os.pathsep.join([str(tmp_path), os.path.dirname(here)])
+    for command in (["-m", "topogen", "inspect", "x.npy"], ["-c", "import topogen"]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if command[0] == "-m":
+            assert (done.returncode, done.stderr) == (130, "topogen: interrupted\n")
+        else:  # a program that imports the library is left alone
+            assert "KeyboardInterrupt" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["circle", "sphere", "torus", "klein", "alanine"])
 def test_demo_agrees(name, tmp_path):

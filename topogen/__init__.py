@@ -3,6 +3,7 @@
 The public names, by the question they answer. Everything else is reached through these.
 """
 
+from . import startup as startup  # first, for Ctrl-C during the imports below
 from ._version import __version__ as __version__
 
 # sets: what is M?

@@ -143,17 +143,18 @@ def learn(
 def _dimension(summary: Summary, dim: int | None) -> int:
     D = summary.ambient_dim
     elsewhere = f"a density on R^{D} itself needs no manifold (sklearn.neighbors.KernelDensity)"
+    if D == 1:
+        raise InvalidPoints(f"expected points of two columns or more, got one column; {elsewhere}")
     if dim is not None and not 1 <= dim < D:
-        remedy = "leave dim out to estimate it" if dim < 1 < D else elsewhere
+        remedy = "leave dim out to estimate it" if dim < 1 else elsewhere
         raise InvalidPoints(
             f"expected 1 <= dim < {D} for points in R^{D}, got dim={dim}; {remedy}"
         )
     d = summary.dim if dim is None else dim
     if d >= D:
-        thick = f"pass a dim below {D} where they lie near a manifold, else " if D > 1 else ""
         raise InvalidPoints(
             f"expected points on a manifold of dimension < {D}, got a cloud that fills R^{D}; "
-            f"{thick}{elsewhere}"
+            f"pass a dim below {D} where they lie near a manifold; {elsewhere}"
         )
     return d
 

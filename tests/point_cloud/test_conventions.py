@@ -145,3 +145,4 @@ def test_advice_for_a_cloud_that_fills_space_can_be_followed(D, dim):
     assert "cosine and sine" in said
     assert "leave dim out" not in said
     assert ("pass a dim below 2" in said) == (D == 2 and dim is None)
+    assert ("two columns or more" in said) == (D == 1)

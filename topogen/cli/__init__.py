@@ -13,6 +13,7 @@ from .._version import __version__
 from ..errors import TopogenError, TrainingError
 from ..inspection import inspect
 from ..point_cloud.files import load_points
+from ..startup import started
 from . import checking, learning
 from .options import (
     BAD_INPUT,
@@ -42,6 +43,7 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run the command line; errors are one line on stderr."""
+    started()
     # the process is ours, and many small operations on several threads wait for one another
     torch.set_num_threads(1)
     # that of a notebook need not exist here, and files need none

@@ -79,7 +79,8 @@ def _readable(value: Any) -> Any:
         return _dense(value, torch)
     if isinstance(value, np.ma.MaskedArray):
         return np.where(np.ma.getmaskarray(value), np.nan, value.data)
-    if hasattr(value, "toarray"):  # of scipy.sparse
+    sparse = sys.modules.get("scipy.sparse")
+    if sparse is not None and sparse.issparse(value):
         return value.toarray()
     if isinstance(value, list | tuple) and not {type(v) for v in value} <= {int, float}:
         return [_readable(v) for v in value]
@@ -88,7 +89,7 @@ def _readable(value: Any) -> Any:
 
 def _dense(x: Any, torch: Any) -> np.ndarray:
     """The numbers of a tensor of any dtype and layout; masked ones are NaN."""
-    if hasattr(x, "get_mask"):  # of torch.masked
+    if isinstance(x, torch.masked.MaskedTensor):
         data = x.get_data().detach().to(torch.float64)
         x = torch.where(x.get_mask(), data, torch.nan)
     x = x.detach().cpu()

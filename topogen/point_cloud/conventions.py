@@ -70,8 +70,8 @@ def _rotations(x: np.ndarray) -> list[str]:
             return [
                 "the rows are unit vectors of length 4 and of one sign, and may be quaternions: "
                 "q and -q are one rotation, and the sign tears apart what crosses its border; "
-                "give rotation matrices of 9 columns (scipy.spatial.transform.Rotation.from_quat(x)"
-                ".as_matrix().reshape(-1, 9), with x, y, z, w in this order)"
+                "give rotation matrices of 9 columns (scipy.spatial.transform.Rotation.from_quat"
+                "(x).as_matrix().reshape(-1, 9), with x, y, z, w in this order)"
             ]
     if D == 9:
         R = x.reshape(n, 3, 3)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,15 @@ from .arrays import as_array
 from .text_tables import read_table
 
 _KINDS = ".npy, .npz, .csv, .tsv, .txt, .pt or .parquet"
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open file, or what reads like one."""
+
+    def read(self) -> bytes | str:
+        """All that is left of it."""
+        ...
 
 
 def user_path(path: Any) -> Path:
@@ -49,7 +58,7 @@ def load_points(source: Any) -> np.ndarray:
         DataFileError: the file cannot be read, or has not one two-dimensional array.
         InvalidPoints: the array is text, of the wrong rank, or contains NaN or infinity.
     """
-    if hasattr(source, "read"):
+    if isinstance(source, Readable):
         return _load_open(source)
     if not isinstance(source, str | os.PathLike):
         raise DataFileError(

@@ -69,3 +69,24 @@ def test_a_space_without_a_sampler_gives_no_sample():
 def test_homology_needs_every_degree():
     assert homology_of({2: [1, 2, 1], 3: [1, 2, 1]}) == TORUS
     assert homology_of({2: [1, 2, 1], 3: [1, None, 1]}) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        (tg.Torus, r"got the class Torus; pass an object, such as topogen.Torus\(\)"),
+        ("torus", r"got 'torus'; pass an object, such as topogen.Torus\(\)"),
+        (tg.Circle().atlas(), "got Atlas; pass its manifold"),
+        (tg.Uniform(tg.Circle()), "got Uniform; pass its manifold"),
+    ],
+)
+def test_what_is_no_hypothesis_is_named(expected, words):
+    with pytest.raises(
+        ValueError, match="a Homology, Betti numbers, a manifold or points.*" + words
+    ):
+        read_hypothesis(expected, (2, 3))
+
+
+def test_a_manifold_made_of_another_is_one():
+    moved = tg.Similarity(tg.Torus(), [1.0, 0.0, 0.0])
+    assert read_hypothesis(moved, (2, 3)).homology == TORUS

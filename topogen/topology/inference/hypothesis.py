@@ -21,6 +21,13 @@ class HasHomology(Protocol):
 
 
 @runtime_checkable
+class HasManifold(Protocol):
+    """Anything on a manifold, such as an :class:`topogen.Atlas`: no hypothesis by itself."""
+
+    manifold: Any
+
+
+@runtime_checkable
 class UniformSampler(Protocol):
     """Anything that draws points of its own, uniform by volume."""
 
@@ -100,7 +107,7 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
         dim = getattr(expected, "dim", None)
         closed = dim is not None and bool(getattr(expected, "closed", False))
         hypothesis = Hypothesis(name, known, dim, closed, manifold=expected)
-    elif hasattr(expected, "manifold") and not hasattr(expected, "__array__"):
+    elif isinstance(expected, HasManifold):
         raise _not_read(type(expected).__name__, "pass its manifold")
     else:
         return Hypothesis("the other cloud", points=expected)
