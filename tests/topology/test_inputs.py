@@ -62,6 +62,8 @@ CONTAINERS = {
     "pandas": _frame,
     "objects": lambda x: x.astype(object),
     "masked": np.ma.asarray,
+    "rows with a gradient": lambda x: [*torch.from_numpy(x.copy()).requires_grad_()],
+    "sparse": lambda x: torch.from_numpy(x).to_sparse(),
 }
 
 
@@ -74,6 +76,13 @@ def _locked(x):
 def test_containers_do_not_matter(points, answer, name):
     given_ = CONTAINERS[name](points)
     assert data(check_topology(given_, Homology((1, 1)))) == answer
+
+
+def test_a_memory_limit_reads_any_container(points):
+    options = CheckOptions(max_memory=2**28)
+    for name in ("rows with a gradient", "sparse", "list"):
+        report = check_topology(CONTAINERS[name](points[::20]), max_dim=0, options=options)
+        assert report.n_points == 45
 
 
 def test_single_precision_is_rounding(points, answer):

@@ -230,7 +230,7 @@ def _member(archive: np.lib.npyio.NpzFile, key: str, name: str) -> np.ndarray | 
         raise _pickled(name) from None
 
 
-def _pt(file: BufferedIOBase, name: str) -> object:
+def _pt(file: Any, name: str) -> object:
     import torch
 
     try:
@@ -290,7 +290,7 @@ def _save_csv(file: BufferedIOBase, x: np.ndarray) -> None:
     np.savetxt(file, x, delimiter=",", fmt="%.17g", comments="", header=header)
 
 
-def _save_pt(file: BufferedIOBase, x: np.ndarray) -> None:
+def _save_pt(file: Any, x: np.ndarray) -> None:
     import torch
 
     torch.save(torch.from_numpy(np.asarray(x)), file)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...homology import DEFAULT_FIELDS, is_prime
+from ...point_cloud.arrays import as_array
 from ...point_cloud.cloud import LEAST_POINTS, MOST_POINTS, Cloud, prepare
 from ..local.dimension import dimension_of
 from ..persistence.diffusion import diffusion_cloud
@@ -190,7 +191,7 @@ class _Study:
         most = MOST_POINTS
         if self.budget.max_memory is not None:
             # four arrays of the size of the cloud at once, and 64 numbers per point of neighbours
-            columns = np.shape(points)[1] if np.ndim(points) == 2 else 1
+            columns = 1 if isinstance(points, Cloud) else as_array(points, name=name).shape[1]
             affordable = self.budget.max_memory // (8 * (4 * columns + 64))
             most = max(LEAST_POINTS, min(most, affordable))
         trim = 0.0 if self.options.trim == "auto" else self.options.trim
