@@ -101,3 +101,24 @@ def test_pyplot_stays_unloaded():
         "scatter_figure({'a': np.zeros((3, 2))}); sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["matplotlib_inline.backend_inline", "json"])
+def test_the_backend_of_a_notebook_does_no_harm(module):
+    import os
+    import subprocess
+
+    code = (
+        "import io, os, numpy as np; from topogen.plotting import scatter_figure;"
+        "scatter_figure({'a': np.zeros((3, 2))}).savefig(io.BytesIO());"
+        "print(os.environ['MPLBACKEND'])"
+    )
+    backend = f"module://{module}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"MPLBACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, backend), done.stderr

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,9 +44,29 @@ def persistence_figure(
     return figure
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib, also where MPLBACKEND is that of a notebook and not installed here.
+
+    It is left alone where it can be imported: what else the program draws goes there.
+    """
+    backend = os.environ.get("MPLBACKEND", "")
+    if "matplotlib" in sys.modules or not backend.startswith("module://"):
+        return
+    try:
+        missing = find_spec(backend.removeprefix("module://")) is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        os.environ["MPLBACKEND"] = "agg"
+        import matplotlib  # noqa: F401, reads it once
+
+        os.environ["MPLBACKEND"] = backend
+
+
 def _figure(
     width: float, height: float, title: str | None, y: float | None = None, **options: Any
 ) -> Figure:
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), **options)
@@ -271,6 +294,7 @@ def principal_view(x: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], f
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """One RGBA row per value, dark at `low`."""
+    import_matplotlib()
     from matplotlib import colormaps
 
     return colormaps["viridis"](0.9 * (values - low) / ((high - low) or 1.0))
@@ -298,6 +322,7 @@ def scatter_figure(
 
 def _colours(values: np.ndarray) -> np.ndarray:
     """One RGBA row per point."""
+    import_matplotlib()
     from matplotlib import colormaps
 
     if values.dtype.kind in "iub":

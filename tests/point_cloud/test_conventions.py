@@ -81,6 +81,15 @@ LOOKS = {
     ),
     "row numbers": (np.c_[np.arange(600), RNG.normal(size=(600, 2))], "column 0 counts the rows"),
     "row numbers from 1": (np.c_[RNG.normal(size=(60, 2)), np.arange(1, 61)], "column 2 counts"),
+    "frames": (np.c_[RNG.normal(size=60), np.arange(700, 760)], "column 1 counts"),
+    "with a height": (
+        np.c_[WHOLE[:, 0], LATITUDE, RNG.uniform(0, 9, 600)],
+        "column 1 is a latitude and column 0 a longitude",
+    ),
+    "rounded distances": (
+        arcs() + 1e-6 * RNG.normal(size=(40, 40)),
+        "may be a matrix of distances",
+    ),
     "distances": (arcs(), "40 x 40 array is symmetric and may be a matrix of distances"),
     "correlations": (np.corrcoef(RNG.normal(size=(20, 30))), "a matrix of similarities"),
 }

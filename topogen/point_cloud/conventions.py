@@ -43,7 +43,8 @@ def _angles(x: np.ndarray) -> list[str]:
         )
         quarter = turn / 4
         upright = np.setdiff1d(np.flatnonzero(np.abs(x).max(axis=0) <= quarter), columns)
-        if x.shape[1] <= 3 and upright.size:
+        upright = sorted(upright, key=lambda j: low[j] - high[j])  # the widest first
+        if x.shape[1] <= 3 and upright:
             words += (
                 f"; or, if column {upright[0]} is a latitude and column {columns[0]} a longitude, "
                 "unit vectors (cos lat cos lon, cos lat sin lon, sin lat)"
@@ -86,10 +87,10 @@ def _rotations(x: np.ndarray) -> list[str]:
 
 
 def _row_numbers(x: np.ndarray) -> list[str]:
-    """Columns 0, 1, 2, ... or 1, 2, 3, ..., an index that is no coordinate."""
+    """Columns such as 0, 1, 2, ..., an index that is no coordinate."""
     if x.shape[1] == 1:
         return []
-    counts = (x == x[0] + np.arange(len(x))[:, None]).all(axis=0) & np.isin(x[0], (0, 1))
+    counts = (x == np.round(x[0]) + np.arange(len(x))[:, None]).all(axis=0)
     return [
         f"column {column} counts the rows; leave it out where it is no coordinate"
         for column in np.flatnonzero(counts)
@@ -99,10 +100,10 @@ def _row_numbers(x: np.ndarray) -> list[str]:
 def _distances(x: np.ndarray) -> list[str]:
     """A symmetric array, which is read as points all the same."""
     n, D = x.shape
-    if n != D or not np.allclose(x, x.T, rtol=1e-6, atol=1e-9 * float(np.abs(x).max())):
+    rounding = 1e-6 * float(np.abs(x).max())  # single precision
+    if n != D or not np.allclose(x, x.T, rtol=0, atol=rounding):
         return []
-    diagonal = np.diagonal(x)
-    what = "similarities" if diagonal.any() else "distances"
+    what = "similarities" if np.abs(np.diagonal(x)).max() > rounding else "distances"
     return [
         f"the {n} x {n} array is symmetric and may be a matrix of {what}: its rows are read as "
         f"points of R^{n}; give the points themselves, or coordinates by multidimensional scaling"

@@ -131,6 +131,7 @@ def clouds_figure(result: Result) -> Figure:
 
 def _colours(result: Result, cloud: np.ndarray) -> Any:
     """A colour per point: the chart in which it weighs most."""
+    plotting.import_matplotlib()
     from matplotlib import colormaps
 
     distribution = result.model()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...plotting import import_matplotlib
 from ...point_cloud.arrays import as_array, first_rows
 from ...point_cloud.cloud import Cloud, prepare
 from ...point_cloud.frames import spectrum
@@ -81,6 +82,7 @@ class DimensionScales:
 
     def plot(self) -> Figure:
         """The three estimates against the radius."""
+        import_matplotlib()
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator, NullFormatter
 

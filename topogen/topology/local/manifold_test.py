@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...plotting import draw_clouds
+from ...plotting import draw_clouds, import_matplotlib
 from ...point_cloud.cloud import Cloud, prepare
 from ...point_cloud.frames import spectrum
 from ...point_cloud.knn import distances, nearest
@@ -119,6 +119,7 @@ class ManifoldTest:
 
     def plot(self) -> Figure:
         """The cloud in its leading axes, coloured by label; beside it where it is not regular."""
+        import_matplotlib()
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
