@@ -118,6 +118,8 @@ def test_the_result_is_a_copy() -> None:
         (np.ma.masked_equal([[1, 2], [3, -9]], -9), r"missing values in 1 of 2 .*first: row 1"),
         ([np.ma.masked_equal([1.0, -9.0], -9.0), [2.0, 3.0]], "1 of 2 rows"),
         ([[np.ma.masked, 1.0]], "1 of 1 rows"),
+        (np.ma.array([["1"]], mask=[[True]]), "not numeric .text"),
+        (np.ma.array([[1j]], mask=[[True]]), "complex"),
         ([1.0, 2.0], "reshape a curve"),
         (np.ones((2, 2, 2)), "flatten"),
         (np.ones((2, 0)), "at least one column"),

@@ -78,7 +78,7 @@ def _readable(value: Any) -> Any:
     if torch is not None and isinstance(value, torch.Tensor):
         return _dense(value, torch)
     if isinstance(value, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(value), np.nan, value.data)
+        return np.where(np.ma.getmaskarray(value), np.nan, _floats(value.data))
     sparse = sys.modules.get("scipy.sparse")
     if sparse is not None and sparse.issparse(value):
         return value.toarray()
