@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...point_cloud.cloud import LEAST_SHARE
 from ...point_cloud.knn import distances, nearest
 from .rips import Diagrams, collapsed_graph, ratios, rips_diagrams
 
@@ -21,7 +22,6 @@ LATEST_BIRTH = {
     **{(1, 1): 2.6, (2, 1): 1.9, (2, 2): 3.8},
     **{(d, k): b for d in (3, 4) for k, b in ((1, 1.4), (2, 2.0), (3, 2.8))},
 }
-LEAST_SHARE = 0.005  # of the cloud: smaller clusters are stray ones and no components
 
 
 class RunLimit(NamedTuple):
