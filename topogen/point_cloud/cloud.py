@@ -62,6 +62,13 @@ class Cloud:
         n = len(self.points)
         return Cloud(self.points, np.arange(n), 1.0, n, 0, (), source=self.points)
 
+    def part(self, rows: np.ndarray) -> Cloud:
+        """Some of the points, centred and scaled afresh, without remarks."""
+        x = self.points[rows] - self.points[rows].mean(axis=0)
+        length = diameter(x)
+        part = replace(self, points=x / length, unit=self.unit * length)
+        return replace(part, index=self.index[rows], remarks=(), outliers=0)
+
     def spread(self, labels: np.ndarray) -> np.ndarray:
         """Labels of all rows given: a row left out takes that of the nearest one retained.
 

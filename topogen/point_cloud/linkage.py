@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,11 +57,17 @@ def spanning_tree(x: np.ndarray, k: int = 12) -> tuple[np.ndarray, np.ndarray, n
         a, b, lengths = np.r_[a, i], np.r_[b, j], np.r_[lengths, distance]
 
 
-def merges(a: np.ndarray, b: np.ndarray, lengths: np.ndarray, least: int) -> list[Merge]:
+def merges(
+    tree: tuple[np.ndarray, np.ndarray, np.ndarray], least: int, apart: Callable[[Merge], bool]
+) -> list[Merge]:
     """What the edges of a spanning tree join where both clusters have at least `least` points.
 
-    Arguments as :func:`spanning_tree` returns them.
+    Args:
+        tree: as :func:`spanning_tree` returns it.
+        least: number of points.
+        apart: whether the clusters stay apart: then the edge is no link inside their union.
     """
+    a, b, lengths = tree
     parent = list(range(len(lengths) + 1))
     size, link = [1] * len(parent), [0.0] * len(parent)
     found = []
@@ -74,12 +81,16 @@ def merges(a: np.ndarray, b: np.ndarray, lengths: np.ndarray, least: int) -> lis
         zip(a.tolist(), b.tolist(), lengths.tolist(), strict=True)
     ):
         small, large = sorted((root(i), root(j)), key=size.__getitem__)
+        longest = length
         if size[small] >= least:
             sizes, links = (size[small], size[large]), (link[small], link[large])
-            found.append(Merge(edge, length, sizes, links))
+            merge = Merge(edge, length, sizes, links)
+            found.append(merge)
+            if apart(merge):
+                longest = max(links)
         parent[small] = large
         size[large] += size[small]
-        link[large] = length
+        link[large] = longest
     return found
 
 

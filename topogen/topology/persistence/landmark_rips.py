@@ -68,6 +68,11 @@ class Budget:
         seconds = math.inf if self.max_seconds is None else self.max_seconds
         return seconds - (time.monotonic() - self.begin)
 
+    def split(self, parts: int) -> Budget:
+        """That of one of several parts that are still to be paid: a like share of what is left."""
+        seconds = None if self.max_seconds is None else max(0.0, self.left() / parts)
+        return Budget(seconds, self.max_memory)
+
     def run(self, share: float) -> RunLimit:
         """What one run may cost that takes this share of what is left."""
         seconds = max(0.0, self.left() * share)
