@@ -22,6 +22,7 @@ from ..progress import Notify, progress_line
 from .betti_decision import LEAST_LANDMARKS
 from .collect import gather
 from .evidence import Count, Evidence
+from .flatness import room_below
 from .hypothesis import Hypothesis, read_hypothesis
 from .outliers import trim_outliers
 from .parts import MOST_PARTS, find_parts
@@ -144,7 +145,8 @@ def check_topology(
                 )
         elif hypothesis is not None:
             drawn = partial(study.evidence_of_sample, space, n, top)
-            verdict, reason = judge(evidence, space, drawn)
+            below = partial(study.below, sample, evidence)
+            verdict, reason = judge(evidence, space, drawn, below)
         numbers: dict[str, Any] = {}
         if options.extras:
             notify("other tests")
@@ -258,6 +260,17 @@ class _Study:
             return None
         study = replace(self, options=replace(self.options, trim=0.0))
         return study.evidence(study.read(drawn, "sample", space.dim), top, space.closed_dim)[1]
+
+    def below(self, sample: _Sample, evidence: Evidence, degree: int) -> str:
+        """Why classes of a degree could live below the scale; empty where they could not."""
+        if degree == 0:
+            return "two components closer than the points within them look like one"
+        found = evidence.parts or (evidence,)
+        for part, each in zip(sample.parts or (sample,), found, strict=True):
+            marks = each.runs[0].landmarks if each.runs else part.cloud.points[:0]
+            if room_below(part.cloud, marks, each.scale, part.dim, degree):
+                return "the cloud is not flat within the scale, so smaller ones could hide"
+        return ""
 
     def evidence(
         self, sample: _Sample, top: int, closed_dim: int | None = None

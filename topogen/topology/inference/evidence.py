@@ -50,6 +50,7 @@ class Evidence:
         strategy: what was computed, in words.
         below: per degree, why classes could live below the scale, so that none is known to be
             missing.
+        parts: the evidence of each part, of a cloud that falls apart.
     """
 
     betti: dict[int, list[int | None]]
@@ -65,6 +66,7 @@ class Evidence:
     readings: dict[int, dict[int, Count | Inconclusive]] = field(default_factory=dict)
     strategy: str = ""
     below: dict[int, str] = field(default_factory=dict)
+    parts: tuple[Evidence, ...] = ()
 
     @property
     def first_reason(self) -> str:

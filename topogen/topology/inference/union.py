@@ -39,6 +39,8 @@ def union(
         deviation=max(e.deviation for e in found),
         witness={p: _sums([e.witness[p] for e in found]) for p in _shared_witness(found)},
         readings={},
+        below={},
+        parts=tuple(found),
         strategy=f"{first.strategy}, of {len(parts)} components one by one",
     )
     for p, values in evidence.p_values.items():
