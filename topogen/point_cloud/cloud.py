@@ -130,7 +130,7 @@ def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
     if len(index) < given:
         x = x[index]
     size = max(float(x.max()), -float(x.min()))  # first, so that squares of huge numbers are safe
-    error = rounding(x)
+    error = rounding(x) / (size or 1.0)
     x /= size or 1.0
     x -= x.mean(axis=0)
     length = diameter(x)

@@ -12,10 +12,10 @@ ROUNDING, ROUNDING_32 = 1e-12, 1e-6
 
 
 def rounding(x: np.ndarray) -> float:
-    """How far numbers of size 1 may be wrong: by their last digits, float32 where they fit."""
+    """How far most points of a cloud may be off: by their last digits, float32 where they fit."""
     with np.errstate(over="ignore", under="ignore"):
         fit = np.array_equal(x, x.astype(np.float32))
-    return ROUNDING_32 if fit else ROUNDING
+    return float(np.median(np.abs(x).max(axis=1))) * (ROUNDING_32 if fit else ROUNDING)
 
 
 def first_of_places(x: np.ndarray, tolerance: float) -> np.ndarray:
