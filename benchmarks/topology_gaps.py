@@ -21,7 +21,7 @@ LEVELS = (0.5, 0.95, 0.99, 0.999)
 
 
 def draw(space: str, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n points of a connected space."""
+    """Draw n points of a connected space."""
     t = 2 * np.pi * rng.random(n)
     circle = np.stack([np.cos(t), np.sin(t)], axis=1)
     if space == "circle":

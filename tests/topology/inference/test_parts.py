@@ -25,7 +25,7 @@ def parts_of(x):
 def moons(n, seed):
     upper, lower = circle(n // 2, seed=seed), circle(n // 2, seed=seed + 1)
     upper[:, 1], lower[:, 1] = np.abs(upper[:, 1]), 0.5 - np.abs(lower[:, 1])
-    both = np.concatenate([upper, lower + [1.0, 0.0]])
+    both = np.concatenate([upper, lower + np.array([1.0, 0.0])])
     return both + 0.05 * np.random.default_rng(seed).standard_normal(both.shape)
 
 
