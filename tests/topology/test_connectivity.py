@@ -38,11 +38,11 @@ def test_linked_circles(cloud):
 @pytest.mark.parametrize("name", ["trefoil", "torus", "disc"])
 def test_one_piece_stays_whole(cloud, name):
     from topogen.point_cloud.cloud import prepare
-    from topogen.topology.connectivity import _split
+    from topogen.topology.inference.parts import find_parts
 
     for seed in range(5):
-        x = prepare(cloud(name, 1000, seed)).points
-        assert _split(x, 0.01, np.random.default_rng(seed)).max() == 0
+        parts = find_parts(prepare(cloud(name, 1000, seed)).points, 0.01)
+        assert (parts.count, parts.p_value) == (1, 1.0)
 
 
 def test_a_small_piece_is_said_not_raised(cloud):

@@ -12,8 +12,10 @@ from ..errors import InvalidPoints
 from .arrays import as_array, diameter, first_rows
 from .conventions import recognise
 from .knn import nearest, neighbour_distance
+from .repeats import ROUNDING, first_of_clusters, first_of_places, rounding
 
 LEAST_POINTS = 10  # below these no local statistic means anything
+LEAST_SHARE = 0.005  # of a cloud: smaller clusters are stray ones and no components
 MOST_POINTS = 50_000  # whose tables of neighbours fit into memory of a laptop
 
 
@@ -61,6 +63,13 @@ class Cloud:
         n = len(self.points)
         return Cloud(self.points, np.arange(n), 1.0, n, 0, (), source=self.points)
 
+    def part(self, rows: np.ndarray) -> Cloud:
+        """Some of the points, centred and scaled afresh, without remarks."""
+        x = self.points[rows] - self.points[rows].mean(axis=0)
+        length = diameter(x)
+        part = replace(self, points=x / length, unit=self.unit * length)
+        return replace(part, index=self.index[rows], remarks=(), outliers=0)
+
     def spread(self, labels: np.ndarray) -> np.ndarray:
         """Labels of all rows given: a row left out takes that of the nearest one retained.
 
@@ -79,7 +88,7 @@ class Cloud:
 def prepare(
     points: Any, *, trim: float = 0.0, seed: int = 0, name: str = "points", most: int = MOST_POINTS
 ) -> Cloud:
-    """Check, drop duplicates, scale, rotate to few coordinates (D > 20), and trim.
+    """Check, drop repeats, scale, rotate to few coordinates (D > 20), and trim.
 
     Args:
         points: array-like, shape (n, D); or a cloud of this function, which is only trimmed.
@@ -122,16 +131,17 @@ def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
     if len(index) < given:
         x = x[index]
     size = max(float(x.max()), -float(x.min()))  # first, so that squares of huge numbers are safe
+    error = rounding(x) / (size or 1.0)
     x /= size or 1.0
     x -= x.mean(axis=0)
     length = diameter(x)
-    if length < 1e-12:
+    if length < ROUNDING:
         raise InvalidPoints(
             f"{name}: expected distinct points, got diameter {length * size:.1e} around "
             f"numbers of size {size:.1e}, which is rounding; centre the points in higher precision"
         )
     x /= length
-    apart = first_rows(x)
+    apart = first_of_places(x, error / length)
     if len(apart) < len(x):
         remarks.append(
             f"{len(x) - len(apart)} points left out that rounding makes equal to others"
@@ -145,7 +155,17 @@ def _prepared(points: Any, seed: int, name: str, most: int) -> Cloud:
     if x.shape[1] > 20:
         x, words = principal_coordinates(x)
         remarks += [words] if words else []
+    single = first_of_clusters(x, least_component(len(x)))
+    if len(single) < len(x):
+        repeats = f"{len(x) - len(single)} points left out that repeat others up to a jitter"
+        remarks.append(f"{repeats}: far closer to them than to the rest")
+        x, index = x[single], index[single]
     return Cloud(x, index, size * length, given, duplicates, tuple(remarks), source=points)
+
+
+def least_component(n: int) -> int:
+    """How many of n points a component has at least; smaller clusters are stray ones."""
+    return max(LEAST_POINTS, math.ceil(LEAST_SHARE * n))
 
 
 def principal_coordinates(x: np.ndarray) -> tuple[np.ndarray, str]:

@@ -11,15 +11,12 @@ import numpy as np
 from ..homology import DEFAULT_FIELDS
 from ..point_cloud.arrays import first_rows
 from ..point_cloud.cloud import LEAST_POINTS, prepare
-from ..point_cloud.knn import component_labels, distances, nearest
-from ..point_cloud.landmarks import count_for_radius, farthest_points, holdout_gap
 from .inference.check import check_topology
-from .inference.collect import MOST_LANDMARKS, RESOLUTIONS, gather
+from .inference.parts import find_parts
 from .inference.report import TopologyReport, row
 from .local.dimension import dimension_of
 from .local.orientability import Orientability, orientability
-from .persistence.null_distributions import check_alpha, rips_noise
-from .persistence.rips import collapsed_graph
+from .persistence.null_distributions import check_alpha
 
 LEAST_SIZE = 3 * LEAST_POINTS  # of a cloud, so that its halves and links can be prepared too
 
@@ -58,9 +55,8 @@ def connected_components(
 ) -> tuple[ConnectedComponent, ...]:
     r"""Split a cloud into its connected components and describe each at its own scale.
 
-    Two sets of points are apart when the edge between them in the minimum spanning tree of
-    farthest-point landmarks is longer, over the covering radius, than what samples of curves (the
-    hardest case) show at level `alpha`. Each part is split again at its own, finer, scale.
+    Two sets of points are apart when the gap between them is longer, over the longest link of the
+    minimum spanning tree inside either, than what samples of curves (the hardest case) show.
 
     Args:
         points: array-like, shape (n, D).
@@ -77,9 +73,9 @@ def connected_components(
     """
     check_alpha(alpha)
     cloud = prepare(points, seed=seed)
-    part = _split(cloud.points, alpha, np.random.default_rng(seed))
-    label, given = cloud.spread(part), cloud.rows
-    rows = [np.flatnonzero(label == c) for c in range(part.max() + 1)]
+    found = find_parts(cloud.points, alpha)
+    label, given = cloud.spread(found.label), cloud.rows
+    rows = [np.flatnonzero(label == c) for c in range(found.count)]
     rows.sort(key=len, reverse=True)
     return tuple(_describe(given, r, fields, alpha, seed) for r in rows)
 
@@ -87,7 +83,7 @@ def connected_components(
 def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None:
     r"""The number of connected components that the cloud shows at its scale; None if unclear.
 
-    As in degree 0 of :func:`~topogen.topology.check_topology`.
+    Degree 0 of :func:`~topogen.topology.check_topology`.
 
     Args:
         points: array-like, shape (n, D).
@@ -98,34 +94,7 @@ def components(points: Any, *, alpha: float = 0.01, seed: int = 0) -> int | None
         InvalidPoints: not a finite (n, D) array, or fewer than 10 distinct points.
         ValueError: alpha not in (0, 0.1].
     """
-    check_alpha(alpha)
-    cloud = prepare(points, seed=seed)
-    dim = dimension_of(cloud, seed=seed).dim
-    return gather(cloud, dim, 0, (2,), alpha=alpha, seed=seed).betti[2][0]
-
-
-def _split(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of the components, 0 to the last, shape (n,)."""
-    label = np.zeros(len(x), dtype=int)
-    if len(x) < LEAST_SIZE:
-        return label
-    most = min(MOST_LANDMARKS[2][0], len(x) // 2)
-    index, radius = farthest_points(x, most, int(rng.integers(len(x))))
-    m = min(count_for_radius(radius, RESOLUTIONS[1][0] * holdout_gap(x, rng)), most)
-    if m < 2:
-        return label
-    longest = rips_noise(1, 0).cut_off(alpha) * radius[m - 1]
-    short = collapsed_graph(distances(x[index[:m]]), longest, 0)
-    of_mark = component_labels(m, short.row, short.col)
-    if of_mark.max() == 0:
-        return label
-    top = of_mark[nearest(x[index[:m]], x, 1)[1][:, 0]]
-    used = 0
-    for c in range(of_mark.max() + 1):
-        rows = np.flatnonzero(top == c)
-        label[rows] = used + _split(x[rows], alpha, rng)
-        used = int(label[rows].max()) + 1
-    return label
+    return check_topology(points, fields=(2,), max_dim=0, alpha=alpha, seed=seed).betti[2][0]
 
 
 def _describe(

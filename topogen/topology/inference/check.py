@@ -20,14 +20,20 @@ from ..persistence.landmark_rips import Budget
 from ..persistence.null_distributions import check_alpha
 from ..persistence.rips import PRIMES_BELOW
 from ..progress import Notify, progress_line
+from .betti_decision import LEAST_LANDMARKS
 from .collect import gather
-from .evidence import Evidence
+from .evidence import Count, Evidence
+from .flatness import room_below
 from .hypothesis import Hypothesis, read_hypothesis
 from .outliers import trim_outliers
+from .parts import MOST_PARTS, find_parts
 from .published_tests import published_numbers
 from .report import TopologyReport, Verdict, homology_of
+from .union import union
 from .verdict import judge
 
+# whose links alone show that they are one component, where landmarks are too few to do so
+LINKED_POINTS = 100
 MOST_DIM = 3  # beyond it Rips complexes of enough landmarks are out of reach
 
 
@@ -113,13 +119,13 @@ def check_topology(
     space = hypothesis or Hypothesis("nothing")
     with progress_line(progress) as notify:
         study = _Study(primes, alpha, seed, budget, options, notify)
-        cloud, dim = study.read(points, "points")
-        other, dims = None, [dim]
+        sample = study.read(points, "points")
+        other, dims = None, [sample.dim]
         if space.points is not None:
-            other, other_dim = study.read(space.points, "expected")
-            dims.append(other_dim)
+            other = study.read(space.points, "expected")
+            dims.append(other.dim)
         top = top_degree(dims, hypothesis) if max_dim is None else max_dim
-        cloud, evidence = study.evidence(cloud, dim, top, space.closed_dim)
+        cloud, evidence = study.evidence(sample, top, space.closed_dim)
         known, n = space.homology, len(cloud.points)
         verdict: Verdict | None = None
         reason = "every degree is determined at this scale"
@@ -127,7 +133,7 @@ def check_topology(
             reason = f"undetermined in part: {evidence.first_reason}"
         if other is not None:
             notify("the other cloud")
-            theirs = study.evidence(other, dims[1], top)[1]
+            theirs = study.evidence(other, top)[1]
             known = homology_of(theirs.betti)
             if known is None:
                 verdict = "undetermined"
@@ -136,11 +142,12 @@ def check_topology(
                 verdict, reason = judge(
                     evidence,
                     Hypothesis(space.name, known),
-                    lambda: study.evidence_of_part(other, n, dims[1], top) or theirs,
+                    lambda: study.evidence_of_some(other.cloud, n, top) or theirs,
                 )
         elif hypothesis is not None:
-            sample = partial(study.evidence_of_sample, space, n, top)
-            verdict, reason = judge(evidence, space, sample)
+            drawn = partial(study.evidence_of_sample, space, n, top)
+            below = partial(study.below, sample, evidence)
+            verdict, reason = judge(evidence, space, drawn, below)
         numbers: dict[str, Any] = {}
         if options.extras:
             notify("other tests")
@@ -162,16 +169,37 @@ def check_topology(
         expected=known,
         fields=tuple(evidence.betti),
         alpha=alpha,
-        dim=dim,
+        dim=sample.dim,
         max_dim=top,
         n_points=cloud.given,
         outliers=cloud.outliers,
         landmarks=(len(first[0].landmarks), len(first[1].landmarks)) if first else (0, 0),
         seed=seed,
         seconds=time.monotonic() - budget.begin,
-        remarks=(*cloud.remarks, *evidence.remarks, *_remarks(dim, space, top)),
+        remarks=(*cloud.remarks, *evidence.remarks, *_remarks(sample.dim, space, top)),
         extras=numbers,
     )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A prepared cloud, and how it falls apart.
+
+    Attributes:
+        cloud: the points.
+        dim: their dimension, the largest of the parts'.
+        parts: what is apart; none where nothing is, or too much.
+        count: number of parts.
+        p_value: of the least clear gap.
+        reason: why the number of parts is undetermined, in words.
+    """
+
+    cloud: Cloud
+    dim: int
+    parts: tuple[_Sample, ...] = ()
+    count: int = 1
+    p_value: float = 1.0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,8 +213,8 @@ class _Study:
     options: CheckOptions
     notify: Notify
 
-    def read(self, points: Any, name: str) -> tuple[Cloud, int]:
-        """A prepared cloud, and its dimension."""
+    def read(self, points: Any, name: str, dim: int | None = None) -> _Sample:
+        """A cloud, prepared and split; its dimension where it is not given."""
         self.notify("reading the points")
         most = MOST_POINTS
         if self.budget.max_memory is not None:
@@ -196,43 +224,81 @@ class _Study:
             most = max(LEAST_POINTS, min(most, affordable))
         trim = 0.0 if self.options.trim == "auto" else self.options.trim
         cloud = prepare(points, trim=trim, seed=self.seed, name=name, most=most)
+        return self.split(cloud, dim)
+
+    def split(self, cloud: Cloud, dim: int | None = None) -> _Sample:
+        """The parts of a cloud, each with its dimension; in diffusion distance it is connected."""
+
+        def dimension(points: Cloud) -> int:
+            return dim or dimension_of(points, seed=self.seed).dim
+
         if self.options.metric == "diffusion":
             self.notify("diffusion distances")
             cloud = diffusion_cloud(cloud, seed=self.seed)
-        self.notify("dimension")
-        return cloud, dimension_of(cloud, seed=self.seed).dim
+            return _Sample(cloud, dimension_of(cloud, seed=self.seed).dim)
+        self.notify("components and dimension")
+        found = find_parts(cloud.points, self.alpha)
+        if found.count == 1 or found.count > MOST_PARTS:
+            return _Sample(cloud, dimension(cloud), (), found.count, reason=found.reason)
+        clouds = [cloud.part(rows) for rows in found.rows]
+        parts = tuple(_Sample(part, dimension(part)) for part in clouds)
+        largest = max(part.dim for part in parts)
+        return _Sample(cloud, largest, parts, found.count, found.p_value, found.reason)
 
-    def evidence_of_part(self, cloud: Cloud, n: int, dim: int, top: int) -> Evidence | None:
-        """The evidence of a random part of n points; None where there are no more."""
+    def evidence_of_some(self, cloud: Cloud, n: int, top: int) -> Evidence | None:
+        """The evidence of n random points of a cloud; None where there are no more."""
         if len(cloud.points) <= n:
             return None
         rows = np.random.default_rng(self.seed).choice(len(cloud.points), n, replace=False)
-        part = cloud.only(np.sort(rows), f"{n} of {len(cloud.points)} points drawn at random")
-        return self.evidence(part, dim, top)[1]
+        some = cloud.only(np.sort(rows), f"{n} of {len(cloud.points)} points drawn at random")
+        return self.evidence(self.split(some), top)[1]
 
     def evidence_of_sample(self, space: Hypothesis, n: int, top: int) -> Evidence | None:
         """The evidence of n points of the space, in the same metric, with none to trim."""
         self.notify("a sample of what is expected")
-        sample = space.sample(min(n, MOST_POINTS), self.seed)
-        if sample is None:
+        drawn = space.sample(min(n, MOST_POINTS), self.seed)
+        if drawn is None:
             return None
         study = replace(self, options=replace(self.options, trim=0.0))
-        cloud, seen = study.read(sample, "sample")
-        dim = space.dim if self.options.metric == "euclidean" else None
-        return study.evidence(cloud, dim or seen, top, space.closed_dim)[1]
+        return study.evidence(study.read(drawn, "sample", space.dim), top, space.closed_dim)[1]
+
+    def below(self, sample: _Sample, evidence: Evidence, degree: int) -> str:
+        """Why classes of a degree could live below the scale; empty where they could not."""
+        if degree == 0:
+            return "two components closer than the points within them look like one"
+        found = evidence.parts or (evidence,)
+        for part, each in zip(sample.parts or (sample,), found, strict=True):
+            marks = each.runs[0].landmarks if each.runs else part.cloud.points[:0]
+            if room_below(part.cloud, marks, each.scale, part.dim, degree):
+                return "the cloud is not flat within the scale, so smaller ones could hide"
+        return ""
 
     def evidence(
-        self, cloud: Cloud, dim: int, top: int, closed_dim: int | None = None
+        self, sample: _Sample, top: int, closed_dim: int | None = None
     ) -> tuple[Cloud, Evidence]:
         """The evidence, and the points that it speaks of: without outliers where that helps."""
-
-        def gathered(points: Cloud) -> Evidence:
-            return gather(
-                points, dim, top, self.fields, alpha=self.alpha, seed=self.seed,
-                closed_dim=closed_dim, budget=self.budget, notify=self.notify,
-            )  # fmt: skip
-
-        evidence = gathered(cloud)
+        if sample.parts:
+            found = []
+            for i, part in enumerate(sample.parts):
+                study = replace(self, budget=self.budget.split(len(sample.parts) - i))
+                found.append(study.evidence(part, top, closed_dim))
+            cloud, evidence = union(found, sample.cloud, sample.p_value)
+            if sample.reason:
+                evidence.revoke(0, sample.reason)
+            return cloud, evidence
+        cloud, dim = sample.cloud, sample.dim
+        evidence = gather(
+            cloud, dim, top, self.fields, alpha=self.alpha, seed=self.seed,
+            closed_dim=closed_dim, budget=self.budget, notify=self.notify,
+        )  # fmt: skip
+        fewest = min((len(run.landmarks) for run in evidence.runs), default=LEAST_LANDMARKS)
+        if fewest < LEAST_LANDMARKS and len(cloud.points) >= LINKED_POINTS:
+            evidence.decide(0, {p: Count(1, 1.0) for p in self.fields})
+        if sample.reason:
+            evidence.revoke(0, sample.reason)
+            evidence.below = dict.fromkeys(range(top + 1), sample.reason)
+            for k in range(top + 1) if sample.count > 1 else ():
+                evidence.revoke(k, sample.reason)
         if self.options.trim != "auto":
             return cloud, evidence
         self.notify("outliers")
@@ -244,7 +310,8 @@ class _Study:
         clean = cloud.only(rows, off, outliers=count)
         # it counts where it determines every degree, with no fewer classes than the landmarks
         # show with the outliers: trimming opens holes, too
-        trimmed = gathered(clean)
+        study = replace(self, options=replace(self.options, trim=0.0))
+        clean, trimmed = study.evidence(study.split(clean, dim), top, closed_dim)
         if homology_of(trimmed.betti) is None:
             return cloud, evidence
         for p in self.fields:

@@ -14,6 +14,10 @@ from ..local.manifold_test import manifold_test
 # deviation from the tangent planes within two covering radii from which handles may hide, by
 # intrinsic dimension (4 stands for more): tests/topology/inference/test_flatness.py
 MOST_DEVIATION = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
+# deviation of all points of one ball from which a small sphere may hide: below .2 on arcs, discs
+# and halves of spheres of 2500 points, .33 by a loop of 24 points
+MOST_IN_BALL = 0.3
+LEAST_IN_BALL = 12  # points more than dimensions, below which the deviation is chance
 # random points per landmark that suffice for a covariance in a ball of two scales
 POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}
 
@@ -63,6 +67,43 @@ def flatness_deviation(
     squares = np.maximum(np.array(normal[2.0]) - noise, 0) / np.maximum(tangent, 1e-300)
     patches = nearest(centres[measured], centres[measured], min(8, len(measured)))[1]
     return math.sqrt(float(squares[patches].mean(axis=1).max()))
+
+
+def room_below(cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, degree: int) -> bool:
+    r"""Whether a sphere of some degree k smaller than the scale could hide: some ball is not flat.
+
+    It would span more directions than the d of the tangent planes, and k + 1 at least. So in the
+    points within 2 `scale` of some landmark :math:`\sum_{i > \max(d, k)} \lambda_i - \sigma^2`
+    would be no small part of :math:`\lambda_d`, eigenvalues and noise as in
+    :func:`flatness_deviation`, but of all points, and of each ball on its own.
+
+    Args:
+        cloud: the points, outliers included.
+        landmarks: farthest points of them, shape (m, D).
+        scale: their covering radius.
+        dim: intrinsic dimension d.
+        degree: k, at least 1.
+    """
+    from scipy.spatial import KDTree
+
+    x, beyond = cloud.points, max(dim, degree)
+    if beyond >= x.shape[1]:
+        return False
+    normal: dict[float, list[float]] = {1.0: [], 2.0: []}
+    tangent = []
+    tree = KDTree(x)
+    for factor, parts in normal.items():
+        for near in tree.query_ball_point(landmarks, factor * scale):
+            if len(near) < dim + LEAST_IN_BALL:
+                continue
+            rows = np.array(near)[:: 1 + len(near) // 1000]
+            spread = spectrum(x[rows]) / (len(rows) - 1)
+            parts.append(float(spread[beyond:].sum()))
+            if factor == 2.0:
+                tangent.append(max(float(spread[dim - 1]), 1e-300))
+    noise = float(np.median(normal[1.0])) if normal[1.0] else 0.0
+    squares = (np.array(normal[2.0]) - noise) / np.array(tangent)
+    return len(squares) == 0 or float(squares.max()) > MOST_IN_BALL**2
 
 
 def away_from_singular(

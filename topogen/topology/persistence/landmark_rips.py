@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...point_cloud.cloud import LEAST_SHARE
 from ...point_cloud.knn import distances, nearest
 from .rips import Diagrams, collapsed_graph, ratios, rips_diagrams
 
@@ -21,7 +22,6 @@ LATEST_BIRTH = {
     **{(1, 1): 2.6, (2, 1): 1.9, (2, 2): 3.8},
     **{(d, k): b for d in (3, 4) for k, b in ((1, 1.4), (2, 2.0), (3, 2.8))},
 }
-LEAST_SHARE = 0.005  # of the cloud: smaller clusters are stray ones and no components
 
 
 class RunLimit(NamedTuple):
@@ -67,6 +67,11 @@ class Budget:
         """Seconds left."""
         seconds = math.inf if self.max_seconds is None else self.max_seconds
         return seconds - (time.monotonic() - self.begin)
+
+    def split(self, parts: int) -> Budget:
+        """That of one of several parts that are still to be paid: a like share of what is left."""
+        seconds = None if self.max_seconds is None else max(0.0, self.left() / parts)
+        return Budget(seconds, self.max_memory)
 
     def run(self, share: float) -> RunLimit:
         """What one run may cost that takes this share of what is left."""

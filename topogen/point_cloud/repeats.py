@@ -1,0 +1,71 @@
+"""Repeats of one place: points that rounding or a jitter tells apart, and that say nothing new."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .knn import component_labels, nearest, neighbours
+
+# of numbers of size 1: a few thousand last digits of float64, as sums and sines of large arguments
+# lose them, and a few of float32 where all numbers fit into it
+ROUNDING, ROUNDING_32 = 1e-12, 1e-6
+
+
+def rounding(x: np.ndarray) -> float:
+    """How far most points of a cloud may be off: by their last digits, float32 where they fit."""
+    with np.errstate(over="ignore", under="ignore"):
+        fit = np.array_equal(x, x.astype(np.float32))
+    return float(np.median(np.abs(x).max(axis=1))) * (ROUNDING_32 if fit else ROUNDING)
+
+
+def first_of_places(x: np.ndarray, tolerance: float) -> np.ndarray:
+    """Indices of the first row at each place: rows nearer than `tolerance` are at one.
+
+    They are told apart by their order along six random directions, along which points at a
+    distance of d lie at most d apart; chains of near rows count as one place.
+    """
+    label = np.zeros(len(x), dtype=np.int64)
+    for axis in np.random.default_rng(0).standard_normal((6, x.shape[1])):
+        along = x @ (axis / np.linalg.norm(axis))
+        order = np.lexsort((along, label))
+        apart = (np.diff(label[order]) > 0) | (np.diff(along[order]) > tolerance)
+        label[order] = np.concatenate([[0], np.cumsum(apart)])
+    return np.sort(np.unique(label, return_index=True)[1])
+
+
+def first_of_clusters(x: np.ndarray, most: int, *, ratio: float = 10.0) -> np.ndarray:
+    r"""Indices of one row of each cluster of repeats, and of all other rows.
+
+    A cluster of repeats has fewer than `most` points, all far closer to each other than to the
+    rest: :math:`r_{j+1} \ge 10\, r_j` for the distances r to the neighbours of each. One point for
+    it moves nothing by more than a tenth of the gaps around. Of random points of a curve about one
+    in ten lies so, of a surface one in a hundred; all rows stay unless a third goes.
+
+    Args:
+        x: distinct points, shape (n, D).
+        most: size from which a cluster may be a component.
+        ratio: how much farther the rest is.
+    """
+    n, everything = len(x), np.arange(len(x))
+    k = min(most, n) - 1
+    if k < 2:
+        return everything
+    if n > 1000:  # a look at a few tells how many neighbours are needed
+        some = np.random.default_rng(0).choice(n, 200, replace=False)
+        rank = _last_jump(nearest(x, x[some], k + 1)[0][:, 1:], ratio)
+        if np.mean(rank > 0) < 0.25:
+            return everything
+        k = min(k, 2 * int(rank.max()) + 2)
+    distance, index = neighbours(x, k)
+    rank = _last_jump(distance, ratio)
+    joined = np.arange(index.shape[1]) < rank[:, None]
+    label = component_labels(n, np.nonzero(joined)[0], index[joined])
+    first = np.sort(np.unique(label, return_index=True)[1])
+    return first if len(first) < 2 * n / 3 else everything
+
+
+def _last_jump(distance: np.ndarray, ratio: float) -> np.ndarray:
+    """How many neighbours lie before the last jump of the distances by `ratio`; 0 for none."""
+    jump = distance[:, 1:] >= ratio * distance[:, :-1]
+    last = jump.shape[1] - np.argmax(jump[:, ::-1], axis=1)
+    return np.where(jump.any(axis=1), last, 0)

@@ -1,0 +1,97 @@
+r"""The parts of a cloud that are apart: a gap far longer than every link inside either of them.
+
+Two clusters that single linkage joins at a distance e, with longest links :math:`h_1, h_2` inside,
+are apart when :math:`\min(e/h_1, e/h_2)` is beyond what connected samples show. Each pair has a
+scale of its own, so that small or dense parts beside large or sparse ones are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...point_cloud.cloud import least_component
+from ...point_cloud.knn import component_labels
+from ...point_cloud.linkage import Merge, merges, spanning_tree
+from ..persistence.null_distributions import NoiseRatio
+
+# beyond the 0.1 % quantile of connected samples, by which a thin place of a density differs from
+# a gap: two modes of a normal mixture are one part until some 8 standard deviations lie between
+CLEAR = 1.55
+# likewise, for one of two clusters alone: a step of the density, up to 3 times that of a curve
+STEP = 2.2
+MOST_PARTS = 12  # more may be components, or as many places that were measured again and again
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is apart in a cloud.
+
+    Attributes:
+        label: number of the part of each point, shape (n,).
+        p_value: the probability that a connected sample shows the least clear gap; 1 for one part.
+        reason: why the number of parts is undetermined, in words; empty where it is not.
+    """
+
+    label: np.ndarray
+    p_value: float = 1.0
+    reason: str = ""
+
+    @property
+    def count(self) -> int:
+        """Number of parts that are clearly apart."""
+        return int(self.label.max()) + 1
+
+    @property
+    def rows(self) -> list[np.ndarray]:
+        """The points of each part."""
+        return [np.flatnonzero(self.label == c) for c in range(self.count)]
+
+
+def gap_noise(size: int) -> NoiseRatio:
+    r"""That of :math:`\min(e/h_1, e/h_2)` in a connected sample, by size of the smaller cluster.
+
+    Samples of curves, the hardest case (benchmarks/topology_gaps.py); surfaces have less.
+    """
+    return NoiseRatio(1.15 + 1.5 / size, 1.42 + 9.5 / size)
+
+
+def find_parts(x: np.ndarray, alpha: float) -> Parts:
+    """Split a cloud where it is clearly apart.
+
+    Args:
+        x: distinct points, shape (n, D).
+        alpha: bound on the probability to split a connected sample.
+    """
+    n, level = len(x), min(alpha, 0.001)
+
+    def noise(merge: Merge) -> float:
+        return gap_noise(merge.sizes[0]).cut_off(level)
+
+    def apart(merge: Merge) -> bool:
+        return min(merge.ratios) > CLEAR * noise(merge)
+
+    tree = spanning_tree(x)
+    found = merges(tree, least_component(n), apart)
+    cuts = [merge for merge in found if apart(merge)]
+    reason = ""
+    for merge in found:
+        low, high = sorted(merge.ratios)
+        if not apart(merge) and (low > noise(merge) or high > STEP * noise(merge)):
+            small, large = merge.sizes
+            reason = (
+                f"{small} and {large} points are {merge.ratios[0]:.1f} and {merge.ratios[1]:.1f} "
+                "times as far apart as points within them, between one component and two"
+            )
+    links = np.delete(np.arange(n - 1), [merge.edge for merge in cuts])
+    label = component_labels(n, tree[0][links], tree[1][links])
+    p_value = max(
+        (gap_noise(c.sizes[0]).p_value(min(c.ratios) / CLEAR) for c in cuts), default=1.0
+    )
+    if not reason and len(cuts) >= MOST_PARTS:
+        reason = (
+            f"{len(cuts) + 1} clusters are apart: components, or places that were measured again "
+            "and again"
+        )
+    return Parts(label, p_value, reason)
