@@ -5,9 +5,9 @@
 Each cloud has one to four parts (segments, circles, discs, spheres, tori) in R^3 in a row, each
 apart from the next by at least half its size; sizes differ by up to 20 times, numbers of points of
 one shape by up to 5. Clouds are measured again and again (each place up to 4 times), with a jitter
-of 0, 1e-14 or 1e-7 of the size, and some are rounded to float32. The true homology is claimed, or a
-false one (a part or a loop more, a part or a loop less). Printed are the verdicts; the exit status
-is 1 if the true claim "disagrees" or a false one "agrees".
+of 0, 1e-14 or 1e-7 of the size, and some are rounded to float32. The true homology is claimed, or
+a false one (a part or a loop more, a part or a loop less). Printed are the verdicts; the exit
+status is 1 if the true claim "disagrees" or a false one "agrees".
 """
 
 from __future__ import annotations
