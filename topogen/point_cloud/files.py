@@ -48,8 +48,9 @@ def load_points(source: Any) -> np.ndarray:
     """Read a point cloud of shape (n, D) as float64.
 
     The suffix names the kind: .npy; .npz (key `points`, else the only two-dimensional array);
-    .csv, .tsv or .txt (see :func:`~topogen.point_cloud.text_tables.read_table`); .pt (a tensor, or
-    a dictionary as for .npz); .parquet (every column a number; needs pandas); each also with .gz.
+    .csv, .tsv or .txt (any separator, with or without a header; a first column without a name is
+    left out); .pt (a tensor, or a dictionary as for .npz); .parquet (every column a number; needs
+    pandas); each also with .gz.
 
     Args:
         source: a path; or an open file, whose kind its first bytes tell.
