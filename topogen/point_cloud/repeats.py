@@ -35,18 +35,18 @@ def first_of_places(x: np.ndarray, tolerance: float) -> np.ndarray:
     return np.sort(np.unique(label, return_index=True)[1])
 
 
-def first_of_clusters(x: np.ndarray, most: int, *, ratio: float = 10.0) -> np.ndarray:
+def first_of_clusters(x: np.ndarray, most: int) -> np.ndarray:
     r"""Indices of one row of each cluster of repeats, and of all other rows.
 
     A cluster of repeats has fewer than `most` points, all far closer to each other than to the
-    rest: :math:`r_{j+1} \ge 10\, r_j` for the distances r to the neighbours of each. One point for
-    it moves nothing by more than a tenth of the gaps around. Of random points of a curve about one
-    in ten lies so, of a surface one in a hundred; all rows stay unless a third goes.
+    rest: where the distances r to the neighbours of each make their largest jump,
+    :math:`r_{j+1} \ge 10\, r_j`, or :math:`2.5\, r_j` from j = 6 on. One point for it moves
+    nothing by more than a part of the gaps around. Of random points of a curve about one in ten
+    lies so, of a surface one in a hundred; all rows stay unless a third goes.
 
     Args:
         x: distinct points, shape (n, D).
         most: size from which a cluster may be a component.
-        ratio: how much farther the rest is.
     """
     n, everything = len(x), np.arange(len(x))
     k = min(most, n) - 1
@@ -54,20 +54,23 @@ def first_of_clusters(x: np.ndarray, most: int, *, ratio: float = 10.0) -> np.nd
         return everything
     if n > 1000:  # a look at a few tells how many neighbours are needed
         some = np.random.default_rng(0).choice(n, 200, replace=False)
-        rank = _last_jump(nearest(x, x[some], k + 1)[0][:, 1:], ratio)
+        rank = _before_jump(nearest(x, x[some], k + 1)[0][:, 1:])
         if np.mean(rank > 0) < 0.25:
             return everything
         k = min(k, 2 * int(rank.max()) + 2)
     distance, index = neighbours(x, k)
-    rank = _last_jump(distance, ratio)
-    joined = np.arange(index.shape[1]) < rank[:, None]
+    joined = np.arange(index.shape[1]) < _before_jump(distance)[:, None]
     label = component_labels(n, np.nonzero(joined)[0], index[joined])
     first = np.sort(np.unique(label, return_index=True)[1])
     return first if len(first) < 2 * n / 3 else everything
 
 
-def _last_jump(distance: np.ndarray, ratio: float) -> np.ndarray:
-    """How many neighbours lie before the last jump of the distances by `ratio`; 0 for none."""
-    jump = distance[:, 1:] >= ratio * distance[:, :-1]
-    last = jump.shape[1] - np.argmax(jump[:, ::-1], axis=1)
-    return np.where(jump.any(axis=1), last, 0)
+def _before_jump(distance: np.ndarray) -> np.ndarray:
+    """How many neighbours lie before the largest jump of the distances; 0 where it is small.
+
+    Random points of a curve jump by the factor f after j neighbours with probability f^-j.
+    """
+    r = np.maximum(distance, np.finfo(float).tiny)
+    jump = r[:, 1:] / r[:, :-1]
+    rank = jump.argmax(axis=1) + 1
+    return np.where(jump.max(axis=1) >= np.where(rank < 6, 10.0, 2.5), rank, 0)

@@ -294,3 +294,54 @@ def test_products_and_other_solids(cloud, space):
     assert report.verdict == "agrees", str(report)
     report = check_topology(cloud("so3", 20000), space("s1 x s2"))
     assert report.verdict == "disagrees", str(report)
+
+
+def _circle(n, radius, centre, seed):
+    t = 2 * np.pi * np.random.default_rng([seed, n]).random(n)
+    return np.stack([centre + radius * np.cos(t), radius * np.sin(t)], axis=1)
+
+
+@pytest.mark.parametrize("radius", [1e-3, 1.0, 20.0])
+def test_parts_of_any_size_are_looked_at_on_their_own(radius):
+    x = np.concatenate([_circle(700, radius, 0.0, 2), _circle(700, 20.0, 60.0, 3)])
+    report = check_topology(x, (2, 2))
+    assert report.verdict == "agrees", str(report)
+    assert any("component of 700 points" in remark for remark in report.remarks)
+    assert report.diagrams[2][1][:, 1].max() > 5  # in the units of the points
+    assert check_topology(x, (2, 1)).verdict == "disagrees"
+
+
+def test_a_sphere_beside_a_small_dense_circle(cloud):
+    small = np.pad(_circle(900, 0.05, 3.0, 1), ((0, 0), (0, 1)))
+    report = check_topology(np.concatenate([cloud("sphere", 2500), small]), (2, 1, 1))
+    assert report.verdict == "agrees", str(report)
+    assert report.dim == 2
+
+
+@pytest.mark.parametrize("small", [60, 700])
+def test_a_loop_below_the_scale_makes_no_claim_disagree(small):
+    # a circle that touches a large one: it leads off the tangents of the large one
+    radius = 0.5 if small == 60 else 1.0
+    large = _circle(2400 if small == 60 else 700, 20.0, 0.0, 5)
+    x = np.concatenate([large, _circle(small, radius, 20.0 + radius, 6)])
+    for claim in ((1, 2), (2, 2)):
+        assert check_topology(x, claim).verdict != "disagrees"
+    if small == 60:  # of 1200 points
+        assert check_topology(large[large[:, 0] > 0], (1, 1)).verdict == "disagrees"
+
+
+@pytest.mark.parametrize("jitter", [0, 1e-15, 1e-12, 1e-6])
+def test_repeats_up_to_a_jitter_are_those_of_a_circle(jitter):
+    places = np.repeat(_circle(400, 1.0, 0.0, 3), 20, axis=0)
+    x = places * (1 + jitter * np.random.default_rng(0).standard_normal((len(places), 1)))
+    report = check_topology(x, (1, 1))
+    assert report.verdict != "disagrees"
+    assert report.scale > 1e-3
+
+
+def test_a_sampled_sine_is_no_set_of_clusters():
+    k = np.arange(3000)
+    s = np.sin(2 * np.pi * k / 50)
+    report = check_topology(np.stack([s[:-12], s[12:]], axis=1), (1, 1))
+    assert report.verdict != "disagrees"
+    assert report.scale > 1e-3

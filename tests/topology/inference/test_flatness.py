@@ -73,3 +73,32 @@ def test_crossing_sheets_are_distinguished_from_a_manifold():
     assert away[line > 0.6].all()
     assert not away[line < scale].any()
     assert away_from_singular(cloud_of(flat), *looked_at(flat, 300), 2, 0) is None
+
+
+def test_a_ball_that_is_not_flat_leaves_room_below_the_scale():
+    from topogen.point_cloud.cloud import prepare
+    from topogen.topology.inference.flatness import room_below
+
+    rng = np.random.default_rng(0)
+
+    def circle(n, radius, centre):
+        t = 2 * np.pi * rng.random(n)
+        return np.stack([centre + radius * np.cos(t), radius * np.sin(t), 0 * t], axis=1)
+
+    def room(x, scale, dim, degree):
+        cloud = prepare(x)
+        marks = cloud.points[:: max(1, len(x) // 300)]
+        return room_below(cloud, marks, scale / cloud.unit, dim, degree)
+
+    sphere = rng.standard_normal((2500, 3))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    half = np.c_[sphere[:, :2], np.abs(sphere[:, 2])]
+    large = circle(2400, 20.0, 0.0)
+    assert not room(large[large[:, 0] > 0], 0.5, 1, 1)
+    assert not room(half, 0.08, 2, 1)
+    assert not room(half, 0.08, 2, 2)
+    # a loop of 60 points that touches a circle, a sphere on a sphere
+    loop = np.concatenate([large, circle(60, 0.5, 20.5)])
+    assert room(loop, 0.64, 1, 1)
+    assert not room(loop, 0.64, 1, 2)  # a sphere would leave the plane
+    assert room(np.concatenate([sphere, 0.1 * sphere[:600] + [0, 0, 1.1]]), 0.09, 2, 2)

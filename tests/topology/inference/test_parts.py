@@ -8,7 +8,7 @@ import pytest
 from topogen import check_topology
 from topogen.point_cloud.cloud import prepare
 from topogen.topology import components
-from topogen.topology.inference.parts import CLEAR, STEP, find_parts, gap_noise
+from topogen.topology.inference.parts import CLEAR, LEVEL, STEP, find_parts, gap_noise
 
 
 def circle(n, radius=1.0, centre=0.0, seed=0, noise=0.0):
@@ -102,8 +102,19 @@ def test_many_clusters_may_be_places():
         assert report.betti[2] == (None,) * (report.max_dim + 1)
 
 
+@pytest.mark.parametrize("jitter", [1e-9, 1e-6, 1e-5, 1e-4])
+def test_repeats_of_near_places_are_no_components(jitter):
+    # of 200 places some pairs are hardly farther apart than the repeats of one
+    for seed in range(5):
+        x = np.repeat(circle(200, seed=seed), 15, axis=0)
+        x += jitter * np.random.default_rng(seed).standard_normal(x.shape)
+        other = circle(1500, 0.2, 3.0, seed=seed)
+        assert parts_of(x).count == 1
+        assert parts_of(np.concatenate([x, other])).count == 2
+
+
 def test_limits_fall_with_the_size_and_enclose_the_open_zone():
-    limits = [gap_noise(size).cut_off(0.001) for size in (10, 20, 50, 200, 1000)]
+    limits = [gap_noise(size).cut_off(LEVEL) for size in (10, 20, 50, 200, 1000)]
     assert limits == sorted(limits, reverse=True)
-    assert 1.5 < limits[-1] < limits[0] < 3.5
+    assert 1.5 < limits[-1] < limits[0] < 5
     assert min(CLEAR, STEP) > 1

@@ -65,3 +65,20 @@ def test_only_fields_of_the_claim_are_compared():
     evidence = evidence_of((1, 2, 1))
     evidence.betti[3] = [1, 1, 0]
     assert judge(evidence, over_two, never)[0] == "agrees"
+
+
+def test_a_class_that_could_live_below_the_scale_is_not_missing():
+    lacking = evidence_of((1, 1, 1))
+    said, reason = judge(lacking, HYPOTHESIS, lambda: None, lambda degree: "it is crooked")
+    assert said == "undetermined"
+    assert "degree 1 has Betti number 1" in reason
+    assert "it is crooked" in reason
+    assert judge(lacking, HYPOTHESIS, lambda: None, lambda degree: "")[0] == "disagrees"
+    # where a part may hide, a sample of the claim says nothing of the cloud
+    lacking.below[1] = "a dense part is near"
+    assert judge(lacking, HYPOTHESIS, lambda: evidence_of((1, 2, 1)))[0] == "undetermined"
+    # what hides is missing over every field
+    lacking.betti[2][1] = 2
+    assert judge(lacking, HYPOTHESIS, lambda: None, lambda degree: "crooked")[0] == "disagrees"
+    # one class too many is enough
+    assert judge(evidence_of((1, 3, 0)), HYPOTHESIS, lambda: None, str)[0] == "disagrees"
