@@ -134,7 +134,7 @@ def twenty_points() -> Outcome:
 def simplex() -> Outcome:
     """Umap#523: points that share nothing: all distances are equal."""
     try:
-        return betti(np.eye(300), 300)
+        return betti(np.eye(300), 1)
     except TopogenError as error:
         return True, f"{type(error).__name__}: {error}"
 
@@ -193,7 +193,7 @@ def nested_spheres() -> Outcome:
     centres = rng(99).standard_normal((10, 101)) * (10 / math.sqrt(101))
     x = np.concatenate([sphere(200, 5, i) + c for i, c in enumerate(centres)])
     report = tg.check_topology(np.concatenate([x, sphere(2000, 25, 50)]))
-    wrong = [b for b in report.betti[2][1:] if b]
+    wrong = [b for b in report.betti[2] if b is not None]
     return not wrong, f"Betti {row(report.betti[2])}"
 
 

@@ -118,3 +118,26 @@ def test_limits_fall_with_the_size_and_enclose_the_open_zone():
     assert limits == sorted(limits, reverse=True)
     assert 1.5 < limits[-1] < limits[0] < 5
     assert min(CLEAR, STEP) > 1
+
+
+def test_clusters_among_points_that_are_too_few_are_left_open():
+    # ten 100-spheres, resolved, inside a large one whose points are nearer to them than to each
+    # other: single linkage chains all up, and one component would be wrong
+    def sphere(n, radius, seed):
+        g = np.random.default_rng(seed).standard_normal((n, 101))
+        return radius * g / np.linalg.norm(g, axis=1, keepdims=True)
+
+    centres = np.random.default_rng(99).standard_normal((10, 101)) * (10 / np.sqrt(101))
+    inner = [sphere(200, 5, i) + c for i, c in enumerate(centres)]
+    found = parts_of(np.concatenate([*inner, sphere(2000, 25, 50)]))
+    assert found.count == 1
+    assert "10 clusters are joined by points" in found.reason
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 10, 100])
+def test_connected_samples_have_no_such_clusters(d):
+    rng = np.random.default_rng(d)
+    for n in (100, 1000):
+        g = rng.standard_normal((n, d + 1))
+        for x in (g, g / np.linalg.norm(g, axis=1, keepdims=True), g**3, rng.random((n, d + 1))):
+            assert "clusters are joined" not in parts_of(x).reason

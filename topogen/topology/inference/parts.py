@@ -7,6 +7,7 @@ scale of its own, so that small or dense parts beside large or sparse ones are s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ LEVEL = 1e-4
 CLEAR = 1.4
 # likewise, for one of two clusters alone: a step of the density, up to 3 times that of a curve
 STEP = 2.0
+# one link over the next shorter one, beyond any connected sample (not among the few at the ends)
+JUMP = 2.0
 MOST_PARTS = 12  # more may be components, or as many places that were measured again and again
 
 
@@ -91,9 +94,30 @@ def find_parts(x: np.ndarray, alpha: float) -> Parts:
     p_value = max(
         (gap_noise(c.sizes[0]).p_value(min(c.ratios) / CLEAR) for c in cuts), default=1.0
     )
+    for c in range(label.max() + 1) if not reason else ():
+        inside = links[label[tree[0][links]] == c]
+        reason = reason or _clusters_among_strays(n, [t[inside] for t in tree])
     if not reason and len(cuts) >= MOST_PARTS:
         reason = (
             f"{len(cuts) + 1} clusters are apart: components, or places that were measured again "
             "and again"
         )
     return Parts(label, p_value, reason)
+
+
+def _clusters_among_strays(n: int, tree: Sequence[np.ndarray]) -> str:
+    """Why links of a part leave open that it is one: clusters joined by points far from any."""
+    a, b, lengths = tree
+    least = least_component(n)
+    jump = lengths[least:-least] / lengths[least - 1 : -least - 1]
+    if not len(jump) or jump.max() < JUMP:
+        return ""
+    short = least + int(jump.argmax())
+    sizes = np.bincount(component_labels(n, a[:short], b[:short]))
+    clusters = int((sizes >= least).sum())
+    if clusters < 2:
+        return ""
+    return (
+        f"{clusters} clusters are joined by points {jump.max():.1f} times as far apart as "
+        "those in them: one component, or several beside a part with too few points"
+    )
