@@ -299,6 +299,20 @@ def complement(Q: Float[Tensor, "*batch D d"]) -> Float[Tensor, "*batch D k"]:
     return torch.linalg.qr(Q, mode="complete")[0][..., Q.shape[-1] :]
 
 
+def reflected(V: Float[Tensor, "D m"], y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+    r"""Y H, where :math:`H = I - 2 U (U^\top U)^{-1} U^\top` takes range(V) to R^m x 0.
+
+    V has orthonormal columns, U = V - (B; 0) with the orthogonal B nearest to minus the first m
+    rows of V. The last D - m numbers are the coordinates of y in an orthonormal basis of the
+    complement of range(V), with no D x D matrix.
+    """
+    m = V.shape[-1]
+    P, _, R = torch.linalg.svd(V[:m])
+    U = V.clone()
+    U[:m] += P @ R
+    return y - 2 * torch.linalg.solve(U.mT @ U, (y @ U).mT).mT @ U.mT
+
+
 def normal_basis(J: Float[Tensor, "*batch k D"]) -> Float[Tensor, "*batch D k"]:
     """Orthonormal basis of the row space of J = DF(x), full rank k: the normals of {F = 0}."""
     return orthonormalize(J.mT)[0]

@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ._version import versions
@@ -22,16 +23,19 @@ from .models.implicit import NeuralImplicit
 from .models.injective import InjectiveFlow
 from .models.local_polynomials import LocalPolynomials
 from .models.projected_atlas import ProjectedAtlas
+from .models.subspace_model import SubspaceModel
 from .point_cloud.arrays import as_array
 from .point_cloud.conventions import recognise
+from .point_cloud.span import affine_span
 from .results import LearnResult
 from .topology.inference.check import check_topology
 from .training import FitResult, fit, one_thread
 
 Betti = dict[int, tuple[int | None, ...]]
+Family = Callable[[int, int, Betti], LearnedDistribution]
 
 # per family, how it makes its model from (dim, ambient_dim, Betti numbers of the data)
-FAMILIES: dict[str, Callable[[int, int, Betti], LearnedDistribution]] = {
+FAMILIES: dict[str, Family] = {
     "atlas": lambda d, D, betti: AtlasDensity(ProjectedAtlas(LocalPolynomials(d, D))),
     "implicit": lambda d, D, betti: EnergyModel(NeuralImplicit(d, D)),
     "injective": lambda d, D, betti: InjectiveFlow(d, D, betti=betti),
@@ -97,7 +101,7 @@ def learn(
         x = as_array(points, minimum=2)
         summary, seen = look(x, seed=seed)
         d = _dimension(summary, dim)
-        model = FAMILIES[chosen](d, x.shape[1], summary.betti)
+        model, inside = _in_span(x, d, FAMILIES[chosen], summary.betti)
 
         def out_of_time(stage: str, record: Any) -> bool:
             return max_seconds is not None and time.perf_counter() - start > max_seconds
@@ -115,15 +119,21 @@ def learn(
 
         # samples cost little on a curve, and many are needed where its density is small
         count = 30_000 if d == 1 else max(4000, min(len(x), 8000))
-        samples = model().sample((count,), generator=torch.Generator().manual_seed(seed))
+        learned, z = (model, x) if inside is None else inside
+        samples = learned().sample((count,), generator=torch.Generator().manual_seed(seed))
         with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
             # where the data's own homology is determined, it need not be found a second time
             checking = beside.submit(
-                check_topology, samples, expected=seen.homology or x, fields=seen.fields, seed=seed
+                check_topology, samples, expected=seen.homology or z, fields=seen.fields, seed=seed
             )
-            measurements = measure(model, samples, x)
+            measurements = measure(learned, samples, z)
             topology = checking.result()
         said = (result.message,) if result.status == "max_steps" else ()
+        if inside is not None:
+            said += (
+                f"the points span {z.shape[1]} of {x.shape[1]} columns: M was learned there, "
+                "distances being the same",
+            )
         return LearnResult(
             model=model,
             family=chosen,
@@ -138,6 +148,17 @@ def learn(
             versions=versions(),
             points=x,
         )
+
+
+def _in_span(
+    x: np.ndarray, d: int, family: Family, betti: Betti
+) -> tuple[LearnedDistribution, tuple[LearnedDistribution, np.ndarray] | None]:
+    """The model to fit; and where x lies in a subspace, its part there and coordinates of x."""
+    span = affine_span(x, d + 1)
+    if span is None:
+        return family(d, x.shape[1], betti), None
+    inner = family(d, span.V.shape[1], betti)
+    return SubspaceModel.of(inner, span), (inner, span.inner(x))
 
 
 def _dimension(summary: Summary, dim: int | None) -> int:

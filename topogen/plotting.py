@@ -284,7 +284,13 @@ def principal_view(x: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], f
     # axes of more than 1000 points are no better to look at, and slow in R^2304
     part = x[:: max(1, len(x) // 1000)]
     centre = part.mean(axis=0)
-    _, s, Vh = np.linalg.svd(part - centre, full_matrices=False)
+    part = part - centre
+    if D > len(part):  # the same axes, by the smaller factor of QR
+        Q, R = np.linalg.qr(part.T)
+        _, s, Vh = np.linalg.svd(R.T)
+        Vh = Vh[:3] @ Q.T
+    else:
+        _, s, Vh = np.linalg.svd(part, full_matrices=False)
     axes = np.zeros((3, D))
     axes[: len(Vh)] = Vh[:3]
     axes *= np.where(axes[np.arange(3), np.abs(axes).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]

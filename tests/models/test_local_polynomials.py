@@ -147,6 +147,52 @@ def test_float32_in_float32_out(torus):
     assert bool(found.converged.all())
 
 
+def test_the_closed_derivative_where_the_graphs_use_few_directions(monkeypatch):
+    """Noise in all of R^40: no subspace contains the points, but landmarks are few."""
+    g = torch.manual_seed(0)
+    t = 2 * math.pi * torch.rand(500, 1, generator=g, dtype=torch.float64)
+    x = torch.cat([t.cos(), t.sin(), torch.zeros(500, 38, dtype=t.dtype)], -1)
+    learned = tg.LocalPolynomials(1, 40)
+    x += 1e-3 * torch.randn(x.shape, generator=g, dtype=x.dtype)
+    tg.fit(learned, x)
+    frame = tg.LocalPolynomials._frame
+    monkeypatch.setattr(tg.LocalPolynomials, "_frame", lambda M, w, E: frame(M, w, E, steps=16))
+    y = learned._to_unit(learned.project(x[:20]).value)
+    index, _, _ = learned._weights(y)
+    w, E = learned._blend(y, index)
+    assert E.shape[-2] < 40
+    Q = learned._frame(w, E)
+    DG = calculus.jacobian(lambda z: learned._G(z, index), y)
+    DG = DG - Q @ (Q.mT @ DG)
+    V = torch.eye(40, dtype=y.dtype).expand(len(y), -1, -1)
+    assert float((learned._DG(y, index, V) - DG).abs().max()) < 1e-10
+    S = learned._used(y, index)
+    beside = V - S @ S.mT
+    assert float((learned._DG(y, index, beside) - beside).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("D", [60, 3000])
+def test_columns_change_nothing(torus, D):
+    """Points of a subspace: the manifold is that of their coordinates there."""
+    _, M = torus
+    x = uniform(M, 1000, 0)
+    V = torch.linalg.qr(torch.randn(D, 3, generator=torch.manual_seed(1), dtype=x.dtype))[0]
+    few, many = tg.LocalPolynomials(2, 3), tg.LocalPolynomials(2, D)
+    tg.fit(few, x)
+    tg.fit(many, x @ V.T + 1)
+    assert many.V.shape == (D, 3)
+    assert many.noise == pytest.approx(few.noise, rel=1e-6)
+    fresh = uniform(M, 200, 2)
+    found, y = few.project(fresh), many.project(fresh @ V.T + 1)
+    torch.testing.assert_close(y.value, found.value @ V.T + 1, atol=1e-9, rtol=0)
+    T, S = many.tangent_basis(y.value), V @ few.tangent_basis(found.value)
+    torch.testing.assert_close(S @ (S.mT @ T), T, atol=1e-7, rtol=0)
+    beside = torch.linalg.qr(torch.cat([V, torch.ones(D, 1, dtype=x.dtype)], 1))[0][:, 3]
+    off = many.residual(y.value + beside)
+    torch.testing.assert_close(off, torch.ones_like(off))
+    assert not bool(many.contains(y.value + beside).any())
+
+
 def test_more_dimensions_than_points():
     t = 2 * math.pi * torch.arange(120, dtype=torch.float64) / 120
     x = torch.stack([t.cos(), t.sin()], -1)

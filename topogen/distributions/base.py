@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -69,6 +69,13 @@ class ManifoldDistribution(Distribution, ABC):
     def own_atlas(self) -> BaseAtlas | None:
         """The charts that the density is made on; None where it needs none."""
         return None
+
+    def chart_of(self, x: Float[Tensor, "n D"]) -> Int[Tensor, " n"] | None:
+        """The number of the chart in which each point weighs most; None where there are none."""
+        atlas = self.own_atlas()
+        if atlas is None:
+            return None
+        return atlas.weights(self.manifold.project(x).value).nan_to_num(0.0).argmax(-1)
 
     def log_prob_on(
         self, x: Float[Tensor, "n D"], Q: Float[Tensor, "n D d"]

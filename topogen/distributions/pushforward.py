@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import MeasureError
@@ -54,6 +54,10 @@ class Pushforward(ManifoldDistribution):
             validate_args=validate_args,
         )
         self.measure = distribution.measure
+
+    def chart_of(self, x: Float[Tensor, "n D"]) -> Int[Tensor, " n"] | None:
+        """That of the points of M that x are copies of."""
+        return self.distribution.chart_of(self.copy.back(x))
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         log_factor = math.log(self.copy.factor)

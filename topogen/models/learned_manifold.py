@@ -16,10 +16,11 @@ from .boundary import Boundary
 
 
 class LearnedManifold(Manifold, Fittable):
-    r"""A manifold M that is fitted in inner coordinates z of x = centre + unit y; abstract.
+    r"""A manifold M that is fitted in the span of its points; abstract.
 
-    To implement one, write ``_evaluate``, ``_in_domain``, ``_tangents`` and ``_rough``; where z is
-    not y itself, ``_inner``, ``_outer`` and ``_total``, too.
+    Its inner coordinates z are those of x = centre + unit V z in the principal axes V of the
+    points: M is in the subspace, and what a point has beside it counts in the residual alone. To
+    implement one, write ``_evaluate``, ``_in_domain``, ``_tangents`` and ``_rough``.
 
     Raises:
         ValueError: not 1 <= dim < ambient_dim.
@@ -27,6 +28,7 @@ class LearnedManifold(Manifold, Fittable):
 
     centre: Tensor
     unit: Tensor
+    V: Tensor
 
     def __init__(self, dim: int, ambient_dim: int) -> None:
         if not 1 <= dim < ambient_dim:
@@ -37,7 +39,7 @@ class LearnedManifold(Manifold, Fittable):
         super().__init__()
         self.dim, self.ambient_dim = dim, ambient_dim
         self.noise = math.nan
-        self.reserve("centre", "unit")
+        self.reserve("centre", "unit", "V")
         self.boundary = Boundary()
 
     @abstractmethod
@@ -49,22 +51,29 @@ class LearnedManifold(Manifold, Fittable):
         """Whether z is where M is stated."""
 
     @abstractmethod
-    def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n D d"]:
-        """Orthonormal tangent bases in R^D at z."""
+    def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n m d"]:
+        """Orthonormal tangent bases at z, in inner coordinates."""
 
     @abstractmethod
     def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p m"]:
         """Points near M, all over it."""
 
+    @property
+    def _spans(self) -> bool:
+        """Whether the points spanned all of R^D: then V is the identity."""
+        return self.V.shape[-1] == self.ambient_dim
+
     def _inner(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
-        return y
+        return y if self._spans else y @ self.V
 
     def _outer(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch D"]:
-        return z
+        return z if self._spans else z @ self.V.mT
 
     def _total(self, r: Float[Tensor, " n"], y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
         """The residual at y, from that at its z."""
-        return r
+        if self._spans:
+            return r
+        return torch.hypot(r, (y - self._outer(self._inner(y))).norm(dim=-1))
 
     def _to_unit(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The y of x."""
@@ -134,4 +143,6 @@ class LearnedManifold(Manifold, Fittable):
 
     def tangent_basis(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D d"]:
         """Orthonormal basis of the kernel of the derivative of the equations, (..., D, d)."""
-        return self._tangents(self._flat(x)[1]).reshape(*x.shape, self.dim).to(x.dtype)
+        T = self._tangents(self._flat(x)[1])
+        T = T if self._spans else self.V @ T
+        return T.reshape(*x.shape, self.dim).to(x.dtype)

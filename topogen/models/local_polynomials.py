@@ -13,6 +13,7 @@ from .. import calculus
 from ..errors import InvalidPoints
 from ..manifolds.base import iterate
 from ..manifolds.monomials import monomial_count, monomials, monomials_along
+from ..point_cloud.span import affine_span
 from ..point_cloud.tensors import as_tensor, distinct
 from .base import Progress, Stage
 from .boundary import boundary_points, directions, in_holes
@@ -87,7 +88,8 @@ class LocalPolynomials(LearnedManifold):
 
     def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         d = self.dim
-        x = distinct(as_tensor(points, ambient_dim=self.ambient_dim)).numpy()
+        cloud = distinct(as_tensor(points, ambient_dim=self.ambient_dim))
+        x = cloud.numpy()
         needed = 3 * monomial_count(d, 3) + 1
         if x.shape[0] < needed:
             raise InvalidPoints(
@@ -100,18 +102,20 @@ class LocalPolynomials(LearnedManifold):
             raise InvalidPoints(
                 "expected points that differ, got a cloud smaller than its rounding"
             )
-        x = (x - centre) / unit
+        span = affine_span(x, self.dim + 1)
+        V = np.eye(self.ambient_dim) if span is None else span.V
+        x = (x - centre) / unit if span is None else span.inner(x) / unit
         order = torch.randperm(x.shape[0], generator=generator).numpy()
 
         best = yield from fit_graphs(x, order, d, allowed_sizes(d, x.shape[0]))
         self.centre, self.unit = torch.from_numpy(centre), torch.tensor(unit, dtype=torch.float64)
+        self.V = torch.from_numpy(V)
         self.c, self.T, self.r, self.b, self.degree = best
         self.Tc = (best.T.mT @ best.c.unsqueeze(-1)).squeeze(-1)
         self.near, self.scale = overlapping(best.c, _REACH * best.r), unit
         self._find_boundary(torch.from_numpy(x))
         self.fitted = True
 
-        cloud = torch.from_numpy(x * unit + centre)
         moved = self.project(cloud)
         distance = (moved.value - cloud).norm(dim=-1)[moved.converged]
         converged = moved.converged.double().mean().item()
@@ -123,17 +127,17 @@ class LocalPolynomials(LearnedManifold):
 
     # -- in the units of the fit ------------------------------------------------------------------
 
-    def _in_domain(self, z: Float[Tensor, "n D"]) -> Bool[Tensor, " n"]:
+    def _in_domain(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
         return (self._weights(z)[2] >= _MIN_WEIGHT) & ~self.boundary.outside(z)
 
-    def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p D"]:
+    def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p m"]:
         """Landmarks, and points of the graphs about them."""
         j = torch.randint(self.c.shape[0], (n,), generator=generator)
         u = torch.rand(n, self.dim, 1, generator=generator, dtype=torch.float64)
         y = self.c[j] + self.r[j].unsqueeze(-1) * (self.T[j] @ (2 * u - 1)).squeeze(-1)
         return torch.cat([self.c, self._projection(y, j)])
 
-    def _find_boundary(self, y: Float[Tensor, "n D"]) -> None:
+    def _find_boundary(self, y: Float[Tensor, "n m"]) -> None:
         """Look for places where M ends around every landmark; y are the data, in inner units.
 
         Graphs are followed to .95 of their radii. M is about to leave its domain where the weights
@@ -163,7 +167,7 @@ class LocalPolynomials(LearnedManifold):
             at, T, r = at[beside], T[beside], r[beside]
         self.boundary.place(at, T, r, y)
 
-    def _tangents(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D d"]:
+    def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n m d"]:
         return torch.cat([self._tangent(part) for part in z.split(self._rows())])
 
     def _tangent(self, y: Tensor) -> Tensor:
@@ -180,9 +184,17 @@ class LocalPolynomials(LearnedManifold):
             if active.numel() == 0:
                 return Q
         # slow where the graphs disagree: there the null space is taken from the whole of DG
-        everything = torch.eye(self.ambient_dim, dtype=y.dtype).expand(active.numel(), -1, -1)
-        DG = self._DG(y[active], index[active], everything)
-        return Q.index_put((active,), torch.linalg.svd(DG)[2][..., -self.dim :, :].mT)
+        S = self._used(y[active], index[active])
+        DG = S.mT @ self._DG(y[active], index[active], S)
+        return Q.index_put((active,), S @ torch.linalg.svd(DG)[2][..., -self.dim :, :].mT)
+
+    def _used(self, y: Tensor, index: Tensor) -> Tensor:
+        """An orthonormal basis of directions beside which (I - P) DG is the identity."""
+        rows = (self.c[index] - y.unsqueeze(-2), self.T.mT[index].flatten(-3, -2))
+        used = torch.cat([*rows, self.b[index].flatten(-3, -2)], -2)
+        if used.shape[-2] >= y.shape[-1]:
+            return torch.eye(y.shape[-1], dtype=y.dtype).expand(len(y), -1, -1)
+        return torch.linalg.qr(used.mT)[0]
 
     def _DG(self, y: Tensor, index: Tensor, V: Tensor) -> Tensor:
         r"""(I - P) DG(y) V :math:`= (I - P)(Dr\,V) - \sum_i (DQ_i V) q_i`.
@@ -209,24 +221,24 @@ class LocalPolynomials(LearnedManifold):
             dr -= B.mT @ (value.unsqueeze(-1) * dw_ + w_ * slope).flatten(-3, -2)
 
         W, dW = w.repeat_interleave(d, dim=-1).unsqueeze(-1), dw.repeat_interleave(d, dim=-2)
-        A = E.mT @ (W * E)
         Q = self._frame(w, E)
-        values, U = torch.linalg.eigh(Q.mT @ A @ Q)
+        values, U = torch.linalg.eigh((E @ Q).mT @ (W * (E @ Q)))
         Q = Q @ U
-        eye = torch.eye(y.shape[-1], dtype=y.dtype)
-        normal = eye - Q @ Q.mT
+
+        def normal(v: Tensor) -> Tensor:
+            return v - Q @ (Q.mT @ v)
+
         dAQ = E.mT @ (dW.unsqueeze(-2) * (E @ Q).unsqueeze(-1)).flatten(-2)
         # no landmark reaches y: there A is 0, and any frame is as good
         values = torch.where(w.any(-1, keepdim=True), values, 1.0)
-        system = values[..., None, None] * eye - (normal @ A).unsqueeze(-3)
-        dAQ = (normal @ dAQ).unflatten(-1, (d, -1)).movedim(-2, -3)
-        dQ = torch.linalg.solve_ex(system, dAQ)[0]
+        right = normal(dAQ).unflatten(-1, (d, -1)).movedim(-2, -3)
+        dQ = _shifted_solve(values, normal((W * E).mT), E, right)
         q = Q.mT @ r.unsqueeze(-1)
-        return normal @ (dr - (dQ * q.unsqueeze(-1)).sum(-3))
+        return normal(dr - (dQ * q.unsqueeze(-1)).sum(-3))
 
     def _rows(self) -> int:
         """Rows handled at a time: what is gathered for them stays in the cache."""
-        return min(4096, max(32_768 // self.ambient_dim, 64))
+        return min(4096, max(32_768 // self.c.shape[-1], 64))
 
     def _weights(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Landmarks whose support may contain y (padded with others), the nearest, and all weight.
@@ -314,3 +326,22 @@ class LocalPolynomials(LearnedManifold):
         flat = (self.T[k] @ (self.r[k].unsqueeze(-1) * s).unsqueeze(-1)).squeeze(-1)
         bent = (monomials(s, self.degree).unsqueeze(-2) @ self.b[k]).squeeze(-2)
         return self.c[k] + flat + bent
+
+
+def _shifted_solve(
+    values: Float[Tensor, "n d"],
+    B: Float[Tensor, "n D k"],
+    C: Float[Tensor, "n k D"],
+    right: Float[Tensor, "n d D p"],
+) -> Float[Tensor, "n d D p"]:
+    r""":math:`(\lambda_i - BC)^{-1} R_i`, from the smaller of BC and CB.
+
+    By :math:`\lambda_i (\lambda_i - BC)^{-1} = 1 + B (\lambda_i - CB)^{-1} C`.
+    """
+    k, D = C.shape[-2:]
+    few = k < D
+    eye = values[..., None, None] * torch.eye(min(k, D), dtype=values.dtype)
+    B, C = B.unsqueeze(-3), C.unsqueeze(-3)
+    if not few:
+        return torch.linalg.solve_ex(eye - B @ C, right)[0]
+    return (right + B @ torch.linalg.solve_ex(eye - C @ B, C @ right)[0]) / values[..., None, None]

@@ -157,7 +157,7 @@ def _fit(
     c = X[:, 0]
     offsets, w = X - c.unsqueeze(1), weight.unsqueeze(-1)
     centred = offsets - (w * offsets).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
-    T = torch.linalg.svd(w.sqrt() * centred, full_matrices=False)[2][:, :d].mT
+    T = _leading_axes(w.sqrt() * centred, d)
     for _ in range(3):
         # refit in the frame tangent to the last fit at its own projection point
         b = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)[0]
@@ -166,6 +166,14 @@ def _fit(
             T = calculus.orthonormalize(T + b[:, 1 : d + 1].mT / r[:, None, None])[0]
     b, left_out, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
     return LocalGraphs(c, T, r, b, degree), left_out, error
+
+
+def _leading_axes(y: Tensor, d: int) -> Tensor:
+    """The d leading right singular vectors of each y, (l, k, D) to (l, D, d)."""
+    if y.shape[-2] < y.shape[-1]:
+        U = torch.linalg.eigh(y @ y.mT)[1][..., -d:]
+        return calculus.orthonormalize(y.mT @ U)[0]
+    return torch.linalg.svd(y, full_matrices=False)[2][:, :d].mT
 
 
 def _together(

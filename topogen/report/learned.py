@@ -92,7 +92,7 @@ def write_report(result: Result, path: str | Path, *, command: str | None = None
     measured = [(e(name), number(value)) for name, value in result.measurements.items()]
     measure = _MEASURES[distribution.measure].format(dim=distribution.dim)
     said, caption = "data and samples", "The data, and as many points drawn from the model."
-    if distribution.own_atlas() is not None:
+    if distribution.chart_of(result.sample(1, seed=result.seed)) is not None:
         said += ", coloured by chart"
         caption = "Each colour is one chart of the atlas: the chart in which a point weighs most."
     picture = png(clouds_figure(result), said)
@@ -134,13 +134,11 @@ def _colours(result: Result, cloud: np.ndarray) -> Any:
     plotting.import_matplotlib()
     from matplotlib import colormaps
 
-    distribution = result.model()
-    atlas = distribution.own_atlas()
-    if atlas is None:
+    chart = result.model().chart_of(torch.from_numpy(cloud))
+    if chart is None:
         return "#3b6fb6"
-    x = distribution.manifold.project(torch.from_numpy(cloud)).value
-    chart = atlas.weights(x).nan_to_num(0.0).argmax(-1).numpy()
-    count = max(len(atlas.charts), 2)
+    number = chart.numpy()
+    count = max(int(number.max()) + 1, 2)
     # neighbouring numbers get distant hues; the ends of the map are too pale or too dark
     order = (np.arange(count) * 0.618034) % 1.0
-    return colormaps["turbo"](0.08 + 0.84 * order)[chart]
+    return colormaps["turbo"](0.08 + 0.84 * order)[number]

@@ -293,8 +293,25 @@ def test_copies() -> None:
             Similarity(Torus(), bad)
     with pytest.raises(ValueError, match="factor > 0"):
         Similarity(Torus(), [0.0] * 3, factor=0.0)
-    with pytest.raises(ValueError, match="orthogonal"):
+    with pytest.raises(ValueError, match="orthonormal"):
         Similarity(Torus(), [0.0] * 3, rotation=2 * R)
+
+
+def test_a_copy_in_more_dimensions() -> None:
+    R = torch.linalg.qr(torch.randn(6, 3, generator=seeded(), dtype=torch.float64))[0]
+    M = Similarity(Torus(), torch.arange(6.0), factor=2.0, rotation=R)
+    assert (M.ambient_dim, M.dim) == (6, 2)
+    assert check_manifold(M)["residual"] < 1e-3
+    x = M.sample_uniform(50, seeded())
+    beside = torch.linalg.qr(torch.cat([R, torch.eye(6, dtype=R.dtype)], 1))[0][:, 3:6].sum(-1)
+    off = M.residual(x + 0.1 * beside)
+    torch.testing.assert_close(off, torch.full_like(off, 0.1 * 3**0.5))
+    assert not bool(M.contains(x + 0.1 * beside, 0.1).any())
+    torch.testing.assert_close(M.nearest(x + 0.1 * beside).value, x)
+    E, J = M.linearize(x)
+    assert float(E.abs().max()) < 1e-6
+    assert float((J @ M.tangent_basis(x)).abs().max()) < 1e-9
+    assert bool((torch.linalg.matrix_rank(J, tol=1e-6) == 4).all())
 
 
 def _saved(M: Manifold) -> str:

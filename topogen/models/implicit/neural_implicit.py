@@ -27,6 +27,9 @@ from .tubular_neighborhood import Frame, TubularNeighborhood, local_geometry, pr
 from .zero_set import ZeroSet
 from .zero_set_checks import ZeroSetChecks, inspect_zero_set
 
+# normal frames at 8000 points then take 2.5 GB
+_MOST_COLUMNS = 200
+
 
 class LearnedZeroSet(LearnedManifold):
     r"""The zero set M of a network F that is fitted to points, stated near them; abstract.
@@ -46,8 +49,6 @@ class LearnedZeroSet(LearnedManifold):
 
     _numbers = ("form", "reason", "orientable", "scale", "noise", "tolerance", "checks_state")
     net: SineNetwork | MLP
-    V: Tensor
-    W: Tensor
 
     def __init__(self, dim: int, ambient_dim: int) -> None:
         super().__init__(dim, ambient_dim)
@@ -56,7 +57,6 @@ class LearnedZeroSet(LearnedManifold):
         self.reason = "not fitted yet"
         self.checks: ZeroSetChecks | None = None
         self.region = ValidityRegion()
-        self.reserve("V", "W")
 
     @abstractmethod
     def _network(self, inputs: int, outputs: int) -> SineNetwork | MLP:
@@ -102,6 +102,12 @@ class LearnedZeroSet(LearnedManifold):
             )
         frame = principal_frame(x, self.dim)
         z = frame.inner(x)
+        if z.shape[1] > _MOST_COLUMNS:
+            raise InvalidPoints(
+                f"expected points that vary in at most {_MOST_COLUMNS} directions (a zero set has "
+                f"an equation for every one), got {z.shape[1]} of {self.ambient_dim}; take fewer "
+                "principal axes of them, or local polynomials (family='atlas')"
+            )
         local = LocalPolynomials(self.dim, z.shape[1])
         for stage in local.stages(z):
             yield from stage.run(generator)
@@ -124,7 +130,7 @@ class LearnedZeroSet(LearnedManifold):
         with torch.no_grad():
             targets = yield from self._last_layer(work["targets"], generator)
             geometry = work["geometry"] = targets.geometry
-            self.centre, self.V, self.W = frame.centre, frame.V, frame.W
+            self.centre, self.V = frame.centre, frame.V
             self.unit, self.scale = torch.tensor(frame.unit, dtype=torch.float64), frame.unit
             self.region.place(geometry, generator)
             self.fitted = True
@@ -181,7 +187,7 @@ class LearnedZeroSet(LearnedManifold):
         self.require_fitted()
         y = (x.to(torch.float64) - self.centre) / self.unit
         E = self.zero_set.equations(y @ self.V)
-        return (self.unit * torch.cat([E, y @ self.W], -1)).to(x.dtype)
+        return (self.unit * torch.cat([E, self._beside(y)], -1)).to(x.dtype)
 
     def linearize(
         self, x: Float[Tensor, "*batch D"]
@@ -189,8 +195,9 @@ class LearnedZeroSet(LearnedManifold):
         """E(x) and DE(x), in closed form."""
         y, z = self._flat(x)
         E, DE = self.zero_set.linearize(z)
-        E = self.unit * torch.cat([E, y @ self.W], -1)
-        DE = torch.cat([DE @ self.V.mT, self.W.mT.expand(y.shape[0], -1, -1)], -2)
+        E = self.unit * torch.cat([E, self._beside(y)], -1)
+        W = self._beside(torch.eye(self.ambient_dim, dtype=y.dtype))
+        DE = torch.cat([DE @ self.V.mT, W.mT.expand(y.shape[0], -1, -1)], -2)
         E, DE = E.reshape(*x.shape[:-1], E.shape[-1]), DE.reshape(*x.shape[:-1], *DE.shape[-2:])
         return E.to(x.dtype), DE.to(x.dtype)
 
@@ -204,14 +211,10 @@ class LearnedZeroSet(LearnedManifold):
         k = self.V.shape[-1] - self.dim
         return ZeroSet(self.net, self.region, self.boundary, k, self.form == "regular")
 
-    def _inner(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
-        return y @ self.V
-
-    def _outer(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch D"]:
-        return z @ self.V.mT
-
-    def _total(self, r: Float[Tensor, " n"], y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
-        return torch.hypot(r, (y @ self.W).norm(dim=-1))
+    def _beside(self, y: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch l"]:
+        """The coordinates of y in an orthonormal basis of the complement of range(V)."""
+        m = self.V.shape[-1]
+        return y[..., m:] if self._spans else calculus.reflected(self.V, y)[..., m:]
 
     def _evaluate(self, z: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
         return self.zero_set.evaluate(z)
@@ -219,8 +222,8 @@ class LearnedZeroSet(LearnedManifold):
     def _in_domain(self, z: Float[Tensor, "n m"]) -> Bool[Tensor, " n"]:
         return self.zero_set.in_domain(z)
 
-    def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n D d"]:
-        return self.V @ self.zero_set.tangents(z)
+    def _tangents(self, z: Float[Tensor, "n m"]) -> Float[Tensor, "n m d"]:
+        return self.zero_set.tangents(z)
 
     def _rough(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "p m"]:
         return torch.cat([self.region.c, self.region.draw(n, generator)])

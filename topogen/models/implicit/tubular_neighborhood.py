@@ -13,6 +13,7 @@ from ... import calculus
 from ...errors import InvalidPoints
 from ...point_cloud.knn import nearest, neighbours
 from ...point_cloud.landmarks import greedy_cover
+from ...point_cloud.span import affine_span
 from ..local_polynomials import LocalPolynomials
 
 TUBE = 0.6  # the tube reaches this share of the way to the medial axis
@@ -25,12 +26,11 @@ _NOISELESS = 2e-3  # rms distance to their local fits up to which data are proje
 
 @dataclass(frozen=True)
 class Frame:
-    r"""A similarity and a rotation: x = centre + unit (V z + W l), l = 0 on M."""
+    r"""A similarity: x = centre + unit V z on M, V with orthonormal columns."""
 
     centre: Float[Tensor, " D"]
     unit: float
     V: Float[Tensor, "D m"]
-    W: Float[Tensor, "D l"]
 
     def inner(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch m"]:
         """The coordinates z."""
@@ -38,7 +38,7 @@ class Frame:
 
 
 def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
-    """Centre, rms radius, and principal axes, parted into those that vary and those that do not.
+    """Centre, rms radius, and those principal axes that vary.
 
     The last axes, of rms below 3e-4 of the rms radius together, are constants and become exact
     linear equations; at least `dim` + 1 axes vary.
@@ -46,13 +46,16 @@ def principal_frame(x: Float[Tensor, "n D"], dim: int) -> Frame:
     centre = x.mean(0)
     unit = float((x - centre).square().sum(-1).mean().sqrt())
     D = x.shape[-1]
-    values, axes = torch.linalg.eigh((x - centre).mT @ (x - centre) / (unit**2 * x.shape[0]))
+    span = affine_span(x.numpy(), dim + 1)
+    inside = torch.eye(D, dtype=x.dtype) if span is None else torch.from_numpy(span.V)
+    z = x - centre if span is None else (x - centre) @ inside
+    values, axes = torch.linalg.eigh(z.mT @ z / (unit**2 * x.shape[0]))
     values, axes = values.flip(-1).clamp_min(0), axes.flip(-1)
     dropped = values.flip(-1).cumsum(-1).flip(-1).sqrt()  # rms of axes j, j + 1, ...
     m = max(int((dropped > 3e-4).sum()), dim + 1)
     if m == D:  # nothing to drop: the axes of the points themselves
         axes = torch.eye(D, dtype=x.dtype)
-    return Frame(centre, unit, axes[:, :m].contiguous(), axes[:, m:].contiguous())
+    return Frame(centre, unit, (inside @ axes[:, :m]).contiguous())
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,16 @@ class Decoder(Storable, ABC):
     def forward(self, b: Points) -> Float[Tensor, "*batch D"]:
         """g(b)."""
 
+    def in_space(self, V: Float[Tensor, "D m"]) -> Decoder:
+        """The map V g to a space of more dimensions.
+
+        Raises:
+            UnsupportedError: g is no linear combination of functions.
+        """
+        raise UnsupportedError(
+            f"expected a decoder that is linear in its coefficients, got {type(self).__name__}"
+        )
+
     def value_and_jacobian(self, b: Points) -> Linearization:
         """g(b), and J = Dg(b) E(b), E the frame of the base."""
         E = self.base.frame(b)
@@ -114,6 +124,12 @@ class SpectralDecoder(Decoder):
         jets = torch.cat([self.spectrum.raw(part) @ table for part in rows.split(ROWS)])
         jets = jets.reshape(*b.shape[:-1], self.base.width + 1, self.ambient_dim)
         return jets[..., 0, :], jets[..., 1:, :].mT @ self.base.frame(b)
+
+    def in_space(self, V: Float[Tensor, "D m"]) -> SpectralDecoder:
+        """The map V g to a space of more dimensions."""
+        result = SpectralDecoder(self.base, self.spectrum.bandwidth, V.shape[0])
+        result.coefficients = self.coefficients @ V.mT
+        return result
 
     def jets(self, scale: Float[Tensor, " k"] | None = None) -> Jets:
         """G and its derivatives, with bounds by its coefficients."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...distributions.base import ManifoldDistribution
 from ...errors import InvalidPoints, NotFittedError, TrainingError, UnsupportedError
 from ...manifolds.base import Manifold
+from ...point_cloud.span import affine_span
 from ...point_cloud.tensors import as_tensor, distinct
 from ...topology.inference.check import check_topology
 from ..base import LearnedDistribution, Progress, Stage
@@ -187,7 +188,10 @@ class InjectiveFlow(LearnedDistribution):
         x = x[torch.randperm(len(x), generator=generator)[:12_000].to(x.device)]
         centre = x.mean(0)
         unit = (x - centre).square().sum(-1).mean().sqrt()
-        held_out, train = ((x - centre) / unit).tensor_split([len(x) // 10])
+        rows = x.cpu().numpy()
+        span = affine_span(rows, self.dim + 1)
+        y = x - centre if span is None else torch.from_numpy(span.inner(rows)).to(x)
+        held_out, train = (y / unit).tensor_split([len(x) // 10])
         bases = self._candidates(x, generator) if self._wanted is None else [self._wanted]
         search = Search(self.dim, train, held_out, self.attempts)
         found, certificate = yield from search.best(bases, self.decoder, generator)
@@ -197,7 +201,8 @@ class InjectiveFlow(LearnedDistribution):
                 f"checks: {'; '.join(self.attempts)}; use an atlas (tg.AtlasDensity)"
             )
         self.certificate = certificate = with_proof(certificate, found.decoder)
-        self._build(found.decoder)
+        decoder = found.decoder
+        self._build(decoder if span is None else decoder.in_space(torch.from_numpy(span.V).to(x)))
         self._locate(found, certificate, centre, unit)
         if not certificate.accepted:
             warnings.warn(

@@ -65,6 +65,14 @@ class ResidualDecoder(Decoder):
         more, slope = self.net.linearize(z)
         return value + more, J + slope @ Dz
 
+    def in_space(self, V: Float[Tensor, "D m"]) -> ResidualDecoder:
+        """The map V g to a space of more dimensions."""
+        result = ResidualDecoder(self.base, self.spectral.spectrum.bandwidth, V.shape[0])
+        result.spectral = self.spectral.in_space(V)
+        state = self.net.state_dict()
+        result.net.load_state_dict({**state, "C": V @ state["C"]})
+        return result
+
     def learn(
         self,
         b: Float[Tensor, "n w"],
