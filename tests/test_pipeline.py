@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import topogen as tg
+from tests.conftest import circle_points
 from topogen.errors import InvalidPoints, SaveError, TrainingError
 
 
@@ -146,6 +147,50 @@ def test_ctrl_c_keeps_a_checkpoint(circle, tmp_path, monkeypatch):
     assert {record["stage"] for record in r.history} == {"charts", "density"}
 
 
+def endless(*args, **kwargs):
+    while True:
+        sum(range(100))
+
+
+def test_time_that_is_over_in_the_fit_leaves_what_is_finished(tmp_path, monkeypatch):
+    from topogen import pipeline
+    from topogen.models.projected_atlas import ProjectedAtlas
+
+    x, path = circle_points(200), tmp_path / "m.safetensors"
+    looked = pipeline.look(x.numpy(), seed=0)
+
+    def charts(self, points, generator):
+        yield endless()  # no record of progress ever comes
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "look", lambda *args, **kwargs: looked)
+        patch.setattr(ProjectedAtlas, "_fit", charts)
+        with pytest.raises(TrainingError, match=r"within 3.0 s.*'charts'.*resume=True") as caught:
+            tg.learn(x, checkpoint=path, max_seconds=3.0)
+    model = caught.value.model
+    assert (model.atlas.manifold.fitted, model.atlas.fitted, model.fitted) == (True, False, False)
+    history = tg.learn(x, checkpoint=path, resume=True).history
+    assert {record["stage"] for record in history} == {"charts", "density"}
+
+
+def test_time_that_is_over_after_the_fit_costs_the_checks(circle, learned, tmp_path, monkeypatch):
+    from topogen import pipeline
+
+    looked = pipeline.look(circle.numpy(), seed=0)
+    tg.save(learned.model, tmp_path / "m.safetensors")
+    monkeypatch.setattr(pipeline, "look", lambda *args, **kwargs: looked)
+    monkeypatch.setattr(pipeline, "measure", endless)
+    monkeypatch.setattr(pipeline, "check_topology", endless)
+    r = tg.learn(circle, checkpoint=tmp_path / "m.safetensors", resume=True, max_seconds=2.0)
+    assert (r.status, r.topology.verdict) == ("converged", "undetermined")
+    assert "no time left" in r.topology.reason
+    assert any("2.0 s were over" in remark for remark in r.remarks)
+    assert bool(r.log_prob(circle).isfinite().all())
+    tg.save(r, tmp_path / "r.safetensors")
+    assert tg.load(tmp_path / "r.safetensors").topology.betti == {2: (None, None), 3: (None, None)}
+    assert r.report(tmp_path / "r.html").exists()
+
+
 def _awkward():
     t = 2 * math.pi * (np.arange(500) + np.random.default_rng(0).random(500)) / 500
     x = np.stack([np.cos(t), np.sin(t)], axis=1)
@@ -199,3 +244,44 @@ def test_learn_a_circle_as_a_zero_set(circle, tmp_path):
     again = tg.load(tmp_path / "m.safetensors")
     assert torch.equal(again.sample(50, seed=2), r.sample(50, seed=2))
     assert (tmp_path / "r.html") == r.report(tmp_path / "r.html")
+
+
+def with_outliers(x, count, seed):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([x, rng.uniform(-2, 2, (count, x.shape[1]))])
+
+
+@pytest.mark.parametrize(("count", "seed"), [(1, 1), (12, 0)])
+def test_outliers_are_left_out_and_named(count, seed):
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(0, 2 * np.pi, 1200)
+    x = with_outliers(np.stack([np.cos(t), np.sin(t)], axis=1), count, seed)
+    r = tg.learn(x, progress=False)
+    assert (r.status, r.topology.verdict, r.manifold.closed) == ("converged", "agrees", True)
+    assert r.measurements["volume of M"] == pytest.approx(2 * math.pi, rel=1e-3)
+    on = np.abs(np.linalg.norm(x, axis=1) - 1) < 1e-3
+    assert torch.equal(r.log_prob(x).isinf(), torch.from_numpy(~on))
+    assert count <= r.summary.outliers <= 2 * count
+    assert any(f"{r.summary.outliers} of {len(x)} points left out" in s for s in r.remarks)
+    assert r.summary.outliers == tg.inspect(x).outliers
+    assert f"outliers                 {r.summary.outliers}" in str(r.summary)
+
+
+def test_all_repeats_of_an_outlier_go():
+    x = circle_points(600).numpy()
+    s = tg.inspect(np.concatenate([x, np.full((40, 2), -3.0)]))
+    assert (s.outliers, s.dim, s.betti[2]) == (40, 1, (1, 1))
+    assert s.diameter == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [tg.Sphere, tg.Torus, tg.KleinBottle])
+@pytest.mark.parametrize("share", [0.001, 0.03])
+def test_surfaces_are_learned_among_outliers(make, share):
+    M = make()
+    x = M.sample_uniform(3000, torch.Generator().manual_seed(0)).numpy()
+    r = tg.learn(with_outliers(x, int(3000 * share), 0), progress=False)
+    assert r.topology.verdict == "agrees"
+    assert r.topology.betti == dict(M.homology.betti)
+    assert r.measurements["volume of M"] == pytest.approx(M.volume, rel=0.01)
+    assert float(r.log_prob(x).isinf().double().mean()) < 0.002

@@ -34,7 +34,15 @@ class MeasureError(TopogenError, TypeError):
 
 
 class TrainingError(TopogenError, RuntimeError):
-    """A fit cannot start or go on; the message carries the stage and its last numbers."""
+    """A fit cannot start or go on; the message carries the stage and its last numbers.
+
+    Attributes:
+        model: the model as it is, its finished parts `fitted`, where the time for it was over.
+    """
+
+    def __init__(self, message: str, model: object = None) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class SaveError(TopogenError, OSError):

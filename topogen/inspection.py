@@ -11,6 +11,7 @@ from .point_cloud.arrays import as_array, diameter
 from .point_cloud.cloud import prepare
 from .point_cloud.conventions import recognise
 from .topology.inference.check import check_topology
+from .topology.inference.outliers import outliers
 from .topology.inference.report import TopologyReport, row
 from .topology.local.dimension import dimension_of, duplicates, noise_level
 from .topology.local.orientability import orientability
@@ -31,6 +32,8 @@ class Summary:
         duplicates: how many rows repeat an earlier one.
         diameter: largest distance of two points.
         scale: the length at which the Betti numbers are true; None where unknown.
+        outliers: how many points do not lie on the manifold of the others; all of the above, but
+            n and the duplicates, is of the rest.
         advice: remarks, in plain words.
     """
 
@@ -44,6 +47,7 @@ class Summary:
     duplicates: int
     diameter: float
     scale: float | None = None
+    outliers: int = 0
     advice: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class Summary:
             ("orientable", {True: "yes", False: "no", None: "?"}[self.orientable]),
             ("noise", f"{self.noise:.3g}"),
             ("duplicates", str(self.duplicates)),
+            ("outliers", str(self.outliers)),
         ]
         lines = [f"{name:<24} {value}" for name, value in rows]
         return "\n".join([*lines, *(f"note: {remark}" for remark in self.advice)])
@@ -86,12 +91,23 @@ def inspect(points: Any, *, seed: int = 0, max_seconds: float | None = None) -> 
 
 def look(
     x: np.ndarray, *, seed: int, max_seconds: float | None = None
-) -> tuple[Summary, TopologyReport]:
-    """:func:`inspect` of a checked cloud, and the topology report it rests on."""
+) -> tuple[Summary, TopologyReport, np.ndarray]:
+    """:func:`inspect` of a checked cloud, its topology report, and which rows are no outliers."""
     cloud = prepare(x, seed=seed)
     estimate = dimension_of(cloud, seed=seed)
-    report = check_topology(cloud, seed=seed, max_seconds=max_seconds)
+    off = cloud.index[outliers(cloud.points, estimate.dim, seed)]
+    regular = ~_repeated(x, off)
     advice = remarks(x)
+    if len(off):
+        count = int((~regular).sum())
+        words = (
+            f"{count} of {len(x)} points left out: they do not lie on the manifold of the others"
+        )
+        cloud = cloud.only(np.flatnonzero(regular[cloud.index]), words, outliers=len(off))
+        estimate = dimension_of(cloud, seed=seed)
+        rows = ", ".join(str(i) for i in np.flatnonzero(~regular)[:5])
+        advice.append(f"{words} (rows {rows}{', ...' if count > 5 else ''})")
+    report = check_topology(cloud, seed=seed, max_seconds=max_seconds)
     if not estimate.agree:
         advice.append(
             f"the estimators of the dimension differ: {estimate}; pass dim where you know it"
@@ -107,11 +123,18 @@ def look(
         orientable=orientability(cloud, dim=estimate.dim, seed=seed).orientable,
         noise=noise_level(cloud, estimate.dim, seed=seed),
         duplicates=cloud.duplicates,
-        diameter=diameter(x),
+        diameter=diameter(x[regular]),
         scale=report.scale,
+        outliers=int((~regular).sum()),
         advice=tuple(advice),
     )
-    return summary, report
+    return summary, report, regular
+
+
+def _repeated(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which rows of x equal one of these rows."""
+    named = {(x[i] + 0.0).tobytes() for i in rows}
+    return np.fromiter(((row + 0.0).tobytes() in named for row in x), bool, len(x))
 
 
 def remarks(x: np.ndarray) -> list[str]:

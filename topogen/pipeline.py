@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from ._version import versions
+from .deadline import Deadline, OutOfTime
 from .errors import AtlasError, InvalidPoints, TrainingError
 from .evaluation import measure
 from .inspection import Summary, look
@@ -29,6 +31,7 @@ from .point_cloud.conventions import recognise
 from .point_cloud.span import affine_span
 from .results import LearnResult
 from .topology.inference.check import check_topology
+from .topology.inference.report import TopologyReport
 from .training import FitResult, fit, one_thread
 
 Betti = dict[int, tuple[int | None, ...]]
@@ -75,6 +78,8 @@ def learn(
 ) -> LearnResult:
     """Learn the manifold that points lie on and a density on it, and check its topology.
 
+    Points that do not lie on the manifold of the others are left out, as `summary.outliers` says.
+
     Args:
         points: array-like of shape (n, D).
         family: "atlas" (blended local polynomials and compact bumps), "implicit" (a neural
@@ -82,14 +87,16 @@ def learn(
             the homology of the data); "auto" takes "atlas".
         dim: dimension of the manifold; None estimates it.
         seed: the same seed gives the same result on the same machine.
-        max_seconds: most wall time for the fit.
+        max_seconds: most wall time of all. Where it is over after the fit, the result says what
+            was not checked.
         progress: show a progress bar; None shows it on a terminal only.
         checkpoint: a file for finished stages, as in :func:`topogen.fit`.
         resume: start from `checkpoint` where it exists.
 
     Raises:
         InvalidPoints: the points are not a finite (n, D) array, all equal, too few, or fill R^D.
-        TrainingError: the fit diverged, or did not end within `max_seconds`.
+        TrainingError: the fit diverged, or did not end within `max_seconds`; its attribute `model`
+            has the stages that are finished.
         ValueError: an unknown family.
         KeyboardInterrupt: Ctrl-C; finished stages are in the checkpoint, if one was named.
     """
@@ -97,43 +104,30 @@ def learn(
     if chosen not in FAMILIES:
         raise ValueError(f"expected family 'auto' or one of {sorted(FAMILIES)}, got {family!r}")
     with one_thread():
-        start = time.perf_counter()
-        x = as_array(points, minimum=2)
-        summary, seen = look(x, seed=seed)
+        deadline = Deadline(max_seconds)
+        given = as_array(points, minimum=2)
+        summary, seen, regular = _looked_at(given, seed, deadline)
+        x = given[regular]
         d = _dimension(summary, dim)
         model, inside = _in_span(x, d, FAMILIES[chosen], summary.betti)
-
-        def out_of_time(stage: str, record: Any) -> bool:
-            return max_seconds is not None and time.perf_counter() - start > max_seconds
-
-        result = fit(
-            model,
-            x,
-            seed=seed,
-            progress=progress,
-            checkpoint=checkpoint,
-            resume=resume,
-            callbacks=(out_of_time,),
-        )
-        _require_ended(result, max_seconds)
-
-        # samples cost little on a curve, and many are needed where its density is small
-        count = 30_000 if d == 1 else max(4000, min(len(x), 8000))
+        try:
+            with deadline.interrupting():
+                result = fit(
+                    model, x, seed=seed, progress=progress, checkpoint=checkpoint, resume=resume
+                )
+        except OutOfTime:
+            raise _too_late(deadline, model, "fit", checkpoint) from None
+        _require_ended(result, deadline, model, checkpoint)
         learned, z = (model, x) if inside is None else inside
-        samples = learned().sample((count,), generator=torch.Generator().manual_seed(seed))
-        with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
-            # where the data's own homology is determined, it need not be found a second time
-            checking = beside.submit(
-                check_topology, samples, expected=seen.homology or z, fields=seen.fields, seed=seed
-            )
-            measurements = measure(learned, samples, z)
-            topology = checking.result()
+        topology, measurements = _checked(learned, z, seen, seed, deadline)
         said = (result.message,) if result.status == "max_steps" else ()
         if inside is not None:
             said += (
                 f"the points span {z.shape[1]} of {x.shape[1]} columns: M was learned there, "
                 "distances being the same",
             )
+        if deadline.over:
+            said += (f"the {max_seconds} s were over before the model was checked and measured",)
         return LearnResult(
             model=model,
             family=chosen,
@@ -142,12 +136,85 @@ def learn(
             topology=topology,
             history=result.history,
             measurements=measurements,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - deadline.begin,
             status=result.status,
             remarks=summary.advice + said,
             versions=versions(),
-            points=x,
+            points=given,
         )
+
+
+def _looked_at(
+    x: np.ndarray, seed: int, deadline: Deadline
+) -> tuple[Summary, TopologyReport, np.ndarray]:
+    """The first look, whose homology gets a third of the time."""
+    most = None if deadline.seconds is None else deadline.seconds / 3
+    try:
+        with deadline.interrupting():
+            return look(x, seed=seed, max_seconds=most)
+    except OutOfTime:
+        raise TrainingError(
+            f"expected the fit to end within {deadline.seconds} s, but the points were still "
+            "being inspected; give it more time, or fewer points"
+        ) from None
+
+
+def _checked(
+    model: LearnedDistribution,
+    x: np.ndarray,
+    seen: TopologyReport,
+    seed: int,
+    deadline: Deadline,
+) -> tuple[TopologyReport, dict[str, float | str]]:
+    """The homology of samples against that of the data, and what is measured of the model."""
+    try:
+        with deadline.interrupting():
+            # samples cost little on a curve, and many are needed where its density is small
+            count = 30_000 if model().dim == 1 else max(4000, min(len(x), 8000))
+            samples = model().sample((count,), generator=torch.Generator().manual_seed(seed))
+    except OutOfTime:
+        return _unchecked(seen), model.measurements()
+
+    def check() -> TopologyReport:
+        try:
+            with deadline.interrupting():
+                # where the data's own homology is determined, it need not be found again
+                return check_topology(
+                    samples,
+                    expected=seen.homology or x,
+                    fields=seen.fields,
+                    seed=seed,
+                    max_seconds=deadline.left,
+                )
+        except OutOfTime:
+            return _unchecked(seen)
+
+    with ThreadPoolExecutor(1) as beside:  # most of it runs outside the interpreter's lock
+        checking = beside.submit(check)
+        try:
+            with deadline.interrupting():
+                measurements = measure(model, samples, x)
+        except OutOfTime:
+            measurements = model.measurements()
+        return checking.result(), measurements
+
+
+def _unchecked(seen: TopologyReport) -> TopologyReport:
+    """The report of samples for whose homology there was no time."""
+    unknown = {p: (None,) * len(numbers) for p, numbers in seen.betti.items()}
+    return replace(
+        seen,
+        verdict="undetermined",
+        betti=unknown,
+        p_values=unknown,
+        witness=unknown,
+        diagrams={},
+        expected=seen.homology,
+        reason="there was no time left to check samples of the model",
+        points_needed=None,
+        n_points=0,
+        outliers=0,
+    )
 
 
 def _in_span(
@@ -180,14 +247,30 @@ def _dimension(summary: Summary, dim: int | None) -> int:
     return d
 
 
-def _require_ended(result: FitResult, max_seconds: float | None) -> None:
+def _require_ended(
+    result: FitResult,
+    deadline: Deadline,
+    model: LearnedDistribution,
+    checkpoint: str | Path | None,
+) -> None:
     """Turn a fit that cannot be used into an exception."""
     if result.status == "diverged":
         raise TrainingError(result.message)
     if result.status == "interrupted":
-        if "callback" in result.message:
-            raise TrainingError(
-                f"expected the fit to end within {max_seconds} s, but stage {result.stage!r} was "
-                "still running; give it more time, or fewer points"
-            )
+        if deadline.over:
+            raise _too_late(deadline, model, f"stage {result.stage!r}", checkpoint)
         raise KeyboardInterrupt(result.message)
+
+
+def _too_late(
+    deadline: Deadline, model: LearnedDistribution, stage: str, checkpoint: str | Path | None
+) -> TrainingError:
+    """The error that carries what is finished."""
+    where = "the error's `model` has the finished stages"
+    if checkpoint is not None:
+        where = f"finished stages are in {checkpoint}, go on with resume=True"
+    return TrainingError(
+        f"expected the fit to end within {deadline.seconds} s, but {stage} was still running; "
+        f"{where}; give it more time, or fewer points",
+        model,
+    )

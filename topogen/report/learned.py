@@ -82,6 +82,7 @@ def write_report(result: Result, path: str | Path, *, command: str | None = None
         ("orientable", {True: "yes", False: "no", None: "?"}[summary.orientable]),
         ("noise", f"{summary.noise:.3g}"),
         ("duplicates", str(summary.duplicates)),
+        ("outliers, left out", str(summary.outliers)),
     ]
     made = [
         ("command", f"<code>{e(command or call)}</code>"),

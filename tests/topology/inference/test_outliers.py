@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from topogen.point_cloud.cloud import prepare
-from topogen.topology.inference.outliers import trim_outliers
+from topogen.topology.inference.outliers import off_manifold, outliers, trim_outliers
 
 DIM = {"circle": 1, "trefoil": 1, "torus": 2, "klein": 2, "rp2": 2, "so3": 3}
 
@@ -80,3 +80,25 @@ def test_few_points_are_never_judged():
     x = np.random.default_rng(0).random((30, 2))
     x[0] = 100.0
     assert len(trim_outliers(prepare(x).points, 1, 0)) == 30
+
+
+def test_the_tail_of_a_density_is_no_outlier():
+    """On a sphere: lonely points, on the manifold of the others; uniform ones are off it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 3)) * [0.35, 0.35, 0.0] + [0, 0, 1.0]
+    x /= np.linalg.norm(x, axis=1)[:, None]
+    assert outliers(prepare(x).points, 2, 0).size == 0
+    far = np.concatenate([x, rng.uniform(-2, 2, (12, 3))])
+    off = off_manifold(prepare(far).points, 2)
+    assert (off >= 4000).sum() >= 11
+    assert (off >= 4000).all()
+    # trim_outliers takes lonely points of the tail with them
+    found = outliers(prepare(far).points, 2, 0)
+    assert np.isin(off, found).all()
+    assert len(found) <= 2 * len(off)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_single_outlier_is_found(cloud, seed):
+    x = np.concatenate([cloud("circle", 1200, seed), [[0.3, 0.2]]])
+    assert 1200 in outliers(prepare(x).points, 1, seed)
