@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,6 +148,24 @@ def test_ctrl_c_keeps_a_checkpoint(circle, tmp_path, monkeypatch):
     assert {record["stage"] for record in r.history} == {"charts", "density"}
 
 
+@pytest.mark.parametrize(
+    ("data", "charts", "said"), [(True, "no", "unknown"), (None, "no", "no"), (True, "yes", "yes")]
+)
+def test_one_answer_on_orientability(circle, learned, monkeypatch, tmp_path, data, charts, said):
+    """Where data and charts contradict each other, nearly empty regions leave it open."""
+    from topogen import pipeline
+
+    summary, seen, regular = pipeline.look(circle.numpy(), seed=0)
+    looked = replace(summary, orientable=data), seen, regular
+    tg.save(learned.model, tmp_path / "m.safetensors")
+    monkeypatch.setattr(pipeline, "look", lambda *args, **kwargs: looked)
+    monkeypatch.setattr(pipeline, "measure", lambda *args: {"orientable": charts})
+    monkeypatch.setattr(pipeline, "check_topology", lambda *args, **kwargs: seen)
+    r = tg.learn(circle, checkpoint=tmp_path / "m.safetensors", resume=True)
+    assert r.measurements["orientable"] == said
+    assert any("orientability is open" in remark for remark in r.remarks) == (said == "unknown")
+
+
 def endless(*args, **kwargs):
     while True:
         sum(range(100))
@@ -270,7 +289,8 @@ def test_outliers_are_left_out_and_named(count, seed):
 def test_all_repeats_of_an_outlier_go():
     x = circle_points(600).numpy()
     s = tg.inspect(np.concatenate([x, np.full((40, 2), -3.0)]))
-    assert (s.outliers, s.dim, s.betti[2]) == (40, 1, (1, 1))
+    assert (s.dim, s.betti[2]) == (1, (1, 1))
+    assert 40 <= s.outliers <= 41  # one place, and at most one of the loneliest points
     assert s.diameter == pytest.approx(2, abs=0.01)
 
 

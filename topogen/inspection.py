@@ -32,8 +32,8 @@ class Summary:
         duplicates: how many rows repeat an earlier one.
         diameter: largest distance of two points.
         scale: the length at which the Betti numbers are true; None where unknown.
-        outliers: how many points do not lie on the manifold of the others; all of the above, but
-            n and the duplicates, is of the rest.
+        outliers: how many points lie off the manifold of the others (with up to half as many of
+            the loneliest); all of the above, but n and the duplicates, is of the rest.
         advice: remarks, in plain words.
     """
 
@@ -95,14 +95,12 @@ def look(
     """:func:`inspect` of a checked cloud, its topology report, and which rows are no outliers."""
     cloud = prepare(x, seed=seed)
     estimate = dimension_of(cloud, seed=seed)
-    off = cloud.index[outliers(cloud.points, estimate.dim, seed)]
-    regular = ~_repeated(x, off)
+    off = outliers(cloud.points, estimate.dim, seed)
+    regular = cloud.spread(~np.isin(np.arange(len(cloud.points)), off))
     advice = remarks(x)
     if len(off):
         count = int((~regular).sum())
-        words = (
-            f"{count} of {len(x)} points left out: they do not lie on the manifold of the others"
-        )
+        words = f"{count} of {len(x)} points left out: off the manifold of the others, or the loneliest"
         cloud = cloud.only(np.flatnonzero(regular[cloud.index]), words, outliers=len(off))
         estimate = dimension_of(cloud, seed=seed)
         rows = ", ".join(str(i) for i in np.flatnonzero(~regular)[:5])
@@ -129,12 +127,6 @@ def look(
         advice=tuple(advice),
     )
     return summary, report, regular
-
-
-def _repeated(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which rows of x equal one of these rows."""
-    named = {(x[i] + 0.0).tobytes() for i in rows}
-    return np.fromiter(((row + 0.0).tobytes() in named for row in x), bool, len(x))
 
 
 def remarks(x: np.ndarray) -> list[str]:

@@ -59,7 +59,9 @@ def _recognising(call: Callable[..., LearnResult]) -> Callable[..., LearnResult]
                 words = []
             if not words:
                 raise
-            raise type(error)("; ".join([str(error), *words])) from error
+            said = type(error)("; ".join([str(error), *words]))
+            vars(said).update(vars(error))  # what else it carries
+            raise said from error
 
     return recognised
 
@@ -126,6 +128,13 @@ def learn(
                 f"the points span {z.shape[1]} of {x.shape[1]} columns: M was learned there, "
                 "distances being the same",
             )
+        known = {True: "yes", False: "no", None: None}[summary.orientable]
+        if known and {known, measurements.get("orientable")} == {"yes", "no"}:
+            said += (
+                f"orientability is open: the points say {known}, the charts "
+                f"{measurements['orientable']}; nearly empty regions decide",
+            )
+            measurements["orientable"] = "unknown"
         if deadline.over:
             said += (f"the {max_seconds} s were over before the model was checked and measured",)
         return LearnResult(
