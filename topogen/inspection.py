@@ -100,7 +100,7 @@ def look(
     advice = remarks(x)
     if len(off):
         count = int((~regular).sum())
-        words = f"{count} of {len(x)} points left out: off the manifold of the others, or the loneliest"
+        words = f"{count} of {len(x)} points left out: off the manifold of the others, or lonely"
         cloud = cloud.only(np.flatnonzero(regular[cloud.index]), words, outliers=len(off))
         estimate = dimension_of(cloud, seed=seed)
         rows = ", ".join(str(i) for i in np.flatnonzero(~regular)[:5])
