@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -152,10 +153,7 @@ class EnergyModel(LearnedDistribution):
         self.require_fitted()
         if not temperature > 0:
             raise ValueError(f"expected temperature > 0, got {temperature}")
-
-        def log_density(x: Tensor) -> Tensor:
-            return -self._energy(x) / temperature
-
+        log_density = _Tempered(self, temperature)
         charts = self._charts()
         if charts is None:
             M, measure = self.manifold, self._measure()
@@ -222,7 +220,7 @@ class EnergyModel(LearnedDistribution):
     def per_axis(self, count: int | None) -> None:
         self._levels, self._per_axis = None, count
 
-    def _energy(self, x: Tensor) -> Tensor:
+    def energy_at(self, x: Tensor) -> Tensor:
         """E, with the constant of the component that x lies on."""
         E = self.energy(x)
         if self.anchors.numel() == 0:
@@ -351,3 +349,14 @@ class EnergyModel(LearnedDistribution):
         log_mass = q.log_share + q.log_volume - self.energy(q.points)
         masses = [log_mass[of_node == k].logsumexp(0) for k in range(shares.numel())]
         self.anchors, self.offset = x, (torch.stack(masses) - shares.double().log())[part]
+
+
+@dataclass(frozen=True)
+class _Tempered:
+    """The log density -E / T of a model; an object that can be pickled, as no inner function can."""
+
+    model: EnergyModel
+    temperature: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return -self.model.energy_at(x) / self.temperature
