@@ -179,9 +179,7 @@ def test_log_normaliser_against_scipy_and_recurrence(D: int, kappa: float) -> No
 
 @pytest.mark.parametrize("D", [2, 3, 4, 7, 500])
 @pytest.mark.parametrize("kappa", [1e5, 1e8, 1e12, 1e30])
-def test_a_large_concentration_is_nearly_normal(
-    D: int, kappa: float
-) -> None:
+def test_a_large_concentration_is_nearly_normal(D: int, kappa: float) -> None:
     # log e^kappa C_D -> (D - 1)/2 log(kappa / 2 pi), with a relative error of order D^2 / kappa;
     # its memory does not grow with kappa
     q = VonMisesFisher([0.0] * (D - 1) + [1.0], kappa)

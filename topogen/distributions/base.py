@@ -115,6 +115,8 @@ class ManifoldDistribution(Distribution, ABC):
     ) -> Float[Tensor, "*batch"]:
         r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in units of the points.
 
+        The gradient at points of M is tangent to M.
+
         Where the projection fails, moves the point by more than ``support.atol``, or ends outside
         the domain of validity of M, the value is -inf (ValueError when validating). NaN in gives
         NaN out: it never becomes -inf.
@@ -124,7 +126,7 @@ class ManifoldDistribution(Distribution, ABC):
         """
         self.manifold.check_points(value)
         nan = value.isnan().any(-1)
-        projection = self.manifold.project(value)
+        projection = self.manifold.project_along_normals(value)
         atol = self._support.tolerance(value.dtype)
         on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
         if self.manifold.needs_domain:

@@ -353,7 +353,7 @@ class EnergyModel(LearnedDistribution):
 
 @dataclass(frozen=True)
 class _Tempered:
-    """The log density -E / T of a model; an object that can be pickled, as no inner function can."""
+    """The log density -E / T of a model; unlike an inner function it can be pickled."""
 
     model: EnergyModel
     temperature: float

@@ -45,6 +45,7 @@ class LearnedZeroSet(LearnedManifold):
     """
 
     _numbers = ("form", "reason", "orientable", "scale", "noise", "tolerance", "checks_state")
+    along_normals = True
     net: SineNetwork | MLP
     V: Tensor
     W: Tensor

@@ -142,7 +142,8 @@ def _logs(
         sums = [torch.full((len(rows),), float(n), dtype=torch.float64)]
         for _ in CONCENTRATIONS[1:]:
             sums.append(kernel.sum(-1))
-            kernel = kernel.square_().square_()
-        found.append(torch.stack(sums, -1).log())
+            kernel = kernel.square().square()
+        # not log 0, which has no derivative: the even kernel outweighs it
+        found.append(torch.stack(sums, -1).clamp_min(1e-300).log())
     logs = torch.cat(found) + torch.tensor(peaks, dtype=torch.float64)
     return logs - math.log(n) - (D - 1) * math.log(rho)
