@@ -20,6 +20,7 @@ from .factors import CoordinateFactor
 from .solvers import iterate as iterate
 from .solvers import membership_tolerance as membership_tolerance
 from .solvers import projection_tolerance as projection_tolerance
+from .solvers import rounding as rounding
 from .types import Projection as Projection
 
 
@@ -129,9 +130,12 @@ class Manifold(Storable, ABC):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is within `atol` of M, and of a learned M in its domain of validity."""
+        """Whether x is within `atol` of M, and of a learned M in its domain of validity.
+
+        The default is :meth:`atol`, and the :func:`~.solvers.rounding` of x.
+        """
         self.check_points(x)
-        on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
+        on = self.residual(x) <= (self.atol(x.dtype) + rounding(x) if atol is None else atol)
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
     def check_points(self, x: Any) -> None:

@@ -53,6 +53,20 @@ def membership_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
     return torch.finfo(dtype).eps ** 0.5 * scale
 
 
+def rounding(x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+    r"""How far x may be from a point that was rounded to x: :math:`\tfrac12 \epsilon |x|`.
+
+    With the epsilon of the coarsest of float32, float16 and bfloat16 that holds the row exactly;
+    0 where none does. A file in float32 leaves its points off M by so much.
+    """
+    half = x.new_zeros(x.shape[:-1])
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        exact = (x.detach().to(dtype).to(x.dtype) == x).all(-1)
+        size = x.detach().norm(dim=-1) + torch.finfo(dtype).smallest_normal
+        half = torch.where(exact, 0.5 * torch.finfo(dtype).eps * size, half)
+    return half
+
+
 def iterate(
     evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
     x: Float[Tensor, "*batch D"],
