@@ -166,7 +166,8 @@ class ChartedManifold(Manifold):
             step = torch.linalg.solve_ex(Q.mT @ J, along)[0].squeeze(-1)
             trial = z + fraction[:, None, None] * step
             distance = (chart.decode(trial) - x).norm(dim=-1)  # NaN outside U_k
-            closer = distance <= offset.squeeze(-1).norm(dim=-1) * (1 + 1e-13)
+            rounding = 8 * torch.finfo(x.dtype).eps * x.norm(dim=-1)
+            closer = distance <= offset.squeeze(-1).norm(dim=-1) + rounding
             first = closer.to(torch.int8).argmax(0)
             moved = trial[first, torch.arange(len(z), device=z.device)]
             moved = torch.where(closer.any(0).unsqueeze(-1), moved, z)

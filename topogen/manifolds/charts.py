@@ -222,6 +222,10 @@ class Chart(Storable, ABC):
         """Whether x, a point of M, lies in the image of the chart."""
         return self._encode(x)[1]
 
+    def gap(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        r""":math:`|\psi(\varphi(x)) - x|`, 0 in the image; NaN where phi(x) is not in U."""
+        return (self.decode(self._encode(x)[0]) - x).norm(dim=-1)
+
     def may_contain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """A cheap bound on :meth:`contains`: where it is False, so is that. True by default."""
         return x.new_ones(x.shape[:-1], dtype=torch.bool)
