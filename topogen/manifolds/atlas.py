@@ -21,7 +21,7 @@ from . import nerve as _nerve
 from . import orientation as _orientation
 from .base import Manifold
 from .charted import ChartedManifold
-from .charts import Chart
+from .charts import Chart, FunctionChart
 from .integration import Integral, Quadrature
 from .nerve import Nerve
 from .orientation import Orientation
@@ -183,7 +183,7 @@ class BaseAtlas(Storable, ABC):
         self._check(x)
         M = self.manifold  # charts alone have frames of their own
         if tangent is None and M is not None and not isinstance(M, ChartedManifold):
-            tangent = self.manifold.tangent_basis(x)
+            tangent = M.tangent_basis(x)
         return _orientation.orientation(charts, x, complete=own, tangent=tangent)
 
     def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
@@ -314,13 +314,12 @@ class Atlas(BaseAtlas):
                 "atlas"
             )
         self.charts, self.own, self._verified = nn.ModuleList(listed), own, own
-        self.manifold: Manifold = ChartedManifold(listed, self) if manifold is None else manifold
+        self.manifold = ChartedManifold(listed, self) if manifold is None else manifold
         self.verify()
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`~topogen.storable.Storable`."""
-        alone = isinstance(self.manifold, ChartedManifold)
-        manifold = None if alone else self.manifold
+        manifold = None if isinstance(self.manifold, ChartedManifold) else self.manifold
         return {"charts": self.charts, "manifold": manifold, "own": self.own}
 
     def verify(self) -> None:
@@ -331,7 +330,7 @@ class Atlas(BaseAtlas):
         """
         if self._verified:
             return
-        charts, M = self._listed(), self.manifold
+        charts, M = self._listed(), cast("Manifold", self.manifold)
         if isinstance(M, ChartedManifold):
             atlas_checks.warn_of_near_misses(charts)
             self._verified = True
@@ -346,12 +345,13 @@ class Atlas(BaseAtlas):
     def verify_volume(self, volume: float, error: float) -> None:
         """Raise an AtlasError where the volume found on the charts is not that of `manifold`."""
         if not self.own:
-            atlas_checks.require_volume(self.manifold, volume, error)
+            atlas_checks.require_volume(cast("Manifold", self.manifold), volume, error)
 
     def __reduce__(self) -> Any:
-        # the charts of a reference space are functions, which cannot be pickled; M makes them anew
-        if self.own and self.manifold.has_atlas:
-            return _own_atlas, (self.manifold,)
+        # charts of a reference space hold functions, which cannot be pickled: M makes them anew
+        M, functions = self.manifold, any(isinstance(c, FunctionChart) for c in self.modules())
+        if self.own and functions and M is not None and M.has_atlas:
+            return _own_atlas, (M,)
         return super().__reduce__()
 
 
