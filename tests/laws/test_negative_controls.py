@@ -327,12 +327,14 @@ def test_the_same_distribution_without_a_mistake() -> None:
 
 
 def test_a_density_without_a_derivative() -> None:
-    class Constant(OnSphere):
+    class Detached(OnSphere):
         def _log_prob(self, x: Tensor) -> Tensor:
-            return x.new_full(x.shape[:-1], -math.log(4 * math.pi))
+            constant = x.new_full(x.shape[:-1], -math.log(4 * math.pi))
+            return constant + x[..., 2].detach() if self.mistake else constant
 
-    with pytest.raises(LawViolation, match="differentiable"):
-        check_distribution(Constant())
+    check_distribution(Detached())  # a constant needs none
+    with pytest.raises(LawViolation, match="gradient"):
+        check_distribution(Detached("detached"))
 
 
 def test_without_an_atlas_the_volume_identity_is_checked() -> None:
