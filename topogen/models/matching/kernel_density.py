@@ -143,7 +143,9 @@ def _logs(
         for _ in CONCENTRATIONS[1:]:
             sums.append(kernel.sum(-1))
             kernel = kernel.square().square()
-        # not log 0, which has no derivative: the even kernel outweighs it
-        found.append(torch.stack(sums, -1).clamp_min(1e-300).log())
+        total = torch.stack(sums, -1)
+        # double where: log 0 has no derivative
+        seen = total > 0
+        found.append(torch.where(seen, torch.where(seen, total, 1.0).log(), -math.inf))
     logs = torch.cat(found) + torch.tensor(peaks, dtype=torch.float64)
     return logs - math.log(n) - (D - 1) * math.log(rho)
