@@ -17,11 +17,6 @@ from .locate import some_points
 
 # nodes per axis on which a chart is looked at, by dimension, 4 above: some 200 in all
 _NODES = {1: 64, 2: 14, 3: 6}
-_POINTS = 1000  # of M, on which the cover is looked at: a gap of 1 % of M holds one but for 4e-5
-# Error of a point that two descriptions of one M may have, over its size: that of FunctionChart.
-_SAME = 1e-5
-# Two charts of one M that pass each other at less than this share of their size are misplaced.
-_CLOSE = 0.1
 
 
 def decoded(chart: Chart) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n D"]]:
@@ -33,13 +28,13 @@ def decoded(chart: Chart) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n D"]]:
     return z[known], x[known]
 
 
-def require_on(charts: Sequence[Chart], M: Manifold) -> None:
-    """Raise unless the charts decode to points of M.
+def require_on(charts: Sequence[Chart], M: Manifold, same: float = 1e-5) -> None:
+    """Raise unless the charts decode to points of M, to this share of its size.
 
     Raises:
         AtlasError: one does not.
     """
-    allowed = max(M.tolerance or 0.0, _SAME * M.scale)
+    allowed = max(M.tolerance or 0.0, same * M.scale)
     for k, chart in enumerate(charts):
         x = decoded(chart)[1].to(torch.float64)
         with torch.no_grad():
@@ -52,7 +47,7 @@ def require_on(charts: Sequence[Chart], M: Manifold) -> None:
             )
 
 
-def require_cover(charts: Sequence[Chart], M: Manifold) -> None:
+def require_cover(charts: Sequence[Chart], M: Manifold, count: int = 1000) -> None:
     """Raise unless the charts cover M, as far as its points are known.
 
     Raises:
@@ -61,10 +56,10 @@ def require_cover(charts: Sequence[Chart], M: Manifold) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         if M.has_sampler:
-            x = M.sample_uniform(_POINTS, generator)
+            x = M.sample_uniform(count, generator)
         else:
             near = torch.cat([decoded(chart)[1].to(torch.float64) for chart in charts])
-            x = some_points(M, _POINTS, generator, near)
+            x = some_points(M, count, generator, near)
         inside = torch.stack([chart.contains(x) for chart in charts], -1).any(-1)
     missed = x[~inside]
     if len(missed) > (0.0 if M.has_sampler else 0.01) * len(x):
@@ -93,7 +88,7 @@ def require_volume(M: Manifold, volume: float, error: float) -> None:
         )
 
 
-def warn_of_near_misses(charts: Sequence[Chart]) -> None:
+def warn_of_near_misses(charts: Sequence[Chart], close: float = 0.1) -> None:
     """Warn where a chart passes another one closely, without a common point there."""
     for k, chart in enumerate(charts):
         x = decoded(chart)[1]
@@ -103,7 +98,7 @@ def warn_of_near_misses(charts: Sequence[Chart]) -> None:
             with torch.no_grad():
                 gap, inside = other.gap(x), other.contains(x)
             size = (x.amax(0) - x.amin(0)).norm()
-            near = ~inside & (gap < _CLOSE * size)
+            near = ~inside & (gap < close * size)
             if float(near.double().mean()) > 0.02:
                 warnings.warn(
                     f"chart {k} passes chart {l} at distances of {float(gap[near].min()):.2g} to "

@@ -18,7 +18,6 @@ from .charts import Chart
 
 # nodes per axis of a chart from which searches start, by dimension, 4 above
 _NODES = {1: 128, 2: 24, 3: 8}
-_HALVINGS = 12
 
 
 class _Nodes(NamedTuple):
@@ -155,7 +154,7 @@ class ChartedManifold(Manifold):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The coordinates in chart k of the point nearest to x, the residual, and the steps."""
         chart, d = self._charts[k], self.dim
-        fraction = 0.5 ** torch.arange(_HALVINGS, dtype=x.dtype, device=x.device)
+        fraction = 0.5 ** torch.arange(12, dtype=x.dtype, device=x.device)
 
         def evaluate(state: Tensor) -> tuple[Tensor, Tensor]:
             z, x = state[:, :d], state[:, d:]

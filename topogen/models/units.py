@@ -13,8 +13,6 @@ from ..manifolds.types import Projection
 # Farther from M than this share of its size, a point is no noisy point of it: the nearest point
 # says little about it.
 _FAR = 0.15
-# Points are in another unit where that brings half of them so near, in sizes of M.
-_NEAR = 1e-2
 # factors that have a name
 _UNITS = {
     6371.0: "kilometres, on the Earth",
@@ -67,15 +65,15 @@ def _advice(M: Manifold, x: Tensor) -> str:
     return "drop these points, check their units and their centre, or learn M: tg.learn(points)"
 
 
-def _factor(M: Manifold, x: Tensor) -> float | None:
-    """The factor by which the points are too large for M, where there is one."""
+def _factor(M: Manifold, x: Tensor, near: float = 1e-2) -> float | None:
+    """The factor that brings half of the points so near to M, in sizes of M; None without one."""
     y = M.rough_points(200, torch.Generator().manual_seed(0))
     if y is None or not len(y):
         return None
     some = x[:: max(1, len(x) // 500)]
     size = some.norm(dim=-1).median() / y.norm(dim=-1).median()
     mean = some.square().sum(-1).mean().sqrt() / y.square().sum(-1).mean().sqrt()
-    best, least = None, _NEAR * M.scale
+    best, least = None, near * M.scale
     for factor in (1.0, float(size), float(mean), *_UNITS):
         if not factor > 0:
             continue
