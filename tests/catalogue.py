@@ -21,6 +21,7 @@ from torch import Tensor
 import topogen as tg
 from topogen.baselines import DescentOptions, EnergyImplicit
 from topogen.distributions.bumps import BumpMixture
+from topogen.manifolds.charted import ChartedManifold
 from topogen.manifolds.default_atlas import PartChart, charts_of
 from topogen.manifolds.monge import MongeChart
 from topogen.manifolds.operations.product import ProductChart
@@ -322,6 +323,7 @@ MANIFOLDS: Catalogue[tg.Manifold] = Catalogue(
             group="neural torus",
         ),
         "energy_circle": made(EnergyImplicit, lambda: energy_circle().model, slow=True),
+        "charted": made(ChartedManifold, lambda: tg.Atlas(list(tg.Circle().atlas())).manifold),
         "image": made(ImageManifold, lambda: injective_ellipse().model.manifold, group="image"),
     }
 )
@@ -347,6 +349,7 @@ ATLASES: Catalogue[tg.Atlas] = Catalogue(
             slow=True,
         ),
         "similar_torus": made(tg.Atlas, lambda: charts_of(MANIFOLDS["similar_torus"]), slow=True),
+        "charts_alone": made(tg.Atlas, lambda: tg.Atlas(list(tg.Circle().atlas()))),
         "projected_ellipse": made(
             tg.ProjectedAtlas, lambda: local_ellipse().model.atlas, slow=True, group="ellipse"
         ),

@@ -73,10 +73,13 @@ class LearnResult:
     def log_prob(self, x: Any) -> Float[Tensor, " n"]:
         """Log density at points x, shape (n, D), in nats w.r.t. the d-dimensional volume of M.
 
-        -inf where x is farther from M than its tolerance, NaN where x is NaN.
+        -inf where x is farther from M than its tolerance, NaN where x is NaN. A tensor that
+        requires gradients keeps them.
         """
         q = self.distribution
-        return q.log_prob(as_rows(x, ambient_dim=q.manifold.ambient_dim))
+        if not (isinstance(x, Tensor) and x.requires_grad):
+            x = as_rows(x, ambient_dim=q.manifold.ambient_dim)
+        return q.log_prob(x)
 
     def report(self, path: str | Path = "report.html", *, command: str | None = None) -> Path:
         """Write one self-contained HTML file; see :func:`topogen.report.write_report`."""

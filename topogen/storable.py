@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import SaveError
 
@@ -20,7 +20,19 @@ class Storable(nn.Module):
 
     A subclass that keeps every argument of its constructor as an attribute of the same name has
     nothing to write.
+
+    Its state keeps its precision: solvers run in float64, so ``float()``, ``half()`` and
+    ``to(dtype)`` leave parameters and buffers that are wider as they are. Points of any
+    floating-point dtype are taken, and log densities given in it.
     """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Storable:
+        def kept(t: Tensor) -> Tensor:
+            moved = fn(t)
+            narrower = moved.is_floating_point() and moved.dtype.itemsize < t.dtype.itemsize
+            return t.to(moved.device) if narrower else moved
+
+        return super()._apply(kept, recurse)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of the constructor, by name; those of ``*args`` as one sequence.

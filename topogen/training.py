@@ -124,6 +124,7 @@ def fit(
         message += f"; finished stages are in {checkpoint}, go on with resume=True"
     if worst == "converged":
         message = "every stage converged" if name else "everything was fitted already"
+    message += _moved(history)
     return FitResult(worst, history, time.perf_counter() - start, name, message)
 
 
@@ -147,6 +148,13 @@ def _checked(
             "expected a checkpoint to resume from, got none; pass checkpoint='fit.safetensors'"
         )
     return learnable
+
+
+def _moved(history: Sequence[Mapping[str, Any]]) -> str:
+    """What the stages did to the points, in words."""
+    moved, lost = (max((r.get(k, 0.0) for r in history), default=0.0) for k in ("moved", "lost"))
+    said = f"; points were moved onto the manifold, by up to {moved:.2g}" if moved else ""
+    return said + (f"; {lost:.1%} of the points do not project onto it" if lost else "")
 
 
 @contextmanager

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from topogen.distributions import ManifoldDistribution, Mixture, Uniform, VonMises, VonMisesFisher
-from topogen.distributions.von_mises import log_hypergeometric
+from topogen.distributions import (
+    ManifoldDistribution,
+    Mixture,
+    Uniform,
+    VonMises,
+    VonMisesFisher,
+    von_mises,
+)
+from topogen.distributions.von_mises import log_peak
 from topogen.errors import InvalidPoints, MeasureError, UnsupportedError
 from topogen.manifolds.atlas import Quadrature
 from topogen.manifolds.implicit import ImplicitManifold
 from topogen.manifolds.operations.product import Product
 from topogen.manifolds.spaces import Circle, Euclidean, KleinBottle, MobiusBand, Sphere, Torus
+from topogen.manifolds.spaces.spheres import log_sphere_area
 
 
 def axes(kappa: float) -> Mixture:
@@ -147,14 +155,18 @@ def test_log_normaliser_against_scipy_and_recurrence(D: int, kappa: float) -> No
 
     y = kappa**2 / 4
     nu = D / 2 - 1
-    got = log_hypergeometric(D / 2, y)
+
+    def log_0F1(D: int) -> float:
+        return kappa - log_sphere_area(D - 1) - log_peak(D, kappa)[0]
+
+    got = log_0F1(D)
     scaled = float(ive(nu, kappa))
     if kappa > 0 and scaled > 1e-250:
         reference = math.log(scaled) + kappa + math.lgamma(nu + 1) - nu * math.log(kappa / 2)
         assert got == pytest.approx(reference, rel=1e-12, abs=1e-9)
     # 0F1(b) = 0F1(b + 1) + y / (b (b + 1)) 0F1(b + 2) holds where scipy underflows
     b = D / 2
-    first, second = (log_hypergeometric(b + k, y) - got for k in (1, 2))
+    first, second = (log_0F1(D + 2 * k) - got for k in (1, 2))
     assert math.exp(first) + y / (b * (b + 1)) * math.exp(second) == pytest.approx(1, abs=1e-8)
     q = VonMisesFisher([1.0] + [0.0] * (D - 1), kappa)
     assert math.isfinite(q.log_peak)
@@ -163,6 +175,30 @@ def test_log_normaliser_against_scipy_and_recurrence(D: int, kappa: float) -> No
         assert q.mean_cosine == pytest.approx(1 / math.tanh(kappa) - 1 / kappa, rel=1e-10)
         closed = math.log(kappa / (2 * math.pi)) - math.log1p(-math.exp(-2 * kappa))
         assert q.log_peak == pytest.approx(closed, abs=1e-9)
+
+
+@pytest.mark.parametrize("D", [2, 3, 4, 7, 500])
+@pytest.mark.parametrize("kappa", [1e5, 1e8, 1e12, 1e30])
+def test_a_large_concentration_is_nearly_normal(D: int, kappa: float) -> None:
+    # log e^kappa C_D -> (D - 1)/2 log(kappa / 2 pi), with a relative error of order D^2 / kappa;
+    # its memory does not grow with kappa
+    q = VonMisesFisher([0.0] * (D - 1) + [1.0], kappa)
+    limit = (D - 1) / 2 * math.log(kappa / (2 * math.pi))
+    small = D**2 / kappa + 1e-13 * abs(limit)
+    assert q.log_peak == pytest.approx(limit, abs=small)
+    assert q.entropy() == pytest.approx((D - 1) / 2 - limit, abs=D * small)
+    x = q.sample((4000,), torch.Generator().manual_seed(0))
+    # kappa |x - mu|^2 is chi-squared of D - 1 degrees of freedom
+    spread = kappa * (x - q.mean_direction).square().sum(-1)
+    assert abs(float(spread.mean()) - (D - 1)) < 5 * math.sqrt(2 * (D - 1) / 4000) + D**2 / kappa
+
+
+def test_both_expansions_agree_where_they_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for D, kappa in ((2, 999.0), (3, 990.0), (50, 900.0), (900, 800.0)):
+        series = log_peak(D, kappa)
+        monkeypatch.setattr(von_mises, "_LARGE", 0.0)
+        assert log_peak(D, kappa) == pytest.approx(series, rel=1e-12, abs=1e-12)
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,30 @@ def test_manifolds(name: str) -> None:
     check_manifold(MANIFOLDS[name])
 
 
+@MANIFOLDS.names()
+def test_the_projection_along_normals_has_the_tangent_projector_as_derivative(name: str) -> None:
+    M = MANIFOLDS[name]
+    x = M.rough_points(40, torch.Generator().manual_seed(0))
+    x = x if x is not None else torch.randn(40, M.ambient_dim).double()
+    p = M.project(M.project(x).value.detach())  # points of M, up to rounding
+    x = p.value[p.converged & M.in_domain(p.value)][:6].detach()
+    assert len(x) > 3
+    generator = torch.Generator().manual_seed(1)
+    c = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    y = x.clone().requires_grad_()
+    (got,) = torch.autograd.grad((c * M.project_along_normals(y).value).sum(), y)
+    T = M.tangent_basis(x)
+    assert float((got - (T @ (T.mT @ c.unsqueeze(-1))).squeeze(-1)).abs().max()) < 1e-6
+    # and is what differences give, normal directions too
+    with torch.no_grad():
+        h = 1e-6 * M.scale
+        sides = [M.project_along_normals(x + s * h * c).value for s in (1, -1)]
+    assert (
+        float(((c * (sides[0] - sides[1])).sum(-1) / (2 * h) - (c * got).sum(-1)).abs().max())
+        < 1e-4
+    )
+
+
 @CHARTS.names()
 def test_charts(name: str) -> None:
     check_chart(CHARTS[name])

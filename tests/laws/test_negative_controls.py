@@ -269,7 +269,9 @@ class OnSphere(ManifoldDistribution):
             self.likelihood = "good"  # pyright: ignore[reportAttributeAccessIssue]
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        value = x.new_full(x.shape[:-1], -math.log(4 * math.pi))
+        value = 0 * x[..., 2] - math.log(4 * math.pi)
+        if self.mistake == "gradient":
+            value = value + x[..., 2].detach() - math.log(math.sinh(1.0))
         if self.mistake == "normalised":
             value = value + 0.01
         if self.mistake == "samples follow the density":
@@ -288,6 +290,8 @@ class OnSphere(ManifoldDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         y = super().log_prob(value)
+        if self.mistake == "tangent gradient":
+            y = y + (value.square().sum(-1) - 1)
         if self.mistake == "NaN stays NaN":
             return y.nan_to_num(nan=-math.inf)
         if self.mistake == "off M":
@@ -308,6 +312,8 @@ class OnSphere(ManifoldDistribution):
         "support",
         "NaN stays NaN",
         "off M",
+        "gradient",
+        "tangent gradient",
     ],
 )
 def test_broken_distributions(law: str) -> None:
@@ -318,6 +324,17 @@ def test_broken_distributions(law: str) -> None:
 
 def test_the_same_distribution_without_a_mistake() -> None:
     check_distribution(OnSphere())
+
+
+def test_a_density_without_a_derivative() -> None:
+    class Detached(OnSphere):
+        def _log_prob(self, x: Tensor) -> Tensor:
+            constant = x.new_full(x.shape[:-1], -math.log(4 * math.pi))
+            return constant + x[..., 2].detach() if self.mistake else constant
+
+    check_distribution(Detached())  # a constant needs none
+    with pytest.raises(LawViolation, match="gradient"):
+        check_distribution(Detached("detached"))
 
 
 def test_without_an_atlas_the_volume_identity_is_checked() -> None:

@@ -148,6 +148,22 @@ def test_log_inverts_exp_on_a_surface_that_turns_over() -> None:
     close(N.exp(x, v, throw=True).end, M.exp(x, v).end, 1e-7)
 
 
+@pytest.mark.parametrize("M", [Sphere(), slow(Torus())], ids=["formula", "solver"])
+def test_the_gradient_of_a_distance_is_the_unit_tangent_of_arrival(M: ReferenceSpace) -> None:
+    x, v = draw(M, 2, 0.5)
+    y = M.exp(x, v, throw=True).end.requires_grad_()
+    x = x.requires_grad_()
+    d = M.distance(x, y)
+    gx, gy = torch.autograd.grad(d.sum(), (x, y))
+    g = M.log(x.detach(), y.detach())
+    close(gy, g.arrival / g.length.unsqueeze(-1), 1e-6)
+    close(gx, -g.velocity / g.length.unsqueeze(-1), 1e-6)
+    # at x = y there is none; it is 0, not NaN
+    z = x.detach().clone().requires_grad_()
+    (gz,) = torch.autograd.grad(M.distance(z, x.detach()).sum(), z)
+    assert bool(gz.isfinite().all())
+
+
 def test_parallel_transport() -> None:
     M = Sphere()
     a, b, c = torch.eye(3, dtype=torch.float64)

@@ -156,6 +156,27 @@ def test_derivatives_with_respect_to_parameters(copies: int, solver: str) -> Non
         torch.testing.assert_close(gradient[i], expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("method", ["auto", "gauss_newton", "levenberg_marquardt"])
+def test_points_that_have_arrived_keep_the_derivative_of_a_step(method: solvers.Method) -> None:
+    F = Ellipsoid(1)
+    M = ImplicitManifold(F, 2, 3)
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = M.project(M.project(x).value.detach(), method=method).value.detach()
+    assert not bool(M.project(x, method=method).steps.any())
+    D = torch.autograd.functional.jacobian(lambda y: M.project(y, method=method).value.sum(0), x)
+    torch.testing.assert_close(D.movedim(1, 0), calculus.projector(M.tangent_basis(x)))
+    torch.testing.assert_close(
+        calculus.jacobian(lambda y: M.project(y, method=method).value, x), D.movedim(1, 0)
+    )
+    # and that of a parameter: along the normal, M moves by x_1^2 / a_1^3 over |DF|/2
+    y = M.project(x, method=method).value
+    n = M.normal_basis(x).squeeze(-1).detach()
+    (got,) = torch.autograd.grad((n * y).sum(), F.axes)
+    DF = 2 * x / F.axes.detach().square()
+    expected = (2 * x.square() / F.axes.detach() ** 3) * (n / DF).mean(-1, keepdim=True)
+    torch.testing.assert_close(got, expected.sum(0), rtol=1e-9, atol=1e-9)
+
+
 def test_the_normal_part_of_the_parameter_derivative() -> None:
     # of the radius of a sphere: -J^+ dF/d theta is the unit normal
     radius = nn.Parameter(torch.tensor(2.0, dtype=torch.float64))

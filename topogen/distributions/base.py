@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,10 +13,11 @@ from torch.distributions import Distribution
 
 from ..errors import AtlasError, MeasureError
 from ..manifolds.atlas import BaseAtlas
-from ..manifolds.base import Manifold, OnManifold
+from ..manifolds.base import Manifold, OnManifold, rounding
 
 Likelihood = Literal["exact", "estimated", "bound", "thickened", "unnormalized", "none"]
 Measure = Literal["hausdorff", "lebesgue"]
+Kind = TypeVar("Kind", bound="ManifoldDistribution")
 
 
 def likelihood_of(log_z_error: float) -> Literal["exact", "estimated"]:
@@ -93,6 +94,12 @@ class ManifoldDistribution(Distribution, ABC):
         """Whether `log_prob` raises off M, instead of giving -inf."""
         return bool(self._validate_args)
 
+    def within(self: Kind, atol: float | None) -> Kind:
+        """This distribution, with another ``support.atol``; None leaves it."""
+        if atol is not None:
+            self._support = OnManifold(self.manifold, atol)
+        return self
+
     @property
     def support(self) -> OnManifold:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The constraint "on M", with its tolerance."""
@@ -122,8 +129,11 @@ class ManifoldDistribution(Distribution, ABC):
     ) -> Float[Tensor, "*batch"]:
         r"""Log p at the projection of `value` onto M, in nats w.r.t. H^d in units of the points.
 
-        Where the projection fails, moves the point by more than ``support.atol``, or ends outside
-        the domain of validity of M, the value is -inf (ValueError when validating). NaN in gives
+        The gradient at points of M is tangent to M.
+
+        Where the projection fails, moves the point by more than ``support.atol`` and the rounding
+        of the point, or ends outside the domain of validity of M, the value is -inf (ValueError
+        when validating). NaN in gives
         NaN out: it never becomes -inf.
 
         Raises:
@@ -131,9 +141,10 @@ class ManifoldDistribution(Distribution, ABC):
         """
         self.manifold.check_points(value)
         nan = value.isnan().any(-1)
-        projection = self.manifold.project(value)
+        projection = self.manifold.project_along_normals(value)
         atol = self._support.tolerance(value.dtype)
-        on = projection.converged & ((projection.value - value).norm(dim=-1) <= atol)
+        on = projection.converged
+        on = on & ((projection.value - value).norm(dim=-1) <= atol + rounding(value))
         if self.manifold.needs_domain:
             on &= self.manifold.in_domain(projection.value)
         if self._validate_args and not bool(on.all()):

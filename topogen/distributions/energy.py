@@ -71,7 +71,8 @@ class Levels:
             AtlasError: the atlas has no manifold, or no node of it decodes.
             UnsupportedError: the dimension is above 3.
         """
-        manifold_of(atlas)  # refuses charts alone
+        manifold_of(atlas)  # refuses an atlas without one
+        atlas.verify()
         if atlas.dim > 3:
             raise UnsupportedError(
                 f"expected dimension 1, 2 or 3 for quadrature, got {atlas.dim}; estimate log Z "
@@ -87,6 +88,8 @@ class Levels:
                 "expected charts with points in their domains, but no chart decodes any node of "
                 "its grid; check decode with topogen.testing.check_chart"
             )
+        volumes = [float(q.weights.sum()) for q in (levels.coarse, levels.fine)]
+        atlas.verify_volume(volumes[1], abs(volumes[1] - volumes[0]))
         return levels
 
     def refined(self) -> Levels:

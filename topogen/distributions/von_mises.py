@@ -14,18 +14,60 @@ from ..manifolds.spaces.base import sphere_tangents, unit
 from ..manifolds.spaces.spheres import Circle, Sphere, log_sphere_area
 from .base import ManifoldDistribution
 
+# From here on four terms of the expansion in 1/r leave 1e-16, and below the series is short.
+_LARGE = 1000.0
+# a peak of width 1/sqrt(kappa) below the rounding of the points of a unit sphere
+_MOST = torch.finfo(torch.float64).eps ** -2
+# coefficients of q, q = nu^2 / r^2, in the terms of order 1/r, 1/r^2, ... of the expansion
+_DEBYE = (
+    ((3, -5), 24),
+    ((81, -462, 385), 1152),
+    ((30375, -369603, 765765, -425425), 414720),
+    ((4465125, -94121676, 349922430, -446185740, 185910725), 39813120),
+)
 
-def log_hypergeometric(b: float, y: float) -> float:
-    r"""Logarithm of 0F1(; b; y) for b > 0, y >= 0, by the series :math:`\sum_k y^k / (k!\,(b)_k)`.
+
+def log_hypergeometric(b: float, y: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    r"""Logarithm of 0F1(; b; y) for b, y > 0, by the series :math:`\sum_k y^k / (k!\,(b)_k)`.
 
     Terms are positive and fall off beyond k = sqrt(y); the sum in logarithms neither overflows nor
     cancels, with a relative error of about 1e-15 times the largest logarithm.
     """
-    if y == 0:
-        return 0.0
-    k = torch.arange(int(2 * math.sqrt(y)) + 100, dtype=torch.float64)
-    terms = k * math.log(y) - torch.lgamma(k + 1) - torch.lgamma(k + b) + math.lgamma(b)
-    return float(terms.logsumexp(0))
+    k = torch.arange(int(2 * math.sqrt(y.item())) + 100, dtype=torch.float64)
+    terms = k * y.log() - torch.lgamma(k + 1) - torch.lgamma(k + b) + math.lgamma(b)
+    return terms.logsumexp(0)
+
+
+def log_peak(D: int, kappa: float) -> tuple[float, float]:
+    r"""Log of :math:`e^\kappa C_D(\kappa)`, the density at the mean, and its slope in kappa.
+
+    The slope is :math:`1 - \mathrm{E}[\mu \cdot x]`. With :math:`\nu = D/2 - 1` and
+    :math:`r^2 = \nu^2 + \kappa^2`, for large r by the uniform expansion
+
+    .. math:: e^{-\kappa} I_\nu(\kappa) \approx \frac{e^{r - \kappa}}{\sqrt{2 \pi r}}
+              \Big(\frac{\kappa}{\nu + r}\Big)^{\nu} \sum_k \frac{u_k(\nu^2 / r^2)}{r^k},
+
+    in which nothing cancels; else by the series of 0F1.
+
+    NIST Digital Library of Mathematical Functions, 10.41, https://dlmf.nist.gov/10.41.
+    """
+    nu = D / 2 - 1
+    if kappa * kappa == 0:
+        return -log_sphere_area(D - 1), 1.0
+    with torch.enable_grad():
+        x = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
+        r = torch.hypot(x, torch.full_like(x, nu))
+        if math.hypot(kappa, nu) < _LARGE:
+            log = x - log_sphere_area(D - 1) - log_hypergeometric(D / 2, x * x / 4)
+        else:
+            q, total = (nu / r).square(), torch.ones_like(r)
+            for k, (coefficients, divisor) in enumerate(_DEBYE, 1):
+                term = sum(c * q**j for j, c in enumerate(coefficients)) / divisor
+                total = total + term * (1 / r) ** k
+            log = 0.5 * r.log() + nu * (nu + r).log() - nu**2 / (r + x) - total.log()
+            log = log - (D - 1) / 2 * math.log(2 * math.pi)
+    (slope,) = torch.autograd.grad(log, x)
+    return log.item(), slope.item()
 
 
 class VonMisesFisher(ManifoldDistribution):
@@ -35,18 +77,19 @@ class VonMisesFisher(ManifoldDistribution):
               C_D(\kappa)^{-1} = |S^{D-1}| \; {}_0F_1(; \tfrac D2; \tfrac{\kappa^2}4)
               = (2\pi)^{D/2} I_{D/2-1}(\kappa) / \kappa^{D/2-1}
 
-    The series of 0F1 gives log C to rounding for every D and every concentration from 0 (the
-    uniform distribution) to 1e4 and beyond. Samples are drawn as in Ulrich, "Computer generation
+    Log C is known to rounding for every D and every concentration, see :func:`log_peak`. Samples
+    are drawn as in Ulrich, "Computer generation
     of distributions on the m-sphere", 1984, https://doi.org/10.2307/2347441, and Wood, "Simulation
     of the von Mises Fisher distribution", 1994, https://doi.org/10.1080/03610919408813161.
 
     Args:
         mean: mean direction mu, shape (D,), D >= 2; it is normalised.
-        concentration: kappa >= 0.
+        concentration: kappa >= 0, up to 2e31: beyond, the peak is narrower than the rounding of
+            its points.
         validate_args: raise on points off the sphere instead of giving them -inf.
 
     Raises:
-        ValueError: mean is zero, not finite or no vector; concentration is negative or not finite.
+        ValueError: mean is zero, not finite or no vector; concentration is negative or too large.
 
     Example:
         >>> q = VonMisesFisher([0.0, 0.0, 2.0], 10.0)
@@ -70,25 +113,25 @@ class VonMisesFisher(ManifoldDistribution):
                 f"got shape {tuple(mu.shape)}: {mu.tolist()}"
             )
         self.concentration = kappa = float(concentration)
-        if not (math.isfinite(kappa) and kappa >= 0):
-            raise ValueError(f"expected a finite concentration >= 0, got {concentration}")
+        if not 0 <= kappa <= _MOST:
+            raise ValueError(
+                f"expected a finite concentration >= 0 and <= {_MOST:.0e}, beyond which points "
+                f"cannot be told apart, got {concentration}"
+            )
         self.mean_direction = unit(mu)
         D = mu.numel()
-        # log of e^kappa C_D: what multiplies exp(-kappa |x - mu|^2 / 2)
-        self.log_peak = kappa - log_sphere_area(D - 1) - log_hypergeometric(D / 2, kappa**2 / 4)
+        # log of e^kappa C_D, what multiplies exp(-kappa |x - mu|^2 / 2), and E[1 - mu . x]
+        self.log_peak, self._mean_drop = log_peak(D, kappa)
         super().__init__(Circle() if D == 2 else Sphere(D - 1), validate_args=validate_args)
 
     @property
     def mean_cosine(self) -> float:
         r"""E[mu . x] = I_{D/2}(kappa) / I_{D/2-1}(kappa)."""
-        D, kappa = self.manifold.ambient_dim, self.concentration
-        y = kappa**2 / 4
-        log_ratio = log_hypergeometric(D / 2 + 1, y) - log_hypergeometric(D / 2, y)
-        return kappa / D * math.exp(log_ratio)
+        return 1 - self._mean_drop
 
     def entropy(self) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         """-E[log p], in nats w.r.t. area."""
-        return self.concentration * (1 - self.mean_cosine) - self.log_peak
+        return self.concentration * self._mean_drop - self.log_peak
 
     def _log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         # |x - mu|^2 / 2 = 1 - mu . x keeps its digits where x is near mu
@@ -114,19 +157,17 @@ class VonMisesFisher(ManifoldDistribution):
         m = D - 1
         # b = (sqrt(4 kappa^2 + m^2) - 2 kappa) / m, without cancellation
         b = m / (2 * kappa + math.hypot(2 * kappa, m))
-        x0 = (1 - b) / (1 + b)
-        # log(1 - x0^2), 1 - x0 = 2b / (1 + b)
-        c = kappa * x0 + m * (math.log(4 * b) - 2 * math.log1p(b))
+        # with 1 - x0 = 2b / (1 + b) and 1 - x0^2 = 4b / (1 + b)^2, w = 1 - drop
+        far = 2 * b / (1 + b)
 
         def propose(missing: int) -> Tensor:
             size = 2 * missing + 16
             g = torch.randn(2, size, m, generator=generator, dtype=torch.float64).square().sum(-1)
-            z = g[0] / (g[0] + g[1])  # Beta(m/2, m/2)
-            drop = 2 * b * z / (1 - (1 - b) * z)
+            drop = 2 * b * g[0] / (g[1] + b * g[0])  # of a Beta(m/2, m/2) g0 / (g0 + g1)
             u = torch.rand(size, generator=generator, dtype=torch.float64)
-            # 1 - x0 w, w = 1 - drop
-            level = kappa * (1 - drop) + m * torch.log((1 - x0) + x0 * drop) - c
-            return drop[u.log() <= level]
+            # (1 - x0 w) / (1 - x0^2)
+            ratio = (far + (1 - far) * drop) * (1 + b) ** 2 / (4 * b)
+            return drop[u.log() <= kappa * (far - drop) + m * ratio.log()]
 
         return draw_until(n, propose, "hardly any proposal is accepted")
 

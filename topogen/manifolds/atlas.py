@@ -6,7 +6,8 @@ import itertools
 import math
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from ..errors import AtlasError, NotFittedError
 from ..point_cloud.arrays import diameter
 from ..storable import Storable
-from . import integration, rejection_sampling
+from . import atlas_checks, integration, rejection_sampling
 from . import nerve as _nerve
 from . import orientation as _orientation
 from .base import Manifold
-from .charts import Chart
+from .charted import ChartedManifold
+from .charts import Chart, FunctionChart
 from .integration import Integral, Quadrature
 from .nerve import Nerve
 from .orientation import Orientation
@@ -39,6 +41,20 @@ class BaseAtlas(Storable, ABC):
 
     charts: nn.ModuleList
     manifold: Manifold | None
+
+    def describes(self, M: Manifold | None) -> bool:
+        """Whether the atlas has a manifold, and not one of its charts alone beside this M."""
+        own = self.manifold
+        return own is not None and (M is None or M is own or not isinstance(own, ChartedManifold))
+
+    def verify(self) -> None:
+        """Raise an AtlasError where the charts are found not to be charts that cover `manifold`.
+
+        Charts that were put on their manifold need no check.
+        """
+
+    def verify_volume(self, volume: float, error: float) -> None:
+        """Raise an AtlasError where the volume found on the charts is not that of `manifold`."""
 
     def _listed(self) -> list[Chart]:
         if len(self.charts) == 0:
@@ -165,8 +181,9 @@ class BaseAtlas(Storable, ABC):
         charts, own = self._listed(), x is None
         x = _nerve.chart_points(charts) if x is None else x
         self._check(x)
-        if tangent is None and self.manifold is not None:
-            tangent = self.manifold.tangent_basis(x)
+        M = self.manifold  # charts alone have frames of their own
+        if tangent is None and M is not None and not isinstance(M, ChartedManifold):
+            tangent = M.tangent_basis(x)
         return _orientation.orientation(charts, x, complete=own, tangent=tangent)
 
     def nerve(self, x: Float[Tensor, "n D"] | None = None) -> Nerve:
@@ -178,9 +195,15 @@ class BaseAtlas(Storable, ABC):
         Args:
             x: points of M, shape (n, D), that find intersections smaller than a cell of the grids.
         """
-        if x is not None:
-            self._check(x)
-        return _nerve.nerve(self._listed(), x)
+        charts = self._listed()
+        if x is None:
+            return _nerve.nerve(charts, None)
+        self._check(x)
+        found, uncovered = _nerve.nerve(charts, x), int((self.multiplicity(x) == 0).sum())
+        if not uncovered:
+            return found
+        reason = f"{uncovered} of {len(x)} points of M lie in no chart: this is no cover of M"
+        return replace(found, good_cover=False, reason=reason)
 
     def quadrature(self, per_axis: int) -> Quadrature:
         """Nodes and weights of the midpoint rule with `per_axis` nodes per axis of every chart.
@@ -241,9 +264,14 @@ class BaseAtlas(Storable, ABC):
 class Atlas(BaseAtlas):
     """An atlas of given charts; see :class:`BaseAtlas` for what follows from them.
 
+    Charts of a given manifold are checked: that they decode to points of M, and cover it. They are
+    when the atlas is made, or, where M is still to be learned, when a distribution is.
+
     Args:
         charts: at least one, all of one dimension and in one ambient space.
-        manifold: the manifold M that they cover, where there is such an object.
+        manifold: the manifold M that they cover; None takes what they cover, a
+            :class:`~topogen.manifolds.charted.ChartedManifold`.
+        own: whether the charts are those that the manifold has itself; they are not checked.
 
     Raises:
         AtlasError: no charts, or charts of different dimensions, or not those of the manifold.
@@ -266,7 +294,9 @@ class Atlas(BaseAtlas):
         (True, False)
     """
 
-    def __init__(self, charts: Iterable[Chart], manifold: Manifold | None = None) -> None:
+    def __init__(
+        self, charts: Iterable[Chart], manifold: Manifold | None = None, *, own: bool = False
+    ) -> None:
         super().__init__()
         listed = list(charts)
         if not listed:
@@ -283,4 +313,47 @@ class Atlas(BaseAtlas):
                 f"ambient_dim) in {sorted(shapes)}; a union of sets of different dimension has no "
                 "atlas"
             )
-        self.charts, self.manifold = nn.ModuleList(listed), manifold
+        self.charts, self.own, self._verified = nn.ModuleList(listed), own, own
+        self.manifold = ChartedManifold(listed, self) if manifold is None else manifold
+        self.verify()
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`~topogen.storable.Storable`."""
+        manifold = None if isinstance(self.manifold, ChartedManifold) else self.manifold
+        return {"charts": self.charts, "manifold": manifold, "own": self.own}
+
+    def verify(self) -> None:
+        """Raise where the charts do not decode to points of M, do not cover it, or pass by.
+
+        Raises:
+            AtlasError: the message names the chart, or the share of M.
+        """
+        if self._verified:
+            return
+        charts, M = self._listed(), cast("Manifold", self.manifold)
+        if isinstance(M, ChartedManifold):
+            atlas_checks.warn_of_near_misses(charts)
+            self._verified = True
+            return
+        try:
+            atlas_checks.require_on(charts, M)
+            atlas_checks.require_cover(charts, M)
+        except NotFittedError:  # M is checked once it is known
+            return
+        self._verified = True
+
+    def verify_volume(self, volume: float, error: float) -> None:
+        """Raise an AtlasError where the volume found on the charts is not that of `manifold`."""
+        if not self.own:
+            atlas_checks.require_volume(cast("Manifold", self.manifold), volume, error)
+
+    def __reduce__(self) -> Any:
+        # charts of a reference space hold functions, which cannot be pickled: M makes them anew
+        M, functions = self.manifold, any(isinstance(c, FunctionChart) for c in self.modules())
+        if self.own and functions and M is not None and M.has_atlas:
+            return _own_atlas, (M,)
+        return super().__reduce__()
+
+
+def _own_atlas(M: Manifold) -> Any:
+    return M.atlas()

@@ -20,6 +20,7 @@ from .factors import CoordinateFactor
 from .solvers import iterate as iterate
 from .solvers import membership_tolerance as membership_tolerance
 from .solvers import projection_tolerance as projection_tolerance
+from .solvers import rounding as rounding
 from .types import Projection as Projection
 
 
@@ -42,6 +43,8 @@ class Manifold(Storable, ABC):
         tolerance: how far from a learned M its own points may lie; None for an exact set.
         exact_geodesics: whether :meth:`geodesic` is known, and `exp` and `log` are formulas.
         exact_retraction: whether :meth:`retract` is a formula, so that many points cost little.
+        along_normals: whether :meth:`project` moves points along the normals of M to first order,
+            so that its derivative on M is the tangent projector.
         round_sphere: whether M is the sphere of radius `scale` about 0.
         homeomorphic_to: the standard spaces whose product M is homeomorphic to, as pairs of a
             name and a dimension (:func:`topogen.models.injective.bases.standard`), where known.
@@ -61,6 +64,7 @@ class Manifold(Storable, ABC):
     tolerance: float | None = None
     exact_geodesics: bool = False
     exact_retraction: bool = False
+    along_normals: bool = False
     round_sphere: bool = False
     homeomorphic_to: tuple[tuple[str, int], ...] | None = None
     step_stays_in_domain: bool = False
@@ -89,6 +93,32 @@ class Manifold(Storable, ABC):
             ProjectionError: `throw` is set and some point did not converge.
         """
 
+    def project_along_normals(self, x: Float[Tensor, "*batch D"]) -> Projection:
+        r"""The y of :meth:`project`, moved until x - y is normal to M at y, to second order.
+
+        With a basis T of the tangent space at y the next is the projection of
+        :math:`y + T T^\top (x - y)`, and :math:`Dy = T T^\top` for x on M: a function of y has a
+        tangent gradient there.
+        """
+        p = self.project(x)
+        if self.along_normals:
+            return p
+        found = p.converged & self.in_domain(p.value)
+        if not x.requires_grad:  # there is nothing to move, nor to differentiate
+            found &= (x - p.value).norm(dim=-1) > 1e-9 * self.scale
+        if not bool(found.any()):
+            return p
+        y = p.value[found].detach()
+        T = self.tangent_basis(y).detach()
+        q = self.project(y + (T @ (T.mT @ (x[found] - y).unsqueeze(-1))).squeeze(-1))
+        rows = found.unsqueeze(-1).expand(p.value.shape)
+        return Projection(
+            p.value.masked_scatter(rows, q.value),
+            p.residual.masked_scatter(found, q.residual),
+            p.converged.masked_scatter(found, q.converged),
+            p.steps.masked_scatter(found, p.steps[found] + q.steps),
+        )
+
     @abstractmethod
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """How far x is from M: 0 on M, and close to the distance near it."""
@@ -100,9 +130,12 @@ class Manifold(Storable, ABC):
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | None = None
     ) -> Bool[Tensor, "*batch"]:
-        """Whether x is within `atol` of M, and of a learned M in its domain of validity."""
+        """Whether x is within `atol` of M, and of a learned M in its domain of validity.
+
+        The default is :meth:`atol`, and the :func:`~.solvers.rounding` of x.
+        """
         self.check_points(x)
-        on = self.residual(x) <= (self.atol(x.dtype) if atol is None else atol)
+        on = self.residual(x) <= (self.atol(x.dtype) + rounding(x) if atol is None else atol)
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
     def check_points(self, x: Any) -> None:
@@ -322,9 +355,16 @@ class Manifold(Storable, ABC):
         through: Float[Tensor, "N D"] | None = None,
         throw: bool = True,
     ) -> Float[Tensor, "*batch"]:
-        """The length of the geodesic of :meth:`log`; NaN where there is none and not `throw`."""
+        """The length of the geodesic of :meth:`log`; NaN where there is none and not `throw`.
+
+        It is differentiable once with respect to x and y.
+        """
         g = self.log(x, y, through=through, throw=throw)
-        return torch.where(g.converged, g.length, torch.nan)
+        # first variation of the length; 0 for x = y, where it has no derivative
+        size = torch.where(g.length > 0, g.length, 1.0).unsqueeze(-1)
+        moved = (y - y.detach()) * g.arrival - (x - x.detach()) * g.velocity
+        length = g.length + torch.where(g.converged, (moved / size).sum(-1), 0.0)
+        return torch.where(g.converged, length, torch.nan)
 
     # -- what follows from the above: functions of M in modules of their own; M is self here
 

@@ -67,6 +67,20 @@ class Domain(Storable, ABC):
             accepted = torch.cat([accepted, z[self.contains(z)]])
         return accepted[:n]
 
+    def near_boundary(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n d"]:
+        """Points at depth .01 on n random rays from the centre, by bisection."""
+        low, high = self.bounding_box()
+        u = torch.randn(n, self.dim, generator=generator, dtype=low.dtype).to(low.device)
+        inner, outer = torch.zeros_like(u[:, :1]), torch.full_like(u[:, :1], 2.0)
+        reach, centre = u / u.abs().amax(-1, keepdim=True) * (high - low) / 2, self.centre()
+        for _ in range(30):
+            middle = (inner + outer) / 2
+            deep = (self.depth(centre + middle * reach) > 1e-2).unsqueeze(-1)
+            inner, outer = torch.where(deep, middle, inner), torch.where(deep, outer, middle)
+        return centre + inner * reach
+
     def grid(self, per_axis: int) -> tuple[Float[Tensor, "m d"], float]:
         """Midpoint rule: nodes inside U of a grid on the bounding box, and the volume of a cell.
 
@@ -207,6 +221,10 @@ class Chart(Storable, ABC):
     def contains(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """Whether x, a point of M, lies in the image of the chart."""
         return self._encode(x)[1]
+
+    def gap(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+        r""":math:`|\psi(\varphi(x)) - x|`, 0 in the image; NaN where phi(x) is not in U."""
+        return (self.decode(self._encode(x)[0]) - x).norm(dim=-1)
 
     def may_contain(self, x: Float[Tensor, "*batch D"]) -> Bool[Tensor, "*batch"]:
         """A cheap bound on :meth:`contains`: where it is False, so is that. True by default."""

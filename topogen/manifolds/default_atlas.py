@@ -46,7 +46,7 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
             f"got dimension {M.dim}"
         )
     if points is not None:
-        return Atlas(_patches(M, as_tensor(points, ambient_dim=M.ambient_dim)), M)
+        return Atlas(_patches(M, as_tensor(points, ambient_dim=M.ambient_dim)), M, own=True)
     key = [(t.data_ptr(), _version(t)) for t in itertools.chain(M.parameters(), M.buffers())]
     if M.patches is None or M.patches[0] != key:
         x = M.rough_points(_POINTS[M.dim], torch.Generator().manual_seed(0))
@@ -56,7 +56,7 @@ def charts_of(M: Manifold, points: Any = None) -> Atlas:
                 "it: atlas = tg.ProjectedAtlas(M), tg.fit(atlas, points), tg.Uniform(atlas)"
             )
         M.patches = (key, _patches(M, x))
-    return Atlas(M.patches[1], M)
+    return Atlas(M.patches[1], M, own=True)
 
 
 def _version(t: Tensor) -> int:
@@ -110,4 +110,5 @@ def atlas_of_parts(M: Manifold, parts: Sequence[Manifold]) -> Atlas:
     Raises:
         UnsupportedError: a part has no charts.
     """
-    return Atlas([PartChart(chart, part) for part in parts for chart in charts_of(part)], M)
+    charts = [PartChart(chart, part) for part in parts for chart in charts_of(part)]
+    return Atlas(charts, M, own=True)

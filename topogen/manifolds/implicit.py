@@ -44,6 +44,8 @@ class ImplicitManifold(Manifold):
         (tensor([0., 0., 1.]), tensor([ True, False]))
     """
 
+    along_normals = True
+
     def __init__(
         self,
         F: Callable[[Tensor], Tensor],

@@ -53,6 +53,20 @@ def membership_tolerance(dtype: torch.dtype, scale: float = 1.0) -> float:
     return torch.finfo(dtype).eps ** 0.5 * scale
 
 
+def rounding(x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
+    r"""How far x may be from a point that was rounded to x: :math:`\tfrac12 \epsilon |x|`.
+
+    With the epsilon of the coarsest of float32, float16 and bfloat16 that holds the row exactly;
+    0 where none does. A file in float32 leaves its points off M by so much.
+    """
+    half = x.new_zeros(x.shape[:-1])
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        exact = (x.detach().to(dtype).to(x.dtype) == x).all(-1)
+        size = x.detach().norm(dim=-1) + torch.finfo(dtype).smallest_normal
+        half = torch.where(exact, 0.5 * torch.finfo(dtype).eps * size, half)
+    return half
+
+
 def iterate(
     evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
     x: Float[Tensor, "*batch D"],
@@ -63,7 +77,9 @@ def iterate(
 ) -> Projection:
     """Repeat a row-wise step until each row's residual is <= tol.
 
-    A row stops once it has converged, so its result does not depend on its company.
+    A row stops once it has converged, so its result does not depend on its company. One that has
+    converged at its start stays there, but its derivative is that of the step all the same: on M a
+    retraction is the identity, and its derivative is not.
 
     Args:
         evaluate: points (n, D) to their residuals (n,) and to where a step takes them (n, D).
@@ -76,8 +92,10 @@ def iterate(
     r = value.new_full(value.shape[:1], math.inf)
     steps = torch.zeros(value.shape[0], dtype=torch.int64, device=x.device)
     active = torch.arange(value.shape[0], device=x.device)
+    first = value
     for step in range(max_steps + 1):
         now, moved = evaluate(value[active])
+        first = moved if step == 0 else first
         r = r.index_put((active,), now)
         going = (now > tol) & now.isfinite()
         if step == max_steps or not bool(going.any()):
@@ -85,6 +103,9 @@ def iterate(
         active = active[going]
         value = value.index_put((active,), moved[going])
         steps[active] += 1
+    still = ((steps == 0) & (r <= tol) & first.isfinite().all(-1)).unsqueeze(-1)
+    derivative = torch.where(still, first - first.detach(), 0.0)  # its value is 0
+    value = torch.where(still, value.detach(), value) + derivative
     projection = Projection(value, r, r <= tol, steps).like(x)
     return projection.require(tol) if throw else projection
 
@@ -121,7 +142,7 @@ def _least_norm(g: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """K^+ g, K of full row rank, and its length; 0 and infinity where K loses rank, g not 0."""
     Q, R = calculus.orthonormalize(K.mT)
     zero, singular = (g == 0).all(-1), (R <= 0).any(-1)
-    still, L = (singular | zero).unsqueeze(-1), (K @ Q).tril()
+    still, L = singular.unsqueeze(-1), (K @ Q).tril()
     identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
     L = torch.where(still.unsqueeze(-1), identity, L)
     w = torch.linalg.solve_triangular(L, g.unsqueeze(-1), upper=False)
@@ -150,8 +171,9 @@ def gauss_newton_step(
 
 def _capped(v: Tensor, longest: float) -> Tensor:
     # the cap itself is no part of the derivative where it does not act
-    length = v.detach().norm(dim=-1, keepdim=True)
-    return torch.where(length > longest, v * (longest / v.norm(dim=-1, keepdim=True)), v)
+    far = v.detach().norm(dim=-1, keepdim=True) > longest
+    # double where: a norm has no derivative at 0
+    return torch.where(far, v * (longest / torch.where(far, v, 1.0).norm(dim=-1, keepdim=True)), v)
 
 
 def project(
@@ -209,14 +231,15 @@ def _levenberg_marquardt(
         U, g, K = _reduced(f, J, rank)
         _, r = gauss_newton_step(f.detach(), J.detach(), rank)
         G = K @ K.mT
-        mu = damping * G.diagonal(dim1=-2, dim2=-1).mean(-1)
+        done = r <= tol  # a step without damping, for its derivative
+        mu = torch.where(done, 0.0, damping * G.diagonal(dim1=-2, dim2=-1).mean(-1))
         G = G + mu[:, None, None] * torch.eye(rank, dtype=y.dtype, device=y.device)
         w = torch.linalg.solve_ex(G, g.unsqueeze(-1))[0]
         moved = y - _capped((K.mT @ w).squeeze(-1), scale)
         # with one U before and after; False where E is NaN there
         taken = _project_to(U, linearize(moved.detach())[0]).norm(dim=-1) < g.norm(dim=-1)
         damping = torch.where(taken, _LOWER * damping, _RAISE * damping).clamp(1e-14, 1e14)
-        value = torch.where(taken.unsqueeze(-1), moved, y)
+        value = torch.where((taken | done).unsqueeze(-1), moved, y)
         return r.clamp_max(_FINITE), torch.cat([value, damping.unsqueeze(-1)], -1)
 
     start = torch.cat([x, torch.full_like(x[..., :1], _DAMPING)], -1)

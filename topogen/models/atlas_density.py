@@ -20,6 +20,7 @@ from ..manifolds.charts import Chart
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor
 from .base import LearnedDistribution, Progress, Stage, part_stages
+from .units import require_near
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -52,6 +53,7 @@ class AtlasDensity(LearnedDistribution):
     Attributes:
         held_out: mean log density of the held-out points, in nats w.r.t. H^d.
         floor: mass that is spread over whole charts.
+        atol: how far from a known M points like the data are; None where they lie on it.
         mass: share of the bumps on M, where M ends inside its charts; see :class:`BumpMixture`.
     """
 
@@ -60,13 +62,14 @@ class AtlasDensity(LearnedDistribution):
     L: Tensor
     weights: Tensor
     floor = 1e-3
-    _numbers = ("held_out", "mass", "log_z_error")
+    _numbers = ("held_out", "mass", "log_z_error", "atol")
 
     def __init__(self, atlas: BaseAtlas) -> None:
         super().__init__()
         self.atlas = atlas
         self.held_out = math.nan
         self.mass, self.log_z_error = 1.0, 0.0
+        self.atol: float | None = None
         self.reserve("z", "L", "weights")
         self.register_buffer("chart", torch.empty(0, dtype=torch.int64))
 
@@ -80,11 +83,11 @@ class AtlasDensity(LearnedDistribution):
         bumps, error = (self.chart, self.z, self.L, self.weights), self.log_z_error
         return BumpMixture(
             self.atlas, *bumps, mass=self.mass, log_z_error=error, validate_args=False
-        )
+        ).within(self.atol)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
-        """The stages of an unfitted atlas, then the density."""
-        yield from part_stages(points, self.atlas)
+        """The stages of an unfitted manifold, of its charts, then the density."""
+        yield from part_stages(points, self.atlas.manifold, self.atlas)
         if not self.fitted:
             yield Stage("density", lambda generator: self._fit(points, generator))
 
@@ -92,7 +95,11 @@ class AtlasDensity(LearnedDistribution):
         M = self.atlas.manifold
         if M is None:
             raise AtlasError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
-        moved = M.project(as_tensor(points, ambient_dim=M.ambient_dim))
+        self.atlas.verify()
+        points = as_tensor(points, ambient_dim=M.ambient_dim)
+        moved = M.project(points)
+        farthest = require_near(M, points, moved)
+        self.atol = 2 * farthest if farthest else None
         x = moved.value[moved.converged]
         n = x.shape[0]
         if n < 20 or len(self.atlas) == 0:
@@ -101,11 +108,13 @@ class AtlasDensity(LearnedDistribution):
                 f"{len(self.atlas)}; give more points, or another dimension"
             )
         data = _Located.of(x, M.tangent_basis(x), self.atlas)
-        yield {"points": n}
+        yield {"points": n, "moved": farthest}
         # quadrature nodes stand for the uniform distribution; about half of them have weight
         nodes = {1: 1000, 2: 5000}.get(M.dim, 12_000)
         per_axis = max(4, round((2 * nodes / len(self.atlas)) ** (1 / M.dim)))
         q = self.atlas.quadrature(per_axis)
+        total = float(q.weights.sum())
+        self.atlas.verify_volume(total, 0.02 * total)  # one level, and no fine one
         uniform = _Located.of(q.points, q.frame, self.atlas)
         yield {"quadrature": q.points.shape[0]}
 

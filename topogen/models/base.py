@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from ..errors import InvalidPoints, NotFittedError, UnsupportedError
 from ..manifolds.base import Manifold
 from ..point_cloud.tensors import as_tensor, distinct
 from ..storable import Storable
+from .units import require_near
 
 Result = TypeVar("Result")
 Progress = Generator[Mapping[str, float], None, Result]
@@ -94,6 +95,8 @@ class Fittable(Storable, ABC):
         """Restore what :meth:`get_extra_state` gave."""
         self.fitted = bool(state["fitted"])
         for name in self._numbers:
+            if name not in state:  # of an older version
+                continue
             # JSON has lists only
             again = tuple if isinstance(getattr(self, name), tuple) else lambda value: value
             setattr(self, name, again(state[name]))
@@ -132,13 +135,33 @@ def part_stages(points: Float[Tensor, "n D"], *parts: nn.Module | None) -> Itera
             yield from part.stages(points)
 
 
-def projections(
-    M: Manifold, points: Float[Tensor, "n D"], least: int = 20
-) -> tuple[Float[Tensor, "m D"], Float[Tensor, "m D"], float]:
-    """The projections onto M that stay in its domain, their points, and the share of the others.
+class Projections(NamedTuple):
+    """Points that a distribution on M is fitted to.
+
+    Attributes:
+        on: their projections onto M that stay in its domain, shape (m, D).
+        points: the points themselves, shape (m, D).
+        lost: share of the other points.
+        moved: the largest distance, where it is more than a known M allows; else 0.
+    """
+
+    on: Float[Tensor, "m D"]
+    points: Float[Tensor, "m D"]
+    lost: float
+    moved: float
+
+    @property
+    def atol(self) -> float | None:
+        """How far points like these are from M: twice as far; None for the tolerance of M."""
+        return 2 * self.moved if self.moved else None
+
+
+def projections(M: Manifold, points: Float[Tensor, "n D"], least: int = 20) -> Projections:
+    """Project points onto M.
 
     Raises:
-        InvalidPoints: fewer than `least` different projections.
+        InvalidPoints: points are far from a known M, or fewer than `least` have different
+            projections.
     """
     x = as_tensor(points, ambient_dim=M.ambient_dim)
     moved = M.project(x)
@@ -149,4 +172,5 @@ def projections(
             f"expected at least {least} different points on the manifold, got "
             f"{distinct(on).shape[0]} that project onto it; give more points"
         )
-    return on, x[valid], float((~valid).double().mean())
+    farthest = require_near(M, x, moved)
+    return Projections(on, x[valid], float((~valid).double().mean()), farthest)

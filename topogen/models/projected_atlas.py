@@ -15,6 +15,7 @@ from ..manifolds.monge_cover import cover
 from ..manifolds.monomials import monomial_count
 from ..point_cloud.tensors import as_tensor, distinct
 from .base import Fittable, Progress, Stage, part_stages
+from .units import require_near
 
 
 class ProjectedAtlas(BaseAtlas, Fittable):
@@ -67,6 +68,7 @@ class ProjectedAtlas(BaseAtlas, Fittable):
         if x.shape[0] > 10_000:  # enough to choose charts from
             x = x[torch.randperm(x.shape[0], generator=generator)[:10_000]]
         moved = M.project(x)
+        require_near(M, x, moved)
         x = distinct(moved.value[moved.converged])
         first: list[int] = []  # rows nearest to the wanted centres, each once
         if self.centres is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import calculus
 from ..manifolds.atlas import BaseAtlas
+from ..manifolds.charted import ChartedManifold
 from ..manifolds.nerve import chart_points
 from .laws import Laws, gap, seeded, uniform_points
 
@@ -70,19 +71,11 @@ def _cover(atlas: BaseAtlas, x: Tensor, laws: Laws) -> None:
 
 def _boundaries(atlas: BaseAtlas, laws: Laws) -> None:
     """At the boundary of its chart a weight has vanished: the partition is continuous there."""
-    closed = atlas.manifold is None or atlas.manifold.closed
+    # charts alone are read as those of a closed manifold
+    M = atlas.manifold
+    closed = M is None or isinstance(M, ChartedManifold) or M.closed
     for k, chart in enumerate(atlas):
-        low, high = chart.domain.bounding_box()
-        generator = torch.Generator().manual_seed(k)
-        u = torch.randn(32, chart.dim, generator=generator, dtype=low.dtype).to(low.device)
-        inner, outer = torch.zeros_like(u[:, 0]), torch.full_like(u[:, 0], 2.0)
-        reach = u / u.abs().amax(-1, keepdim=True) * (high - low) / 2
-        centre = chart.domain.centre()
-        for _ in range(30):
-            middle = (inner + outer) / 2
-            deep = chart.domain.depth(centre + middle.unsqueeze(-1) * reach) > 1e-2
-            inner, outer = torch.where(deep, middle, inner), torch.where(deep, outer, middle)
-        x = chart.decode(centre + inner.unsqueeze(-1) * reach)
+        x = chart.decode(chart.domain.near_boundary(32, torch.Generator().manual_seed(k)))
         x = x[~x.isnan().any(-1)]
         shared = atlas.multiplicity(x) > 1
         if closed:

@@ -24,7 +24,9 @@ def check_distribution(
     n: int = 4000,
     tol: float = 2e-3,
 ) -> dict[str, float]:
-    r"""Check support, shapes, seeds, mass, sampler and density; returns the numbers, by law.
+    r"""Check support, shapes, seeds, mass, sampler, density, gradient; returns numbers, by law.
+
+    The gradient of log p in x must be tangent to M, and that of differences along M.
 
     With an atlas, an exact one must integrate to 1 up to `tol`, and the means of :math:`x_i` and
     :math:`x_i^2` over n samples must be their integrals against p up to 5 standard errors. Without
@@ -54,6 +56,7 @@ def check_distribution(
         laws.raises("log_prob", UnsupportedError, lambda: q.log_prob(x), said)
         return laws.measured
     _log_prob(q, q.sample((32,), generator), laws)
+    _gradient(q, q.sample((8,), torch.Generator().manual_seed(1)), laws)
     x = q.sample((n,), generator)
     if atlas is None and q.manifold.has_atlas and q.dim <= 3:
         atlas = q.manifold.atlas()
@@ -109,6 +112,31 @@ def _log_prob(q: ManifoldDistribution, x: Tensor, laws: Laws) -> None:
     laws.holds("NaN stays NaN", y[0].isnan(), "log_prob of NaN is NaN, not -inf")
     laws.holds("off M", on | (y[1] == -math.inf), "log_prob off M is -inf")
     laws.at_most("rows alone", gap(y[2:], value[2:]), 1e-8, "bad rows must not touch the others")
+
+
+def _gradient(q: ManifoldDistribution, x: Tensor, laws: Laws) -> None:
+    x, M = x.clone().requires_grad_(), q.manifold
+    value = q.log_prob(x)
+    g = torch.zeros_like(x)  # of a constant without a graph
+    if value.requires_grad:
+        (g,) = torch.autograd.grad(value.sum(), x)
+    x, h = x.detach(), 1e-4 * M.scale
+    on_M = q.measure == "hausdorff"
+    T = M.tangent_basis(x) if on_M else torch.eye(M.ambient_dim).to(x).expand(len(x), -1, -1)
+
+    def at(s: float) -> Tensor:
+        y = x.unsqueeze(-2) + s * h * T.mT
+        return q.log_prob(M.project(y).value if on_M else y)
+
+    with torch.no_grad():
+        slope = (at(1.0) - at(-1.0)) / (2 * h)
+    along = (T.mT @ g.unsqueeze(-1)).squeeze(-1)
+    size = 1 + float(g.norm(dim=-1).max())
+    known = slope.isfinite()  # not where M ends
+    said = "the gradient is that of differences along M"
+    laws.at_most("gradient", (along - slope)[known].abs() / size, 1e-2, said)
+    normal = g - (T @ along.unsqueeze(-1)).squeeze(-1)
+    laws.at_most("tangent gradient", normal.norm(dim=-1) / size, 1e-6, "it has no normal part")
 
 
 def _quadrature(

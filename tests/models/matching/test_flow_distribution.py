@@ -113,6 +113,20 @@ def test_the_flow_of_a_linear_function_on_the_sphere():
     assert coth > mean == pytest.approx(float(drawn[:, 2].mean()), abs=0.04)
 
 
+def test_the_gradient_is_that_of_the_density():
+    """Of the flow of a linear function: p is known, and depends on z alone."""
+    c = 1.3
+    distribution = FlowDistribution(tg.Uniform(tg.Sphere()), push_along(c), error=0.0)
+    x = points(tg.Sphere(), 8).requires_grad_()
+    z = x[:, 2] / x.norm(dim=-1)
+    known = ((1 - torch.tanh(torch.atanh(z) - c) ** 2) / (1 - z**2)).log()
+    (expected,) = torch.autograd.grad(known.sum(), x)
+    (got,) = torch.autograd.grad(distribution.log_prob(x).sum(), x)
+    # an integration to 1e-5 nats
+    assert float((got - expected).abs().max()) < 1e-4
+    assert float((got * x.detach()).sum(-1).abs().max()) < 1e-12
+
+
 @pytest.mark.slow
 def test_order_five_and_rows_alone():
     M, f = tg.Sphere(), waves(3)

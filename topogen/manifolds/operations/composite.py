@@ -65,6 +65,11 @@ class Composite(Manifold):
         return all(M.has_sampler for M in self.listed())
 
     @property
+    def along_normals(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all parts move so."""
+        return all(M.along_normals for M in self.listed())
+
+    @property
     def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         """From those of the parts."""
         return self._length([M.scale for M in self.listed()])

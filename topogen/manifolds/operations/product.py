@@ -361,7 +361,7 @@ class Product(Composite):
             UnsupportedError: a factor has no charts, and no points to put them on.
         """
         charts = [list(charts_of(M)) for M in self.listed()]
-        return Atlas([ProductChart(a, b) for a, b in itertools.product(*charts)], self)
+        return Atlas([ProductChart(a, b) for a, b in itertools.product(*charts)], self, own=True)
 
 
 def _blocks(P: Tensor, Q: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class ReferenceSpace(Manifold):
     ``sample_uniform`` and ``atlas``.
     """
 
+    along_normals = True
     # arguments that repr shows
     _shown: tuple[str, ...] = ()
 

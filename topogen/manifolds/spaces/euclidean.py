@@ -89,7 +89,7 @@ class Euclidean(EuclideanSubset):
             lambda x: x / (1 + (x * x).sum(-1, keepdim=True)).sqrt(),
             domain=Ball(self.dim),
         )
-        return Atlas([chart], self)
+        return Atlas([chart], self, own=True)
 
     def extra_repr(self) -> str:
         """Shown by repr."""
@@ -168,7 +168,7 @@ class Interval(EuclideanSubset):
     def atlas(self) -> Atlas:
         """One chart, the identity, boundary included."""
         chart = FunctionChart(lambda z: z, lambda x: x, domain=ClosedInterval(self.lo, self.hi))
-        return Atlas([chart], self)
+        return Atlas([chart], self, own=True)
 
     def extra_repr(self) -> str:
         """Shown by repr."""

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .. import geodesics
+from ..base import rounding
 from ..geodesics import Geodesic
 from .base import ReferenceSpace
 
@@ -146,7 +147,7 @@ class ExactGeodesics(ReferenceSpace):
     def _found(self, x: Float[Tensor, "n D"], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The points of M, and which x were points of M, up to the rounding of a dtype."""
         y = self._polish(torch.where(x.isfinite().all(-1, keepdim=True), x, 0.0))
-        return y, (x - y).norm(dim=-1) <= self.atol(dtype)
+        return y, (x - y).norm(dim=-1) <= self.atol(dtype) + rounding(x)
 
     def _follow(
         self, x: Tensor, v: Tensor, w: tuple[Tensor, ...], tol: float | None, throw: bool

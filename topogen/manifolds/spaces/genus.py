@@ -222,7 +222,7 @@ class GenusSurface(ReferenceSpace):
         """
         points = self.sample_uniform(8000 * self.genus, Generator().manual_seed(1))
         charts = graph_cover(self._F, points, self._tubes(), radius=0.45, reach=0.45)
-        return Atlas(charts, self)
+        return Atlas(charts, self, own=True)
 
     def _tubes(self) -> list[GraphChart]:
         """Graphs over each torus: its inner half, and its outer half away from the joints."""

@@ -239,4 +239,4 @@ class MobiusBand(ParametrizedSpace):
     def atlas(self) -> Atlas:
         """Three strips across the whole band, boundary included: a good cover."""
         centres = [torch.tensor([k * TAU / 3, 0.0], dtype=torch.float64) for k in range(3)]
-        return Atlas([self.chart(c, Strip(ARC, self._half)) for c in centres], self)
+        return Atlas([self.chart(c, Strip(ARC, self._half)) for c in centres], self, own=True)

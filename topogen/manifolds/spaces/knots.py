@@ -174,7 +174,9 @@ class HopfLink(ReferenceSpace):
 
     def atlas(self) -> Atlas:
         """Three arcs on each circle: a good cover."""
-        return Atlas([self._arc(k, j * TAU / 3) for k in range(2) for j in range(3)], self)
+        return Atlas(
+            [self._arc(k, j * TAU / 3) for k in range(2) for j in range(3)], self, own=True
+        )
 
     def _arc(self, component: int, centre: float) -> FunctionChart:
         return FunctionChart(

@@ -112,7 +112,7 @@ class ParametrizedSpace(ReferenceSpace):
         """The 3^d boxes of arcs with centres at multiples of 120 degrees: a good cover of M."""
         d, thirds = self.dim, [k * TAU / 3 for k in range(3)]
         centres = torch.tensor([*itertools.product(thirds, repeat=d)], dtype=torch.float64)
-        return Atlas([self.chart(c, Box([-ARC] * d, [ARC] * d)) for c in centres], self)
+        return Atlas([self.chart(c, Box([-ARC] * d, [ARC] * d)) for c in centres], self, own=True)
 
     def _accepted(
         self,

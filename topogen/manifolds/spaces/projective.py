@@ -133,7 +133,7 @@ class ProjectivePlane(ExactGeodesics):
         g = (1 + math.sqrt(5)) / 2
         axes = [(0, 1, g), (0, 1, -g), (1, g, 0), (1, -g, 0), (g, 0, 1), (-g, 0, 1)]
         axes = unit(torch.tensor(axes, dtype=torch.float64))
-        return Atlas([self._gnomonic(a) for a in axes], self)
+        return Atlas([self._gnomonic(a) for a in axes], self, own=True)
 
     def _gnomonic(self, a: Tensor) -> FunctionChart:
         """The map u -> embed((a + E u) / |a + E u|), E a basis of the complement of the axis a."""
@@ -277,7 +277,7 @@ class SpecialOrthogonal(ExactGeodesics):
         components.
         """
         turns = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double()
-        return Atlas([self._cayley(torch.diag(t)) for t in turns], self)
+        return Atlas([self._cayley(torch.diag(t)) for t in turns], self, own=True)
 
     @staticmethod
     def _cayley(centre: Tensor) -> FunctionChart:

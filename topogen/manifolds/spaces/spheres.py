@@ -165,7 +165,7 @@ class Sphere(RoundSphere):
         psi(u) = radius (2 u, +-(|u|^2 - 1)) / (1 + |u|^2). Two charts cover S^d, but their overlap
         is not contractible: the cover is not good, and its nerve is not S^d.
         """
-        return Atlas([self._stereographic(pole) for pole in (1.0, -1.0)], self)
+        return Atlas([self._stereographic(pole) for pole in (1.0, -1.0)], self, own=True)
 
     def _stereographic(self, pole: float) -> FunctionChart:
         """The chart that misses only pole * radius * e_D of the sphere, as |u| grows."""

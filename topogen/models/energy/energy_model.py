@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -81,7 +82,8 @@ class EnergyModel(LearnedDistribution):
         constant: "nce" alone: the mean of the free constants of the networks, -log Z of each.
         constant_error: the largest distance of one of them to -log Z by quadrature.
         lost: share of the data that did not project onto M.
-        off: share that did, from farther than the tolerance of M, where p is 0.
+        off: share that did, from farther than the tolerance of M; where M is learned p is 0 there.
+        atol: how far from a known M points like the data are; None where they lie on it.
         remark: why the distribution is "unnormalized"; empty where it is not.
 
     Example:
@@ -94,7 +96,16 @@ class EnergyModel(LearnedDistribution):
         ('exact', torch.Size([100, 2]))
     """
 
-    _numbers = ("constant", "constant_error", "lost", "off", "_volume", "per_axis", "remark")
+    _numbers = (
+        "constant",
+        "constant_error",
+        "lost",
+        "off",
+        "atol",
+        "_volume",
+        "per_axis",
+        "remark",
+    )
     manifold: Manifold
     starts: Tensor
     anchors: Tensor
@@ -120,7 +131,7 @@ class EnergyModel(LearnedDistribution):
                 f"expected width, depth, networks >= 1 and noise_ratio > 0, got {width}, {depth}, "
                 f"{networks}, {noise_ratio}"
             )
-        if atlas is not None and atlas.manifold is None:
+        if atlas is not None and not atlas.describes(manifold):
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         if atlas is None and not manifold.has_atlas and manifold.dim <= _MAX_QUADRATURE_DIM:
             atlas = ProjectedAtlas(manifold)
@@ -138,6 +149,7 @@ class EnergyModel(LearnedDistribution):
         self.energy.requires_grad_(False)
         self.constant = self.constant_error = math.nan
         self.lost, self.off, self.remark = 0.0, 0.0, ""
+        self.atol: float | None = None
         self._volume: tuple[float, float, float] | None = None
         self.reserve("starts", "anchors", "offset", "draws")
         self._levels: Levels | None = None
@@ -152,14 +164,13 @@ class EnergyModel(LearnedDistribution):
         self.require_fitted()
         if not temperature > 0:
             raise ValueError(f"expected temperature > 0, got {temperature}")
-
-        def log_density(x: Tensor) -> Tensor:
-            return -self._energy(x) / temperature
-
+        log_density = _Tempered(self, temperature)
         charts = self._charts()
         if charts is None:
             M, measure = self.manifold, self._measure()
-            return ChainedEnergy(M, log_density, self.starts, measure=measure, validate_args=False)
+            return ChainedEnergy(
+                M, log_density, self.starts, measure=measure, validate_args=False
+            ).within(self.atol)
         levels, nodes = self._levels, _MAX_NODES[charts.dim]
         if levels is None:
             # a loaded distribution has the nodes of the saved one, and so the same sampler: 3/2 c,
@@ -170,7 +181,7 @@ class EnergyModel(LearnedDistribution):
         )
         if temperature == 1:
             self._levels = distribution.levels
-        return distribution
+        return distribution.within(self.atol)
 
     def log_z(
         self, method: Literal["quadrature"] | Method = "quadrature", *, seed: int = 0
@@ -222,7 +233,7 @@ class EnergyModel(LearnedDistribution):
     def per_axis(self, count: int | None) -> None:
         self._levels, self._per_axis = None, count
 
-    def _energy(self, x: Tensor) -> Tensor:
+    def energy_at(self, x: Tensor) -> Tensor:
         """E, with the constant of the component that x lies on."""
         E = self.energy(x)
         if self.anchors.numel() == 0:
@@ -239,12 +250,14 @@ class EnergyModel(LearnedDistribution):
 
     def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.manifold
-        x, before, self.lost = projections(M, points, _LEAST)
+        found = projections(M, points, _LEAST)
+        x, before, self.lost, self.atol = found.on, found.points, found.lost, found.atol
         self.off = float(((x - before).norm(dim=-1) > M.atol(x.dtype)).sum()) / len(points)
         self.starts = x[torch.randperm(x.shape[0], generator=generator)[:500]]
         charts = self._charts()
         self._levels = None if charts is None else Levels.of(charts)
-        yield {"points": x.shape[0], "lost": self.lost, "off": self.off}
+        shares = {"lost": self.lost, "off": self.off}
+        yield {"points": x.shape[0], **shares, "moved": found.moved}
         unknown = charts is None and M.volume is None
         noise = self._look_for_measure(x, generator) if unknown else None
         E = self.energy.requires_grad_(True)
@@ -351,3 +364,14 @@ class EnergyModel(LearnedDistribution):
         log_mass = q.log_share + q.log_volume - self.energy(q.points)
         masses = [log_mass[of_node == k].logsumexp(0) for k in range(shares.numel())]
         self.anchors, self.offset = x, (torch.stack(masses) - shares.double().log())[part]
+
+
+@dataclass(frozen=True)
+class _Tempered:
+    """The log density -E / T of a model; unlike an inner function it can be pickled."""
+
+    model: EnergyModel
+    temperature: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return -self.model.energy_at(x) / self.temperature

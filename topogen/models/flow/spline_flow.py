@@ -95,6 +95,7 @@ class SplineFlow(LearnedDistribution):
 
     Attributes:
         lost: share of the data that did not project onto M.
+        atol: how far from M points like the data are; None where they lie on it.
 
     References:
         D. Rezende et al., Normalizing Flows on Tori and Spheres, 2020,
@@ -111,6 +112,8 @@ class SplineFlow(LearnedDistribution):
         (torch.Size([100, 3]), 'exact')
     """
 
+    _numbers = ("lost", "atol")
+
     def __init__(
         self,
         manifold: Manifold,
@@ -121,6 +124,7 @@ class SplineFlow(LearnedDistribution):
         networks: int = 5,
     ) -> None:
         super().__init__()
+        self.atol: float | None = None
         if bins < 2 or min(width, depth, networks) < 1:
             raise ValueError(
                 f"expected bins >= 2 and width, depth, networks >= 1, got {bins}, {width}, "
@@ -135,7 +139,7 @@ class SplineFlow(LearnedDistribution):
     def forward(self) -> SplineDistribution:
         """The distribution at the current weights; points off M get -inf, not an error."""
         self.require_fitted()
-        return SplineDistribution(self.manifold, self.flows, validate_args=False)
+        return SplineDistribution(self.manifold, self.flows, validate_args=False).within(self.atol)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The one stage, of a model that is not fitted."""
@@ -143,8 +147,9 @@ class SplineFlow(LearnedDistribution):
             yield Stage("flow", lambda generator: self._fit(points, generator))
 
     def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
-        x, _, self.lost = projections(self.manifold, points)
-        yield {"points": x.shape[0], "lost": self.lost}
+        found = projections(self.manifold, points)
+        x, self.lost, self.atol = found.on, found.lost, found.atol
+        yield {"points": x.shape[0], "lost": self.lost, "moved": found.moved}
         flows = self.flows.requires_grad_(True)
         try:
             flows.start(x, generator)

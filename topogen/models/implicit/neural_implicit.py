@@ -48,6 +48,7 @@ class LearnedZeroSet(LearnedManifold):
     """
 
     _numbers = ("form", "reason", "orientable", "scale", "noise", "tolerance", "checks_state")
+    along_normals = True
     net: SineNetwork | MLP
 
     def __init__(self, dim: int, ambient_dim: int) -> None:

@@ -16,7 +16,7 @@ from ...point_cloud.tensors import nearest_row
 from ..base import Fittable
 from .bases import Base
 from .decoder import Decoder
-from .nearest_points import NearestPoints, nearest_points, newton_direction
+from .nearest_points import NearestPoints, attached, nearest_points, newton_direction
 
 # rejection ends where of so many proposals not this share was accepted: fewer than 20
 _TRIES, _LEAST_SHARE = 2_000_000, 1e-5
@@ -36,6 +36,7 @@ class ImageManifold(Manifold, Fittable):
         tolerance: how far from M points of the true manifold were found.
     """
 
+    along_normals = True
     _numbers = ("tolerance", "scale", "volume", "volume_error")
     centre: Tensor
     unit: Tensor
@@ -73,7 +74,10 @@ class ImageManifold(Manifold, Fittable):
     def encode(
         self, x: Float[Tensor, "*batch D"], *, tol: float | None = None, max_steps: int = 50
     ) -> NearestPoints:
-        """The base points of the points of M nearest to x, one per row of the flattened x."""
+        """The base points of the points of M nearest to x, one per row of the flattened x.
+
+        They are differentiable in x, see :func:`attached`.
+        """
         self.require_fitted()
         y = self._inward(x)
         tol = self.solver_tolerance(tol, x.dtype) / float(self.unit)
@@ -83,7 +87,10 @@ class ImageManifold(Manifold, Fittable):
         finite = y.isfinite().all(-1)
         target = torch.where(finite.unsqueeze(-1), y, 0.0)
         start = self.anchors[nearest_row(self.places, target)]
-        found = nearest_points(self.decoder, target, start, tol=tol, max_steps=max_steps)
+        with torch.no_grad():
+            found = nearest_points(self.decoder, target, start, tol=tol, max_steps=max_steps)
+        if target.requires_grad:
+            found = attached(self.decoder, target, found)
         return replace(
             found,
             value=torch.where(finite.unsqueeze(-1), found.value, math.nan),

@@ -144,13 +144,13 @@ class InjectiveFlow(LearnedDistribution):
         return self._parts()[0].decoder.bandwidth
 
     def forward(self) -> ManifoldDistribution:
-        """The distribution at the current parameters.
+        """The distribution at the current parameters; points off M get -inf, not an error.
 
         Raises:
             NotFittedError: before `fit`.
         """
         self.require_fitted()
-        return ImageDistribution(*self._parts())
+        return ImageDistribution(*self._parts(), validate_args=False)
 
     def measurements(self) -> dict[str, float | str]:
         """What is known of M and of the decoder, for tables."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -115,3 +115,18 @@ def nearest_points(
         if not len(live):
             break
     return NearestPoints(b, value, residual, residual <= tol, steps)
+
+
+def attached(decoder: Decoder, x: Float[Tensor, "n D"], found: NearestPoints) -> NearestPoints:
+    r"""The same points, with a derivative in x: that of two more Gauss-Newton steps.
+
+    It is :math:`Db = J^+` for x on M, and off by the square of (distance / radius of curvature)
+    elsewhere.
+    """
+    b = found.b
+    for _ in range(2):
+        value, J = decoder.value_and_jacobian(b)
+        b = decoder.base.move(b, newton_direction(decoder, b, J, x - value)[0])
+    b = found.b + (b - b.detach())
+    value = decoder(b)
+    return replace(found, b=b, value=found.value + (value - value.detach()))

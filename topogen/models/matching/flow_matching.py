@@ -81,6 +81,7 @@ class FlowMatching(LearnedDistribution):
         score: mean log density of the held-out points under the flow, in nats w.r.t. H^d.
         weights: of flow, uniform distribution and kernels, wide to narrow; (1,) without kernels.
         lost: share of the data that did not project onto M.
+        atol: how far from M points like the data are; None where they lie on it.
         lost_pairs: share of the pairs between which no path was found.
         integration_error: see :class:`FlowDistribution`; on drawn and on training points.
 
@@ -95,7 +96,7 @@ class FlowMatching(LearnedDistribution):
         ('exact', torch.Size([100, 2]))
     """
 
-    _numbers = ("score", "lost", "lost_pairs", "integration_error")
+    _numbers = ("score", "lost", "lost_pairs", "integration_error", "atol")
     manifold: Manifold
     weights: Tensor
     centres: Tensor
@@ -152,6 +153,7 @@ class FlowMatching(LearnedDistribution):
         self.register_buffer("centres", torch.zeros(0, manifold.ambient_dim).double())
         self.score = self.integration_error = math.nan
         self.lost = self.lost_pairs = 0.0
+        self.atol: float | None = None
         self._start: ManifoldDistribution | None = base
 
     def forward(self) -> FlowDistribution | Mixture:
@@ -162,10 +164,11 @@ class FlowMatching(LearnedDistribution):
         self.require_fitted()
         flow = self._flow(self.tol, self.integration_error)
         if not self.kernels:
-            return flow
+            return flow.within(self.atol)
         w, rest = self.weights[0], self.weights[1:]
         kernels = KernelMixture(self.manifold, self.centres, rest, validate_args=False)
-        return Mixture([float(w), 1 - float(w)], [flow, kernels], validate_args=False)
+        mixture = Mixture([float(w), 1 - float(w)], [flow, kernels], validate_args=False)
+        return mixture.within(self.atol)
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
         """The stages of an unfitted manifold, of its charts, then the flow."""
@@ -193,7 +196,8 @@ class FlowMatching(LearnedDistribution):
     def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.manifold
         require_flows(M)  # a learned manifold knows its edges only now
-        x, _, self.lost = projections(M, points)
+        found = projections(M, points)
+        x, self.lost, self.atol = found.on, found.lost, found.atol
         x = x[torch.randperm(x.shape[0], generator=generator)]
         held, train = x.tensor_split([round(self.options.held_out * x.shape[0])])
         base, field, o = self._base(), self.field, self.options
@@ -206,7 +210,8 @@ class FlowMatching(LearnedDistribution):
             late=o.late,
             generator=generator,
         )
-        yield {"points": train.shape[0], "held_out": held.shape[0], "lost": self.lost}
+        counts = {"points": train.shape[0], "held_out": held.shape[0]}
+        yield {**counts, "lost": self.lost, "moved": found.moved}
         field.start(train, generator)
         field.to(torch.float32).requires_grad_(True)
         done = yield from self._match(pool, held, generator)
@@ -271,8 +276,9 @@ class FlowMatching(LearnedDistribution):
 
 def _set_of(manifold: object, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAtlas | None]:
     """M and its atlas, of an atlas or a distribution too."""
+    M = manifold if isinstance(manifold, Manifold) else None
     for charts in (manifold, atlas):
-        if isinstance(charts, BaseAtlas) and charts.manifold is None:
+        if isinstance(charts, BaseAtlas) and not charts.describes(M):
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
     if isinstance(manifold, Manifold):
         return manifold, atlas

@@ -142,7 +142,10 @@ def _logs(
         sums = [torch.full((len(rows),), float(n), dtype=torch.float64)]
         for _ in CONCENTRATIONS[1:]:
             sums.append(kernel.sum(-1))
-            kernel = kernel.square_().square_()
-        found.append(torch.stack(sums, -1).log())
+            kernel = kernel.square().square()
+        total = torch.stack(sums, -1)
+        # double where: log 0 has no derivative
+        seen = total > 0
+        found.append(torch.where(seen, torch.where(seen, total, 1.0).log(), -math.inf))
     logs = torch.cat(found) + torch.tensor(peaks, dtype=torch.float64)
     return logs - math.log(n) - (D - 1) * math.log(rho)

@@ -90,6 +90,7 @@ def flow(
     tol: float,
     density: bool = True,
     max_steps: int = 2000,
+    together: int = 1,
 ) -> Flowed:
     r"""Carry points of M from time `start` to time `end`.
 
@@ -106,10 +107,12 @@ def flow(
         tol: error allowed in a step, in nats and in units of `M.scale`.
         density: whether to integrate the divergence.
         max_steps: most steps of a row; it has not converged then.
+        together: so many rows at a time take the same steps, and the end of one is a smooth
+            function of its start.
     """
-    if len(x) > _CHUNK:
+    if len(x) > _CHUNK * together:
         run = partial(flow, M, velocity, tol=tol, density=density, max_steps=max_steps)
-        parts = [run(part, start, end) for part in x.split(_CHUNK)]
+        parts = [run(part, start, end, together=together) for part in x.split(_CHUNK * together)]
         return Flowed(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Flowed)))
     n, D = x.shape
     span = end - start
@@ -128,7 +131,7 @@ def flow(
     state = torch.cat([x, x.new_zeros(n, 1)], -1)
     done, h = x.new_zeros(n), x.new_full((n,), _FIRST)
     error, steps = x.new_zeros(n), torch.zeros(n, dtype=torch.int64)
-    alive = x.isfinite().all(-1)
+    alive = x.isfinite().all(-1).unflatten(0, (-1, together)).all(-1).repeat_interleave(together)
     first = torch.zeros_like(state)
     if bool(alive.any()):
         first[alive] = rate(x[alive], done[alive])
@@ -147,6 +150,9 @@ def flow(
             k.append(rate(on, s + c * step))
         gap = step.unsqueeze(-1) * (torch.stack(k, -1) @ z.new_tensor(_E))
         size = (gap / scale).abs().amax(-1) / tol
+        # the rows of a group are all alive, or none is
+        size = size.unflatten(0, (-1, together)).amax(-1).repeat_interleave(together)
+        good = good.unflatten(0, (-1, together)).all(-1).repeat_interleave(together)
         good = good & size.isfinite()
         taken = good & (size <= 1)
         factor = (_SAFETY * size.clamp_min(1e-10) ** -0.2).clamp(_SHRINK, _GROW)
