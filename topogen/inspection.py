@@ -105,7 +105,7 @@ def look(
         betti={p: tuple(numbers) for p, numbers in report.betti.items()},
         components=next(iter(report.betti.values()))[0],
         orientable=orientability(cloud, dim=estimate.dim, seed=seed).orientable,
-        noise=noise_level(cloud, estimate.dim, seed=seed),
+        noise=noise_level(cloud, seed=seed),
         duplicates=cloud.duplicates,
         diameter=diameter(x),
         scale=report.scale,

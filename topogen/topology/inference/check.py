@@ -31,6 +31,7 @@ from .published_tests import published_numbers
 from .report import TopologyReport, Verdict, homology_of
 from .union import union
 from .verdict import judge
+from .visible_boundary import VisibleBoundary, visible_boundary
 
 # whose links alone show that they are one component, where landmarks are too few to do so
 LINKED_POINTS = 100
@@ -83,11 +84,13 @@ def check_topology(
     diagrams; a bar is a class when its ratio death/birth is beyond what noise gives. A degree is
     determined when all of them show it clearly, when the witness complexes of all points do not
     contradict unanimously, when the cloud is locally flat at the scale, and when the numbers could
-    be those of a space (of one closed manifold, where one is expected). The alpha complex of up to
+    be those of a space. The alpha complex of up to
     2500 points on a surface or a 3-manifold in R^3 or R^4 may determine a degree left open.
     Otherwise it is None. "agrees" needs every degree determined and equal over every field,
-    "disagrees" one determined degree that differs; a missing class counts only if a sample of what
-    is expected, of the same size, does show it.
+    "disagrees" one determined degree that differs. A missing class counts only where every degree
+    is determined and a sample of what is expected, of the same size, does show it; numbers that
+    break the Poincare duality of those expected count only where the cloud shows its boundary.
+    The form in which something is expected does not matter.
 
     Args:
         points: array-like, shape (n, D), any D.
@@ -125,8 +128,9 @@ def check_topology(
             other = study.read(space.points, "expected")
             dims.append(other.dim)
         top = top_degree(dims, hypothesis) if max_dim is None else max_dim
-        cloud, evidence = study.evidence(sample, top, space.closed_dim)
+        cloud, evidence = study.evidence(sample, top)
         known, n = space.homology, len(cloud.points)
+        boundary = partial(study.boundary, sample, cloud)
         verdict: Verdict | None = None
         reason = "every degree is determined at this scale"
         if evidence.reasons:
@@ -142,12 +146,14 @@ def check_topology(
                 verdict, reason = judge(
                     evidence,
                     Hypothesis(space.name, known),
+                    sample.dim,
                     lambda: study.evidence_of_some(other.cloud, n, top) or theirs,
+                    boundary,
                 )
         elif hypothesis is not None:
             drawn = partial(study.evidence_of_sample, space, n, top)
             below = partial(study.below, sample, evidence)
-            verdict, reason = judge(evidence, space, drawn, below)
+            verdict, reason = judge(evidence, space, sample.dim, drawn, boundary, below)
         numbers: dict[str, Any] = {}
         if options.extras:
             notify("other tests")
@@ -260,7 +266,7 @@ class _Study:
         if drawn is None:
             return None
         study = replace(self, options=replace(self.options, trim=0.0))
-        return study.evidence(study.read(drawn, "sample", space.dim), top, space.closed_dim)[1]
+        return study.evidence(study.read(drawn, "sample", space.dim), top)[1]
 
     def below(self, sample: _Sample, evidence: Evidence, degree: int) -> str:
         """Why classes of a degree could live below the scale; empty where they could not."""
@@ -273,15 +279,20 @@ class _Study:
                 return "the cloud is not flat within the scale, so smaller ones could hide"
         return ""
 
-    def evidence(
-        self, sample: _Sample, top: int, closed_dim: int | None = None
-    ) -> tuple[Cloud, Evidence]:
+    def boundary(self, sample: _Sample, cloud: Cloud) -> VisibleBoundary:
+        """What some component shows of its boundary; `cloud` is that of a connected sample."""
+        self.notify("the boundary")
+        clouds = [(part.cloud, part.dim) for part in sample.parts] or [(cloud, sample.dim)]
+        seen = [visible_boundary(each, dim, self.seed) for each, dim in clouds]
+        return VisibleBoundary(any(s.sharp for s in seen), any(s.thin for s in seen))
+
+    def evidence(self, sample: _Sample, top: int) -> tuple[Cloud, Evidence]:
         """The evidence, and the points that it speaks of: without outliers where that helps."""
         if sample.parts:
             found = []
             for i, part in enumerate(sample.parts):
                 study = replace(self, budget=self.budget.split(len(sample.parts) - i))
-                found.append(study.evidence(part, top, closed_dim))
+                found.append(study.evidence(part, top))
             cloud, evidence = union(found, sample.cloud, sample.p_value)
             if sample.reason:
                 evidence.revoke(0, sample.reason)
@@ -289,7 +300,7 @@ class _Study:
         cloud, dim = sample.cloud, sample.dim
         evidence = gather(
             cloud, dim, top, self.fields, alpha=self.alpha, seed=self.seed,
-            closed_dim=closed_dim, budget=self.budget, notify=self.notify,
+            budget=self.budget, notify=self.notify,
         )  # fmt: skip
         fewest = min((len(run.landmarks) for run in evidence.runs), default=LEAST_LANDMARKS)
         if fewest < LEAST_LANDMARKS and len(cloud.points) >= LINKED_POINTS:
@@ -311,7 +322,7 @@ class _Study:
         # it counts where it determines every degree, with no fewer classes than the landmarks
         # show with the outliers: trimming opens holes, too
         study = replace(self, options=replace(self.options, trim=0.0))
-        clean, trimmed = study.evidence(study.split(clean, dim), top, closed_dim)
+        clean, trimmed = study.evidence(study.split(clean, dim), top)
         if homology_of(trimmed.betti) is None:
             return cloud, evidence
         for p in self.fields:
@@ -338,11 +349,8 @@ def check_degree(max_dim: int | None) -> None:
 
 
 def top_degree(dims: Sequence[int], hypothesis: Hypothesis | None) -> int:
-    """The dimension expected or seen; in more than 3 dimensions what is affordable."""
-    space = hypothesis or Hypothesis("nothing")
-    known = space.top_degree or 0
-    if space.dim is not None:
-        return min(MOST_DIM, max(space.dim, known))
+    """The dimension seen, or the degree expected; in more than 3 dimensions what is affordable."""
+    known = (hypothesis.top_degree if hypothesis else None) or 0
     dim = max(dims)
     if dim > MOST_DIM:  # thick or noisy: homology lives in lower degrees
         dim = 1 if known else 2

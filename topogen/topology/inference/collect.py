@@ -39,7 +39,6 @@ def gather(
     *,
     alpha: float,
     seed: int,
-    closed_dim: int | None = None,
     budget: Budget | None = None,
     notify: Notify = lambda stage: None,
 ) -> Evidence:
@@ -55,7 +54,6 @@ def gather(
         fields: primes p.
         alpha: bound on the probability to report a class that is not there, over all degrees.
         seed: of starts and of the hold-out halves.
-        closed_dim: dimension of the closed manifold that the points are of, by hypothesis.
         budget: of time and memory; it costs starts, landmarks or degrees, which remarks say.
         notify: called with what is computed next.
     """
@@ -98,7 +96,7 @@ def gather(
                 "more points"
             )
             evidence.revoke(k, reason, (evidence.deviation / MOST_DEVIATION[d]) ** d)
-    check_consistency(evidence, closed_dim or dim, closed_dim is not None)
+    check_consistency(evidence, dim)
     return evidence
 
 

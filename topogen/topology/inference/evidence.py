@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..persistence.landmark_rips import Run
@@ -96,29 +97,31 @@ class Evidence:
         self.needed.pop(degree, None)
 
 
-def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
-    r"""Revoke what no space, or no closed manifold, can have.
+def check_consistency(evidence: Evidence, dim: int) -> None:
+    r"""Revoke what no space can have: two Euler characteristics.
 
     By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the Euler
-    characteristic does not depend on p. On a closed manifold :math:`\beta_k(2) = \beta_{d-k}(2)`.
+    characteristic does not depend on p.
 
     Args:
         evidence: changed in place.
         dim: the dimension up to which homology can be nonzero.
-        closed: whether by hypothesis the points are of a closed manifold of dimension `dim`.
     """
-    if len(evidence.cuts) <= dim:
-        return
     degrees, betti = range(dim + 1), evidence.betti
-    if all(b[k] is not None for k in degrees for b in betti.values()):
-        chi = {sum((-1) ** k * (b[k] or 0) for k in degrees) for b in betti.values()}
-        reason = "the Euler characteristic differs between the fields: not resolved"
-        for k in degrees if len(chi) > 1 else ():
-            if len({b[k] for b in betti.values()}) > 1:
-                evidence.revoke(k, reason)
-    if closed and 2 in betti:
-        two = betti[2].copy()
-        reason = "Poincare duality fails, which no closed manifold allows: not resolved"
-        for k in range(1, dim + 1):  # components are seen at any scale; a lost top class is not
-            if None not in (two[k], two[dim - k]) and two[k] != two[dim - k]:
-                evidence.revoke(k, reason)
+    if len(evidence.cuts) <= dim or any(b[k] is None for k in degrees for b in betti.values()):
+        return
+    chi = {sum((-1) ** k * (b[k] or 0) for k in degrees) for b in betti.values()}
+    reason = "the Euler characteristic differs between the fields: not resolved"
+    for k in degrees if len(chi) > 1 else ():
+        if len({b[k] for b in betti.values()}) > 1:
+            evidence.revoke(k, reason)
+
+
+def is_dual(betti: Sequence[int | None], dim: int) -> bool:
+    r"""Whether Betti numbers over one field can be those of a closed `dim`-manifold.
+
+    Poincare duality: :math:`\beta_k = \beta_{d-k}`, over Z/2 always, over Z/p where it is
+    orientable. Numbers that are None, or of degrees that were not computed, contradict nothing.
+    """
+    pairs = zip(betti, reversed(betti), strict=True) if len(betti) == dim + 1 else ()
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
