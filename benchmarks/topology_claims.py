@@ -31,7 +31,7 @@ SPACES: dict[str, Callable[[], tg.Manifold]] = {
 
 
 def sample(space: tg.Manifold, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n points, uniform by volume."""
+    """Points of a space, uniform by volume."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     return space.sample_uniform(n, generator=generator).numpy()
 
@@ -167,10 +167,14 @@ CLOUDS: dict[str, tuple[str, Cloud]] = {
     "circle with a chord": ("circle", union((2 * _half, _circle), (2, chord(0, 180)))),
     "circle with a short chord": ("circle", union((2 * _half, _circle), (1.41, chord(0, 90)))),
     "circle with two chords": (
-        "circle", union((2 * _half, _circle), (1.41, chord(0, 90)), (1.41, chord(180, 270)))),
+        "circle",
+        union((2 * _half, _circle), (1.41, chord(0, 90)), (1.41, chord(180, 270))),
+    ),
     "wedge of two circles": ("circle", union((1, _circle), (1, arc(360, 2.0)))),
     "wedge of three circles": (
-        "circle", union((1, _circle), (1, arc(360, 2.0)), (1, arc(360, 4.0)))),
+        "circle",
+        union((1, _circle), (1, arc(360, 2.0)), (1, arc(360, 4.0))),
+    ),
     "circle with its disc beside": ("circle", union((2, arc(360, 3.0)), (1, disc()))),
     # a sphere is claimed
     "half sphere": ("sphere", cap(0.0)),
@@ -180,10 +184,11 @@ CLOUDS: dict[str, tuple[str, Cloud]] = {
     "sphere with two holes": ("sphere", part(tg.Sphere, lambda x: np.abs(x[:, 2]) < 0.8)),
     "disc in R^3": ("sphere", disc(D=3)),
     "plane square": ("sphere", square),
-    "sphere and a circle": (
-        "sphere", union((4 * _half, whole("sphere")), (3, arc(360, 2.0, 3)))),
-    "wedge of two spheres": ("sphere", union(
-        (1, whole("sphere")), (1, moved(whole("sphere"), (2, 0, 0))))),
+    "sphere and a circle": ("sphere", union((4 * _half, whole("sphere")), (3, arc(360, 2.0, 3)))),
+    "wedge of two spheres": (
+        "sphere",
+        union((1, whole("sphere")), (1, moved(whole("sphere"), (2, 0, 0)))),
+    ),
     "sphere with a disc inside": ("sphere", union((4, whole("sphere")), (1, disc(D=3)))),
     "Moebius band": ("sphere", moebius),
     # others

@@ -97,7 +97,7 @@ def look(
             f"the estimators of the dimension differ: {estimate}; pass dim where you know it"
         )
     if not report.determined:
-        advice.append(report.reason)
+        advice.append(f"{report.reason} ({report.cause}: {report.advice})")
     summary = Summary(
         n=x.shape[0],
         ambient_dim=x.shape[1],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..persistence.landmark_rips import Run
 
@@ -17,19 +17,25 @@ class Count:
     p_value: float
 
 
+# what a number, or a verdict, is undetermined by
+Cause = Literal[
+    "few points", "noise", "uneven density", "outliers", "creases", "not a manifold", "limits"
+]
+
+
 @dataclass(frozen=True)
 class Inconclusive:
     """Why a Betti number is undetermined.
 
     Attributes:
         reason: in words.
-        needed: how many times as many points would determine it.
         p_value: of the bar between noise and a class, where that is the reason.
+        cause: where it is known.
     """
 
     reason: str
-    needed: float
     p_value: float | None = None
+    cause: Cause | None = None
 
 
 @dataclass
@@ -43,7 +49,7 @@ class Evidence:
         scale: median covering radius of the fine landmarks.
         cuts: per degree, the ratios (fine, coarse) from which a bar is a class.
         reasons: per undetermined degree, why.
-        needed: per undetermined degree, how many times as many points would do, if known.
+        causes: per undetermined degree, what it comes from, where that is known.
         remarks: what a reader should know.
         deviation: of the cloud from its tangent planes within two scales.
         witness: Betti numbers that all starts of the witness complex give, None where they differ.
@@ -60,7 +66,7 @@ class Evidence:
     scale: float
     cuts: list[list[float]]
     reasons: dict[int, str] = field(default_factory=dict)
-    needed: dict[int, float] = field(default_factory=dict)
+    causes: dict[int, Cause] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     deviation: float = 0.0
     witness: dict[int, list[int | None]] = field(default_factory=dict)
@@ -74,27 +80,32 @@ class Evidence:
         """Why the lowest undetermined degree is so."""
         return self.reasons[min(self.reasons)]
 
+    @property
+    def first_cause(self) -> Cause | None:
+        """What it comes from, where that is known."""
+        return self.causes.get(min(self.reasons)) if self.reasons else None
+
     def seen(self, p: int, degree: int) -> int:
         """Fewest classes of a degree that a run shows beyond the cut-off, decided or not."""
         cut, runs = self.cuts[degree], (r for r in self.runs if len(r.diagrams[p]) > degree)
         counts = (int((r.strengths(p, degree) > cut[r.resolution]).sum()) for r in runs)
         return min(counts, default=0) + (degree == 0)
 
-    def revoke(self, degree: int, reason: str, needed: float | None = None) -> None:
+    def revoke(self, degree: int, reason: str, cause: Cause | None = None) -> None:
         """Make a degree undetermined over every field; the first reason stays."""
         for p in self.betti:
             self.betti[p][degree] = self.p_values[p][degree] = None
         if degree not in self.reasons:
             self.reasons[degree] = reason
-            if needed is not None and math.isfinite(needed):
-                self.needed[degree] = needed
+            if cause is not None:
+                self.causes[degree] = cause
 
     def decide(self, degree: int, counts: dict[int, Count]) -> None:
         """Write the Betti numbers of a degree."""
         for p, count in counts.items():
             self.betti[p][degree], self.p_values[p][degree] = count.betti, count.p_value
         self.reasons.pop(degree, None)
-        self.needed.pop(degree, None)
+        self.causes.pop(degree, None)
 
 
 def check_consistency(evidence: Evidence, dim: int) -> None:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...point_cloud.cloud import Cloud
-from ...point_cloud.knn import neighbour_distance, nearest
+from ...point_cloud.knn import nearest, neighbour_distance
 from ..local.manifold_test import manifold_test
 
 # on the boundary of uniform clouds the spacing is 1.0 to 1.2 times the median and 1.0 to 1.3 times
-# that nearby, on holes that uneven closed manifolds show 1.5 to 160 and 1.4 to 6 times, beside more
+# that nearby, on holes that uneven closed manifolds show 1.5 to 160 and 1.4 to 6 times, with more
 # unclear links (tests/topology/inference/test_visible_boundary.py)
 SHARP, THIN = 1.5, 1.4
 MOST_UNCLEAR = 0.05  # share of the points whose links are unclear, as in manifold_test
