@@ -41,6 +41,8 @@ def cause_of(cloud: Cloud, evidence: Evidence, dim: int, seed: int) -> Cause:
     middle, wide = np.quantile(spacing, (0.5, 0.9))
     if wide ** max(dim, 1) > UNEVEN * middle ** max(dim, 1):
         return "uneven density"
+    if evidence.suspects:
+        return "outliers"
     if noise_level(cloud.alone(), seed=seed) > NOISY * evidence.scale:
         return "noise"
     return "few points"

@@ -378,8 +378,7 @@ class _Study:
         study = replace(self, options=replace(self.options, trim=0.0))
         clean, trimmed = study.evidence(study.split(clean, dim), top)
         if homology_of(trimmed.betti) is None:
-            for k in evidence.reasons:
-                evidence.causes.setdefault(k, "outliers")
+            evidence.suspects = count
             return cloud, evidence
         for p in self.fields:
             for k in range(top + 1):

@@ -55,6 +55,7 @@ class Evidence:
         witness: Betti numbers that all starts of the witness complex give, None where they differ.
         readings: per degree and field p what the Rips runs say.
         strategy: what was computed, in words.
+        suspects: how many points look like outliers, though leaving them out determines no more.
         below: per degree, why classes could live below the scale, so that none is known to be
             missing.
         parts: the evidence of each part, of a cloud that falls apart.
@@ -72,6 +73,7 @@ class Evidence:
     witness: dict[int, list[int | None]] = field(default_factory=dict)
     readings: dict[int, dict[int, Count | Inconclusive]] = field(default_factory=dict)
     strategy: str = ""
+    suspects: int = 0
     below: dict[int, str] = field(default_factory=dict)
     parts: tuple[Evidence, ...] = ()
 

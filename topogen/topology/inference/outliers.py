@@ -75,8 +75,8 @@ def connected_degrees(
     r"""The degrees in which points left out join or fill what the others leave apart.
 
     Relative homology: the others count as one point, at the distance of the nearest. Points that
-    lie near them alone, or far from everything, then make no class of degree >= 1; a bridge makes a
-    loop, a membrane a sphere. A class counts that is born by 2.2 `scale`, up to which gaps look
+    lie near them alone, or far from everything, then make no class of degree >= 1; a bridge makes
+    a loop, a membrane a sphere. A class counts that is born by 2.2 `scale`, up to which gaps look
     closed, and alive at 3.3. One of degree k changes Betti numbers of degree k - 1 or k.
 
     Args:

@@ -41,6 +41,7 @@ def union(
         readings={},
         below={},
         parts=tuple(found),
+        suspects=sum(e.suspects for e in found),
         strategy=f"{first.strategy}, of {len(parts)} components one by one",
     )
     for p, values in evidence.p_values.items():
