@@ -103,9 +103,9 @@ def test_a_membrane_fills():
     rng = np.random.default_rng(0)
     t, r = 2 * np.pi * rng.random(600), np.sqrt(rng.random(600))
     disc = np.c_[r * np.cos(t), r * np.sin(t)]
-    assert not connected_degrees(disc, ring(), 0.1, 1)
-    assert set(connected_degrees(disc, ring(), 0.1, 2)) == {2}
-    assert not connected_degrees(disc[r > 0.6], ring(), 0.1, 2)  # it leaves a hole
+    assert not connected_degrees(disc, ring(), 0.12, 1)
+    assert set(connected_degrees(disc, ring(), 0.12, 2)) == {2}
+    assert not connected_degrees(disc[r > 0.6], ring(), 0.12, 2)  # it leaves a hole
 
 
 def test_a_visible_bridge_does_not_pass(cloud):

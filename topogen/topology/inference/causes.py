@@ -18,8 +18,8 @@ ADVICE: dict[Cause, str] = {
     "not a manifold": "more points do not help: look at manifold_test, and check the parts",
     "limits": "allow more time or memory",
 }
-# volume of the ball of 15 neighbours, its 90 % quantile over its median: 1.4 in uniform samples,
-# 2.3 with their boundaries (tests/topology/inference/test_causes.py)
+# volume of the ball of 15 neighbours, its 95 % quantile over its median: 1.5 in uniform samples,
+# below 3 with their boundaries (tests/topology/inference/test_causes.py)
 UNEVEN = 4.0
 NOISY = 0.25  # distance from the manifold, over the scale, from which noise is no longer thin
 
@@ -38,7 +38,7 @@ def cause_of(cloud: Cloud, evidence: Evidence, dim: int, seed: int) -> Cause:
     if any("limit" in remark for remark in evidence.remarks):
         return "limits"
     spacing = neighbour_distance(cloud.points, min(15, len(cloud.points) - 1))
-    middle, wide = np.quantile(spacing, (0.5, 0.9))
+    middle, wide = np.quantile(spacing, (0.5, 0.95))
     if wide ** max(dim, 1) > UNEVEN * middle ** max(dim, 1):
         return "uneven density"
     if evidence.suspects:
