@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from topogen.point_cloud.cloud import prepare
 from topogen import check_topology
+from topogen.point_cloud.cloud import prepare
 from topogen.topology.inference.outliers import connected_degrees, trim_outliers
 
 DIM = {"circle": 1, "trefoil": 1, "torus": 2, "klein": 2, "rp2": 2, "so3": 3}
@@ -92,7 +92,7 @@ def test_a_bridge_connects_and_scattered_points_do_not():
     bridge = np.c_[np.linspace(-0.95, 0.95, 40), np.zeros(40)]
     assert set(connected_degrees(bridge, ring(), 0.05, 1)) == {1}
     assert not connected_degrees(bridge[:20], ring(), 0.05, 1)  # it ends in the middle
-    assert not connected_degrees(bridge + [0, 3], ring(), 0.05, 1)  # far away
+    assert not connected_degrees(bridge + np.array([0, 3]), ring(), 0.05, 1)  # far away
     apart = np.random.default_rng(0).uniform(-2, 2, (40, 2))
     assert not connected_degrees(apart, ring(), 0.05, 1)
     near = ring(100) * 1.03  # beside the others all along

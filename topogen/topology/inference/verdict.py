@@ -57,7 +57,8 @@ def judge(
     }
     unseen = ""
     for p, k, found, want in more or differing:
-        difference = f"over Z/{p} degree {k} has Betti number {found}, {hypothesis.name} has {want}"
+        number = f"over Z/{p} degree {k} has Betti number {found}"
+        difference = f"{number}, {hypothesis.name} has {want}"
         why = ""
         if control is not None and control.betti[p][k] != want:
             why = "a sample of that many of its points does not show it either"

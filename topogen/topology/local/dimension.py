@@ -314,12 +314,13 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
     if dim is None:
         seen = [_widest_gap(values, k)[0] for values, k in zip(spectra, ks, strict=True)]
         dim = seen[0] or min((d for d in seen if d), default=D)
-    usable = [i for i, y in enumerate(parts) if y.shape[1] >= 2 * (dim + 2)]
-    if dim >= D or len(usable) < 2:
+    d = dim
+    usable = [i for i, y in enumerate(parts) if y.shape[1] >= 2 * (d + 2)]
+    if d >= D or len(usable) < 2:
         return 0.0
     # the fitted plane takes `dim` degrees of freedom
-    freedom = np.array([y.shape[1] / (y.shape[1] - 1 - dim) for y in parts])
-    normal = np.array([np.median(values[:, dim:].sum(axis=1)) for values in spectra]) * freedom
+    freedom = np.array([y.shape[1] / (y.shape[1] - 1 - d) for y in parts])
+    normal = np.array([np.median(values[:, d:].sum(axis=1)) for values in spectra]) * freedom
     normal, r = np.maximum(normal, 1e-30)[usable], np.median(distance[:, ks], axis=0)[usable]
     width = min(4, len(r))
     first = range(len(r) - width + 1)
