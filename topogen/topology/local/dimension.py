@@ -311,10 +311,8 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
     distance, index = nearest(x, _centres(x, seed)[:100], ks[-1] + 1)
     parts = [x[index[:, : k + 1 : 1 + k // 200]] for k in ks]  # enough for a covariance
     spectra = [spectrum(y) / y.shape[1] for y in parts]
-    if dim is None:
-        seen = [_widest_gap(values, k)[0] for values, k in zip(spectra, ks, strict=True)]
-        dim = seen[0] or min((d for d in seen if d), default=D)
-    d = dim
+    seen = [_widest_gap(values, k)[0] for values, k in zip(spectra, ks, strict=True)]
+    d: int = dim or seen[0] or min((gap for gap in seen if gap), default=D)
     usable = [i for i, y in enumerate(parts) if y.shape[1] >= 2 * (d + 2)]
     if d >= D or len(usable) < 2:
         return 0.0
