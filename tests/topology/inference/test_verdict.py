@@ -116,16 +116,23 @@ def test_what_hides_below_the_scale_hides_over_every_field():
 
 def test_a_class_that_could_live_below_the_scale_is_not_missing():
     lacking = evidence_of((1, 1, 1))
-    said, reason = judge(lacking, HYPOTHESIS, 2, lambda: None, SHARP, lambda degree: "it is crooked")
+    said, reason = judge(
+        lacking, HYPOTHESIS, 2, lambda: None, SHARP, lambda degree: "it is crooked"
+    )
     assert said == "undetermined"
     assert "degree 1 has Betti number 1" in reason
     assert "it is crooked" in reason
     assert judge(lacking, HYPOTHESIS, 2, lambda: None, SHARP, lambda degree: "")[0] == "disagrees"
     # where a part may hide, a sample of the claim says nothing of the cloud
     lacking.below[1] = "a dense part is near"
-    assert judge(lacking, HYPOTHESIS, 2, lambda: evidence_of((1, 2, 1)), SHARP)[0] == "undetermined"
+    assert (
+        judge(lacking, HYPOTHESIS, 2, lambda: evidence_of((1, 2, 1)), SHARP)[0] == "undetermined"
+    )
     # what hides is missing over every field
     lacking.betti[2][1] = 2
-    assert judge(lacking, HYPOTHESIS, 2, lambda: None, SHARP, lambda degree: "crooked")[0] == "disagrees"
+    assert (
+        judge(lacking, HYPOTHESIS, 2, lambda: None, SHARP, lambda degree: "crooked")[0]
+        == "disagrees"
+    )
     # one class too many is enough
     assert judge(evidence_of((1, 3, 0)), HYPOTHESIS, 2, lambda: None, SHARP, str)[0] == "disagrees"
