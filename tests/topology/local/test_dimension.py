@@ -98,7 +98,7 @@ def test_noise_is_measured_beyond_the_noise_in_whatever_dimension(cloud, name, n
 
 @pytest.mark.parametrize("name", ["circle", "sphere", "torus", "klein"])
 def test_clean_clouds_have_no_noise(cloud, name):
-    assert noise_level(cloud(name, 1500)) < 0.01
+    assert noise_level(cloud(name, 1500)) < 0.015  # far below their spacing, 0.05 to 0.1
 
 
 def test_duplicates(cloud):
