@@ -92,6 +92,27 @@ def test_check_against_shows_both_clouds(folder, tmp_path):
     assert "against circle.npy" in page.read_text()
 
 
+def test_a_claim_has_one_exit_status_in_any_form(folder, tmp_path):
+    t = 4.7 * np.random.default_rng(0).random(2500)
+    np.save(tmp_path / "arc.npy", np.c_[np.cos(t), np.sin(t)])
+    data = str(tmp_path / "arc.npy")
+    assert run(["check", data, "--expect", "circle"]) == 1
+    assert run(["check", data, "--betti", "1,1"]) == 1
+
+
+def test_points_left_out_are_red_on_the_page_and_may_fail(folder, tmp_path, capsys):
+    x = np.load(folder / "circle.npy")
+    x = np.concatenate([x, np.random.default_rng(0).uniform(-2, 2, (30, 2))])
+    np.save(tmp_path / "off.npy", x)
+    page = tmp_path / "off.html"
+    command = ["check", str(tmp_path / "off.npy"), "--betti", "1,1", "--report", str(page)]
+    assert run(command) == 0
+    assert "that were left out are red" in page.read_text()
+    assert run([*command, "--max-outliers", "0.01"]) == 1
+    assert "--max-outliers 0.01" in page.read_text()
+    assert "off the manifold" in capsys.readouterr().out
+
+
 def test_check_is_quiet_when_told(folder, monkeypatch):
     from topogen.topology.inference import check
 
@@ -173,6 +194,7 @@ BAD = [
     (["check", "few.npy", "--max-memory", "10K"], "at least 1M"),
     (["check", "few.npy", "--trim", "half"], "--trim auto or a fraction"),
     (["check", "few.npy", "--trim", "0.5"], "--trim auto or a fraction"),
+    (["check", "few.npy", "--max-outliers", "2"], "--max-outliers <= 1"),
     (["check", "few.npy", "--metric", "taxi"], "euclidean or diffusion"),
     (["check", "few.npy", "--plot", "picture.doc"], "expected a picture"),
     (["check", "few.npy", "--barcode", "picture"], "no suffix"),

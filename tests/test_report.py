@@ -80,5 +80,6 @@ def test_check_page_without_a_claim_says_so(circle, tmp_path):
     found = tg.check_topology(points)
     page = write_check(tmp_path / "c.html", {"few": points}, {"few": found}).read_text()
     assert "no hypothesis" in page
-    assert "points needed" in page
+    assert "undetermined by" in page
+    assert "few points" in page
     assert "<th scope=col>expected</th>" not in page

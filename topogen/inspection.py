@@ -111,7 +111,7 @@ def look(
             f"the estimators of the dimension differ: {estimate}; pass dim where you know it"
         )
     if not report.determined:
-        advice.append(report.reason)
+        advice.append(f"{report.reason} ({report.cause}: {report.advice})")
     summary = Summary(
         n=x.shape[0],
         ambient_dim=x.shape[1],
@@ -119,7 +119,7 @@ def look(
         betti={p: tuple(numbers) for p, numbers in report.betti.items()},
         components=next(iter(report.betti.values()))[0],
         orientable=orientability(cloud, dim=estimate.dim, seed=seed).orientable,
-        noise=noise_level(cloud, estimate.dim, seed=seed),
+        noise=noise_level(cloud, seed=seed),
         duplicates=cloud.duplicates,
         diameter=diameter(x[regular]),
         scale=report.scale,

@@ -170,6 +170,7 @@ def comparison_figure(
     cuts: Mapping[str, Sequence[float]],
     scales: Mapping[str, float],
     *,
+    colours: Mapping[str, Any] | None = None,
     title: str | None = None,
     seed: int = 0,
 ) -> Figure:
@@ -177,6 +178,7 @@ def comparison_figure(
 
     Args:
         clouds: per name, points of shape (n, D), as in :func:`draw_clouds`.
+        colours: of the points, likewise.
         diagrams: per name, the (birth, death) arrays of degree 0, 1, ..., over one field.
         cuts: per name, the cut-off of each degree, as in :func:`persistence_figure`.
         scales: per name, the covering radius of the landmarks.
@@ -184,7 +186,7 @@ def comparison_figure(
         seed: for the choice of the points drawn.
     """
     figure = _figure(4.8 * len(clouds), 9.4, title, y=0.985)
-    draw_clouds(figure, clouds, bottom=0.49, top=0.955, seed=seed)
+    draw_clouds(figure, clouds, colours=colours, bottom=0.49, top=0.955, seed=seed)
     grid = figure.add_gridspec(
         1, len(clouds), left=0.15 / len(clouds), right=0.99, bottom=0.055, top=0.46, wspace=0.12
     )

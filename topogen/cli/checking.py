@@ -50,6 +50,9 @@ def check_(
     trim: Annotated[
         str, Option(help="Outliers left out: auto, or a fraction.", metavar="auto|FRACTION")
     ] = "auto",
+    max_outliers: Annotated[
+        float, Option(help="Share of points left out from which it fails.", metavar="SHARE")
+    ] = 1.0,
     metric: Annotated[str, Option(help="Distances.", metavar="euclidean|diffusion")] = "euclidean",
     extras: Annotated[bool, Option("--extras", help="Other published tests too.")] = False,
     plot: Annotated[
@@ -77,7 +80,9 @@ def check_(
     expectation = Expectation(against, expect, tuple(betti or ()))
     outputs = CheckFiles(plot, barcode, report, as_json)
     memory = None if max_memory is None else parse_memory(max_memory)
-    options = CheckArguments(alpha, max_seconds, memory, parse_trim(trim), metric, extras, seed)
+    options = CheckArguments(
+        alpha, max_seconds, memory, parse_trim(trim), max_outliers, metric, extras, seed
+    )
     settings: dict[str, Any] = options.settings() | expectation.fields()
     settings["progress"] = False if quiet else None
     require_picture(plot, barcode)
@@ -143,6 +148,7 @@ class CheckArguments:
     max_seconds: float | None = None
     max_memory: int | None = None
     trim: float | Literal["auto"] = "auto"
+    max_outliers: float = 1.0
     metric: str = "euclidean"
     extras: bool = False
     seed: int = 0
@@ -152,6 +158,8 @@ class CheckArguments:
             raise BadParameter(f"expected 0 < --alpha <= 0.1, got {self.alpha}")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise BadParameter(f"expected --max-seconds > 0, got {self.max_seconds}")
+        if not 0 <= self.max_outliers <= 1:
+            raise BadParameter(f"expected 0 <= --max-outliers <= 1, got {self.max_outliers}")
         if self.metric not in ("euclidean", "diffusion"):
             raise BadParameter(f"expected --metric euclidean or diffusion, got {self.metric!r}")
 
@@ -162,6 +170,7 @@ class CheckArguments:
             metric=cast("Literal['euclidean', 'diffusion']", self.metric),
             max_memory=self.max_memory,
             extras=self.extras,
+            most_outliers=self.max_outliers,
         )
         return {
             "alpha": self.alpha,

@@ -29,6 +29,16 @@ _SENTENCE = {
 }
 
 
+def _colours(reports: Mapping[str, TopologyReport]) -> dict[str, np.ndarray]:
+    """Per cloud that some points were left out of: the colours of its points, those red."""
+    colours = {}
+    for name, report in reports.items():
+        if report.left_out:
+            colours[name] = np.full(report.n_points, "#3b6fb6")
+            colours[name][list(report.left_out)] = "#d62728"
+    return colours
+
+
 def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport]) -> Figure:
     """Clouds in one view, and under each its persistence diagram.
 
@@ -46,6 +56,7 @@ def check_figure(clouds: Mapping[str, Any], reports: Mapping[str, TopologyReport
         {name: report.diagrams.get(p, []) for name, report in reports.items()},
         {name: report.cuts for name, report in reports.items()},
         {name: report.scale for name, report in reports.items()},
+        colours=_colours(reports),
         title=f"{next(iter(reports))}: {first.verdict or 'no hypothesis'}; diagrams over Z/{p}",
         seed=first.seed,
     )
@@ -74,7 +85,10 @@ def write_check(
         figure = check_figure(clouds, reports)
         caption = "Both clouds, and their persistence diagrams."
     else:
-        figure, caption = plotting.clouds_figure(clouds, seed=report.seed), "The points."
+        figure = plotting.clouds_figure(clouds, colours=_colours(reports), seed=report.seed)
+        caption = "The points."
+    if left := sum(len(one.left_out) for one in reports.values()):
+        caption += f" The {left} that were left out are red."
     tables = "".join(
         f"""<section class="columns">
 {betti_table(one, f"Betti numbers: {html.escape(which)}" if several else "Betti numbers")}

@@ -142,8 +142,8 @@ def how_checked(report: TopologyReport) -> list[tuple[str, str]]:
         ("landmarks", f"{report.landmarks[0]} and {report.landmarks[1]}"),
         ("outliers left out", f"{report.outliers} of {report.n_points} points"),
     ]
-    if report.points_needed is not None:
-        rows.append(("points needed", f"about {report.points_needed} to determine the rest"))
+    if report.cause is not None:
+        rows.append(("undetermined by", html.escape(f"{report.cause}; {report.advice}")))
     return rows
 
 

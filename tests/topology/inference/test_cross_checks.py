@@ -63,7 +63,7 @@ def test_only_more_classes_in_all_complexes_revoke(two, revoked):
 def undetermined_torsion(two=(1, None, 1), three=(1, None, 0), clear=2, between=0.02):
     """Degree 1 clear over Z/2, with `clear` classes, and between noise and a class over Z/3."""
     evidence = evidence_of(two, three)
-    inconclusive = Inconclusive("a bar lies between noise and a class", 1.5, between)
+    inconclusive = Inconclusive("a bar lies between noise and a class", between)
     evidence.readings[1] = {2: Count(clear, 1e-6), 3: inconclusive}
     return evidence
 

@@ -5,13 +5,33 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from topogen import check_topology
 from topogen.point_cloud.cloud import Cloud
 from topogen.point_cloud.landmarks import farthest_points
 from topogen.topology.inference.flatness import (
     MOST_DEVIATION,
     away_from_singular,
+    find_creases,
     flatness_deviation,
 )
+
+
+def cube(n, seed=0):
+    """Uniform on the surface of the unit cube."""
+    rng = np.random.default_rng(seed)
+    x, axis = rng.random((n, 3)), rng.integers(0, 3, n)
+    x[np.arange(n), axis] = rng.integers(0, 2, n)
+    return x
+
+
+def sheet_with_handle(n, R, r, seed=0):
+    """The unit square, and half a torus that stands on it."""
+    rng = np.random.default_rng(seed)
+    m = round(n * 2 * np.pi**2 * R * r / (1 + 2 * np.pi**2 * R * r))
+    t, u = np.pi * rng.random(m), 2 * np.pi * rng.random(m)
+    s = R + r * np.cos(u)
+    handle = np.c_[0.5 + s * np.cos(t), 0.5 + r * np.sin(u), s * np.sin(t)]
+    return np.concatenate([np.c_[rng.random((n - m, 2)), np.zeros(n - m)], handle])
 
 
 def cloud_of(x):
@@ -102,3 +122,36 @@ def test_a_ball_that_is_not_flat_leaves_room_below_the_scale():
     assert room(loop, 0.64, 1, 1)
     assert not room(loop, 0.64, 1, 2)  # a sphere would leave the plane
     assert room(np.concatenate([sphere, 0.1 * sphere[:600] + [0, 0, 1.1]]), 0.09, 2, 2)
+
+
+def creases(x, scale=None):
+    index, radius = farthest_points(x, 600, 0)
+    m = 600 if scale is None else int((radius > scale).sum()) + 1
+    return find_creases(x, x[index[:m]], float(radius[m - 1]), 2, 0)
+
+
+def test_creases_are_distinguished_from_handles_and_tubes():
+    found = creases(cube(2500))
+    assert found.blunt
+    assert found.everywhere
+    assert 0 < found.away.sum() < len(found.away)
+    for x in (sheet_with_handle(3000, 0.12, 0.04), sheet_with_handle(3000, 0.06, 0.02)):
+        assert not creases(x).blunt
+    assert not creases(tube(0.1), 0.09).blunt
+    flat = np.c_[np.random.default_rng(0).random((2000, 2)), np.zeros(2000)]
+    assert not creases(flat).everywhere
+
+
+@pytest.mark.parametrize("n", [2500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_surface_of_a_cube_is_settled(n):
+    report = check_topology(cube(n), (1, 0, 1))
+    assert report.verdict == "agrees", str(report)
+    assert any("creases" in remark for remark in report.remarks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [5000, 20_000])
+def test_cubes_are_settled_or_say_that_points_do_not_help(n):
+    for seed in range(3):
+        report = check_topology(cube(n, seed), (1, 0, 1))
+        assert report.verdict == "agrees" or report.cause == "creases", str(report)

@@ -19,7 +19,6 @@ TORUS = tg.Homology((1, 2, 1))
 def test_homology_in_every_form(expected):
     hypothesis = read_hypothesis(expected, (2, 3))
     assert hypothesis.homology == TORUS
-    assert not hypothesis.closed
     assert hypothesis.number(1, 3) == 2
     assert hypothesis.number(7, 2) == 0
     assert hypothesis.sample(10, 0) is None
@@ -27,15 +26,14 @@ def test_homology_in_every_form(expected):
 
 def test_a_manifold_brings_its_dimension_and_a_sample():
     hypothesis = read_hypothesis(tg.Torus(), (2, 3))
-    assert (hypothesis.name, hypothesis.dim, hypothesis.closed) == ("Torus", 2, True)
+    assert (hypothesis.name, hypothesis.dim) == ("Torus", 2)
     assert hypothesis.sample(10, 0).shape == (10, 3)
     assert hypothesis.sample(10, 0).tolist() == hypothesis.sample(10, 0).tolist()
-    assert not read_hypothesis(tg.MobiusBand(), (2, 3)).closed
 
 
 def test_anything_with_a_homology_is_a_hypothesis():
     hypothesis = read_hypothesis(SimpleNamespace(homology=TORUS), (2,))
-    assert (hypothesis.homology, hypothesis.dim, hypothesis.closed) == (TORUS, None, False)
+    assert (hypothesis.homology, hypothesis.dim) == (TORUS, None)
 
 
 def test_other_points_are_a_cloud():

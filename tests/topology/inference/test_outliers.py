@@ -9,8 +9,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from topogen import check_topology
 from topogen.point_cloud.cloud import prepare
-from topogen.topology.inference.outliers import off_manifold, outliers, trim_outliers
+from topogen.topology.inference.outliers import (
+    connected_degrees,
+    off_manifold,
+    outliers,
+    trim_outliers,
+)
 
 DIM = {"circle": 1, "trefoil": 1, "torus": 2, "klein": 2, "rp2": 2, "so3": 3}
 
@@ -103,3 +109,39 @@ def test_the_tail_of_a_density_is_no_outlier():
 def test_a_single_outlier_is_found(cloud, seed):
     x = np.concatenate([cloud("circle", 1200, seed), [[0.3, 0.2]]])
     assert 1200 in outliers(prepare(x).points, 1, seed)
+
+
+def ring(n=400):
+    t = 2 * np.pi * np.arange(n) / n
+    return np.c_[np.cos(t), np.sin(t)]
+
+
+def test_a_bridge_connects_and_scattered_points_do_not():
+    bridge = np.c_[np.linspace(-0.95, 0.95, 40), np.zeros(40)]
+    assert set(connected_degrees(bridge, ring(), 0.05, 1)) == {1}
+    assert not connected_degrees(bridge[:20], ring(), 0.05, 1)  # it ends in the middle
+    assert not connected_degrees(bridge + np.array([0, 3]), ring(), 0.05, 1)  # far away
+    apart = np.random.default_rng(0).uniform(-2, 2, (40, 2))
+    assert not connected_degrees(apart, ring(), 0.05, 1)
+    near = ring(100) * 1.03  # beside the others all along
+    assert not connected_degrees(near, ring(), 0.05, 1)
+
+
+def test_a_membrane_fills():
+    rng = np.random.default_rng(0)
+    t, r = 2 * np.pi * rng.random(600), np.sqrt(rng.random(600))
+    disc = np.c_[r * np.cos(t), r * np.sin(t)]
+    assert not connected_degrees(disc, ring(), 0.12, 1)
+    assert set(connected_degrees(disc, ring(), 0.12, 2)) == {2}
+    assert not connected_degrees(disc[r > 0.6], ring(), 0.12, 2)  # it leaves a hole
+
+
+def test_a_visible_bridge_does_not_pass(cloud):
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        noisy = cloud("circle", 3000, seed) + 0.02 * rng.standard_normal((3000, 2))
+        bridge = np.c_[2 * rng.random(60) - 1, 0.01 * rng.standard_normal(60)]
+        report = check_topology(np.concatenate([noisy, bridge]), (1, 1), seed=seed)
+        assert report.verdict == "undetermined", str(report)
+        assert report.cause == "outliers"
+        assert check_topology(noisy, (1, 1), seed=seed).verdict == "agrees"

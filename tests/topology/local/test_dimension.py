@@ -77,6 +77,30 @@ def test_noise_level_is_recovered(cloud):
         noise_level(x, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "n", "sigma"),
+    [
+        ("circle", 1000, 0.05),
+        ("circle", 10_000, 0.05),
+        ("circle", 1000, 0.1),
+        ("sphere", 1000, 0.05),
+        ("sphere", 1000, 0.1),
+        ("fat torus", 1000, 0.15),
+        ("trefoil", 1000, 0.02),
+    ],
+)
+def test_noise_is_measured_beyond_the_noise_in_whatever_dimension(cloud, name, n, sigma):
+    x = cloud(name, n)
+    codim = 2 if name == "trefoil" else 1
+    x = x + sigma * np.random.default_rng(0).standard_normal(x.shape)
+    assert noise_level(x) == pytest.approx(sigma * np.sqrt(codim), rel=0.22)
+
+
+@pytest.mark.parametrize("name", ["circle", "sphere", "torus", "klein"])
+def test_clean_clouds_have_no_noise(cloud, name):
+    assert noise_level(cloud(name, 1500)) < 0.015  # far below their spacing, 0.05 to 0.1
+
+
 def test_duplicates(cloud):
     torus = cloud("torus", 50)
     assert duplicates(np.concatenate([torus, torus[:7]])) == 7

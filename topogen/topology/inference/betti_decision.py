@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..persistence.landmark_rips import LONGEST_EDGE, Run
+from ..persistence.landmark_rips import Run
 from ..persistence.null_distributions import rips_noise
 from ..persistence.rips import by_rank
 from .evidence import Count, Evidence, Inconclusive
@@ -23,12 +23,12 @@ def decide(evidence: Evidence, dim: int) -> None:
         evidence: changed in place.
         dim: intrinsic dimension of the cloud, 1 to 4.
     """
-    for table in (evidence.reasons, evidence.needed, evidence.readings):
+    for table in (evidence.reasons, evidence.causes, evidence.readings):
         table.clear()
     for degree in range(len(evidence.cuts)):
         found = _decide_degree(evidence, dim, degree)
         if isinstance(found, Inconclusive):
-            evidence.revoke(degree, found.reason, found.needed)
+            evidence.revoke(degree, found.reason, found.cause)
         else:
             evidence.decide(degree, found)
 
@@ -38,20 +38,17 @@ def _decide_degree(evidence: Evidence, dim: int, degree: int) -> dict[int, Count
     runs = evidence.runs
     strict = evidence.deviation > 0.8 * MOST_DEVIATION[dim]
     if len(runs) < 2:
-        return Inconclusive("the time limit left no run", math.inf)
+        return Inconclusive("the time limit left no run", cause="limits")
     fewest = min(len(r.landmarks) for r in runs)
     if fewest < LEAST_LANDMARKS:
         return Inconclusive(
             f"the widest gap of the cloud leaves only {fewest} landmarks, {LEAST_LANDMARKS} are "
-            "needed; give more points, or trim outliers",
-            2 * LEAST_LANDMARKS / fewest,
+            "needed",
         )
     if any(len(diagram) <= degree for r in runs for diagram in r.diagrams.values()):
         worst = min(r.threshold / r.scale for r in runs)
         return Inconclusive(
-            f"the landmarks are too coarse for degree {degree} (edges up to {worst:.1f} scales); "
-            "give more points",
-            max(1.5, (LONGEST_EDGE[dim][1] / worst) ** dim),
+            f"the landmarks are too coarse for degree {degree} (edges up to {worst:.1f} scales)",
         )
     cut = evidence.cuts[degree]
     readings = {p: _read_field(runs, p, degree, dim, cut, strict) for p in evidence.betti}
@@ -65,9 +62,7 @@ def _decide_degree(evidence: Evidence, dim: int, degree: int) -> dict[int, Count
     if strict and degree >= max(dim, 1) and not any(c.betti for c in counts.values()):
         return Inconclusive(
             f"the cloud deviates from its tangent planes by {evidence.deviation:.2f} within the "
-            f"scale, so a class of degree {degree} could be born too late to be seen; give more "
-            "points",
-            (evidence.deviation / (0.8 * MOST_DEVIATION[dim])) ** dim,
+            f"scale, so a class of degree {degree} could be born too late to be seen",
         )
     return counts
 
@@ -89,10 +84,10 @@ def _read_field(
             reason = (
                 f"over Z/{p} a bar of degree {degree} outlives the longest edge (of "
                 f"{min(r.threshold / r.scale for r in here):.1f} scales) too early to be "
-                "distinguished from noise; give more points"
+                "distinguished from noise"
             )
             strength = max(float(r.strengths(p, degree)[0]) for r in here)
-            return Inconclusive(reason, 2.0, null.p_value(strength))
+            return Inconclusive(reason, null.p_value(strength))
         table = by_rank([r.strengths(p, degree) for r in here])
         middle = np.median(table, axis=0)  # over starts, j-th strongest bar by j-th strongest
         n = int((middle > cut[resolution]).sum())
@@ -104,15 +99,14 @@ def _read_field(
             return Inconclusive(
                 f"over Z/{p} a bar of degree {degree} lies between noise and a class "
                 f"(ratio {ratio:.2f}, class from {cut[resolution]:.2f})",
-                max(1.5, (1.2 * cut[resolution] / ratio) ** dim),  # ratios grow as 1/scale
                 null.p_value(ratio),
             )
         if strongest > 1.15 * cut[resolution]:
             seen = f"a class of degree {degree} (ratio {strongest:.2f}) that the others do not"
-            return Inconclusive(f"over Z/{p} one start sees {seen}", 2.0)
+            return Inconclusive(f"over Z/{p} one start sees {seen}")
         counts.append(n)
         values.append(null.p_value(float(middle[max(n - 1, 0)])))
     if counts[0] != counts[1]:
         both = f"{counts[0]} and {counts[1]} classes of degree {degree}"
-        return Inconclusive(f"over Z/{p} the two resolutions see {both}", 2.0)
+        return Inconclusive(f"over Z/{p} the two resolutions see {both}")
     return Count(counts[0] + (degree == 0), max(values))

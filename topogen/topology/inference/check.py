@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +20,23 @@ from ..persistence.null_distributions import check_alpha
 from ..persistence.rips import PRIMES_BELOW
 from ..progress import Notify, progress_line
 from .betti_decision import LEAST_LANDMARKS
+from .causes import ADVICE, cause_of
 from .collect import gather
 from .evidence import Count, Evidence
 from .flatness import room_below
 from .hypothesis import Hypothesis, read_hypothesis
-from .outliers import trim_outliers
+from .outliers import connected_degrees, trim_outliers
 from .parts import MOST_PARTS, find_parts
 from .published_tests import published_numbers
 from .report import TopologyReport, Verdict, homology_of
 from .union import union
 from .verdict import judge
+from .visible_boundary import VisibleBoundary, visible_boundary
 
 # whose links alone show that they are one component, where landmarks are too few to do so
 LINKED_POINTS = 100
+# what points left out do, by whether they make a relative class of degree 1
+_JOINS = {True: "connect parts of the cloud", False: "fill a hole of the cloud"}
 MOST_DIM = 3  # beyond it Rips complexes of enough landmarks are out of reach
 
 
@@ -48,6 +51,8 @@ class CheckOptions:
             for noise that fills many dimensions, connected clouds only; scales are no lengths.
         max_memory: bytes that may be used beside the points; it costs points or landmarks.
         extras: also report what the tests of Bobrowski and Skraba and of Fasy et al. say.
+        most_outliers: share of the points that may be left out, or stand apart; with more the
+            verdict is "disagrees".
 
     Raises:
         ValueError: a value out of range.
@@ -57,8 +62,11 @@ class CheckOptions:
     metric: Literal["euclidean", "diffusion"] = "euclidean"
     max_memory: int | None = None
     extras: bool = False
+    most_outliers: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.most_outliers <= 1:
+            raise ValueError(f"expected 0 <= most_outliers <= 1, got {self.most_outliers}")
         if self.max_memory is not None and not self.max_memory >= 2**20:
             raise ValueError(f"expected max_memory >= 2**20 bytes, got {self.max_memory}")
         if self.metric not in ("euclidean", "diffusion"):
@@ -83,11 +91,13 @@ def check_topology(
     diagrams; a bar is a class when its ratio death/birth is beyond what noise gives. A degree is
     determined when all of them show it clearly, when the witness complexes of all points do not
     contradict unanimously, when the cloud is locally flat at the scale, and when the numbers could
-    be those of a space (of one closed manifold, where one is expected). The alpha complex of up to
+    be those of a space. The alpha complex of up to
     2500 points on a surface or a 3-manifold in R^3 or R^4 may determine a degree left open.
     Otherwise it is None. "agrees" needs every degree determined and equal over every field,
-    "disagrees" one determined degree that differs; a missing class counts only if a sample of what
-    is expected, of the same size, does show it.
+    "disagrees" one determined degree that differs. A missing class counts only where every degree
+    is determined and a sample of what is expected, of the same size, does show it; numbers that
+    break the Poincare duality of those expected count only where the cloud shows its boundary.
+    The form in which something is expected does not matter.
 
     Args:
         points: array-like, shape (n, D), any D.
@@ -125,43 +135,57 @@ def check_topology(
             other = study.read(space.points, "expected")
             dims.append(other.dim)
         top = top_degree(dims, hypothesis) if max_dim is None else max_dim
-        cloud, evidence = study.evidence(sample, top, space.closed_dim)
+        cloud, evidence = study.look(sample, top)
         known, n = space.homology, len(cloud.points)
+        boundary = partial(study.boundary, sample, cloud)
         verdict: Verdict | None = None
+        unclear = (cloud, evidence, sample.dim) if evidence.reasons else None
         reason = "every degree is determined at this scale"
         if evidence.reasons:
             reason = f"undetermined in part: {evidence.first_reason}"
         if other is not None:
             notify("the other cloud")
-            theirs = study.evidence(other, top)[1]
+            their_cloud, theirs = study.look(other, top)
             known = homology_of(theirs.betti)
             if known is None:
-                verdict = "undetermined"
+                verdict, unclear = "undetermined", (their_cloud, theirs, other.dim)
                 reason = f"the homology of the other cloud is undetermined: {theirs.first_reason}"
             else:
                 verdict, reason = judge(
                     evidence,
                     Hypothesis(space.name, known),
+                    sample.dim,
                     lambda: study.evidence_of_some(other.cloud, n, top) or theirs,
+                    boundary,
                 )
         elif hypothesis is not None:
             drawn = partial(study.evidence_of_sample, space, n, top)
             below = partial(study.below, sample, evidence)
-            verdict, reason = judge(evidence, space, drawn, below)
+            verdict, reason = judge(evidence, space, sample.dim, drawn, boundary, below)
+        if verdict == "undetermined":
+            unclear = unclear or (cloud, evidence, sample.dim)
+        elif verdict is not None:
+            unclear = None
+        off = study.off(sample, cloud, evidence)
+        if off > options.most_outliers * len(sample.whole.points):
+            verdict, unclear = "disagrees", None
+            share = f"more than the share of {options.most_outliers:g} that may be left out"
+            reason = f"{off} of {len(sample.whole.points)} points are off the manifold, {share}"
+        cause = None if unclear is None else cause_of(*unclear, seed)
         numbers: dict[str, Any] = {}
         if options.extras:
             notify("other tests")
             numbers = published_numbers(cloud.points, evidence.runs, alpha, seed)
     first = {r.resolution: r for r in reversed(evidence.runs)}
     diagrams = first[0].diagrams if first else {}
-    times = max(evidence.needed.values(), default=None)
     return TopologyReport(
         verdict=verdict,
         betti={p: tuple(b) for p, b in evidence.betti.items()},
         p_values={p: tuple(v) for p, v in evidence.p_values.items()},
         scale=evidence.scale * cloud.unit,
         reason=reason,
-        points_needed=None if times is None else _rounded(times * n),
+        cause=cause,
+        advice="" if cause is None else ADVICE[cause],
         strategy=evidence.strategy,
         witness={p: tuple(b) for p, b in evidence.witness.items()},
         diagrams={p: [b * cloud.unit for b in bars] for p, bars in diagrams.items()},
@@ -173,6 +197,7 @@ def check_topology(
         max_dim=top,
         n_points=cloud.given,
         outliers=cloud.outliers,
+        left_out=tuple(map(int, sample.left_out(cloud))),
         landmarks=(len(first[0].landmarks), len(first[1].landmarks)) if first else (0, 0),
         seed=seed,
         seconds=time.monotonic() - budget.begin,
@@ -192,6 +217,7 @@ class _Sample:
         count: number of parts.
         p_value: of the least clear gap.
         reason: why the number of parts is undetermined, in words.
+        before: the cloud before points were trimmed, where any were.
     """
 
     cloud: Cloud
@@ -200,6 +226,16 @@ class _Sample:
     count: int = 1
     p_value: float = 1.0
     reason: str = ""
+    before: Cloud | None = None
+
+    @property
+    def whole(self) -> Cloud:
+        """The cloud before any point was trimmed."""
+        return self.before or self.cloud
+
+    def left_out(self, cloud: Cloud) -> np.ndarray:
+        """Rows that a cloud cut from this one has no more."""
+        return np.setdiff1d(self.whole.index, cloud.index)
 
 
 @dataclass(frozen=True)
@@ -223,8 +259,9 @@ class _Study:
             affordable = self.budget.max_memory // (8 * (4 * columns + 64))
             most = max(LEAST_POINTS, min(most, affordable))
         trim = 0.0 if self.options.trim == "auto" else self.options.trim
-        cloud = prepare(points, trim=trim, seed=self.seed, name=name, most=most)
-        return self.split(cloud, dim)
+        whole = prepare(points, seed=self.seed, name=name, most=most)
+        sample = self.split(prepare(whole, trim=trim), dim)
+        return replace(sample, before=whole if trim else None)
 
     def split(self, cloud: Cloud, dim: int | None = None) -> _Sample:
         """The parts of a cloud, each with its dimension; in diffusion distance it is connected."""
@@ -260,7 +297,7 @@ class _Study:
         if drawn is None:
             return None
         study = replace(self, options=replace(self.options, trim=0.0))
-        return study.evidence(study.read(drawn, "sample", space.dim), top, space.closed_dim)[1]
+        return study.evidence(study.read(drawn, "sample", space.dim), top)[1]
 
     def below(self, sample: _Sample, evidence: Evidence, degree: int) -> str:
         """Why classes of a degree could live below the scale; empty where they could not."""
@@ -273,15 +310,43 @@ class _Study:
                 return "the cloud is not flat within the scale, so smaller ones could hide"
         return ""
 
-    def evidence(
-        self, sample: _Sample, top: int, closed_dim: int | None = None
-    ) -> tuple[Cloud, Evidence]:
+    def boundary(self, sample: _Sample, cloud: Cloud) -> VisibleBoundary:
+        """What some component shows of its boundary; `cloud` is that of a connected sample."""
+        self.notify("the boundary")
+        clouds = [(part.cloud, part.dim) for part in sample.parts] or [(cloud, sample.dim)]
+        seen = [visible_boundary(each, dim, self.seed) for each, dim in clouds]
+        return VisibleBoundary(any(s.sharp for s in seen), any(s.thin for s in seen))
+
+    def look(self, sample: _Sample, top: int) -> tuple[Cloud, Evidence]:
+        """:meth:`evidence`, without degrees that the points left out may change."""
+        cloud, evidence = self.evidence(sample, top)
+        left, whole = sample.left_out(cloud), sample.whole
+        if len(left) == 0 or not evidence.runs or self.options.metric == "diffusion":
+            return cloud, evidence
+        out = np.isin(whole.index, left)
+        scale = evidence.scale * cloud.unit / whole.unit
+        degrees = connected_degrees(whole.points[out], whole.points[~out], scale, top)
+        for degree, count in degrees.items():
+            reason = (
+                f"among the points left out {count} lie close together and {_JOINS[degree == 1]}, "
+                "so they may belong to it"
+            )
+            for k in (k for k in (degree - 1, degree) if k <= top):
+                evidence.revoke(k, reason, "outliers")
+        return cloud, evidence
+
+    def off(self, sample: _Sample, cloud: Cloud, evidence: Evidence) -> int:
+        """How many points are left out, or stand apart without being a component."""
+        stray = float(np.median([run.stray for run in evidence.runs])) if evidence.runs else 0.0
+        return len(sample.left_out(cloud)) + round(stray * len(cloud.points))
+
+    def evidence(self, sample: _Sample, top: int) -> tuple[Cloud, Evidence]:
         """The evidence, and the points that it speaks of: without outliers where that helps."""
         if sample.parts:
             found = []
             for i, part in enumerate(sample.parts):
                 study = replace(self, budget=self.budget.split(len(sample.parts) - i))
-                found.append(study.evidence(part, top, closed_dim))
+                found.append(study.evidence(part, top))
             cloud, evidence = union(found, sample.cloud, sample.p_value)
             if sample.reason:
                 evidence.revoke(0, sample.reason)
@@ -289,7 +354,7 @@ class _Study:
         cloud, dim = sample.cloud, sample.dim
         evidence = gather(
             cloud, dim, top, self.fields, alpha=self.alpha, seed=self.seed,
-            closed_dim=closed_dim, budget=self.budget, notify=self.notify,
+            budget=self.budget, notify=self.notify,
         )  # fmt: skip
         fewest = min((len(run.landmarks) for run in evidence.runs), default=LEAST_LANDMARKS)
         if fewest < LEAST_LANDMARKS and len(cloud.points) >= LINKED_POINTS:
@@ -311,15 +376,17 @@ class _Study:
         # it counts where it determines every degree, with no fewer classes than the landmarks
         # show with the outliers: trimming opens holes, too
         study = replace(self, options=replace(self.options, trim=0.0))
-        clean, trimmed = study.evidence(study.split(clean, dim), top, closed_dim)
+        clean, trimmed = study.evidence(study.split(clean, dim), top)
         if homology_of(trimmed.betti) is None:
+            evidence.suspects = count
             return cloud, evidence
         for p in self.fields:
             for k in range(top + 1):
                 b, t = evidence.betti[p][k], trimmed.betti[p][k]
                 if t is not None and (b not in (None, t) or t < evidence.seen(p, k)):
                     without = f"Betti number {t} over Z/{p} without {count} outliers"
-                    trimmed.revoke(k, f"degree {k} has {without}, and more or other with them")
+                    different = f"degree {k} has {without}, and more or other with them"
+                    trimmed.revoke(k, different, "outliers")
         return clean, trimmed
 
 
@@ -338,11 +405,8 @@ def check_degree(max_dim: int | None) -> None:
 
 
 def top_degree(dims: Sequence[int], hypothesis: Hypothesis | None) -> int:
-    """The dimension expected or seen; in more than 3 dimensions what is affordable."""
-    space = hypothesis or Hypothesis("nothing")
-    known = space.top_degree or 0
-    if space.dim is not None:
-        return min(MOST_DIM, max(space.dim, known))
+    """The dimension seen, or the degree expected; in more than 3 dimensions what is affordable."""
+    known = (hypothesis.top_degree if hypothesis else None) or 0
     dim = max(dims)
     if dim > MOST_DIM:  # thick or noisy: homology lives in lower degrees
         dim = 1 if known else 2
@@ -359,9 +423,3 @@ def _remarks(dim: int, space: Hypothesis, top: int) -> list[str]:
     if highest > top:
         remarks.append(f"degrees above {top} were not tested")
     return remarks
-
-
-def _rounded(n: float) -> int:
-    """One significant digit, upwards."""
-    unit = 10 ** math.floor(math.log10(n))
-    return math.ceil(n / unit) * unit

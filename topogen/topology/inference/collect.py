@@ -19,8 +19,8 @@ from ..persistence.witness import WITNESS_RULES, witness_betti
 from ..progress import Notify
 from .betti_decision import LEAST_LANDMARKS, decide
 from .cross_checks import check_by_witnesses, decide_by_alpha, decide_by_characteristic
-from .evidence import Evidence, check_consistency
-from .flatness import MOST_DEVIATION, away_from_singular, flatness_deviation
+from .evidence import Cause, Evidence, check_consistency
+from .flatness import MOST_DEVIATION, away_from_singular, find_creases, flatness_deviation
 from .report import Betti
 
 STARTS = 3  # the least number with a median
@@ -39,7 +39,6 @@ def gather(
     *,
     alpha: float,
     seed: int,
-    closed_dim: int | None = None,
     budget: Budget | None = None,
     notify: Notify = lambda stage: None,
 ) -> Evidence:
@@ -55,7 +54,6 @@ def gather(
         fields: primes p.
         alpha: bound on the probability to report a class that is not there, over all degrees.
         seed: of starts and of the hold-out halves.
-        closed_dim: dimension of the closed manifold that the points are of, by hypothesis.
         budget: of time and memory; it costs starts, landmarks or degrees, which remarks say.
         notify: called with what is computed next.
     """
@@ -69,6 +67,7 @@ def gather(
     witnesses = _run_complexes(evidence, cloud, d, rng, budget, notify)
     if evidence.runs:
         evidence.scale = float(np.median([r.scale for r in evidence.runs if r.resolution == 0]))
+    cause: Cause | None = None
     if evidence.runs and max_dim > 0:
         first = evidence.runs[0]
         marks, where = first.landmarks, (first.scale, dim, seed)
@@ -76,12 +75,11 @@ def gather(
         if deviation > MOST_DEVIATION[d]:
             decide(evidence, d)
             if not evidence.reasons:
-                notify("where it is no manifold")
-                away = away_from_singular(cloud, marks, *where)
-                if away is not None and away.sum() >= LEAST_LANDMARKS:
+                notify("creases, and where it is no manifold")
+                away, cause, words = _unflat(cloud, marks, first.scale, d, seed)
+                if away.sum() >= LEAST_LANDMARKS:
                     deviation = flatness_deviation(cloud.points, marks[away], *where)
-                    untested = "local flatness was not tested where sheets meet"
-                    evidence.remarks.append(f"not a manifold: {untested} (see manifold_test)")
+                    evidence.remarks.append(words)
         evidence.deviation = deviation
     decide(evidence, d)
     check_by_witnesses(evidence, witnesses)
@@ -94,12 +92,26 @@ def gather(
         for k in range(1, max_dim + 1):
             reason = (
                 f"the cloud deviates from its tangent planes by {evidence.deviation:.2f} within "
-                f"the scale (at most {MOST_DEVIATION[d]:g}), so thinner handles could hide; give "
-                "more points"
+                f"the scale (at most {MOST_DEVIATION[d]:g}), so thinner handles could hide"
             )
-            evidence.revoke(k, reason, (evidence.deviation / MOST_DEVIATION[d]) ** d)
-    check_consistency(evidence, closed_dim or dim, closed_dim is not None)
+            evidence.revoke(k, reason, cause)
+    check_consistency(evidence, dim)
     return evidence
+
+
+def _unflat(
+    cloud: Cloud, marks: np.ndarray, scale: float, dim: int, seed: int
+) -> tuple[np.ndarray, Cause | None, str]:
+    """Landmarks away from creases or from where sheets meet, why the others bend, in words."""
+    untested = "local flatness was not tested"
+    creases = find_creases(cloud.points, marks, scale, dim, seed)
+    if creases.blunt:
+        return creases.away, "creases", f"piecewise flat: {untested} at creases"
+    away = away_from_singular(cloud, marks, scale, dim, seed)
+    if away is not None:
+        words = f"not a manifold: {untested} where sheets meet (see manifold_test)"
+        return away, "not a manifold", words
+    return np.zeros(len(marks), dtype=bool), "creases" if creases.everywhere else None, ""
 
 
 def most_landmarks(n: int, dim: int, max_dim: int) -> int:

@@ -34,8 +34,7 @@ def check_by_witnesses(
         for k, (b, w) in enumerate(zip(numbers, shown, strict=False)):
             if k > 0 and b is not None and w is not None and w > b:
                 both = f"{b} classes by Rips complexes and {w} by witness complexes"
-                reason = f"over Z/{p} degree {k} has {both}; give more points"
-                evidence.revoke(k, reason, 2.0)
+                evidence.revoke(k, f"over Z/{p} degree {k} has {both}")
     evidence.strategy += f" and {len(witnesses)} witness complexes"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..persistence.landmark_rips import Run
 
@@ -16,19 +17,25 @@ class Count:
     p_value: float
 
 
+# what a number, or a verdict, is undetermined by
+Cause = Literal[
+    "few points", "noise", "uneven density", "outliers", "creases", "not a manifold", "limits"
+]
+
+
 @dataclass(frozen=True)
 class Inconclusive:
     """Why a Betti number is undetermined.
 
     Attributes:
         reason: in words.
-        needed: how many times as many points would determine it.
         p_value: of the bar between noise and a class, where that is the reason.
+        cause: where it is known.
     """
 
     reason: str
-    needed: float
     p_value: float | None = None
+    cause: Cause | None = None
 
 
 @dataclass
@@ -42,12 +49,13 @@ class Evidence:
         scale: median covering radius of the fine landmarks.
         cuts: per degree, the ratios (fine, coarse) from which a bar is a class.
         reasons: per undetermined degree, why.
-        needed: per undetermined degree, how many times as many points would do, if known.
+        causes: per undetermined degree, what it comes from, where that is known.
         remarks: what a reader should know.
         deviation: of the cloud from its tangent planes within two scales.
         witness: Betti numbers that all starts of the witness complex give, None where they differ.
         readings: per degree and field p what the Rips runs say.
         strategy: what was computed, in words.
+        suspects: how many points look like outliers, though leaving them out determines no more.
         below: per degree, why classes could live below the scale, so that none is known to be
             missing.
         parts: the evidence of each part, of a cloud that falls apart.
@@ -59,12 +67,13 @@ class Evidence:
     scale: float
     cuts: list[list[float]]
     reasons: dict[int, str] = field(default_factory=dict)
-    needed: dict[int, float] = field(default_factory=dict)
+    causes: dict[int, Cause] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     deviation: float = 0.0
     witness: dict[int, list[int | None]] = field(default_factory=dict)
     readings: dict[int, dict[int, Count | Inconclusive]] = field(default_factory=dict)
     strategy: str = ""
+    suspects: int = 0
     below: dict[int, str] = field(default_factory=dict)
     parts: tuple[Evidence, ...] = ()
 
@@ -73,52 +82,59 @@ class Evidence:
         """Why the lowest undetermined degree is so."""
         return self.reasons[min(self.reasons)]
 
+    @property
+    def first_cause(self) -> Cause | None:
+        """What it comes from, where that is known."""
+        return self.causes.get(min(self.reasons)) if self.reasons else None
+
     def seen(self, p: int, degree: int) -> int:
         """Fewest classes of a degree that a run shows beyond the cut-off, decided or not."""
         cut, runs = self.cuts[degree], (r for r in self.runs if len(r.diagrams[p]) > degree)
         counts = (int((r.strengths(p, degree) > cut[r.resolution]).sum()) for r in runs)
         return min(counts, default=0) + (degree == 0)
 
-    def revoke(self, degree: int, reason: str, needed: float | None = None) -> None:
+    def revoke(self, degree: int, reason: str, cause: Cause | None = None) -> None:
         """Make a degree undetermined over every field; the first reason stays."""
         for p in self.betti:
             self.betti[p][degree] = self.p_values[p][degree] = None
         if degree not in self.reasons:
             self.reasons[degree] = reason
-            if needed is not None and math.isfinite(needed):
-                self.needed[degree] = needed
+            if cause is not None:
+                self.causes[degree] = cause
 
     def decide(self, degree: int, counts: dict[int, Count]) -> None:
         """Write the Betti numbers of a degree."""
         for p, count in counts.items():
             self.betti[p][degree], self.p_values[p][degree] = count.betti, count.p_value
         self.reasons.pop(degree, None)
-        self.needed.pop(degree, None)
+        self.causes.pop(degree, None)
 
 
-def check_consistency(evidence: Evidence, dim: int, closed: bool) -> None:
-    r"""Revoke what no space, or no closed manifold, can have.
+def check_consistency(evidence: Evidence, dim: int) -> None:
+    r"""Revoke what no space can have: two Euler characteristics.
 
     By universal coefficients :math:`\beta_k(p) = r_k + t_k(p) + t_{k-1}(p)`, so the Euler
-    characteristic does not depend on p. On a closed manifold :math:`\beta_k(2) = \beta_{d-k}(2)`.
+    characteristic does not depend on p.
 
     Args:
         evidence: changed in place.
         dim: the dimension up to which homology can be nonzero.
-        closed: whether by hypothesis the points are of a closed manifold of dimension `dim`.
     """
-    if len(evidence.cuts) <= dim:
-        return
     degrees, betti = range(dim + 1), evidence.betti
-    if all(b[k] is not None for k in degrees for b in betti.values()):
-        chi = {sum((-1) ** k * (b[k] or 0) for k in degrees) for b in betti.values()}
-        reason = "the Euler characteristic differs between the fields: not resolved"
-        for k in degrees if len(chi) > 1 else ():
-            if len({b[k] for b in betti.values()}) > 1:
-                evidence.revoke(k, reason)
-    if closed and 2 in betti:
-        two = betti[2].copy()
-        reason = "Poincare duality fails, which no closed manifold allows: not resolved"
-        for k in range(1, dim + 1):  # components are seen at any scale; a lost top class is not
-            if None not in (two[k], two[dim - k]) and two[k] != two[dim - k]:
-                evidence.revoke(k, reason)
+    if len(evidence.cuts) <= dim or any(b[k] is None for k in degrees for b in betti.values()):
+        return
+    chi = {sum((-1) ** k * (b[k] or 0) for k in degrees) for b in betti.values()}
+    reason = "the Euler characteristic differs between the fields: not resolved"
+    for k in degrees if len(chi) > 1 else ():
+        if len({b[k] for b in betti.values()}) > 1:
+            evidence.revoke(k, reason)
+
+
+def is_dual(betti: Sequence[int | None], dim: int) -> bool:
+    r"""Whether Betti numbers over one field can be those of a closed `dim`-manifold.
+
+    Poincare duality: :math:`\beta_k = \beta_{d-k}`, over Z/2 always, over Z/p where it is
+    orientable. Numbers that are None, or of degrees that were not computed, contradict nothing.
+    """
+    pairs = zip(betti, reversed(betti), strict=True) if len(betti) == dim + 1 else ()
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)

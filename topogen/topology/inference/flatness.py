@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -104,6 +105,67 @@ def room_below(cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, degr
     noise = float(np.median(normal[1.0])) if normal[1.0] else 0.0
     squares = (np.array(normal[2.0]) - noise) / np.array(tangent)
     return len(squares) == 0 or float(squares.max()) > MOST_IN_BALL**2
+
+
+# deviation within 4 scales over that within 2: near creases it is the same at every radius, on
+# thin handles and necks below .9 or above 1.45 (tests/topology/inference/test_flatness.py)
+CREASE_GROWTH = (0.95, 1.4)
+MOST_CREASE = 0.62  # deviation at a crease of 80 degrees; a right angle has 0.53, thin handles 0.7
+
+
+class Creases(NamedTuple):
+    """Where a cloud deviates from its tangent planes as two or three of them that meet do.
+
+    Attributes:
+        away: which landmarks are farther than 3 scales from there, shape (m,).
+        everywhere: whether every place that deviates too much is like that.
+        blunt: whether the angles are wide enough that no handle could be taken for a crease.
+    """
+
+    away: np.ndarray
+    everywhere: bool
+    blunt: bool
+
+
+def find_creases(
+    x: np.ndarray, landmarks: np.ndarray, scale: float, dim: int, seed: int
+) -> Creases:
+    r"""Whether it is creases from which the cloud deviates too much from its tangent planes.
+
+    Where planes meet, B of :func:`flatness_deviation` does not depend on the radius; on a curved
+    sheet it is proportional to it; around a handle smaller than the radius it falls. A crease of
+    angle :math:`\theta` has :math:`B = 0.53 \cot(\theta/2)`, at any scale: more points change
+    nothing.
+
+    Args:
+        x: points, shape (n, D).
+        landmarks: farthest points of x, shape (m, D).
+        scale: their covering radius.
+        dim: intrinsic dimension d, 1 to 4.
+        seed: of the points that stand for more.
+    """
+    factors = (2.0, 2.8, 4.0)
+    size = min(len(x), 10 * len(landmarks))  # some 25 and 100 points in balls of 2 and 4 scales
+    sample = x[np.random.default_rng(seed).permutation(len(x))[:size]]
+    distance, index = nearest(sample, landmarks, min(600, size))
+    squares = np.zeros((len(landmarks), len(factors)))
+    for i, (row, near) in enumerate(zip(distance, index, strict=True)):
+        for j, factor in enumerate(factors):
+            y = sample[near[row <= factor * scale]]
+            spread = spectrum(y) if len(y) > dim + 2 else np.empty(0)
+            if len(spread) > dim:
+                squares[i, j] = float(spread[dim:].sum()) / max(float(spread[dim - 1]), 1e-300)
+    patches = nearest(landmarks, landmarks, min(8, len(landmarks)))[1]
+    B = np.sqrt(squares[patches].mean(axis=1))
+    bent = B[:, 0] > MOST_DEVIATION[dim]
+    if not bent.any():
+        return Creases(np.ones(len(landmarks), bool), everywhere=False, blunt=False)
+    low, middle, high = np.quantile(B[bent, 2] / B[bent, 0], (0.1, 0.5, 0.9))
+    alike = CREASE_GROWTH[0] <= low and middle <= CREASE_GROWTH[1]
+    blunt = alike and high <= CREASE_GROWTH[1] and float(B[bent, :2].max()) <= MOST_CREASE
+    near = B[:, 0] > 0.6 * MOST_DEVIATION[dim]  # the rest of the crease, too
+    away = nearest(landmarks[near], landmarks, 1)[0][:, 0] > 3 * scale
+    return Creases(away, bool(alike), bool(blunt))
 
 
 def away_from_singular(

@@ -43,7 +43,6 @@ class Hypothesis:
         name: what it is called in sentences.
         homology: the Betti numbers; None for a cloud, whose own are still to be found.
         dim: dimension of the manifold, where one is expected.
-        closed: whether it is a manifold without boundary (Poincare duality then holds).
         manifold: the object with `sample_uniform`, where there is one.
         points: the other cloud, where one is expected.
     """
@@ -51,14 +50,8 @@ class Hypothesis:
     name: str
     homology: Homology | None = None
     dim: int | None = None
-    closed: bool = False
     manifold: Any = None
     points: Any = None
-
-    @property
-    def closed_dim(self) -> int | None:
-        """The dimension of the closed manifold, where one is expected."""
-        return self.dim if self.closed else None
 
     @property
     def top_degree(self) -> int | None:
@@ -105,8 +98,7 @@ def read_hypothesis(expected: Any, fields: Sequence[int]) -> Hypothesis | None:
                 "give a Homology, or points of it"
             )
         dim = getattr(expected, "dim", None)
-        closed = dim is not None and bool(getattr(expected, "closed", False))
-        hypothesis = Hypothesis(name, known, dim, closed, manifold=expected)
+        hypothesis = Hypothesis(name, known, dim, manifold=expected)
     elif isinstance(expected, HasManifold):
         raise _not_read(type(expected).__name__, "pass its manifold")
     else:

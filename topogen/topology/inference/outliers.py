@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from ...point_cloud.frames import principal_axes
-from ...point_cloud.knn import neighbour_distance, neighbours
+from ...point_cloud.knn import distances, nearest, neighbour_distance, neighbours
 from ...point_cloud.landmarks import holdout_gap
+from ..persistence.rips import rips_bars
 
 
 def outliers(x: np.ndarray, dim: int, seed: int) -> np.ndarray:
@@ -109,6 +110,42 @@ def trim_outliers(
     gaps = [holdout_gap(x[rows], np.random.default_rng(seed)) for rows in chosen]
     best = int(np.argmin(gaps))
     return chosen[best] if gaps[best] < 0.8 * gaps[0] else everything
+
+
+def connected_degrees(
+    out: np.ndarray, retained: np.ndarray, scale: float, top: int
+) -> dict[int, int]:
+    r"""The degrees in which points left out join or fill what the others leave apart.
+
+    Relative homology: the others count as one point, at the distance of the nearest. Points that
+    lie near them alone, or far from everything, then make no class of degree >= 1; a bridge makes
+    a loop, a membrane a sphere. A class counts that is born by 2.2 `scale`, up to which gaps look
+    closed, and alive at 3.3. One of degree k changes Betti numbers of degree k - 1 or k.
+
+    Args:
+        out: points left out, shape (m, D).
+        retained: the others, shape (n, D).
+        scale: covering radius of the landmarks of the others.
+        top: largest degree of interest.
+
+    Returns:
+        {degree k of the relative class: number of points left out that lie within 2.2 scales of
+        another point}, empty where there is no such class.
+    """
+    born, alive = 2.2 * scale, 3.3 * scale
+    to_rest = nearest(retained, out, 1)[0][:, 0]
+    among = nearest(out, out, 2)[0][:, 1] if len(out) > 1 else np.array([np.inf])
+    some = np.minimum(to_rest, among) <= born
+    count = int(some.sum())
+    if count < 2:
+        return {}
+    y, d = out[some], to_rest[some]
+    matrix = np.zeros((count + 1, count + 1))
+    matrix[:count, :count] = distances(y)
+    matrix[count, :count] = matrix[:count, count] = d
+    bars = rips_bars([matrix], 1.01 * alive, range(1, max(top, 1) + 1), 2, collapses=1)[0]
+    joined = enumerate(bars, start=1)
+    return {k: count for k, b in joined if ((b[:, 0] <= born) & (b[:, 1] > alive)).any()}
 
 
 def _off_plane(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...homology import Homology
 from ...plotting import barcode_figure, persistence_figure
+from .evidence import Cause
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Verdict = Literal["agrees", "disagrees", "undetermined"]
 Betti = dict[int, tuple[int | None, ...]]
 TABLES = ("betti", "p_values", "witness")  # entries of a report by field and degree
-LISTS = ("fields", "cuts", "landmarks", "remarks")
+LISTS = ("fields", "cuts", "left_out", "landmarks", "remarks")
 
 
 def homology_of(betti: Mapping[int, Sequence[int | None]]) -> Homology | None:
@@ -45,8 +46,10 @@ class TopologyReport:
             gaps and tears narrower than about :math:`2\epsilon`, and holes in a surface narrower
             than :math:`4\epsilon`, are not seen.
         reason: one sentence.
-        points_needed: about how many points of the same kind would determine every degree; None
-            where all are determined, or where nothing can be said.
+        cause: what the verdict, or the lowest degree, is undetermined by: "few points",
+            "noise", "uneven density", "outliers", "creases", "not a manifold" or "limits" (of time
+            or memory); None where nothing is undetermined.
+        advice: what to do about it; empty without a cause.
         strategy: which complexes were computed.
         witness: {p: (b_0, ...)} by the witness complexes; None where their starts differ.
         diagrams: {p: [(birth, death) arrays by degree]} of the first landmarks, in the same units.
@@ -58,6 +61,7 @@ class TopologyReport:
         max_dim: the largest degree tested.
         n_points: number of points given.
         outliers: how many points were left out because they do not lie on the manifold.
+        left_out: their rows.
         landmarks: numbers of landmarks at the fine and the coarse resolution.
         seed: of everything random.
         seconds: wall time.
@@ -77,7 +81,8 @@ class TopologyReport:
     p_values: dict[int, tuple[float | None, ...]]
     scale: float
     reason: str
-    points_needed: int | None
+    cause: Cause | None
+    advice: str
     strategy: str
     witness: Betti
     diagrams: dict[int, list[np.ndarray]] = field(repr=False)
@@ -89,6 +94,7 @@ class TopologyReport:
     max_dim: int
     n_points: int
     outliers: int
+    left_out: tuple[int, ...] = field(repr=False)
     landmarks: tuple[int, int]
     seed: int
     seconds: float
@@ -117,8 +123,8 @@ class TopologyReport:
             f"  scale {self.scale:.3g}: gaps narrower than {2 * self.scale:.3g} and holes "
             f"narrower than {4 * self.scale:.3g} are not seen"
         )
-        if self.points_needed is not None:
-            lines.append(f"  about {self.points_needed} points would determine it")
+        if self.cause is not None:
+            lines.append(f"  cause: {self.cause}; {self.advice}")
         lines.append(
             f"  dimension {self.dim}, {self.n_points} points, landmarks {self.landmarks[0]} and "
             f"{self.landmarks[1]}, {self.strategy}, seed {self.seed}, {self.seconds:.1f} s"

@@ -34,13 +34,14 @@ def union(
         runs=_runs([e.runs for e in found], units),
         scale=max(e.scale * unit for e, unit in zip(found, units, strict=True)),
         reasons={},
-        needed={},
+        causes={},
         remarks=[],
         deviation=max(e.deviation for e in found),
         witness={p: _sums([e.witness[p] for e in found]) for p in _shared_witness(found)},
         readings={},
         below={},
         parts=tuple(found),
+        suspects=sum(e.suspects for e in found),
         strategy=f"{first.strategy}, of {len(parts)} components one by one",
     )
     for p, values in evidence.p_values.items():
@@ -49,7 +50,7 @@ def union(
     for cloud, each in zip(clouds, several, strict=True):
         name = f"component of {len(cloud.points)} points"
         for degree, reason in each.reasons.items():
-            evidence.revoke(degree, f"{name}: {reason}", each.needed.get(degree))
+            evidence.revoke(degree, f"{name}: {reason}", each.causes.get(degree))
         for degree, reason in each.below.items():
             evidence.below.setdefault(degree, f"{name}: {reason}")
         numbers = ", ".join(f"Z/{p} {row(b)}" for p, b in each.betti.items())

@@ -282,13 +282,15 @@ def _thinned(x: np.ndarray, k: int, rng: np.random.Generator) -> float:
 def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
     r"""Root-mean-square distance of the points from the manifold they scatter around.
 
-    The part of a local covariance that is normal to the leading `dim` axes grows as
-    :math:`\sigma^2 + c\, r^4` with the radius r of the neighbourhood; a line through its medians
-    at several r, fitted in r^4, gives :math:`\sigma^2` at r = 0.
+    The part N of a local covariance that is normal to the leading `dim` axes grows with the radius
+    r of the neighbourhood: as :math:`r^2` inside the noise, as :math:`\sigma^2 + c\, r^4` beyond
+    it. A line in :math:`r^4` through the four neighbouring radii between which N grows least gives
+    :math:`\sigma^2` at r = 0, within a fifth where noise is well below the radii of curvature.
 
     Args:
         points: array-like, shape (n, D).
-        dim: dimension of the manifold; estimated where not given.
+        dim: dimension of the manifold; by default that of the smallest neighbourhoods, where they
+            are thin, and else the smallest that larger ones show.
         seed: of the centres.
 
     Returns:
@@ -301,24 +303,31 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
     if dim is not None and dim < 1:
         raise ValueError(f"expected dim >= 1, got {dim}")
     cloud = prepare(points, seed=seed)
-    dim = dimension_of(cloud, seed=seed).dim if dim is None else dim
-    x, n = cloud.points, len(cloud.points)
-    if dim >= x.shape[1]:
+    x = _spanned(cloud.points)
+    n, D = x.shape
+    ks = [k for k in WIDE_SCALES if 12 <= k <= max(16, n // 4) and k < n]
+    if not ks:
         return 0.0
-    centres = _centres(x, seed)
-    quartic, normal = [], []
-    for k in SCALES:
-        if k < 2 * (dim + 2) or k > max(16, n // 8) or k >= n:
-            continue
-        values, radius2 = local_spectra(x, centres, k)
-        correction = (k + 1) / (k - dim)  # the fitted plane takes `dim` degrees of freedom
-        normal.append(np.median(values[:, dim:].sum(axis=1)) * correction)
-        quartic.append(np.median(radius2) ** 2)
-    if len(normal) < 2:
+    distance, index = nearest(x, _centres(x, seed)[:100], ks[-1] + 1)
+    parts = [x[index[:, : k + 1 : 1 + k // 200]] for k in ks]  # enough for a covariance
+    spectra = [spectrum(y) / y.shape[1] for y in parts]
+    seen = [_widest_gap(values, k)[0] for values, k in zip(spectra, ks, strict=True)]
+    d: int = dim or seen[0] or min((gap for gap in seen if gap), default=D)
+    usable = [i for i, y in enumerate(parts) if y.shape[1] >= 2 * (d + 2)]
+    if d >= D or len(usable) < 2:
         return 0.0
-    weight = 1 / np.maximum(normal, 1e-30)  # relative errors are alike
-    intercept = np.polynomial.Polynomial.fit(quartic, normal, 1, w=weight)(0.0)
-    return math.sqrt(max(float(intercept), 0.0)) * cloud.unit
+    # the fitted plane takes `dim` degrees of freedom
+    freedom = np.array([y.shape[1] / (y.shape[1] - 1 - d) for y in parts])
+    normal = np.array([np.median(values[:, d:].sum(axis=1)) for values in spectra]) * freedom
+    normal, r = np.maximum(normal, 1e-30)[usable], np.median(distance[:, ks], axis=0)[usable]
+    width = min(4, len(r))
+    first = range(len(r) - width + 1)
+    growth = [math.log(normal[i + width - 1] / normal[i]) / math.log(r[i + width - 1] / r[i])
+              for i in first]  # fmt: skip
+    i = int(np.argmin(growth))
+    flat = slice(i, i + width)  # relative errors are alike
+    line = np.polynomial.Polynomial.fit(r[flat] ** 4, normal[flat], 1, w=1 / normal[flat])
+    return math.sqrt(max(float(line(0.0)), 0.0)) * cloud.unit
 
 
 def duplicates(points: Any) -> int:
