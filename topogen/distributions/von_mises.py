@@ -14,8 +14,6 @@ from ..manifolds.spaces.base import sphere_tangents, unit
 from ..manifolds.spaces.spheres import Circle, Sphere, log_sphere_area
 from .base import ManifoldDistribution
 
-# From here on four terms of the expansion in 1/r leave 1e-16, and below the series is short.
-_LARGE = 1000.0
 # a peak of width 1/sqrt(kappa) below the rounding of the points of a unit sphere
 _MOST = torch.finfo(torch.float64).eps ** -2
 # coefficients of q, q = nu^2 / r^2, in the terms of order 1/r, 1/r^2, ... of the expansion
@@ -57,7 +55,8 @@ def log_peak(D: int, kappa: float) -> tuple[float, float]:
     with torch.enable_grad():
         x = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
         r = torch.hypot(x, torch.full_like(x, nu))
-        if math.hypot(kappa, nu) < _LARGE:
+        # from 1000 on four terms of the expansion leave 1e-16, and below the series is short
+        if math.hypot(kappa, nu) < 1000:
             log = x - log_sphere_area(D - 1) - log_hypergeometric(D / 2, x * x / 4)
         else:
             q, total = (nu / r).square(), torch.ones_like(r)

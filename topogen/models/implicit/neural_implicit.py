@@ -27,9 +27,6 @@ from .tubular_neighborhood import Frame, TubularNeighborhood, local_geometry, pr
 from .zero_set import ZeroSet
 from .zero_set_checks import ZeroSetChecks, inspect_zero_set
 
-# normal frames at 8000 points then take 2.5 GB
-_MOST_COLUMNS = 200
-
 
 class LearnedZeroSet(LearnedManifold):
     r"""The zero set M of a network F that is fitted to points, stated near them; abstract.
@@ -103,9 +100,10 @@ class LearnedZeroSet(LearnedManifold):
             )
         frame = principal_frame(x, self.dim)
         z = frame.inner(x)
-        if z.shape[1] > _MOST_COLUMNS:
+        most = 200  # normal frames at 8000 points then take 2.5 GB
+        if z.shape[1] > most:
             raise InvalidPoints(
-                f"expected points that vary in at most {_MOST_COLUMNS} directions (a zero set has "
+                f"expected points that vary in at most {most} directions (a zero set has "
                 f"an equation for every one), got {z.shape[1]} of {self.ambient_dim}; take fewer "
                 "principal axes of them, or local polynomials (family='atlas')"
             )

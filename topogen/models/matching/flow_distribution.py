@@ -16,9 +16,6 @@ from .ode import Flowed, Velocity, flow
 
 # the tolerance against which the error is measured; about half the step of an order-5 method
 _FINER = 1 / 32
-# half the length of a difference, over `scale`: its square, and 1e-12 of projections over it, are
-# about 1e-8
-_DIFFERENCE = 1e-4
 
 
 class FlowDistribution(ManifoldDistribution):
@@ -118,7 +115,9 @@ class FlowDistribution(ManifoldDistribution):
         function, with an error of about 1e-7 of its size.
         """
         x, M = x.detach().to(torch.float64), self.manifold
-        T, h = M.tangent_basis(x), _DIFFERENCE * M.scale
+        # half the length of a difference: over `scale` its square, and 1e-12 of projections over
+        # it, are about 1e-8
+        T, h = M.tangent_basis(x), 1e-4 * M.scale
         ends = torch.stack([x.unsqueeze(-2) + s * h * T.mT for s in (1.0, -1.0)], 1)
         y = M.project(ends.flatten(0, 2)).value
         value = self.log_density(y, together=2 * M.dim).unflatten(0, (-1, 2, M.dim))

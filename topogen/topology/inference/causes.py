@@ -18,10 +18,6 @@ ADVICE: dict[Cause, str] = {
     "not a manifold": "more points do not help: look at manifold_test, and check the parts",
     "limits": "allow more time or memory",
 }
-# volume of the ball of 15 neighbours, its 95 % quantile over its median: 1.5 in uniform samples,
-# below 3 with their boundaries (tests/topology/inference/test_causes.py)
-UNEVEN = 4.0
-NOISY = 0.25  # distance from the manifold, over the scale, from which noise is no longer thin
 
 
 def cause_of(cloud: Cloud, evidence: Evidence, dim: int, seed: int) -> Cause:
@@ -39,10 +35,12 @@ def cause_of(cloud: Cloud, evidence: Evidence, dim: int, seed: int) -> Cause:
         return "limits"
     spacing = neighbour_distance(cloud.points, min(15, len(cloud.points) - 1))
     middle, wide = np.quantile(spacing, (0.5, 0.95))
-    if wide ** max(dim, 1) > UNEVEN * middle ** max(dim, 1):
+    # the 95 % quantile of volumes over their median is 1.5 in uniform samples, and below 3 with
+    # their boundaries (tests/topology/inference/test_causes.py)
+    if wide ** max(dim, 1) > 4 * middle ** max(dim, 1):
         return "uneven density"
     if evidence.suspects:
         return "outliers"
-    if noise_level(cloud.alone(), seed=seed) > NOISY * evidence.scale:
+    if noise_level(cloud.alone(), seed=seed) > evidence.scale / 4:  # no longer thin
         return "noise"
     return "few points"

@@ -33,10 +33,6 @@ from .union import union
 from .verdict import judge
 from .visible_boundary import VisibleBoundary, visible_boundary
 
-# whose links alone show that they are one component, where landmarks are too few to do so
-LINKED_POINTS = 100
-# what points left out do, by whether they make a relative class of degree 1
-_JOINS = {True: "connect parts of the cloud", False: "fill a hole of the cloud"}
 MOST_DIM = 3  # beyond it Rips complexes of enough landmarks are out of reach
 
 
@@ -327,8 +323,10 @@ class _Study:
         scale = evidence.scale * cloud.unit / whole.unit
         degrees = connected_degrees(whole.points[out], whole.points[~out], scale, top)
         for degree, count in degrees.items():
+            # what they do as a relative class of this degree
+            done = "connect parts" if degree == 1 else "fill a hole"
             reason = (
-                f"among the points left out {count} lie close together and {_JOINS[degree == 1]}, "
+                f"among the points left out {count} lie close together and {done} of the cloud, "
                 "so they may belong to it"
             )
             for k in (k for k in (degree - 1, degree) if k <= top):
@@ -357,7 +355,8 @@ class _Study:
             budget=self.budget, notify=self.notify,
         )  # fmt: skip
         fewest = min((len(run.landmarks) for run in evidence.runs), default=LEAST_LANDMARKS)
-        if fewest < LEAST_LANDMARKS and len(cloud.points) >= LINKED_POINTS:
+        # the links of so many points show that they are one component
+        if fewest < LEAST_LANDMARKS and len(cloud.points) >= 100:
             evidence.decide(0, {p: Count(1, 1.0) for p in self.fields})
         if sample.reason:
             evidence.revoke(0, sample.reason)

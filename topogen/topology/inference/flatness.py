@@ -15,10 +15,6 @@ from ..local.manifold_test import manifold_test
 # deviation from the tangent planes within two covering radii from which handles may hide, by
 # intrinsic dimension (4 stands for more): tests/topology/inference/test_flatness.py
 MOST_DEVIATION = {1: 0.4, 2: 0.4, 3: 0.58, 4: 0.5}
-# deviation of all points of one ball from which a small sphere may hide: below .2 on arcs, discs
-# and halves of spheres of 2500 points, .33 by a loop of 24 points
-MOST_IN_BALL = 0.3
-LEAST_IN_BALL = 12  # points more than dimensions, below which the deviation is chance
 # random points per landmark that suffice for a covariance in a ball of two scales
 POINTS_PER_LANDMARK = {1: 12, 2: 8, 3: 3, 4: 2}
 
@@ -70,7 +66,16 @@ def flatness_deviation(
     return math.sqrt(float(squares[patches].mean(axis=1).max()))
 
 
-def room_below(cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, degree: int) -> bool:
+def room_below(
+    cloud: Cloud,
+    landmarks: np.ndarray,
+    scale: float,
+    dim: int,
+    degree: int,
+    *,
+    least: int = 12,
+    most: float = 0.3,
+) -> bool:
     r"""Whether a sphere of some degree k smaller than the scale could hide: some ball is not flat.
 
     It would span more directions than the d of the tangent planes, and k + 1 at least. So in the
@@ -84,6 +89,9 @@ def room_below(cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, degr
         scale: their covering radius.
         dim: intrinsic dimension d.
         degree: k, at least 1.
+        least: points more than dimensions, below which the deviation of a ball is chance.
+        most: deviation of a ball from which a small sphere may hide: below .2 on arcs, discs and
+            halves of spheres of 2500 points, .33 by a loop of 24 points.
     """
     from scipy.spatial import KDTree
 
@@ -95,7 +103,7 @@ def room_below(cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, degr
     tree = KDTree(x)
     for factor, parts in normal.items():
         for near in tree.query_ball_point(landmarks, factor * scale):
-            if len(near) < dim + LEAST_IN_BALL:
+            if len(near) < dim + least:
                 continue
             rows = np.array(near)[:: 1 + len(near) // 1000]
             spread = spectrum(x[rows]) / (len(rows) - 1)
@@ -104,13 +112,7 @@ def room_below(cloud: Cloud, landmarks: np.ndarray, scale: float, dim: int, degr
                 tangent.append(max(float(spread[dim - 1]), 1e-300))
     noise = float(np.median(normal[1.0])) if normal[1.0] else 0.0
     squares = (np.array(normal[2.0]) - noise) / np.array(tangent)
-    return len(squares) == 0 or float(squares.max()) > MOST_IN_BALL**2
-
-
-# deviation within 4 scales over that within 2: near creases it is the same at every radius, on
-# thin handles and necks below .9 or above 1.45 (tests/topology/inference/test_flatness.py)
-CREASE_GROWTH = (0.95, 1.4)
-MOST_CREASE = 0.62  # deviation at a crease of 80 degrees; a right angle has 0.53, thin handles 0.7
+    return len(squares) == 0 or float(squares.max()) > most**2
 
 
 class Creases(NamedTuple):
@@ -161,8 +163,12 @@ def find_creases(
     if not bent.any():
         return Creases(np.ones(len(landmarks), bool), everywhere=False, blunt=False)
     low, middle, high = np.quantile(B[bent, 2] / B[bent, 0], (0.1, 0.5, 0.9))
-    alike = CREASE_GROWTH[0] <= low and middle <= CREASE_GROWTH[1]
-    blunt = alike and high <= CREASE_GROWTH[1] and float(B[bent, :2].max()) <= MOST_CREASE
+    # near creases it is the same at every radius, on thin handles and necks the growth is below .9
+    # or above 1.45; B is .62 at 80 degrees, .53 at a right angle, .7 at thin handles
+    # (tests/topology/inference/test_flatness.py)
+    least, most = 0.95, 1.4
+    alike = least <= low and middle <= most
+    blunt = alike and high <= most and float(B[bent, :2].max()) <= 0.62
     near = B[:, 0] > 0.6 * MOST_DEVIATION[dim]  # the rest of the crease, too
     away = nearest(landmarks[near], landmarks, 1)[0][:, 0] > 3 * scale
     return Creases(away, bool(alike), bool(blunt))

@@ -14,8 +14,6 @@ from ..local.manifold_test import manifold_test
 # that nearby, on holes that uneven closed manifolds show 1.5 to 160 and 1.4 to 6 times, with more
 # unclear links (tests/topology/inference/test_visible_boundary.py)
 SHARP, THIN = 1.5, 1.4
-MOST_UNCLEAR = 0.05  # share of the points whose links are unclear, as in manifold_test
-LEAST_BOUNDARY = 2  # an arc shows two ends, each by the points around it
 
 
 class VisibleBoundary(NamedTuple):
@@ -43,12 +41,13 @@ def visible_boundary(cloud: Cloud, dim: int, seed: int, *, k: int = 10) -> Visib
     test = manifold_test(alone, dim=dim, seed=seed)
     x = alone.points
     rows = np.intersect1d(test.boundary, test.tested)
-    if len(rows) < LEAST_BOUNDARY:
+    if len(rows) < 2:  # an arc shows two ends, each by the points around it
         return VisibleBoundary(sharp=False, thin=False)
     spacing = neighbour_distance(x, k)
     near = nearest(x, x[rows], min(6 * k, len(x)))[1]
     overall = float(np.median(spacing[rows]) / np.median(spacing))
     nearby = float(np.median(spacing[rows] / np.median(spacing[near], axis=1)))
     unclear = float((test.labels == "undecided").mean())
-    sharp = overall < SHARP and nearby < THIN and unclear <= MOST_UNCLEAR
+    # links that are unclear, as few as in manifold_test
+    sharp = overall < SHARP and nearby < THIN and unclear <= 0.05
     return VisibleBoundary(sharp, not sharp and overall > SHARP and nearby > THIN)
