@@ -89,7 +89,9 @@ def _closed():
     return stream
 
 
-@pytest.mark.parametrize("stream", [lambda: None, Log, Broken, _closed], ids=repr)
+@pytest.mark.parametrize(
+    "stream", [lambda: None, Log, Broken, _closed], ids=["none", "log", "broken", "closed"]
+)
 @pytest.mark.parametrize("wanted", [None, True])
 def test_standard_error_may_be_missing_or_odd(stream, wanted, monkeypatch):
     if wanted and stream is _closed:
