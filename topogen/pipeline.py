@@ -220,7 +220,8 @@ def _unchecked(seen: TopologyReport) -> TopologyReport:
         diagrams={},
         expected=seen.homology,
         reason="there was no time left to check samples of the model",
-        points_needed=None,
+        cause="limits",
+        left_out=(),
         n_points=0,
         outliers=0,
     )
