@@ -30,6 +30,7 @@ from .point_cloud.arrays import as_array
 from .point_cloud.conventions import recognise
 from .point_cloud.span import affine_span
 from .results import LearnResult
+from .topology.inference.causes import ADVICE
 from .topology.inference.check import check_topology
 from .topology.inference.report import TopologyReport
 from .training import FitResult, fit, one_thread
@@ -221,6 +222,7 @@ def _unchecked(seen: TopologyReport) -> TopologyReport:
         expected=seen.homology,
         reason="there was no time left to check samples of the model",
         cause="limits",
+        advice=ADVICE["limits"],
         left_out=(),
         n_points=0,
         outliers=0,
