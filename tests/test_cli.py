@@ -2,6 +2,7 @@ import contextlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 
@@ -362,6 +363,8 @@ def test_ctrl_c_while_torch_is_imported(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            # background jobs of a shell ignore it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         if command[0] == "-m":
             assert (done.returncode, done.stderr) == (130, "topogen: interrupted\n")

@@ -36,7 +36,7 @@ def log_hypergeometric(b: float, y: Float[Tensor, ""]) -> Float[Tensor, ""]:
     return terms.logsumexp(0)
 
 
-def log_peak(D: int, kappa: float) -> tuple[float, float]:
+def log_peak(D: int, kappa: float, *, large: float = 1000.0) -> tuple[float, float]:
     r"""Log of :math:`e^\kappa C_D(\kappa)`, the density at the mean, and its slope in kappa.
 
     The slope is :math:`1 - \mathrm{E}[\mu \cdot x]`. With :math:`\nu = D/2 - 1` and
@@ -55,8 +55,8 @@ def log_peak(D: int, kappa: float) -> tuple[float, float]:
     with torch.enable_grad():
         x = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
         r = torch.hypot(x, torch.full_like(x, nu))
-        # from 1000 on four terms of the expansion leave 1e-16, and below the series is short
-        if math.hypot(kappa, nu) < 1000:
+        # from there on four terms of the expansion leave 1e-16, and below the series is short
+        if math.hypot(kappa, nu) < large:
             log = x - log_sphere_area(D - 1) - log_hypergeometric(D / 2, x * x / 4)
         else:
             q, total = (nu / r).square(), torch.ones_like(r)

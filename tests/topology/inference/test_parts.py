@@ -104,9 +104,10 @@ def test_many_clusters_may_be_places():
 
 @pytest.mark.parametrize("jitter", [1e-9, 1e-6, 1e-5, 1e-4])
 def test_repeats_of_near_places_are_no_components(jitter):
-    # of 200 places some pairs are hardly farther apart than the repeats of one
+    # of 250 places, each below the least share of a component, some pairs are hardly farther apart
+    # than the repeats of one
     for seed in range(5):
-        x = np.repeat(circle(200, seed=seed), 15, axis=0)
+        x = np.repeat(circle(250, seed=seed), 12, axis=0)
         x += jitter * np.random.default_rng(seed).standard_normal(x.shape)
         other = circle(1500, 0.2, 3.0, seed=seed)
         assert parts_of(x).count == 1

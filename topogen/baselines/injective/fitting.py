@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isnan, nan
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...models.injective.base_distributions import BaseDistribution
 from ...models.injective.nearest_points import nearest_points
@@ -63,11 +63,11 @@ class Trainer:
         """
         pair, objective, options = self.pair, self.objective, self.descent
         pair.start(generator)
-        pair.to(torch.float32)
+        _to_single(pair)
         along = JointFamily(pair.base) if self.stand_in else self.distribution
         if isinstance(along, RankSplineBase):
             along.start(generator)
-            along.to(torch.float32)
+            _to_single(along)
         noise = objective.noise if self.given_noise is None else self.given_noise
         s = ObjectiveContext(
             pair,
@@ -141,7 +141,7 @@ class Trainer:
             if step and step % 25 == 0:
                 pair.to(torch.float64).requires_grad_(False)
                 b = nearest_points(pair, y, b, tol=1e-9, max_steps=1).b
-            pair.to(torch.float32).requires_grad_(True)
+            _to_single(pair).requires_grad_(True)
             i = torch.randint(len(y), (options.batch,), generator=generator)
             return (data[i] - pair(b[i].float())).square().sum(-1).mean()
 
@@ -163,3 +163,10 @@ class Trainer:
             s.weight = max(s.weight, least_weight(self.residual_variance))
         elif isnan(before) or s.weight >= least_weight(before):  # what was said is not said again
             check_weight(s.weight, self.residual_variance)
+
+
+def _to_single(module: nn.Module) -> nn.Module:
+    """The module, its weights and buffers in single precision: ``to`` would not narrow them."""
+    for t in (*module.parameters(), *module.buffers()):
+        t.data = t.data.float() if t.is_floating_point() else t.data
+    return module

@@ -320,6 +320,10 @@ def noise_level(points: Any, dim: int | None = None, *, seed: int = 0) -> float:
     freedom = np.array([y.shape[1] / (y.shape[1] - 1 - d) for y in parts])
     normal = np.array([np.median(values[:, d:].sum(axis=1)) for values in spectra]) * freedom
     normal, r = np.maximum(normal, 1e-30)[usable], np.median(distance[:, ks], axis=0)[usable]
+    distinct = np.r_[True, np.diff(r) > 0]  # on lattices neighbourhoods share their radius
+    normal, r = normal[distinct], r[distinct]
+    if len(r) < 2:
+        return 0.0
     width = min(4, len(r))
     first = range(len(r) - width + 1)
     growth = [math.log(normal[i + width - 1] / normal[i]) / math.log(r[i + width - 1] / r[i])
