@@ -296,3 +296,26 @@ def test_constants_run_no_python_kernel(name: str) -> None:
     x = draw(4, 3)
     assert of_kernels(lambda: plain_jvp(f, (x,), (x,))) > 100
     assert of_kernels(lambda: calculus.jvp(f, x, x)) == 0
+
+
+def windows(rows: int) -> Tensor:
+    """Delay embedding of a series: rows that share their memory."""
+    return draw(rows + 2).unfold(0, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "z", [windows(6), draw(3).expand(6, 3), draw(3, 6).mT, draw(6, 6)[:, ::2]]
+)
+def test_how_points_lie_in_memory_does_not_matter(z: Tensor) -> None:
+    def f(x: Tensor) -> Tensor:
+        return torch.cat([x**3, x.sin() * x.sum(-1, keepdim=True)], -1)
+
+    v = draw(6, 3)
+    for mode in MODES:
+        J = calculus.jacobian(f, z, mode=mode)
+        torch.testing.assert_close(J, calculus.jacobian(f, z.clone().contiguous(), mode=mode))
+    reverse = calculus.jacobian(f, z, mode="reverse")
+    torch.testing.assert_close(calculus.jacobian(f, z), reverse)
+    torch.testing.assert_close(calculus.jvp(f, z, v)[1], (reverse @ v.unsqueeze(-1)).squeeze(-1))
+    twice = calculus.second_derivative(lambda x: x**3, z, v.unsqueeze(-1))[..., 0, 0]
+    torch.testing.assert_close(twice, 6 * z * v**2)

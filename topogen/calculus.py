@@ -61,9 +61,12 @@ def _with_tangents(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def _jvp(g: RowMap, z: tuple[Tensor], v: tuple[Tensor]) -> tuple[Tensor, Tensor]:
+def _jvp(g: RowMap, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    # torch lays a tangent out as its point: in rows that share memory (windows of a series) the
+    # tangents overwrite each other in silence, and expanded rows are refused
+    # (findings/torch_forward_mode_shared_memory.sh)
     with _Constants():
-        return cast("Any", torch.func.jvp)(g, z, v)
+        return cast("Any", torch.func.jvp)(g, (z.contiguous(),), (v.contiguous(),))
 
 
 # torch annotates it with a union over `has_aux`, which we never set
@@ -94,8 +97,7 @@ def value_and_jacobian(
         directions = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
         def along(e: Tensor) -> tuple[Tensor, Tensor]:
-            # contiguous: forward mode refuses tangents that share memory between rows
-            return _jvp(g, (z,), (e.expand(z.shape).contiguous(),))
+            return _jvp(g, z, e.expand(z.shape))
 
         x, columns = vmap(along, out_dims=cast("Any", (None, 0)))(directions)
         # forward mode can promote: a 0-dim tensor that meets a Python float gives float64 tangents
@@ -141,7 +143,7 @@ def jvp(
     g: RowMap, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
 ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
     """g(z) and the directional derivatives Dg(z) v."""
-    x, Jv = _jvp(g, (z,), (v.contiguous(),))
+    x, Jv = _jvp(g, z, v)
     return x, Jv.to(x.dtype)
 
 
@@ -166,10 +168,10 @@ def second_derivative(
     """
     p = V.shape[-1]
     i, j = torch.triu_indices(p, p, device=x.device).unbind(0)
-    columns = V.movedim(-1, 0).contiguous()
+    columns = V.movedim(-1, 0)
 
     def pair(u: Tensor, v: Tensor) -> Tensor:
-        return _jvp(lambda y: _jvp(g, (y,), (u,))[1].to(x.dtype), (x,), (v,))[1]
+        return _jvp(lambda y: _jvp(g, y, u)[1].to(x.dtype), x, v)[1]
 
     pairs = vmap(pair)(columns[i], columns[j]).to(x.dtype)
     number = torch.zeros(p, p, dtype=torch.int64, device=x.device)
