@@ -23,6 +23,7 @@ import torch
 import topogen as tg
 from topogen import topology
 from topogen.errors import TopogenError
+from topogen.topology.inference.report import row
 from topogen.topology.persistence.differentiable import TopologyLoss
 
 Outcome = tuple[bool, str]
@@ -55,11 +56,6 @@ def betti(x: Any, *true: int) -> Outcome:
         b for b, t in zip(said, (*true, *[0] * len(said)), strict=False) if b not in (None, t)
     ]
     return not wrong, f"Betti {row(said)}"
-
-
-def row(numbers: Any) -> str:
-    """Betti numbers, ? where undetermined."""
-    return "(" + ", ".join("?" if b is None else str(b) for b in numbers) + ")"
 
 
 def refused(run: Callable[[], Any]) -> Outcome:

@@ -108,11 +108,7 @@ def _tree(n: int, a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> tuple[An
 
 def _shortest(x: np.ndarray, inside: np.ndarray) -> tuple[int, int, float]:
     """The shortest edge from some points to the others."""
-    rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
-    if len(rows) > len(others):
-        distance, near = nearest(x[rows], x[others], 1)
-        best = int(distance[:, 0].argmin())
-        return int(others[best]), int(rows[near[best, 0]]), float(distance[best, 0])
-    distance, near = nearest(x[others], x[rows], 1)
+    few, many = sorted((np.flatnonzero(inside), np.flatnonzero(~inside)), key=len)
+    distance, near = nearest(x[many], x[few], 1)
     best = int(distance[:, 0].argmin())
-    return int(rows[best]), int(others[near[best, 0]]), float(distance[best, 0])
+    return int(few[best]), int(many[near[best, 0]]), float(distance[best, 0])

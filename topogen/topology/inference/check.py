@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -133,9 +133,9 @@ def check_topology(
         top = top_degree(dims, hypothesis) if max_dim is None else max_dim
         cloud, evidence = study.look(sample, top)
         known, n = space.homology, len(cloud.points)
-        boundary = partial(study.boundary, sample, cloud)
+        boundary = cache(partial(study.boundary, sample, cloud))
         verdict: Verdict | None = None
-        unclear = (cloud, evidence, sample.dim) if evidence.reasons else None
+        about = cloud, evidence, sample.dim
         reason = "every degree is determined at this scale"
         if evidence.reasons:
             reason = f"undetermined in part: {evidence.first_reason}"
@@ -144,7 +144,7 @@ def check_topology(
             their_cloud, theirs = study.look(other, top)
             known = homology_of(theirs.betti)
             if known is None:
-                verdict, unclear = "undetermined", (their_cloud, theirs, other.dim)
+                verdict, about = "undetermined", (their_cloud, theirs, other.dim)
                 reason = f"the homology of the other cloud is undetermined: {theirs.first_reason}"
             else:
                 verdict, reason = judge(
@@ -156,18 +156,15 @@ def check_topology(
                 )
         elif hypothesis is not None:
             drawn = partial(study.evidence_of_sample, space, n, top)
-            below = partial(study.below, sample, evidence)
+            below = cache(partial(study.below, sample, evidence))
             verdict, reason = judge(evidence, space, sample.dim, drawn, boundary, below)
-        if verdict == "undetermined":
-            unclear = unclear or (cloud, evidence, sample.dim)
-        elif verdict is not None:
-            unclear = None
         off = study.off(sample, cloud, evidence)
         if off > options.most_outliers * len(sample.whole.points):
-            verdict, unclear = "disagrees", None
+            verdict = "disagrees"
             share = f"more than the share of {options.most_outliers:g} that may be left out"
             reason = f"{off} of {len(sample.whole.points)} points are off the manifold, {share}"
-        cause = None if unclear is None else cause_of(*unclear, seed)
+        unclear = verdict == "undetermined" or (verdict is None and bool(evidence.reasons))
+        cause = cause_of(*about, seed) if unclear else None
         numbers: dict[str, Any] = {}
         if options.extras:
             notify("other tests")
@@ -256,8 +253,11 @@ class _Study:
             most = max(LEAST_POINTS, min(most, affordable))
         trim = 0.0 if self.options.trim == "auto" else self.options.trim
         whole = prepare(points, seed=self.seed, name=name, most=most)
-        sample = self.split(prepare(whole, trim=trim), dim)
-        return replace(sample, before=whole if trim else None)
+        cloud = prepare(whole, trim=trim)
+        if self.options.metric == "diffusion":
+            self.notify("diffusion distances")
+            cloud, dim = diffusion_cloud(cloud, seed=self.seed), None
+        return replace(self.split(cloud, dim), before=whole if trim else None)
 
     def split(self, cloud: Cloud, dim: int | None = None) -> _Sample:
         """The parts of a cloud, each with its dimension; in diffusion distance it is connected."""
@@ -265,11 +265,9 @@ class _Study:
         def dimension(points: Cloud) -> int:
             return dim or dimension_of(points, seed=self.seed).dim
 
-        if self.options.metric == "diffusion":
-            self.notify("diffusion distances")
-            cloud = diffusion_cloud(cloud, seed=self.seed)
-            return _Sample(cloud, dimension_of(cloud, seed=self.seed).dim)
         self.notify("components and dimension")
+        if self.options.metric == "diffusion":
+            return _Sample(cloud, dimension(cloud))
         found = find_parts(cloud.points, self.alpha)
         if found.count == 1 or found.count > MOST_PARTS:
             return _Sample(cloud, dimension(cloud), (), found.count, reason=found.reason)
@@ -299,11 +297,12 @@ class _Study:
         """Why classes of a degree could live below the scale; empty where they could not."""
         if degree == 0:
             return "two components closer than the points within them look like one"
-        found = evidence.parts or (evidence,)
-        for part, each in zip(sample.parts or (sample,), found, strict=True):
-            marks = each.runs[0].landmarks if each.runs else part.cloud.points[:0]
-            if room_below(part.cloud, marks, each.scale, part.dim, degree):
-                return "the cloud is not flat within the scale, so smaller ones could hide"
+        found = [each for _, each in evidence.parts] if sample.parts else [evidence]
+        for part, its in zip(sample.parts or (sample,), found, strict=True):
+            for cloud, each in its.connected(part.cloud):
+                marks = each.runs[0].landmarks if each.runs else cloud.points[:0]
+                if room_below(cloud, marks, each.scale, part.dim, degree):
+                    return "the cloud is not flat within the scale, so smaller ones could hide"
         return ""
 
     def boundary(self, sample: _Sample, cloud: Cloud) -> VisibleBoundary:

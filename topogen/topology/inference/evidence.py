@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ...point_cloud.cloud import Cloud
 from ..persistence.landmark_rips import Run
 
 
@@ -58,7 +59,7 @@ class Evidence:
         suspects: how many points look like outliers, though leaving them out determines no more.
         below: per degree, why classes could live below the scale, so that none is known to be
             missing.
-        parts: the evidence of each part, of a cloud that falls apart.
+        parts: the cloud and the evidence of each part, of a cloud that falls apart.
     """
 
     betti: dict[int, list[int | None]]
@@ -75,7 +76,7 @@ class Evidence:
     strategy: str = ""
     suspects: int = 0
     below: dict[int, str] = field(default_factory=dict)
-    parts: tuple[Evidence, ...] = ()
+    parts: tuple[tuple[Cloud, Evidence], ...] = ()
 
     @property
     def first_reason(self) -> str:
@@ -86,6 +87,10 @@ class Evidence:
     def first_cause(self) -> Cause | None:
         """What it comes from, where that is known."""
         return self.causes.get(min(self.reasons)) if self.reasons else None
+
+    def connected(self, cloud: Cloud) -> list[tuple[Cloud, Evidence]]:
+        """What is not split further: parts, their parts, or the cloud that this is of."""
+        return [leaf for part, e in self.parts for leaf in e.connected(part)] or [(cloud, self)]
 
     def seen(self, p: int, degree: int) -> int:
         """Fewest classes of a degree that a run shows beyond the cut-off, decided or not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -38,17 +39,33 @@ def off_manifold(x: np.ndarray, dim: int, *, k: int = 15, most: float = 0.15) ->
         k: neighbours that are looked at.
         most: share of the points above which none is named.
     """
+
+    def off(
+        f: np.ndarray, h: np.ndarray, s: np.ndarray, r_k: np.ndarray, r_1: np.ndarray
+    ) -> np.ndarray:
+        return ((h > 0.5 * r_k) & (h > 3 * s)) | ((f > 1.7) & (s > 0.2 * r_k))
+
+    retained = _peeled(x, dim, k, most, off)
+    return np.setdiff1d(np.arange(len(x)), np.arange(len(x)) if retained is None else retained)
+
+
+def _peeled(
+    x: np.ndarray, dim: int, k: int, most: float, rule: Callable[..., np.ndarray]
+) -> np.ndarray | None:
+    """The rows that stay when those that a rule of f, h, s, r_k and r_1 names go, again and again.
+
+    None where more than the share `most` would go.
+    """
     retained = np.arange(len(x))
     while len(retained) > 2 * k:
-        some, f, h, s, r_k, _ = _loneliness(x[retained], dim, k)
-        apart, scattered = (h > 0.5 * r_k) & (h > 3 * s), (f > 1.7) & (s > 0.2 * r_k)
-        out = some[apart | scattered]
+        some, *letters = _loneliness(x[retained], dim, k)
+        out = some[rule(*letters)]
         if len(out) == 0:
             break
         retained = np.delete(retained, out)
         if len(retained) < (1 - most) * len(x):
-            return np.empty(0, dtype=np.int64)
-    return np.setdiff1d(np.arange(len(x)), retained)
+            return None
+    return retained
 
 
 def _loneliness(x: np.ndarray, dim: int, k: int) -> tuple[np.ndarray, ...]:
@@ -90,17 +107,16 @@ def trim_outliers(
     Returns:
         sorted indices of the rows retained.
     """
-    retained = everything = np.arange(len(x))
-    while len(retained) > 2 * k:
-        some, f, h, s, r_k, r_1 = _loneliness(x[retained], dim, k)
-        lonely = (f > 1.7) & ((np.maximum(h, s) > 0.2 * r_k) | (r_1 > 0.6 * r_k))
-        out = some[lonely | ((h > 0.5 * r_k) & (h > 3 * s))]
-        if len(out) == 0:
-            break
-        retained = np.delete(retained, out)
-        if len(retained) < (1 - most) * len(x):
-            return everything
-    if len(retained) == len(x):
+
+    def lonely(
+        f: np.ndarray, h: np.ndarray, s: np.ndarray, r_k: np.ndarray, r_1: np.ndarray
+    ) -> np.ndarray:
+        far = (f > 1.7) & ((np.maximum(h, s) > 0.2 * r_k) | (r_1 > 0.6 * r_k))
+        return far | ((h > 0.5 * r_k) & (h > 3 * s))
+
+    everything = np.arange(len(x))
+    retained = _peeled(x, dim, k, most, lonely)
+    if retained is None or len(retained) == len(x):
         return everything
     # a few outliers look regular; where there are some, the loneliest points are suspects too
     count = len(x) - len(retained)

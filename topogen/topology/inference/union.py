@@ -9,7 +9,7 @@ import numpy as np
 
 from ...point_cloud.cloud import Cloud, least_component
 from ..persistence.landmark_rips import Run
-from .evidence import Evidence
+from .evidence import Count, Evidence
 from .report import row
 
 
@@ -24,13 +24,15 @@ def union(
         p_value: of the least clear gap between the parts.
     """
     clouds, found = zip(*parts, strict=True)
-    several = [_counted(cloud, each, len(whole.points)) for cloud, each in parts]
+    for cloud, each in parts:  # one too small for two components is one
+        if 0 in each.reasons and len(cloud.points) < 2 * least_component(len(whole.points)):
+            each.decide(0, {p: Count(1, 1.0) for p in each.betti})
     units = [cloud.unit / whole.unit for cloud in clouds]
     first = found[0]
     evidence = replace(
         first,
-        betti={p: _sums([e.betti[p] for e in several]) for p in first.betti},
-        p_values={p: _weakest(several, p) for p in first.betti},
+        betti={p: _sums([e.betti[p] for e in found]) for p in first.betti},
+        p_values={p: _weakest(found, p) for p in first.betti},
         runs=_runs([e.runs for e in found], units),
         scale=max(e.scale * unit for e, unit in zip(found, units, strict=True)),
         reasons={},
@@ -40,14 +42,14 @@ def union(
         witness={p: _sums([e.witness[p] for e in found]) for p in _shared_witness(found)},
         readings={},
         below={},
-        parts=tuple(found),
+        parts=tuple(parts),
         suspects=sum(e.suspects for e in found),
         strategy=f"{first.strategy}, of {len(parts)} components one by one",
     )
     for p, values in evidence.p_values.items():
         if evidence.betti[p][0] is not None:
             values[0] = p_value
-    for cloud, each in zip(clouds, several, strict=True):
+    for cloud, each in parts:
         name = f"component of {len(cloud.points)} points"
         for degree, reason in each.reasons.items():
             evidence.revoke(degree, f"{name}: {reason}", each.causes.get(degree))
@@ -60,15 +62,6 @@ def union(
     outliers = whole.outliers + sum(cloud.outliers for cloud in clouds)
     points, index = whole.points[retained], whole.index[retained]
     return replace(whole, points=points, index=index, outliers=outliers), evidence
-
-
-def _counted(cloud: Cloud, evidence: Evidence, n: int) -> Evidence:
-    """The evidence of a part; one too small for two components of n points is one."""
-    if 0 not in evidence.reasons or len(cloud.points) >= 2 * least_component(n):
-        return evidence
-    betti = {p: [1, *numbers[1:]] for p, numbers in evidence.betti.items()}
-    reasons = {k: reason for k, reason in evidence.reasons.items() if k > 0}
-    return replace(evidence, betti=betti, reasons=reasons)
 
 
 def _sums(rows: Sequence[Sequence[int | None]]) -> list[int | None]:
@@ -95,7 +88,10 @@ def _shared_witness(found: Sequence[Evidence]) -> list[int]:
 
 
 def _runs(several: Sequence[Sequence[Run]], units: Sequence[float]) -> list[Run]:
-    """Runs side by side: the bars of all parts, lengths in the unit of the whole."""
+    """Runs side by side: the bars of all parts, lengths in the unit of the whole.
+
+    Landmarks are those of the parts, each about its own centre: only their number means anything.
+    """
     joined = []
     for runs in zip(*several, strict=False):
         pairs = [*zip(runs, units, strict=True)]

@@ -186,13 +186,13 @@ def _centres(x: np.ndarray, seed: int) -> np.ndarray:
     return x[np.random.default_rng(seed).permutation(len(x))[:400]]
 
 
-def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of local covariances, shape (c, min(k+1, D)), and squared radii, shape (c,)."""
-    distance, index = nearest(x, centres, min(k + 1, len(x)))
+def local_spectra(x: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
+    """Eigenvalues of local covariances, shape (c, min(k+1, D))."""
+    index = nearest(x, centres, min(k + 1, len(x)))[1]
     count = index.shape[1]
     rows = max(1, 2**21 // (count * x.shape[1]))  # a few MB at a time
     parts = (x[index[i : i + rows]] for i in range(0, len(index), rows))
-    return np.concatenate([spectrum(y) for y in parts]) / count, distance[:, -1] ** 2
+    return np.concatenate([spectrum(y) for y in parts]) / count
 
 
 def _widest_gap(values: np.ndarray, k: int) -> tuple[int, float]:
@@ -214,7 +214,7 @@ def _local_pca(x: np.ndarray, centres: np.ndarray) -> tuple[int, float, int]:
     for k in SCALES:
         if k > max(6, n // 8) or k >= n or (k < 12 and n >= 100):
             continue
-        d, gap = _widest_gap(local_spectra(x, centres, k)[0], k)
+        d, gap = _widest_gap(local_spectra(x, centres, k), k)
         if gap > best[1]:
             best = (d, gap, k)
     return (D, 1.0, 0) if best[0] == 0 and D <= 4 else best
