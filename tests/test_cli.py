@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from topogen import cli
+from topogen import cli, startup
 from topogen.cli import run
 from topogen.cli.checking import Expectation, parse_betti, parse_memory
 from topogen.homology import Homology
@@ -182,6 +182,7 @@ BAD = [
     (["check", "few.npy", "--expect", "doughnut"], "expected --expect with one of circle"),
     (["check", "few.npy", "--betti", "1,x"], "got '1,x' (whole numbers with commas between them)"),
     (["check", "few.npy", "--betti", "1-2-1"], "got '1-2-1' (whole numbers with commas"),
+    (["check", "few.npy", "--betti", "1 2 1"], "got '1 2 1' (whole numbers with commas"),
     (["check", "few.npy", "--betti", "1,2,"], "whole numbers with commas between them"),
     (["check", "few.npy", "--betti", "1,-1"], "whole numbers with commas between them"),
     (["check", "few.npy", "--betti", "z:1,1"], "whole numbers with commas between them"),
@@ -349,6 +350,26 @@ def test_program_prints_errors_without_traceback():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert cli.BAD_INPUT == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "orig", "is_topogen"),
+    [
+        (["/bin/topogen", "inspect"], ["python", "/bin/topogen", "inspect"], True),
+        (["-m", "inspect", "x"], ["python", "-m", "topogen", "inspect", "x"], True),
+        (["-m", "inspect"], ["python", "-mtopogen", "inspect"], True),
+        (["-m"], ["python", "-B", "-Im", "topogen"], True),
+        (["-m"], ["python", "-Imtopogen"], True),
+        (["-m"], ["python", "-mother"], False),
+        (["-m", "topogen"], ["python", "-m", "other", "topogen"], False),
+        (["script.py"], ["python", "script.py"], False),
+        ([], ["python"], False),
+    ],
+)
+def test_whether_the_process_is_the_program(argv, orig, is_topogen, monkeypatch):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", orig)
+    assert startup.is_program() is is_topogen
 
 
 def test_ctrl_c_while_torch_is_imported(tmp_path):

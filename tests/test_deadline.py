@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -45,6 +47,31 @@ def test_a_block_that_ends_in_time_is_left_alone():
             pass
     time.sleep(0.01)
     sum(range(100_000))  # nothing comes late
+
+
+@pytest.mark.parametrize("seconds", [100.0, 1e-4])
+def test_the_interpreter_is_left_as_it_was(seconds):
+    # in a process of its own: what is left behind would stop a profiler for ever
+    program = f"""
+import cProfile, sys
+from topogen.deadline import Deadline, OutOfTime
+for _ in range(50):
+    try:
+        with Deadline({seconds}).interrupting():
+            sum(range(1000))
+    except OutOfTime:
+        pass
+seen = []
+sys.setprofile(lambda *event: seen.append(event))
+(lambda: None)()
+sys.setprofile(None)
+cProfile.run("sum(range(10))")
+print(len(seen) > 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.endswith("True\n")
 
 
 def test_no_limit():

@@ -13,7 +13,7 @@ from .point_cloud.conventions import recognise
 from .topology.inference.check import check_topology
 from .topology.inference.outliers import outliers
 from .topology.inference.report import TopologyReport, row
-from .topology.local.dimension import dimension_of, duplicates, noise_level
+from .topology.local.dimension import dimension_of, noise_level
 from .topology.local.orientability import orientability
 
 
@@ -97,9 +97,9 @@ def look(
     estimate = dimension_of(cloud, seed=seed)
     off = outliers(cloud.points, estimate.dim, seed)
     regular = cloud.spread(~np.isin(np.arange(len(cloud.points)), off))
-    advice = remarks(x)
+    advice = remarks(x, cloud.duplicates)
+    count = int((~regular).sum())
     if len(off):
-        count = int((~regular).sum())
         words = f"{count} of {len(x)} points left out: off the manifold of the others, or lonely"
         cloud = cloud.only(np.flatnonzero(regular[cloud.index]), words, outliers=len(off))
         estimate = dimension_of(cloud, seed=seed)
@@ -123,17 +123,17 @@ def look(
         duplicates=cloud.duplicates,
         diameter=diameter(x[regular]),
         scale=report.scale,
-        outliers=int((~regular).sum()),
+        outliers=count,
         advice=tuple(advice),
     )
     return summary, report, regular
 
 
-def remarks(x: np.ndarray) -> list[str]:
+def remarks(x: np.ndarray, repeated: int) -> list[str]:
     """What is unusual about a checked cloud, in plain words."""
     n, D = x.shape
     found = recognise(x)
-    if repeated := duplicates(x):
+    if repeated:
         found.append(f"{repeated} of {n} rows repeat an earlier one; each place is used once")
     spread = np.ptp(x, axis=0)
     if (constant := np.flatnonzero(spread == 0)).size:

@@ -194,7 +194,7 @@ def _checked(
                     expected=seen.homology or x,
                     fields=seen.fields,
                     seed=seed,
-                    max_seconds=deadline.left,
+                    max_seconds=deadline.left or None,  # at 0 the clock is about to ring
                 )
         except OutOfTime:
             return _unchecked(seen)

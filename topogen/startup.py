@@ -4,6 +4,7 @@ Nothing is changed where a program of somebody else imports the library.
 """
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,8 +14,8 @@ from typing import Any, NoReturn
 def is_program() -> bool:
     """Whether this process is `topogen`, or `python -m topogen`."""
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if name == "-m":  # as long as Python looks for the module
-        return sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] == ["topogen"]
+    if name == "-m":  # as long as Python looks for the module; its name comes before the arguments
+        return re.fullmatch(r"(-\w*m)?topogen", sys.orig_argv[-len(sys.argv)]) is not None
     return name in ("topogen", "topogen.exe")
 
 

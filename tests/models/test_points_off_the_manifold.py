@@ -69,6 +69,18 @@ def test_rounded_points_are_points_of_m(dtype: torch.dtype) -> None:
         tg.Uniform(tg.Sphere()).log_prob(off)
 
 
+def test_copies_contain_their_points_rounded() -> None:
+    A = torch.linalg.qr(torch.randn(4, 2, generator=seeded()).double())[0]
+    for M in (
+        tg.Similarity(tg.Circle(), [3.0, 0.0], factor=2.0),
+        tg.Similarity(tg.Circle(), [1.0, 0.0, 0.0, 2.0], rotation=A),
+    ):
+        x = M.sample_uniform(500, seeded()).float().double()
+        assert bool(M.contains(x).all())
+        off = M.shift + (1 + 3e-6) * (x - M.shift)  # negative control: a larger circle
+        assert not bool(M.contains(off).any())
+
+
 def test_the_rounding_of_a_row() -> None:
     x = torch.tensor([[0.1, 0.2], [0.5, 0.25]], dtype=torch.float64)
     x = torch.cat([x, x[:1].float().double(), x[:1].half().double()])

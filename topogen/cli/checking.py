@@ -246,7 +246,9 @@ def parse_betti(texts: Sequence[str]) -> Homology:
     betti: dict[int, tuple[int, ...]] = {}
     try:
         for text in texts:
-            match = re.fullmatch(r"(?:(\d+):)?(\d+(?:,\d+)*)", "".join(text.split()))
+            # blanks beside the separators; one between digits is none of them
+            tight = re.sub(r"\s*([,:])\s*", r"\1", text.strip())
+            match = re.fullmatch(r"(?:(\d+):)?(\d+(?:,\d+)*)", tight)
             if match is None:
                 raise ValueError("whole numbers with commas between them")
             field, values = match[1], tuple(int(b) for b in match[2].split(","))

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Option
 
 from ..errors import SaveError
-from ..point_cloud.files import user_path
+from ..point_cloud.files import KINDS, user_path
 
 DONE, DISAGREES, BAD_INPUT, UNDETERMINED, TRAINING_FAILED = 0, 1, 2, 3, 4
 INTERNAL, INTERRUPTED = 70, 130
@@ -21,7 +21,7 @@ OptionalText = str | None
 Data = Annotated[
     Path,
     Argument(
-        help="Points: .npy, .npz, .csv, .tsv, .txt, .pt or .parquet.",
+        help=f"Points: {KINDS}.",
         metavar="DATA",
         parser=user_path,
     ),

@@ -19,13 +19,11 @@ from .locate import some_points
 _NODES = {1: 64, 2: 14, 3: 6}
 
 
-def decoded(chart: Chart) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n D"]]:
-    """Latent nodes in the domain of a chart, and their points."""
-    with torch.no_grad():
-        z = chart.domain.grid(_NODES.get(chart.dim, 4))[0]
-        x = chart.decode(z)
-    known = ~x.isnan().any(-1)
-    return z[known], x[known]
+@torch.no_grad()
+def decoded(chart: Chart) -> Float[Tensor, "n D"]:
+    """Points of nodes in the domain of a chart."""
+    x = chart.decode(chart.domain.grid(_NODES.get(chart.dim, 4))[0])
+    return x[~x.isnan().any(-1)]
 
 
 def require_on(charts: Sequence[Chart], M: Manifold, same: float = 1e-5) -> None:
@@ -36,7 +34,7 @@ def require_on(charts: Sequence[Chart], M: Manifold, same: float = 1e-5) -> None
     """
     allowed = max(M.tolerance or 0.0, same * M.scale)
     for k, chart in enumerate(charts):
-        x = decoded(chart)[1].to(torch.float64)
+        x = decoded(chart).to(torch.float64)
         with torch.no_grad():
             off = M.residual(x[M.in_domain(x)])
         if off.numel() and not float(off.max()) <= allowed:
@@ -58,7 +56,7 @@ def require_cover(charts: Sequence[Chart], M: Manifold, count: int = 1000) -> No
         if M.has_sampler:
             x = M.sample_uniform(count, generator)
         else:
-            near = torch.cat([decoded(chart)[1].to(torch.float64) for chart in charts])
+            near = torch.cat([decoded(chart).to(torch.float64) for chart in charts])
             x = some_points(M, count, generator, near)
         inside = torch.stack([chart.contains(x) for chart in charts], -1).any(-1)
     missed = x[~inside]
@@ -91,7 +89,7 @@ def require_volume(M: Manifold, volume: float, error: float) -> None:
 def warn_of_near_misses(charts: Sequence[Chart], close: float = 0.1) -> None:
     """Warn where a chart passes another one closely, without a common point there."""
     for k, chart in enumerate(charts):
-        x = decoded(chart)[1]
+        x = decoded(chart)
         for l, other in enumerate(charts):
             if l == k or not len(x):
                 continue

@@ -128,7 +128,7 @@ class Manifold(Storable, ABC):
         return max(self.tolerance or 0.0, membership_tolerance(dtype, self.scale))
 
     def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+        self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and of a learned M in its domain of validity.
 

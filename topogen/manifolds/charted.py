@@ -15,6 +15,7 @@ from ..errors import AtlasError
 from ..point_cloud.tensors import nearest_row
 from .base import Manifold, Projection, iterate
 from .charts import Chart
+from .integration import located
 
 # nodes per axis of a chart from which searches start, by dimension, 4 above
 _NODES = {1: 128, 2: 24, 3: 8}
@@ -78,11 +79,8 @@ class ChartedManifold(Manifold):
         best = x.new_zeros(len(x))
         index, latent = torch.full((len(x),), -1), x.new_zeros(len(x), self.dim)
         for k, chart in enumerate(self._charts):
-            z = chart.encode(x)
-            known = ~z.isnan().any(-1)
-            centre = chart.domain.centre().to(z)
-            depth = chart.domain.depth(torch.where(known.unsqueeze(-1), z, centre)).to(x.dtype)
-            deeper = known & (depth > best)
+            z, depth = located(chart, x)
+            deeper = depth > best
             best, index = torch.where(deeper, depth, best), torch.where(deeper, k, index)
             latent = torch.where(deeper.unsqueeze(-1), z.to(x.dtype), latent)
         return index, latent

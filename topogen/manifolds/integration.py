@@ -83,14 +83,15 @@ def log_bump(depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 
 def log_bumps(charts: Sequence[Chart], x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch K"]:
     """:func:`log_bump` of the depth of phi_k(x) in every chart; -inf outside the chart."""
-    parts = []
-    for chart in charts:
-        z = chart.encode(x)
-        inside = ~z.isnan().any(-1)
-        safe = torch.where(inside.unsqueeze(-1), z, chart.domain.centre().to(z))
-        depth = torch.where(inside, chart.domain.depth(safe).to(x.dtype), 0.0)
-        parts.append(log_bump(depth))
-    return torch.stack(parts, dim=-1)
+    return torch.stack([log_bump(located(chart, x)[1]) for chart in charts], dim=-1)
+
+
+def located(chart: Chart, x: Float[Tensor, "*batch D"]) -> tuple[Tensor, Tensor]:
+    """The coordinates phi(x), NaN outside the image of the chart, and their depth, 0 there."""
+    z = chart.encode(x)
+    inside = ~z.isnan().any(-1)
+    safe = torch.where(inside.unsqueeze(-1), z, chart.domain.centre().to(z))
+    return z, torch.where(inside, chart.domain.depth(safe).to(x.dtype), 0.0)
 
 
 def weighted_volume(

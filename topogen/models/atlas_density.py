@@ -20,7 +20,7 @@ from ..manifolds.charts import Chart
 from ..point_cloud.landmarks import farthest_points
 from ..point_cloud.tensors import as_tensor
 from .base import LearnedDistribution, Progress, Stage, part_stages
-from .units import require_near
+from .units import allowed, require_near
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -99,7 +99,7 @@ class AtlasDensity(LearnedDistribution):
         points = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(points)
         farthest = require_near(M, points, moved)
-        self.atol = 2 * farthest if farthest else None
+        self.atol = allowed(farthest)
         x = moved.value[moved.converged]
         n = x.shape[0]
         if n < 20 or len(self.atlas) == 0:

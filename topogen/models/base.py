@@ -16,7 +16,7 @@ from ..errors import InvalidPoints, NotFittedError, UnsupportedError
 from ..manifolds.base import Manifold
 from ..point_cloud.tensors import as_tensor, distinct
 from ..storable import Storable
-from .units import require_near
+from .units import allowed, require_near
 
 Result = TypeVar("Result")
 Progress = Generator[Mapping[str, float], None, Result]
@@ -152,8 +152,8 @@ class Projections(NamedTuple):
 
     @property
     def atol(self) -> float | None:
-        """How far points like these are from M: twice as far; None for the tolerance of M."""
-        return 2 * self.moved if self.moved else None
+        """How far points like these are from M; None for the tolerance of M."""
+        return allowed(self.moved)
 
 
 def projections(M: Manifold, points: Float[Tensor, "n D"], least: int = 20) -> Projections:

@@ -69,11 +69,11 @@ class LearnedManifold(Manifold, Fittable):
     def _outer(self, z: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch D"]:
         return z if self._spans else z @ self.V.mT
 
-    def _total(self, r: Float[Tensor, " n"], y: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+    def _total(
+        self, r: Float[Tensor, " n"], y: Float[Tensor, "n D"], z: Float[Tensor, "n m"]
+    ) -> Float[Tensor, " n"]:
         """The residual at y, from that at its z."""
-        if self._spans:
-            return r
-        return torch.hypot(r, (y - self._outer(self._inner(y))).norm(dim=-1))
+        return r if self._spans else torch.hypot(r, (y - self._outer(z)).norm(dim=-1))
 
     def _to_unit(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """The y of x."""
@@ -123,7 +123,7 @@ class LearnedManifold(Manifold, Fittable):
         """The residual at x, and where one step of :meth:`project` takes it."""
         y, z = self._flat(x)
         r, moved = self._evaluate(z)
-        r, moved = self._total(r, y) * self.unit, self._from_inner(moved)
+        r, moved = self._total(r, y, z) * self.unit, self._from_inner(moved)
         return r.reshape(x.shape[:-1]).to(x.dtype), moved.reshape(x.shape).to(x.dtype)
 
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:

@@ -214,10 +214,10 @@ def some(n: int, generator: torch.Generator, *, batch: int = 1000) -> Tensor:
     return torch.arange(n) if n <= batch else torch.randperm(n, generator=generator)[:batch]
 
 
-def weights_in(module: nn.Module, dtype: torch.dtype) -> None:
+def weights_in(module: nn.Module, dtype: torch.dtype, *, buffers: bool = False) -> None:
     """Keep the weights in another precision: single is enough, and faster, for a descent."""
-    for p in module.parameters():
-        p.data = p.data.to(dtype)
+    for t in (*module.parameters(), *(module.buffers() if buffers else ())):
+        t.data = t.data.to(dtype) if t.is_floating_point() else t.data
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -49,6 +49,11 @@ def require_near(M: Manifold, x: Float[Tensor, "n D"], p: Projection) -> float:
     return most if most > M.atol(torch.float64) else 0.0
 
 
+def allowed(moved: float) -> float | None:
+    """How far from M points are that were moved so far: twice as far; None for M's tolerance."""
+    return 2 * moved or None
+
+
 def _advice(M: Manifold, x: Tensor) -> str:
     """In which unit, or about which centre, most points would lie on M."""
     found = _factor(M, x)

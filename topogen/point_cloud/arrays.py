@@ -141,11 +141,18 @@ def _squares_from(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def first_rows(x: np.ndarray) -> np.ndarray:
-    """Indices of the rows that repeat no earlier row, in order, by a hash of all their bits."""
-    seen: dict[int, int] = {}
-    for i, row in enumerate(x):
-        seen.setdefault(hash((row + 0.0).tobytes()), i)  # -0.0 and 0.0 are the same point
-    return np.fromiter(seen.values(), np.int64, len(seen))
+    """Indices of the rows that repeat no earlier row, in order."""
+    return firsts(row_bits(x))
+
+
+def row_bits(x: np.ndarray) -> np.ndarray:
+    """A hash of all bits of each row; -0.0 and 0.0 are the same number."""
+    return np.fromiter((hash((row + 0.0).tobytes()) for row in x), np.int64, len(x))
+
+
+def firsts(labels: np.ndarray) -> np.ndarray:
+    """Where each label stands first, in order."""
+    return np.sort(np.unique(labels, return_index=True)[1])
 
 
 def uniform_sample(manifold: Any, n: int, seed: int) -> np.ndarray:

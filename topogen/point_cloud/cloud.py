@@ -67,8 +67,8 @@ class Cloud:
         """Some of the points, centred and scaled afresh, without remarks."""
         x = self.points[rows] - self.points[rows].mean(axis=0)
         length = diameter(x)
-        part = replace(self, points=x / length, unit=self.unit * length)
-        return replace(part, index=self.index[rows], remarks=(), outliers=0)
+        unit, index = self.unit * length, self.index[rows]
+        return replace(self, points=x / length, unit=unit, index=index, remarks=(), outliers=0)
 
     def spread(self, labels: np.ndarray) -> np.ndarray:
         """Labels of all rows given: a row left out takes that of the nearest one retained.

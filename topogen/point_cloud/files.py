@@ -16,9 +16,9 @@ import numpy as np
 
 from ..errors import DataFileError
 from .arrays import as_array
-from .text_tables import read_table
+from .text_tables import damaged, read_table
 
-_KINDS = ".npy, .npz, .csv, .tsv, .txt, .pt or .parquet"
+KINDS = ".npy, .npz, .csv, .tsv, .txt, .pt or .parquet"
 
 
 @runtime_checkable
@@ -85,7 +85,7 @@ def _load_path(path: Path) -> np.ndarray:
     """The points of the file at a path; OSError where it cannot be read."""
     if path.is_dir():
         raise DataFileError(
-            f"{path}: expected a data file ({_KINDS}), got a directory; name one file in it"
+            f"{path}: expected a data file ({KINDS}), got a directory; name one file in it"
         )
     if not path.exists():
         raise DataFileError(f"{path}: expected a data file, but there is none; check the path")
@@ -95,7 +95,7 @@ def _load_path(path: Path) -> np.ndarray:
     if reader is None:
         given = path.suffix or "no suffix"
         raise DataFileError(
-            f"{path}: expected {_KINDS}, got {given}; convert it, for example with numpy.save"
+            f"{path}: expected {KINDS}, got {given}; convert it, for example with numpy.save"
         )
     if path.stat().st_size == 0:
         raise _empty(str(path))
@@ -136,7 +136,7 @@ def _unpacked(content: bytes, name: str) -> BytesIO:
     try:
         return BytesIO(gzip.decompress(content))
     except (OSError, EOFError, zlib.error):
-        raise _damaged(name, "a gzip file") from None
+        raise damaged(name, "a gzip file") from None
 
 
 def _empty(name: str) -> DataFileError:
@@ -174,12 +174,6 @@ def output_kind(path: str | os.PathLike[str]) -> Callable[..., None]:
     return writer
 
 
-def _damaged(name: str, kind: str) -> DataFileError:
-    return DataFileError(
-        f"{name}: expected {kind}, got a file that is truncated or of another kind; write it again"
-    )
-
-
 def _pickled(name: str) -> DataFileError:
     return DataFileError(
         f"{name}: expected plain numbers, got pickled objects, which are never loaded; save a "
@@ -192,7 +186,7 @@ def _refused(file: BufferedIOBase, name: str, error: ValueError, kind: str) -> D
     file.seek(0)
     known = file.read(1) in (b"\x80", b"\x93")  # of pickles, and of .npy with some in it
     pickled = known and "pickle" in str(error).lower()
-    return _pickled(name) if pickled else _damaged(name, kind)
+    return _pickled(name) if pickled else damaged(name, kind)
 
 
 def _npy(file: BufferedIOBase, name: str) -> object:
@@ -201,10 +195,10 @@ def _npy(file: BufferedIOBase, name: str) -> object:
     except ValueError as error:
         raise _refused(file, name, error, "a .npy array") from None
     except EOFError:
-        raise _damaged(name, "a .npy array") from None
+        raise damaged(name, "a .npy array") from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise _damaged(name, "a .npy array (this is an .npz archive)")
+        raise damaged(name, "a .npy array (this is an .npz archive)")
     return array
 
 
@@ -213,7 +207,7 @@ def _npz(file: BufferedIOBase, name: str) -> object:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {key: _member(archive, key, name) for key in archive.files}
     except (zipfile.BadZipFile, EOFError, AttributeError, TypeError):
-        raise _damaged(name, "an .npz archive") from None
+        raise damaged(name, "an .npz archive") from None
     except ValueError as error:
         raise _refused(file, name, error, "an .npz archive") from None
     return _choose({key: array for key, array in arrays.items() if array is not None}, name)
@@ -224,7 +218,7 @@ def _member(archive: np.lib.npyio.NpzFile, key: str, name: str) -> np.ndarray | 
         return archive[key]
     except ValueError as error:
         if "pickle" not in str(error).lower():
-            raise _damaged(name, "an .npz archive") from None
+            raise damaged(name, "an .npz archive") from None
         # an array of objects beside the points does no harm: it is left unread
         if key != "points":
             return None
@@ -238,9 +232,9 @@ def _pt(file: Any, name: str) -> object:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         pickled = "weights_only" in str(error).lower()
-        raise (_pickled(name) if pickled else _damaged(name, "a .pt file")) from None
+        raise (_pickled(name) if pickled else damaged(name, "a .pt file")) from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError):
-        raise _damaged(name, "a .pt file") from None
+        raise damaged(name, "a .pt file") from None
     if isinstance(loaded, torch.Tensor):
         return loaded
     if not isinstance(loaded, dict):
@@ -276,7 +270,7 @@ def _parquet(file: BufferedIOBase, name: str) -> object:
     except ImportError:
         raise _uninstalled(name, "pyarrow") from None
     except (ValueError, OSError):
-        raise _damaged(name, "a .parquet table") from None
+        raise damaged(name, "a .parquet table") from None
 
 
 def _uninstalled(name: str, package: str) -> DataFileError:

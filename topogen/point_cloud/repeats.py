@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arrays import firsts
 from .knn import component_labels, nearest, neighbours
 
 # of numbers of size 1: a few thousand last digits of float64, as sums and sines of large arguments
@@ -13,11 +14,15 @@ ROUNDING, ROUNDING_32 = 1e-12, 1e-6
 
 def rounding(x: np.ndarray) -> float:
     """How far most points of a cloud may be off: by their last digits, float32 where they fit."""
-    with np.errstate(over="ignore", under="ignore"):
-        fit = np.array_equal(x, x.astype(np.float32))
     # of the sizes of rows the lower middle one: a mean of two huge ones overflows
     middle = float(np.quantile(np.abs(x).max(axis=1), 0.5, method="lower"))
-    return middle * (ROUNDING_32 if fit else ROUNDING)
+    return middle * (ROUNDING_32 if fits_float32(x) else ROUNDING)
+
+
+def fits_float32(x: np.ndarray) -> bool:
+    """Whether float32 holds all numbers as they are."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.array_equal(x, x.astype(np.float32))
 
 
 def first_of_places(x: np.ndarray, tolerance: float) -> np.ndarray:
@@ -32,7 +37,7 @@ def first_of_places(x: np.ndarray, tolerance: float) -> np.ndarray:
         order = np.lexsort((along, label))
         apart = (np.diff(label[order]) > 0) | (np.diff(along[order]) > tolerance)
         label[order] = np.concatenate([[0], np.cumsum(apart)])
-    return np.sort(np.unique(label, return_index=True)[1])
+    return firsts(label)
 
 
 def first_of_clusters(x: np.ndarray, most: int) -> np.ndarray:
@@ -61,7 +66,7 @@ def first_of_clusters(x: np.ndarray, most: int) -> np.ndarray:
     distance, index = neighbours(x, k)
     joined = np.arange(index.shape[1]) < _before_jump(distance)[:, None]
     label = component_labels(n, np.nonzero(joined)[0], index[joined])
-    first = np.sort(np.unique(label, return_index=True)[1])
+    first = firsts(label)
     return first if len(first) < 2 * n / 3 else everything
 
 

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .arrays import row_bits
+from .repeats import fits_float32
+
 # Points may move by this share of their rms radius, a thousandth of the least tolerance of a
 # learned manifold, or by their own rounding.
 _TOLERANCE = 1e-6
@@ -20,8 +23,7 @@ class Span(NamedTuple):
     def inner(self, x: np.ndarray) -> np.ndarray:
         """The coordinates z of x = centre + V z, shape (n, m); equal rows of x stay equal."""
         z = (x - self.centre) @ self.V
-        bits = np.fromiter((hash((row + 0.0).tobytes()) for row in x), np.int64, len(x))
-        _, first, which = np.unique(bits, return_index=True, return_inverse=True)
+        _, first, which = np.unique(row_bits(x), return_index=True, return_inverse=True)
         return z[first[which]]
 
 
@@ -55,9 +57,7 @@ def affine_span(x: np.ndarray, least: int) -> Span | None:
 
 def _rounding(x: np.ndarray) -> float:
     """How far rounding may have moved the points: that of float32 where all numbers fit it."""
-    with np.errstate(over="ignore"):
-        single = np.array_equal(x, x.astype(np.float32))
-    eps = 2.0**-23 if single else 2.0**-52
+    eps = 2.0**-23 if fits_float32(x) else 2.0**-52
     return float(eps * np.sqrt(np.einsum("ij,ij->i", x, x).max()))
 
 

@@ -18,13 +18,8 @@ def as_tensor(
 
 
 def as_rows(points: Any, *, ambient_dim: int) -> torch.Tensor:
-    """:func:`as_table`, as a float64 CPU tensor; a gradient passes through.
-
-    Rows may be NaN, and there may be none.
-    """
-    table = torch.from_numpy(as_table(points, ambient_dim=ambient_dim))
-    follows = isinstance(points, torch.Tensor) and points.requires_grad
-    return points.to("cpu", torch.float64) if follows else table
+    """:func:`as_table`, as a float64 CPU tensor: rows may be NaN, and there may be none."""
+    return torch.from_numpy(as_table(points, ambient_dim=ambient_dim))
 
 
 def distinct(points: torch.Tensor) -> torch.Tensor:

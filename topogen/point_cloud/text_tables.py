@@ -37,13 +37,17 @@ def read_table(file: BufferedIOBase, name: str) -> np.ndarray:
         table = csv.reader(lines, delimiter=_separator(lines), skipinitialspace=True)
         rows = [cells for row in table if any(cells := [cell.strip() for cell in row])]
     except (UnicodeDecodeError, csv.Error):
-        raise DataFileError(
-            f"{name}: expected a text file of numbers, got a file that is truncated or of another "
-            "kind; write it again"
-        ) from None
+        raise damaged(name, "a text file of numbers") from None
     rows = _without_header(_decimal_points(rows), name)
     _refuse_split_decimals(rows, name)
     return _numbers(rows, name)
+
+
+def damaged(name: str, kind: str) -> DataFileError:
+    """The error of a file that is not of its kind."""
+    return DataFileError(
+        f"{name}: expected {kind}, got a file that is truncated or of another kind; write it again"
+    )
 
 
 def _separator(lines: Sequence[str]) -> str:

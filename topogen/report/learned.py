@@ -93,10 +93,11 @@ def write_report(result: Result, path: str | Path, *, command: str | None = None
     measured = [(e(name), number(value)) for name, value in result.measurements.items()]
     measure = _MEASURES[distribution.measure].format(dim=distribution.dim)
     said, caption = "data and samples", "The data, and as many points drawn from the model."
-    if distribution.chart_of(result.sample(1, seed=result.seed)) is not None:
+    clouds, colours = _clouds(result)
+    if not isinstance(colours["samples"], str):
         said += ", coloured by chart"
         caption = "Each colour is one chart of the atlas: the chart in which a point weighs most."
-    picture = png(clouds_figure(result), said)
+    picture = png(plotting.clouds_figure(clouds, colours=colours), said)
     body = f"""<figure>{picture}
 <figcaption>{caption}</figcaption></figure>
 <section class="columns">{table(measured, "Measured")}{table(data, "Data")}</section>
@@ -122,12 +123,17 @@ def write_picture(result: Result, path: str | Path) -> Path:
 
 def clouds_figure(result: Result) -> Figure:
     """Data and samples side by side, coloured by chart; over 3 columns by principal axes."""
+    clouds, colours = _clouds(result)
+    return plotting.clouds_figure(clouds, colours=colours)
+
+
+def _clouds(result: Result) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Data and samples, and their colours."""
     clouds = {"samples": result.sample(plotting.MOST_POINTS, seed=result.seed).numpy()}
     if result.points is not None:
         order = np.random.default_rng(result.seed).permutation(len(result.points))
         clouds = {"data": result.points[order[: plotting.MOST_POINTS]], **clouds}
-    colours = {name: _colours(result, cloud) for name, cloud in clouds.items()}
-    return plotting.clouds_figure(clouds, colours=colours)
+    return clouds, {name: _colours(result, cloud) for name, cloud in clouds.items()}
 
 
 def _colours(result: Result, cloud: np.ndarray) -> Any:

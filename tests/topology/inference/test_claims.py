@@ -84,7 +84,9 @@ def union(*clouds: tuple[float, Cloud]) -> Cloud:
 
     def draw(n: int, rng: np.random.Generator) -> np.ndarray:
         counts = rng.multinomial(n, weights / weights.sum())
-        return np.concatenate([c(m, rng) for m, (_, c) in zip(counts, clouds, strict=True)])
+        return np.concatenate(
+            [c(m, rng) for m, (_, c) in zip(counts.tolist(), clouds, strict=True)]
+        )
 
     return draw
 

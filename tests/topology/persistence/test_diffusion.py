@@ -99,3 +99,11 @@ def test_too_few_points_are_refused():
     x = np.random.default_rng(0).random((49, 2))
     with pytest.raises(InvalidPoints, match="at least 50"):
         check_topology(x, options=CheckOptions(metric="diffusion"))
+
+
+def test_distances_are_diffused_once_when_outliers_go():
+    rng = np.random.default_rng(0)
+    t = rng.uniform(0, 2 * np.pi, 600)
+    x = np.concatenate([np.c_[np.cos(t), np.sin(t)], rng.uniform(-1.5, 1.5, (12, 2))])
+    report = check_topology(x, options=CheckOptions(metric="diffusion"))
+    assert sum("diffusion" in remark for remark in report.remarks) <= 1, str(report)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from math import isnan, nan
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...models.injective.base_distributions import BaseDistribution
 from ...models.injective.nearest_points import nearest_points
-from ...models.optimize import Adam, descend
+from ...models.optimize import Adam, descend, weights_in
 from ..options import DescentOptions, VolumeOptions
 from .autoencoder import Autoencoder
 from .base_densities import JointFamily, RankSplineBase
@@ -63,11 +63,11 @@ class Trainer:
         """
         pair, objective, options = self.pair, self.objective, self.descent
         pair.start(generator)
-        _to_single(pair)
+        weights_in(pair, torch.float32, buffers=True)
         along = JointFamily(pair.base) if self.stand_in else self.distribution
         if isinstance(along, RankSplineBase):
             along.start(generator)
-            _to_single(along)
+            weights_in(along, torch.float32, buffers=True)
         noise = objective.noise if self.given_noise is None else self.given_noise
         s = ObjectiveContext(
             pair,
@@ -141,7 +141,8 @@ class Trainer:
             if step and step % 25 == 0:
                 pair.to(torch.float64).requires_grad_(False)
                 b = nearest_points(pair, y, b, tol=1e-9, max_steps=1).b
-            _to_single(pair).requires_grad_(True)
+            weights_in(pair, torch.float32, buffers=True)
+            pair.requires_grad_(True)
             i = torch.randint(len(y), (options.batch,), generator=generator)
             return (data[i] - pair(b[i].float())).square().sum(-1).mean()
 
@@ -163,10 +164,3 @@ class Trainer:
             s.weight = max(s.weight, least_weight(self.residual_variance))
         elif isnan(before) or s.weight >= least_weight(before):  # what was said is not said again
             check_weight(s.weight, self.residual_variance)
-
-
-def _to_single(module: nn.Module) -> nn.Module:
-    """The module, its weights and buffers in single precision: ``to`` would not narrow them."""
-    for t in (*module.parameters(), *module.buffers()):
-        t.data = t.data.float() if t.is_floating_point() else t.data
-    return module

@@ -273,7 +273,7 @@ class Intersection(Manifold):
         return math.hypot(*(M.atol(torch.float64) for M in self.listed())) / self.transversality
 
     def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+        self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of the intersection, and valid for all parts."""
         return super().contains(x, atol) & self.in_domain(x)

@@ -203,7 +203,7 @@ class Product(Composite):
         return torch.where(x.isfinite().all(-1), r, math.nan)
 
     def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+        self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol`; each half within the default of its factor, if None."""
         if atol is not None:

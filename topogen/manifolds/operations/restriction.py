@@ -95,7 +95,7 @@ class Restriction(Composite):
         return self.manifold.in_domain(x) & (self.g(x) <= 0).all(-1)
 
     def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+        self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and all inequalities hold."""
         return self.in_domain(x) & self.manifold.contains(x, atol)

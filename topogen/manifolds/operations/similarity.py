@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from ...calculus import RowMap
 from ...homology import Homology
-from ..base import Manifold, Projection
+from ..base import Manifold, Projection, rounding
 from .composite import Composite, Onto
 
 
@@ -118,12 +118,12 @@ class Similarity(Composite):
         return self._with_beside(self.manifold.residual(self._inside(x)), x).to(x.dtype)
 
     def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+        self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of the copy."""
-        atol = self.atol(x.dtype) if atol is None else atol
-        inside = self.manifold.contains(self._inside(x), atol / self.factor)
-        return inside if self._spans else inside & (self.residual(x) <= atol)
+        bound = self.atol(x.dtype) + rounding(x) if atol is None else atol
+        inside = self.manifold.contains(self._inside(x), bound / self.factor)
+        return inside if self._spans else inside & (self.residual(x) <= bound)
 
     def step(
         self, x: Float[Tensor, "*batch D"]

@@ -164,7 +164,7 @@ class Union(Composite):
         return torch.where(r.isnan().all(-1), math.nan, r.nan_to_num(nan=math.inf).amin(-1))
 
     def contains(
-        self, x: Float[Tensor, "*batch D"], atol: float | None = None
+        self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether some part contains x, with its own tolerance where `atol` is None."""
         self.check_points(x)

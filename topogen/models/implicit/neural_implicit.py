@@ -194,13 +194,13 @@ class LearnedZeroSet(LearnedManifold):
         """E(x) and DE(x), in closed form."""
         y, z = self._flat(x)
         E, DE = self.zero_set.linearize(z)
-        E = self.unit * torch.cat([E, self._beside(y)], -1)
         W = self._beside(torch.eye(self.ambient_dim, dtype=y.dtype))
+        E = self.unit * torch.cat([E, y @ W], -1)
         DE = torch.cat([DE @ self.V.mT, W.mT.expand(y.shape[0], -1, -1)], -2)
         E, DE = E.reshape(*x.shape[:-1], E.shape[-1]), DE.reshape(*x.shape[:-1], *DE.shape[-2:])
         return E.to(x.dtype), DE.to(x.dtype)
 
-    def contains(self, x: Tensor, atol: float | None = None) -> Bool[Tensor, "*batch"]:
+    def contains(self, x: Tensor, atol: float | Tensor | None = None) -> Bool[Tensor, "*batch"]:
         """Whether x is finite, within `atol` of M, and in its domain of validity."""
         return super().contains(x, atol) & (self.in_domain(x) if self.closed else True)
 
