@@ -9,6 +9,7 @@ from torch import Tensor
 from .distributions.base import ManifoldDistribution
 from .manifolds.atlas import BaseAtlas
 from .models.base import LearnedDistribution
+from .models.local_polynomials import LocalPolynomials
 from .point_cloud.arrays import diameter
 
 
@@ -28,6 +29,8 @@ def measure(
         "data to M, median, % of diameter": 100 * float(moved.median()) / size,
         "data to M, 99 %, % of diameter": 100 * float(moved.quantile(0.99)) / size,
     }
+    if isinstance(M, LocalPolynomials):
+        numbers["held-out points off M, %"] = 100 * M.lost
     atlas = distribution.own_atlas()
     if atlas is not None:
         numbers["charts"] = float(len(atlas))

@@ -142,14 +142,15 @@ class ManifoldDistribution(Distribution, ABC):
         self.manifold.check_points(value)
         nan = value.isnan().any(-1)
         projection = self.manifold.project_along_normals(value)
-        atol = self._support.tolerance(value.dtype)
+        allowed = self._support.tolerance(projection.value) + rounding(value)
         on = projection.converged
-        on = on & ((projection.value - value).norm(dim=-1) <= atol + rounding(value))
+        on = on & ((projection.value - value).norm(dim=-1) <= allowed)
         if self.manifold.needs_domain:
             on &= self.manifold.in_domain(projection.value)
         if self._validate_args and not bool(on.all()):
+            name = type(self.manifold).__name__
             raise ValueError(
-                f"expected points within {atol:.2g} of {type(self.manifold).__name__}, "
+                f"expected points within {self._support.atol:.2g} of {name}, "
                 f"got {int((~on).sum())} of {on.numel()} farther away, NaN, or not projected; "
                 "project them first, or pass validate_args=False"
             )

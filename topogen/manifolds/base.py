@@ -127,15 +127,19 @@ class Manifold(Storable, ABC):
         """The default of `atol` in :meth:`contains`: `tolerance`, at least sqrt(eps) `scale`."""
         return max(self.tolerance or 0.0, membership_tolerance(dtype, self.scale))
 
+    def tolerance_at(self, x: Float[Tensor, "*batch D"]) -> float | Tensor:
+        """How far points about x in M may be from M: :meth:`atol`, or more where M is guessed."""
+        return self.atol(x.dtype)
+
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of M, and of a learned M in its domain of validity.
 
-        The default is :meth:`atol`, and the :func:`~.solvers.rounding` of x.
+        The default is :meth:`tolerance_at`, and the :func:`~.solvers.rounding` of x.
         """
         self.check_points(x)
-        on = self.residual(x) <= (self.atol(x.dtype) + rounding(x) if atol is None else atol)
+        on = self.residual(x) <= (self.tolerance_at(x) + rounding(x) if atol is None else atol)
         return on & self.in_domain(x) if self.tolerance is not None and self.needs_domain else on
 
     def check_points(self, x: Any) -> None:
@@ -394,14 +398,14 @@ class OnManifold(constraints.Constraint):
         self.manifold, self._atol = manifold, atol
         super().__init__()
 
-    def tolerance(self, dtype: torch.dtype) -> float:
-        """How far from M a point of this dtype may be, in the units of the points."""
-        return self.manifold.atol(dtype) if self._atol is None else self._atol
+    def tolerance(self, x: Float[Tensor, "*batch D"]) -> float | Tensor:
+        """How far from x in M a point may be, in the units of the points."""
+        return self.manifold.tolerance_at(x) if self._atol is None else self._atol
 
     @property
     def atol(self) -> float:
-        """The tolerance for points in float64."""
-        return self.tolerance(torch.float64)
+        """The tolerance for points in float64; the least, where it depends on the place."""
+        return self.manifold.atol(torch.float64) if self._atol is None else self._atol
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each point is on M, shape (...)."""

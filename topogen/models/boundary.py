@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..point_cloud.tails import tail_index
 from .base import Fittable
 
 _ROWS = 2048  # handled at a time: their distances to all data are in memory
@@ -25,23 +26,28 @@ class Boundary(Fittable):
     is :math:`E|u_1|`, u uniform on the unit sphere of R^d, for z on the boundary of a half space
     that is filled evenly, less inside and more outside. Only points within `radius` of a place
     where M leaves its domain are tested: a gap in the data that M bridges is no boundary. Points
-    closer to a datum than a quarter of the mean chord are never outside.
+    closer to a datum than a quarter of the mean chord are never outside. Where the data thin out
+    towards the place there is no edge, and fresh points of the same distribution will lie beyond
+    the last of them: M goes on there to the end of its domain.
 
     Attributes:
         at: points of M where it leaves its domain, shape (e, m).
         T: tangent bases there, shape (e, m, d).
         radius: how far from them points are tested, shape (e,).
         data: the data near them.
+        thin: whether the data thin out towards them, shape (e,).
     """
 
     at: Tensor
     T: Tensor
     radius: Tensor
     data: Tensor
+    thin: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.reserve("at", "T", "radius", "data")
+        self.register_buffer("thin", torch.empty(0, dtype=torch.bool))
 
     def __len__(self) -> int:
         """How many places there are."""
@@ -56,6 +62,7 @@ class Boundary(Fittable):
     ) -> None:
         """Set the places; a ball of twice the radius contains what lies outside near each."""
         self.at, self.T, self.radius = at, T, 2 * radius
+        self.thin = thinning(at, self.radius, data, T.shape[-1])
         # the nearest data of a point inside lie within 1.5 times the distance of those of a point
         # of the boundary
         reach = self.radius + 1.5 * _nearest(at, data, T.shape[-1])[1][:, -1]
@@ -69,7 +76,7 @@ class Boundary(Fittable):
         if not len(self.at) or not len(self.data):
             return out
         distance, e = torch.cdist(z, self.at).min(-1)
-        tested = distance < self.radius[e]
+        tested = (distance < self.radius[e]) & ~self.thin[e]
         T = self.T[e[tested]]
         ratio, nearest = one_sidedness(z[tested], T, self.data)
         out[tested] = (ratio > boundary_ratio(T.shape[-1])) & (nearest > 0.25)
@@ -107,6 +114,21 @@ def in_holes(
 ) -> Bool[Tensor, " n"]:
     """Whether there are data on both sides of z: the ratio is well below that of a boundary."""
     return one_sidedness(z, T, data)[0] < 0.8 * boundary_ratio(T.shape[-1])
+
+
+def thinning(
+    at: Float[Tensor, "e m"], radius: Float[Tensor, " e"], data: Float[Tensor, "n m"], dim: int
+) -> Bool[Tensor, " e"]:
+    """Whether the density of the data falls to 0 towards places on their boundary.
+
+    The :func:`~topogen.point_cloud.tails.tail_index`, averaged over the places within a radius, is
+    compared with 0.35: it is 0 at edges and 1/2 where the density of a surface falls linearly.
+    """
+    if not len(at):
+        return at.new_zeros(0, dtype=torch.bool)
+    a = torch.from_numpy(tail_index(at.numpy(), data.numpy(), dim))
+    near_by = (torch.cdist(at, at) < radius.unsqueeze(-1)).to(a)
+    return near_by @ a / near_by.sum(-1) > 0.35
 
 
 def directions(

@@ -22,6 +22,9 @@ _SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), 
 # an evenly filled disc about a line, r / 2.
 _BALL = 0.25
 
+# What the error of a graph is taken for, in its radii, where it goes on beyond the data.
+_CONTINUED = 1 / 320
+
 Size = tuple[int, int]
 """Degree of the polynomials, and number of neighbours they are fitted to."""
 
@@ -33,6 +36,8 @@ class LocalGraphs(NamedTuple):
     T: Tensor
     r: Tensor
     b: Tensor
+    error: Tensor
+    """By cross-validation: root mean square of the distance of fresh points."""
     degree: int
 
 
@@ -89,9 +94,9 @@ def fit_graphs(
     medians: list[tuple[float, float]] = []
     first: int | None = None  # size that is no ball
     for degree, k in sizes:
-        fitted, _, error = _fit(x, tree, probes, d, degree, k)
+        fitted = _fit(x, tree, probes, d, degree, k)[0]
         fits.append(fitted)
-        errors.append(error.square()[near].mean(1).sqrt())
+        errors.append(fitted.error.square()[near].mean(1).sqrt())
         middle, r = float(errors[-1].median()), float(fitted.r.median())
         yield {"degree": degree, "neighbours": k, "loss": middle}
         flat = any(q * 1.3 < r and middle < 1.05 * finer for finer, q in medians)
@@ -125,7 +130,7 @@ def graph_error(
 
     tree = KDTree(x)
     landmarks = _cover(tree, order, np.full(len(x), k))
-    fitted, left_out, _ = _fit(x, tree, landmarks, d, degree, k)
+    fitted, left_out = _fit(x, tree, landmarks, d, degree, k)
     return float(left_out.median()), float(fitted.r.median())
 
 
@@ -147,8 +152,8 @@ def _neighbours(tree: Any, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarra
 
 def _fit(
     x: np.ndarray, tree: Any, landmarks: np.ndarray, d: int, degree: int, k: int
-) -> tuple[LocalGraphs, Tensor, Tensor]:
-    """Graphs from the k nearest neighbours; their leave-one-out and cross-validation errors."""
+) -> tuple[LocalGraphs, Tensor]:
+    """Graphs from the k nearest neighbours, and their leave-one-out errors at the landmarks."""
     distance, neighbour = _neighbours(tree, x[landmarks], k + 1)
     distance = torch.from_numpy(distance)
     r = distance[:, -1]
@@ -165,7 +170,7 @@ def _fit(
         if degree > 0:
             T = calculus.orthonormalize(T + b[:, 1 : d + 1].mT / r[:, None, None])[0]
     b, left_out, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
-    return LocalGraphs(c, T, r, b, degree), left_out, error
+    return LocalGraphs(c, T, r, b, error, degree), left_out
 
 
 def _leading_axes(y: Tensor, d: int) -> Tensor:
@@ -183,14 +188,53 @@ def _together(
     degree = max(degree for degree, _ in sizes)
     n, D = len(landmarks), x.shape[1]
     like = torch.from_numpy(x)
-    c, T, r = like.new_empty(n, D), like.new_empty(n, D, d), like.new_empty(n)
+    c, T = like.new_empty(n, D), like.new_empty(n, D, d)
+    r, error = like.new_empty(n), like.new_empty(n)
     b = like.new_zeros(n, monomial_count(d, degree), D)
     for size in dict.fromkeys(sizes):
         rows = np.asarray([i for i, other in enumerate(sizes) if other == size])
         at, fitted = torch.from_numpy(rows), _fit(x, tree, landmarks[rows], d, *size)[0]
-        c[at], T[at], r[at] = fitted.c, fitted.T, fitted.r
+        c[at], T[at], r[at], error[at] = fitted.c, fitted.T, fitted.r, fitted.error
         b[at, : fitted.b.shape[1]] = fitted.b
-    return LocalGraphs(c, T, r, b, degree)
+    return LocalGraphs(c, T, r, b, error, degree)
+
+
+def graph_points(graphs: LocalGraphs, s: Tensor, k: Tensor) -> Tensor:
+    """The points c + T r s + b(s) of the graphs k."""
+    flat = (graphs.T[k] @ (graphs.r[k].unsqueeze(-1) * s).unsqueeze(-1)).squeeze(-1)
+    bent = (monomials(s, graphs.degree).unsqueeze(-2) @ graphs.b[k]).squeeze(-2)
+    return graphs.c[k] + flat + bent
+
+
+def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGraphs:
+    """The graphs, and others beyond the ends of graphs k, about places there with tangents T.
+
+    They are the polynomials, quadratic at most, that fit graph k best around the place, and have
+    its radius. Of places within half a radius of each other one is taken.
+    """
+
+    def ball(i: int) -> list[int]:
+        return ((at - at[i]).norm(dim=-1) < graphs.r[k[i]] / 2).nonzero().flatten().tolist()
+
+    rows = torch.from_numpy(greedy_cover(len(at), np.arange(len(at)), ball))
+    at, T, k = at[rows], T[rows], k[rows]
+    r, d = graphs.r[k], T.shape[-1]
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(20 * monomial_count(d, 2), d, generator=generator, dtype=at.dtype)
+    u = torch.nn.functional.normalize(u, dim=-1)
+    u = u * torch.rand(len(u), 1, generator=generator, dtype=at.dtype).pow(1 / d)
+    # as many points within graph k as beyond it, where it is not known
+    around = at.unsqueeze(1) + (r[:, None, None] * u) @ T.mT
+    s = (around - graphs.c[k].unsqueeze(1)) @ graphs.T[k] / r[:, None, None]
+    inside = (s.norm(dim=-1) < 1).to(at.dtype)
+    each = k.repeat_interleave(len(u))
+    X = graph_points(graphs, s.flatten(0, 1), each).unflatten(0, inside.shape)
+    fitted = _fit_polynomials(X - at.unsqueeze(1), T, r, inside, min(2, graphs.degree))[0]
+    b = graphs.b.new_zeros(len(k), *graphs.b.shape[1:])
+    b[:, : fitted.shape[1]] = fitted
+    more = (at, T, r, b, _CONTINUED * r)
+    both = (torch.cat(pair) for pair in zip(graphs[:-1], more, strict=True))
+    return LocalGraphs._make([*both, graphs.degree])
 
 
 def _fit_polynomials(

@@ -94,6 +94,15 @@ def merges(
     return found
 
 
+def long_links(tree: tuple[np.ndarray, np.ndarray, np.ndarray], merge: Merge) -> int:
+    """The number of links longer than half the longest, of the cluster that has more of them."""
+    a, b, lengths = (part[: merge.edge] for part in tree)
+    label = component_labels(len(tree[0]) + 1, a, b)
+    ends = label[[tree[0][merge.edge], tree[1][merge.edge]]]
+    inside = (lengths[label[a] == end] for end in ends)
+    return max(int((own > own.max() / 2).sum()) for own in inside)
+
+
 def _tree(n: int, a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> tuple[Any, Any, Any]:
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import minimum_spanning_tree

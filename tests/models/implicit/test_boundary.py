@@ -37,7 +37,7 @@ def test_the_ratio_on_a_boundary(d):
     assert math.isclose(boundary_ratio(d), float(expected), abs_tol=0.01)
 
 
-def testone_sidedness():
+def test_one_sidedness():
     x = torch.linspace(-1, 0, 50, dtype=torch.float64).unsqueeze(-1) * torch.tensor([1.0, 0.0])
     T = torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(3, -1, -1)
     z = torch.tensor([[-0.5, 0.1], [0.01, 0.0], [0.3, -0.2]], dtype=torch.float64)

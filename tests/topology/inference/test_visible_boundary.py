@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+import topogen as tg
 from topogen.point_cloud.cloud import prepare
 from topogen.topology.inference.visible_boundary import visible_boundary
 
@@ -36,3 +38,11 @@ def test_a_normal_density_on_a_plane_is_thin(cloud):
 
 def test_few_points_show_nothing(cloud):
     assert seen(cloud("disc", 100), 2) == (False, False)
+
+
+@pytest.mark.parametrize(("lowest", "sharp"), [(-0.3, True), (-1.0, False)])
+def test_an_edge_among_sparse_points_is_sharp(lowest, sharp):
+    # a von Mises-Fisher density on the sphere, cut off at a height; whole, it has a tail
+    x = tg.VonMisesFisher(torch.tensor([0.0, 0.0, 1.0]).double(), 2.0 if sharp else 6.0)
+    points = x.sample((9000,), generator=torch.Generator().manual_seed(0)).numpy()
+    assert seen(points[points[:, 2] > lowest], 2).sharp == sharp

@@ -117,11 +117,15 @@ class Similarity(Composite):
         """That of M, times c."""
         return self._with_beside(self.manifold.residual(self._inside(x)), x).to(x.dtype)
 
+    def tolerance_at(self, x: Float[Tensor, "*batch D"]) -> float | Tensor:
+        """That of M, times c."""
+        return self.factor * self.manifold.tolerance_at(self.back(x))
+
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:
         """Whether x is within `atol` of the copy."""
-        bound = self.atol(x.dtype) + rounding(x) if atol is None else atol
+        bound = self.tolerance_at(x) + rounding(x) if atol is None else atol
         inside = self.manifold.contains(self._inside(x), bound / self.factor)
         return inside if self._spans else inside & (self.residual(x) <= bound)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..boundary import Boundary, boundary_points, directions, in_holes
+from ..boundary import Boundary, boundary_points, directions, in_holes, thinning
 from ..nn.mlp import MLP
 from ..nn.sine import SineNetwork
 from .constant_rank import full_step, leading_step, linearize_leading, project_leading
@@ -106,15 +106,18 @@ class ZeroSet:
     ) -> None:
         """Find the boundary: where M leaves its region, once holes are closed.
 
-        In holes, data lie on both sides.
+        In holes, data lie on both sides. Where data thin out M goes on by one ball: fresh points
+        lie beyond the last of them.
         """
         region, data = self.region, geometry.p[: geometry.data]
         at, T, j = self._ends(generator)
-        for _ in range(closings):
-            hole = in_holes(at, T, data)
-            if not bool(hole.any()):
+        for i in range(closings):
+            more = in_holes(at, T, data)
+            if i == 0:
+                more |= thinning(at, 2 * region.rho[j], data, T.shape[-1])
+            if not bool(more.any()):
                 break
-            region.extend(at[hole], T[hole], j[hole])
+            region.extend(at[more], T[more], j[more])
             at, T, j = self._ends(generator)
         self.boundary.place(at, T, region.rho[j], data)
 

@@ -143,17 +143,16 @@ def check_topology(
             notify("the other cloud")
             their_cloud, theirs = study.look(other, top)
             known = homology_of(theirs.betti)
-            if known is None:
-                verdict, about = "undetermined", (their_cloud, theirs, other.dim)
+            verdict, reason = judge(
+                evidence,
+                Hypothesis(space.name, known, found=theirs.betti),
+                sample.dim,
+                lambda: study.evidence_of_some(other.cloud, n, top) or theirs,
+                boundary,
+            )
+            if known is None and verdict == "undetermined":
+                about = their_cloud, theirs, other.dim
                 reason = f"the homology of the other cloud is undetermined: {theirs.first_reason}"
-            else:
-                verdict, reason = judge(
-                    evidence,
-                    Hypothesis(space.name, known),
-                    sample.dim,
-                    lambda: study.evidence_of_some(other.cloud, n, top) or theirs,
-                    boundary,
-                )
         elif hypothesis is not None:
             drawn = partial(study.evidence_of_sample, space, n, top)
             below = cache(partial(study.below, sample, evidence))

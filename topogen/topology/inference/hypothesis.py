@@ -41,7 +41,8 @@ class Hypothesis:
 
     Attributes:
         name: what it is called in sentences.
-        homology: the Betti numbers; None for a cloud, whose own are still to be found.
+        homology: the Betti numbers; None for a cloud, where they are not all found.
+        found: the Betti numbers of a cloud, None where they are undetermined.
         dim: dimension of the manifold, where one is expected.
         manifold: the object with `sample_uniform`, where there is one.
         points: the other cloud, where one is expected.
@@ -52,14 +53,22 @@ class Hypothesis:
     dim: int | None = None
     manifold: Any = None
     points: Any = None
+    found: Mapping[int, Sequence[int | None]] | None = None
+
+    @property
+    def fields(self) -> tuple[int, ...]:
+        """Primes p over whose Z/p Betti numbers are expected."""
+        return self.homology.fields if self.homology is not None else tuple(self.found or ())
 
     @property
     def top_degree(self) -> int | None:
         """The largest degree in which homology is expected; None where nothing is known."""
         return None if self.homology is None else self.homology.top_degree
 
-    def number(self, degree: int, p: int) -> int:
-        """The Betti number expected over Z/p."""
+    def number(self, degree: int, p: int) -> int | None:
+        """The Betti number expected over Z/p; None where that of a cloud is undetermined."""
+        if self.homology is None and self.found is not None:
+            return self.found[p][degree]
         if self.homology is None:
             raise UnsupportedError(f"expected the homology of {self.name} to be known; it is not")
         return self.homology.betti_number(degree, p)

@@ -2,19 +2,23 @@ r"""The parts of a cloud that are apart: a gap far longer than every link inside
 
 Two clusters that single linkage joins at a distance e, with longest links :math:`h_1, h_2` inside,
 are apart when :math:`\min(e/h_1, e/h_2)` is beyond what connected samples show. Each pair has a
-scale of its own, so that small or dense parts beside large or sparse ones are seen.
+scale of its own, so that small or dense parts beside large or sparse ones are seen. Where a
+density is thin on both sides of the gap, few links decide: a cluster of m points that fills its
+curve evenly has about :math:`\sqrt m` links longer than half of the longest, and one with c such
+links counts as one of :math:`c^2` points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from ...point_cloud.cloud import least_component
 from ...point_cloud.knn import component_labels
-from ...point_cloud.linkage import Merge, merges, spanning_tree
+from ...point_cloud.linkage import Merge, long_links, merges, spanning_tree
 from ..persistence.null_distributions import NoiseRatio
 
 # of connected samples: 200 pairs of clusters are looked at, and one in doubt leaves all open
@@ -70,20 +74,30 @@ def find_parts(x: np.ndarray, alpha: float) -> Parts:
         alpha: bound on the probability to split a connected sample.
     """
     n, level = len(x), min(alpha, LEVEL)
+    tree = spanning_tree(x)
 
-    def noise(merge: Merge) -> float:
-        return gap_noise(merge.sizes[0]).cut_off(level)
+    @cache
+    def shown(merge: Merge) -> NoiseRatio:
+        """What connected samples show beside such clusters."""
+        evenly = gap_noise(merge.sizes[0])
+        if max(merge.ratios) <= evenly.cut_off(level):
+            return evenly
+        return gap_noise(min(merge.sizes[0], long_links(tree, merge) ** 2))
 
     def apart(merge: Merge) -> bool:
-        return min(merge.ratios) > CLEAR * noise(merge)
+        return min(merge.ratios) > CLEAR * shown(merge).cut_off(level)
 
-    tree = spanning_tree(x)
+    def in_doubt(merge: Merge) -> bool:
+        low, high = sorted(merge.ratios)
+        noise = shown(merge).cut_off(level)
+        clear = CLEAR * gap_noise(merge.sizes[0]).cut_off(level)
+        return not apart(merge) and (low > min(noise, clear) or high > STEP * noise)
+
     found = merges(tree, least_component(n), apart)
     cuts = [merge for merge in found if apart(merge)]
     reason = ""
     for merge in found:
-        low, high = sorted(merge.ratios)
-        if not apart(merge) and (low > noise(merge) or high > STEP * noise(merge)):
+        if in_doubt(merge):
             small, large = merge.sizes
             reason = (
                 f"{small} and {large} points are {merge.ratios[0]:.1f} and {merge.ratios[1]:.1f} "
@@ -91,9 +105,7 @@ def find_parts(x: np.ndarray, alpha: float) -> Parts:
             )
     links = np.delete(np.arange(n - 1), [merge.edge for merge in cuts])
     label = component_labels(n, tree[0][links], tree[1][links])
-    p_value = max(
-        (gap_noise(c.sizes[0]).p_value(min(c.ratios) / CLEAR) for c in cuts), default=1.0
-    )
+    p_value = max((shown(c).p_value(min(c.ratios) / CLEAR) for c in cuts), default=1.0)
     for c in range(label.max() + 1) if not reason else ():
         inside = links[label[tree[0][links]] == c]
         reason = reason or _clusters_among_strays(n, [t[inside] for t in tree])

@@ -34,26 +34,26 @@ def judge(
         boundary: looks for the boundary of the cloud.
         below: why classes of a degree could live below the scale, without such a sample.
     """
-    fields = [p for p in evidence.betti if hypothesis.homology and p in hypothesis.homology.fields]
+    fields = [p for p in evidence.betti if p in hypothesis.fields]
+    wanted = {p: [hypothesis.number(k, p) for k in range(len(evidence.betti[p]))] for p in fields}
     differing = [
-        (p, k, found, hypothesis.number(k, p))
+        (p, k, found, want)
         for p in fields
-        for k, found in enumerate(evidence.betti[p])
-        if found is not None and found != hypothesis.number(k, p)
+        for k, (found, want) in enumerate(zip(evidence.betti[p], wanted[p], strict=True))
+        if found is not None and want is not None and found != want
     ]
     more = [difference for difference in differing if difference[2] > difference[3]]
     if not more and any(b is None for p in fields for b in evidence.betti[p]):
         return "undetermined", evidence.first_reason
     if not differing:
+        if any(want is None for p in fields for want in wanted[p]):
+            return "undetermined", f"the homology of {hypothesis.name} is undetermined"
         names, top = " and ".join(f"Z/{p}" for p in fields), len(evidence.cuts) - 1
         return "agrees", f"degrees 0 to {top} over {names} are those of {hypothesis.name}"
     control = None if more else reference()
     # a class below the scale, but for torsion, is missing over every field
     shown = {
-        k
-        for p in fields
-        for k, found in enumerate(evidence.betti[p])
-        if found == hypothesis.number(k, p)
+        k for p in fields for k, found in enumerate(evidence.betti[p]) if found == wanted[p][k]
     }
     unseen = ""
     for p, k, found, want in more or differing:

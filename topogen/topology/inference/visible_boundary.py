@@ -8,19 +8,24 @@ import numpy as np
 
 from ...point_cloud.cloud import Cloud
 from ...point_cloud.knn import nearest, neighbour_distance
+from ...point_cloud.tails import tail_index
 from ..local.manifold_test import manifold_test
 
 # on the boundary of uniform clouds the spacing is 1.0 to 1.2 times the median and 1.0 to 1.3 times
 # that nearby, on holes that uneven closed manifolds show 1.5 to 160 and 1.4 to 6 times, with more
 # unclear links (tests/topology/inference/test_visible_boundary.py)
 SHARP, THIN = 1.5, 1.4
+# an edge where points are sparse: at least a tenth of the links, and a tail index of at most .25.
+# Edges of surfaces are .12 to .5 of the links, index -.1 to .3; holes up to .05; tails .5 to .7
+SHARE, INDEX = 0.1, 0.25
 
 
 class VisibleBoundary(NamedTuple):
     """What the links of a cloud say of its boundary.
 
     Attributes:
-        sharp: there is one, and the points are as dense there as elsewhere: the space ends.
+        sharp: there is one, and the points are as dense there as elsewhere, or as nearby up to a
+            long edge: the space ends.
         thin: there is one, and the points are sparser towards it: the density may only fall.
     """
 
@@ -48,6 +53,9 @@ def visible_boundary(cloud: Cloud, dim: int, seed: int, *, k: int = 10) -> Visib
     overall = float(np.median(spacing[rows]) / np.median(spacing))
     nearby = float(np.median(spacing[rows] / np.median(spacing[near], axis=1)))
     unclear = float((test.labels == "undecided").mean())
+    dense = overall < SHARP or (
+        len(rows) >= SHARE * len(test.tested) and tail_index(x[rows], x, dim).mean() <= INDEX
+    )
     # links that are unclear, as few as in manifold_test
-    sharp = overall < SHARP and nearby < THIN and unclear <= 0.05
+    sharp = dense and nearby < THIN and unclear <= 0.05
     return VisibleBoundary(sharp, not sharp and overall > SHARP and nearby > THIN)
