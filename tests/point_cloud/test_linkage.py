@@ -7,7 +7,7 @@ import pytest
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
-from topogen.point_cloud.linkage import Merge, merges, spanning_tree
+from topogen.point_cloud.linkage import Merge, long_links, merges, spanning_tree
 
 
 @pytest.mark.parametrize(("n", "D"), [(2, 1), (40, 1), (300, 2), (300, 5), (200, 30)])
@@ -32,3 +32,11 @@ def test_merges_of_three_clusters():
     assert [m.ratios for m in always] == [(11.0, 11.0), (31.0, 31.0)]
     assert merges(spanning_tree(x), 13, lambda merge: False) == []
     assert all(isinstance(m, Merge) for m in never)
+
+
+def test_links_longer_than_half_the_longest():
+    # links 1, 2, 3 in one cluster, 1 and 5 in the other, 20 apart
+    x = np.cumsum([0.0, 1, 2, 3, 20, 1, 5])[:, None]
+    tree = spanning_tree(x)
+    (merge,) = [m for m in merges(tree, 3, lambda _: False) if m.length == 20]
+    assert long_links(tree, merge) == 2  # 2 and 3, against 5 alone

@@ -180,15 +180,11 @@ def manifold_of(atlas: Any) -> Manifold:
     """The manifold that an atlas covers.
 
     Raises:
-        AtlasError: it has none, or is no atlas.
+        AtlasError: no atlas.
     """
     if not isinstance(atlas, BaseAtlas):
         remedy = "pass M.atlas()" if isinstance(atlas, Manifold) else "pass an Atlas"
         raise AtlasError(
             f"expected an atlas, charts that cover a manifold, got {kind_of(atlas)}; {remedy}"
-        )
-    if atlas.manifold is None:
-        raise AtlasError(
-            "expected an atlas with a manifold, got charts alone; pass Atlas(charts, manifold=M)"
         )
     return atlas.manifold

@@ -68,7 +68,7 @@ class Levels:
         """The levels of `per_axis` nodes per axis and of 3/2 times as many.
 
         Raises:
-            AtlasError: the atlas has no manifold, or no node of it decodes.
+            AtlasError: no node of the atlas decodes.
             UnsupportedError: the dimension is above 3.
         """
         manifold_of(atlas)  # refuses an atlas without one
@@ -169,7 +169,7 @@ class EnergyDistribution(ManifoldDistribution):
         validate_args: raise on points off M instead of giving them -inf.
 
     Raises:
-        AtlasError: an atlas without a manifold.
+        AtlasError: no atlas.
         UnsupportedError: dimension above 3.
         ValueError: f gives NaN or infinity on M, or not one value per point.
 

@@ -34,7 +34,7 @@ class Uniform(ManifoldDistribution):
 
     Raises:
         UnsupportedError: M has no finite volume, or knows neither itself nor charts, or d > 3.
-        AtlasError: an atlas without a manifold, or of another one; or neither of the two.
+        AtlasError: an atlas of another manifold, or neither of the two.
 
     Attributes:
         log_volume: log H^d(M).

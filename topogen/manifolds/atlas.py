@@ -36,16 +36,16 @@ class BaseAtlas(Storable, ABC):
 
     Attributes:
         charts: the charts; none before they are found, where an atlas has to find them.
-        manifold: the manifold M, or None.
+        manifold: the manifold M that they cover.
     """
 
     charts: nn.ModuleList
-    manifold: Manifold | None
+    manifold: Manifold
 
     def describes(self, M: Manifold | None) -> bool:
-        """Whether the atlas has a manifold, and not one of its charts alone beside this M."""
+        """Whether the charts are on a manifold, this M or one beside it, and not alone."""
         own = self.manifold
-        return own is not None and (M is None or M is own or not isinstance(own, ChartedManifold))
+        return M is None or M is own or not isinstance(own, ChartedManifold)
 
     def verify(self) -> None:
         """Raise an AtlasError where the charts are found not to be charts that cover `manifold`.
@@ -71,9 +71,8 @@ class BaseAtlas(Storable, ABC):
 
     @property
     def in_domain(self) -> integration.DomainTest | None:
-        """That of M, where charts may reach beyond it; None where they do not, or without M."""
-        M = self.manifold
-        return M.in_domain if M is not None and M.needs_domain else None
+        """That of M, where charts may reach beyond it; None where they do not."""
+        return self.manifold.in_domain if self.manifold.needs_domain else None
 
     def _check(self, x: Tensor) -> None:
         D = self.ambient_dim
@@ -182,7 +181,7 @@ class BaseAtlas(Storable, ABC):
         x = _nerve.chart_points(charts) if x is None else x
         self._check(x)
         M = self.manifold  # charts alone have frames of their own
-        if tangent is None and M is not None and not isinstance(M, ChartedManifold):
+        if tangent is None and not isinstance(M, ChartedManifold):
             tangent = M.tangent_basis(x)
         return _orientation.orientation(charts, x, complete=own, tangent=tangent)
 
@@ -330,7 +329,7 @@ class Atlas(BaseAtlas):
         """
         if self._verified:
             return
-        charts, M = self._listed(), cast("Manifold", self.manifold)
+        charts, M = self._listed(), self.manifold
         if isinstance(M, ChartedManifold):
             atlas_checks.warn_of_near_misses(charts)
             self._verified = True
@@ -345,7 +344,7 @@ class Atlas(BaseAtlas):
     def verify_volume(self, volume: float, error: float) -> None:
         """Raise an AtlasError where the volume found on the charts is not that of `manifold`."""
         if not self.own:
-            atlas_checks.require_volume(cast("Manifold", self.manifold), volume, error)
+            atlas_checks.require_volume(self.manifold, volume, error)
 
     def __reduce__(self) -> Any:
         # charts of a reference space hold functions, which cannot be pickled: M makes them anew

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import calculus
 from ..distributions.bumps import BumpMixture, bump_densities, draw_bumps
-from ..errors import AtlasError, InvalidPoints
+from ..errors import InvalidPoints
 from ..manifolds.atlas import BaseAtlas
 from ..manifolds.charts import Chart
 from ..point_cloud.landmarks import farthest_points
@@ -93,8 +93,6 @@ class AtlasDensity(LearnedDistribution):
 
     def _fit(self, points: Tensor, generator: torch.Generator) -> Progress[bool]:
         M = self.atlas.manifold
-        if M is None:
-            raise AtlasError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
         self.atlas.verify()
         points = as_tensor(points, ambient_dim=M.ambient_dim)
         moved = M.project(points)

@@ -73,7 +73,7 @@ def _boundaries(atlas: BaseAtlas, laws: Laws) -> None:
     """At the boundary of its chart a weight has vanished: the partition is continuous there."""
     # charts alone are read as those of a closed manifold
     M = atlas.manifold
-    closed = M is None or isinstance(M, ChartedManifold) or M.closed
+    closed = isinstance(M, ChartedManifold) or M.closed
     for k, chart in enumerate(atlas):
         x = chart.decode(chart.domain.near_boundary(32, torch.Generator().manual_seed(k)))
         x = x[~x.isnan().any(-1)]

@@ -348,3 +348,16 @@ def test_a_sampled_sine_is_no_set_of_clusters():
     report = check_topology(np.stack([s[:-12], s[12:]], axis=1), (1, 1))
     assert report.verdict != "disagrees"
     assert report.scale > 1e-3
+
+
+def test_what_is_known_of_another_cloud_counts():
+    t = np.random.default_rng(0).random(1000) * 2 * np.pi
+    circle = np.c_[np.cos(t), np.sin(t)]
+    # two arcs of too few points for degree 1: there are two of them all the same
+    arcs = circle + 4 * np.c_[t < np.pi, 0 * t]
+    assert check_topology(arcs).betti[2] == (2, None)
+    assert check_topology(circle, arcs).verdict == "disagrees"
+    # what is known of one arc is that of a circle, and the rest is unknown
+    report = check_topology(circle, arcs[t < np.pi])
+    assert report.verdict == "undetermined"
+    assert "the homology of the other cloud is undetermined" in report.reason

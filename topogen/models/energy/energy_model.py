@@ -76,7 +76,7 @@ class EnergyModel(LearnedDistribution):
         noise_ratio: of noise to data, for "nce".
 
     Raises:
-        ValueError: an unknown objective, or an atlas without a manifold.
+        ValueError: an unknown objective, or an atlas of charts alone beside the manifold.
 
     Attributes:
         constant: "nce" alone: the mean of the free constants of the networks, -log Z of each.

@@ -282,7 +282,7 @@ def _set_of(manifold: object, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAt
             raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
     if isinstance(manifold, Manifold):
         return manifold, atlas
-    if isinstance(manifold, BaseAtlas) and manifold.manifold is not None:
+    if isinstance(manifold, BaseAtlas):
         return manifold.manifold, manifold if atlas is None else atlas
     if isinstance(manifold, LearnedDistribution) and manifold.fitted:
         return manifold().manifold, atlas
