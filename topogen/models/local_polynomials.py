@@ -31,8 +31,6 @@ from .local_regression import (
 # The weight of a landmark reaches this much farther than the points that its graph is fitted to:
 # a random sample has holes larger than its spacing, and M has none there.
 _REACH = 1.25
-# Of 100 000 fresh points on a sphere whose data thin out, 18 were off by more errors than this.
-_FRESH = 16
 _MIN_WEIGHT = 0.05  # what the weights of all landmarks add up to in the domain of validity
 
 
@@ -104,7 +102,9 @@ class LocalPolynomials(LearnedManifold):
             w = self._blend(part, index)[0]
             parts.append((w * self.error[index]).sum(-1))
         error = torch.cat(parts).reshape(x.shape[:-1]).to(x.dtype)
-        return (_FRESH * self.unit * error).clamp_min(self.atol(x.dtype))
+        # of 100 000 fresh points on a sphere whose data thin out, 19 were off by more; normal noise,
+        # whose median is .67 of its deviation, is off by less
+        return (16 * self.unit * error).clamp_min(self.atol(x.dtype))
 
     # -- learning ---------------------------------------------------------------------------------
 

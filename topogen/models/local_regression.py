@@ -22,9 +22,6 @@ _SIZES = ((3, 3), (3, 6), (2, 10), (3, 12), (2, 20), (1, 40), (2, 40), (1, 80), 
 # an evenly filled disc about a line, r / 2.
 _BALL = 0.25
 
-# What the error of a graph is taken for, in its radii, where it goes on beyond the data.
-_CONTINUED = 1 / 320
-
 Size = tuple[int, int]
 """Degree of the polynomials, and number of neighbours they are fitted to."""
 
@@ -37,7 +34,7 @@ class LocalGraphs(NamedTuple):
     r: Tensor
     b: Tensor
     error: Tensor
-    """By cross-validation: root mean square of the distance of fresh points."""
+    """Median distance of the points fitted, over 1 - p / k, p monomials of k points."""
     degree: int
 
 
@@ -94,9 +91,9 @@ def fit_graphs(
     medians: list[tuple[float, float]] = []
     first: int | None = None  # size that is no ball
     for degree, k in sizes:
-        fitted = _fit(x, tree, probes, d, degree, k)[0]
+        fitted, _, error = _fit(x, tree, probes, d, degree, k)
         fits.append(fitted)
-        errors.append(fitted.error.square()[near].mean(1).sqrt())
+        errors.append(error.square()[near].mean(1).sqrt())
         middle, r = float(errors[-1].median()), float(fitted.r.median())
         yield {"degree": degree, "neighbours": k, "loss": middle}
         flat = any(q * 1.3 < r and middle < 1.05 * finer for finer, q in medians)
@@ -130,7 +127,7 @@ def graph_error(
 
     tree = KDTree(x)
     landmarks = _cover(tree, order, np.full(len(x), k))
-    fitted, left_out = _fit(x, tree, landmarks, d, degree, k)
+    fitted, left_out, _ = _fit(x, tree, landmarks, d, degree, k)
     return float(left_out.median()), float(fitted.r.median())
 
 
@@ -152,8 +149,8 @@ def _neighbours(tree: Any, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarra
 
 def _fit(
     x: np.ndarray, tree: Any, landmarks: np.ndarray, d: int, degree: int, k: int
-) -> tuple[LocalGraphs, Tensor]:
-    """Graphs from the k nearest neighbours, and their leave-one-out errors at the landmarks."""
+) -> tuple[LocalGraphs, Tensor, Tensor]:
+    """Graphs from the k nearest neighbours; their leave-one-out and cross-validation errors."""
     distance, neighbour = _neighbours(tree, x[landmarks], k + 1)
     distance = torch.from_numpy(distance)
     r = distance[:, -1]
@@ -169,8 +166,9 @@ def _fit(
         c = c + b[:, 0]
         if degree > 0:
             T = calculus.orthonormalize(T + b[:, 1 : d + 1].mT / r[:, None, None])[0]
-    b, left_out, error = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
-    return LocalGraphs(c, T, r, b, error, degree), left_out
+    b, left_out, off = _fit_polynomials(X - c.unsqueeze(1), T, r, weight, degree)
+    middle, error = off.median(-1)[0], off.square().mean(-1).sqrt()
+    return LocalGraphs(c, T, r, b, middle, degree), left_out, error
 
 
 def _leading_axes(y: Tensor, d: int) -> Tensor:
@@ -232,7 +230,13 @@ def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGra
     fitted = _fit_polynomials(X - at.unsqueeze(1), T, r, inside, min(2, graphs.degree))[0]
     b = graphs.b.new_zeros(len(k), *graphs.b.shape[1:])
     b[:, : fitted.shape[1]] = fitted
-    more = (at, T, r, b, _CONTINUED * r)
+    more = (
+        at,
+        T,
+        r,
+        b,
+        r / 320,
+    )  # fresh points were up to r / 30 off, 16 times as far are allowed
     both = (torch.cat(pair) for pair in zip(graphs[:-1], more, strict=True))
     return LocalGraphs._make([*both, graphs.degree])
 
@@ -240,7 +244,11 @@ def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGra
 def _fit_polynomials(
     offsets: Tensor, T: Tensor, r: Tensor, weight: Tensor, degree: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted least squares of the normal offsets on monomials, and its errors."""
+    """Weighted least squares of the normal offsets on monomials, with its errors.
+
+    These are the leave-one-out error at the landmark, and the distances of all k points from the
+    graph over 1 - p / k, p the number of monomials.
+    """
     s = offsets @ T
     normal = offsets - s @ T.mT
     phi = monomials(s / r[:, None, None], degree)
@@ -252,7 +260,7 @@ def _fit_polynomials(
     off = (normal - phi @ b).norm(dim=-1)
     left_out = off[:, 0] / (1 - U[:, 0].square().sum(-1).clamp_max(0.999))
     k, p = phi.shape[1:]
-    return b, left_out, off.square().mean(1).sqrt() / (1 - p / k)
+    return b, left_out, off / (1 - p / k)
 
 
 def overlapping(c: Tensor, r: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from jaxtyping import Float
 
 from .knn import nearest
 
-FIRST, LAST = 6, 100  # ranks of the points that are used
-
 
 def tail_index(
     at: Float[np.ndarray, "e D"], x: Float[np.ndarray, "n D"], dim: int
@@ -30,10 +28,10 @@ def tail_index(
     Returns:
         the slope a of the logarithms for k = 6, ..., 100, each with weight 1 / k.
     """
-    index = nearest(x, at, min(LAST, len(x) // 2))[1][:, FIRST - 1 :]
+    index = nearest(x, at, min(100, len(x) // 2))[1][:, 5:]
     rows, place = np.unique(index, return_inverse=True)
-    spacing = nearest(x, x[rows], min(FIRST + 1, len(x)))[0][:, -1]
+    spacing = nearest(x, x[rows], min(7, len(x)))[0][:, -1]
     log_density = -dim * np.log(spacing)[place.reshape(index.shape)]
-    k = np.arange(FIRST, FIRST + index.shape[1])
+    k = np.arange(6, 6 + index.shape[1])
     u = np.log(k) - np.average(np.log(k), weights=1 / k)
     return (log_density @ (u / k)) / (u**2 / k).sum()

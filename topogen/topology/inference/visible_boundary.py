@@ -15,9 +15,6 @@ from ..local.manifold_test import manifold_test
 # that nearby, on holes that uneven closed manifolds show 1.5 to 160 and 1.4 to 6 times, with more
 # unclear links (tests/topology/inference/test_visible_boundary.py)
 SHARP, THIN = 1.5, 1.4
-# an edge where points are sparse: at least a tenth of the links, and a tail index of at most .25.
-# Edges of surfaces are .12 to .5 of the links, index -.1 to .3; holes up to .05; tails .5 to .7
-SHARE, INDEX = 0.1, 0.25
 
 
 class VisibleBoundary(NamedTuple):
@@ -53,9 +50,10 @@ def visible_boundary(cloud: Cloud, dim: int, seed: int, *, k: int = 10) -> Visib
     overall = float(np.median(spacing[rows]) / np.median(spacing))
     nearby = float(np.median(spacing[rows] / np.median(spacing[near], axis=1)))
     unclear = float((test.labels == "undecided").mean())
-    dense = overall < SHARP or (
-        len(rows) >= SHARE * len(test.tested) and tail_index(x[rows], x, dim).mean() <= INDEX
-    )
+    # where points are sparse, edges of surfaces are .12 to .5 of the links, with tail index -.1 to
+    # .3; holes of uneven closed ones up to .05, tails have .5 to .7
+    long = len(rows) >= 0.1 * len(test.tested)
+    dense = overall < SHARP or (long and tail_index(x[rows], x, dim).mean() <= 0.25)
     # links that are unclear, as few as in manifold_test
     sharp = dense and nearby < THIN and unclear <= 0.05
     return VisibleBoundary(sharp, not sharp and overall > SHARP and nearby > THIN)
