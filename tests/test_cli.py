@@ -57,6 +57,7 @@ def test_learn_sample_check(model, folder, capsys):
     assert run(["check", str(samples), "--expect", "hopf"]) == 1
 
 
+@pytest.mark.slow
 def test_check_writes_pictures_numbers_and_a_page(folder, tmp_path, capsys):
     data = folder / "circle.npy"
     files = {name: tmp_path / "deep" / name for name in ("d.png", "b.svg", "r.html", "n.json")}
@@ -93,6 +94,7 @@ def test_check_against_shows_both_clouds(folder, tmp_path):
     assert "against circle.npy" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_claim_has_one_exit_status_in_any_form(folder, tmp_path):
     t = 4.7 * np.random.default_rng(0).random(2500)
     np.save(tmp_path / "arc.npy", np.c_[np.cos(t), np.sin(t)])
@@ -101,6 +103,7 @@ def test_a_claim_has_one_exit_status_in_any_form(folder, tmp_path):
     assert run(["check", data, "--betti", "1,1"]) == 1
 
 
+@pytest.mark.slow
 def test_points_left_out_are_red_on_the_page_and_may_fail(folder, tmp_path, capsys):
     x = np.load(folder / "circle.npy")
     x = np.concatenate([x, np.random.default_rng(0).uniform(-2, 2, (30, 2))])
@@ -289,6 +292,7 @@ def test_a_bare_call_prints_its_help_alone(capsys):
     assert "topogen: " not in err
 
 
+@pytest.mark.slow
 def test_a_tilde_is_the_home_of_the_user(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -299,6 +303,7 @@ def test_a_tilde_is_the_home_of_the_user(folder, tmp_path, monkeypatch, capsys):
     assert {path.name for path in (tmp_path / "deep").iterdir()} == {"n.json", "p.png", "r.html"}
 
 
+@pytest.mark.slow
 def test_the_backend_of_a_notebook_does_no_harm(folder, tmp_path):
     picture = tmp_path / "p.png"
     command = ["check", str(folder / "circle.npy"), "--betti", "1,1", "-q", "--plot", str(picture)]
@@ -340,6 +345,7 @@ def test_ctrl_c_and_resume_from_the_shell(folder, tmp_path, capsys, monkeypatch)
     assert model.exists()
 
 
+@pytest.mark.slow
 def test_program_prints_errors_without_traceback():
     done = subprocess.run(
         [sys.executable, "-m", "topogen", "inspect", "nowhere.npy"],

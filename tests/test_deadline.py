@@ -49,6 +49,7 @@ def test_a_block_that_ends_in_time_is_left_alone():
     sum(range(100_000))  # nothing comes late
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [100.0, 1e-4])
 def test_the_interpreter_is_left_as_it_was(seconds):
     # in a process of its own: what is left behind would stop a profiler for ever

@@ -130,6 +130,7 @@ def test_bad_arguments(circle):
         tg.learn(circle, max_seconds=0.001)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint(circle, tmp_path, monkeypatch):
     from topogen.models.projected_atlas import ProjectedAtlas
 
@@ -171,6 +172,7 @@ def endless(*args, **kwargs):
         sum(range(100))
 
 
+@pytest.mark.slow
 def test_time_that_is_over_in_the_fit_leaves_what_is_finished(tmp_path, monkeypatch):
     from topogen import pipeline
     from topogen.models.projected_atlas import ProjectedAtlas
@@ -192,6 +194,7 @@ def test_time_that_is_over_in_the_fit_leaves_what_is_finished(tmp_path, monkeypa
     assert {record["stage"] for record in history} == {"charts", "density"}
 
 
+@pytest.mark.slow
 def test_time_that_is_over_after_the_fit_costs_the_checks(circle, learned, tmp_path, monkeypatch):
     from topogen import pipeline
 
@@ -270,6 +273,7 @@ def with_outliers(x, count, seed):
     return np.concatenate([x, rng.uniform(-2, 2, (count, x.shape[1]))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "seed"), [(1, 1), (12, 0)])
 def test_outliers_are_left_out_and_named(count, seed):
     rng = np.random.default_rng(seed)

@@ -93,6 +93,7 @@ def test_scatter_figure_has_one_view(tmp_path, D):
     figure.savefig(tmp_path / "b.png")
 
 
+@pytest.mark.slow
 def test_pyplot_stays_unloaded():
     import subprocess
 
@@ -103,6 +104,7 @@ def test_pyplot_stays_unloaded():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["matplotlib_inline.backend_inline", "json"])
 def test_the_backend_of_a_notebook_does_no_harm(module):
     import os

@@ -35,6 +35,7 @@ def test_report_is_one_file_without_network(learned, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["r.html"]
 
 
+@pytest.mark.slow
 def test_report_of_a_loaded_model(learned, tmp_path):
     tg.save(learned, tmp_path / "m.safetensors")
     page = tg.load(tmp_path / "m.safetensors").report(tmp_path / "r.html").read_text()

@@ -44,6 +44,7 @@ def spheres(shift=0.5):
     return [Similarity(tg.Sphere(), [s, 0.0, 0.0]) for s in (shift, -shift)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -77,6 +78,7 @@ def test_unions_and_intersections_come_back(tmp_path, make):
         assert torch.equal(N.found, M.found)
 
 
+@pytest.mark.slow
 def test_uniform_distributions_come_back(tmp_path):
     path = tmp_path / "m.safetensors"
     on_points = tg.Uniform(tg.Union(*spheres()), validate_args=False)
@@ -106,6 +108,7 @@ def learned_circles():
     return parts
 
 
+@pytest.mark.slow
 def test_learned_parts_come_back(tmp_path, learned_circles):
     path = tmp_path / "m.safetensors"
     x = torch.randn(50, 2, generator=generator(), dtype=torch.float64)

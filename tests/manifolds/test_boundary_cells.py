@@ -59,6 +59,7 @@ def test_volume_and_uniform_distribution_of_a_half_sphere(projected):
         assert q._log_prob(below).isfinite().tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_monge_patches_decode_no_point_beyond_the_edge(projected):
     for chart in projected:
         x = chart.decode(chart.domain.grid(20)[0])

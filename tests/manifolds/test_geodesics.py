@@ -103,6 +103,7 @@ def test_the_outer_equator_and_clairaut() -> None:
     close(clairaut(g.end, g.arrival), clairaut(x, v), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("M", [Sphere(), SpecialOrthogonal(), slow(Torus())])
 def test_the_integrator_is_of_order_two_and_reversible(M: ReferenceSpace) -> None:
     x, v = draw(M, 10, 1.0)

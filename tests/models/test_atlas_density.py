@@ -81,6 +81,7 @@ def test_a_density_with_modes_and_its_negative_control():
     assert float((best + math.log(2 * math.pi)).mean()) > 0.5
 
 
+@pytest.mark.slow
 def test_floor_is_where_there_are_no_data(torus_distribution):
     model, _, _ = torus_distribution
     assert model.floor == 1e-3
@@ -119,6 +120,7 @@ def test_bumps_on_an_exact_atlas():
     torch.testing.assert_close(alone.log_prob(x), distribution.log_prob(x))
 
 
+@pytest.mark.slow
 def test_same_seed_same_distribution():
     x = uniform(tg.Circle(), 200, 0)
     first, _ = learn_distribution(x, 1, seed=3)

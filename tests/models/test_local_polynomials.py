@@ -117,6 +117,7 @@ def test_follows_similarities(c):
     assert float((back.value - moved).norm(dim=-1).max()) < 1e-8 * c
 
 
+@pytest.mark.slow
 def test_noise_widens_the_graphs_and_is_reported():
     x = uniform(tg.Torus(), 3000, 7)
     noisy = x + 0.02 * torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(1))
@@ -171,6 +172,7 @@ def test_the_closed_derivative_where_the_graphs_use_few_directions(monkeypatch):
     assert float((learned._DG(y, index, beside) - beside).abs().max()) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("D", [60, 3000])
 def test_columns_change_nothing(torus, D):
     """Points of a subspace: the manifold is that of their coordinates there."""

@@ -89,6 +89,7 @@ def test_the_rounding_of_a_row() -> None:
     torch.testing.assert_close(rounding(x), 0.5 * eps * size, rtol=1e-3, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_flow_has_a_density_at_the_points_it_was_fitted_to() -> None:
     """Rounded to four digits, or noisy: a fit says how far it moved them, and allows as much."""
     for x, far in (
@@ -120,6 +121,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("narrow", ["float", "half", "bfloat16"])
 def test_a_model_keeps_its_precision(name: str, narrow: str) -> None:

@@ -13,6 +13,7 @@ def uniform(M, n, seed):
     return M.sample_uniform(n, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_charts_of_a_known_sphere_obey_the_laws():
     M = tg.Sphere()
     atlas = tg.ProjectedAtlas(M)
@@ -71,6 +72,7 @@ def test_a_learned_klein_bottle_is_not_orientable_and_a_torus_is(klein_atlas, to
     assert distribution.atlas.orientation(points).orientable is True
 
 
+@pytest.mark.slow
 def test_decode_is_newton_on_the_right_sheet(klein_atlas):
     atlas, _, _ = klein_atlas
     for chart in list(atlas.charts)[:5]:

@@ -20,6 +20,7 @@ def wide():
     return tg.learn(x, seed=0), x, V
 
 
+@pytest.mark.slow
 def test_learning_in_many_columns_is_learning_in_few(wide):
     r, _, V = wide
     few = tg.learn(circle_points(), seed=0)
@@ -41,6 +42,7 @@ def test_points_beside_the_subspace_have_no_density(wide):
     assert bool(r.log_prob(x[:20] + 0.1 * beside).isneginf().all())
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_reported(wide, tmp_path):
     r, x, _ = wide
     tg.save(r, tmp_path / "m.safetensors")
@@ -50,6 +52,7 @@ def test_it_is_saved_and_reported(wide, tmp_path):
     assert "coloured by chart" in r.report(tmp_path / "r.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_zero_set_in_many_columns():
     x, V = in_columns(circle_points(300), 1500)
     M = tg.NeuralImplicit(1, 1500, features=100, width=32)
@@ -64,6 +67,7 @@ def test_a_zero_set_in_many_columns():
     assert float((J @ M.tangent_basis(found[:1])).abs().max()) < 1e-8
 
 
+@pytest.mark.slow
 def test_an_injective_flow_in_many_columns():
     x, V = in_columns(circle_points(400), 1500)
     flow = tg.InjectiveFlow(1, 1500, base="circle")

@@ -132,6 +132,7 @@ def test_a_flat_spectrum_alone_is_no_noise(n):
     assert prepare(noise).points.shape[1] == 2
 
 
+@pytest.mark.slow
 @distribution
 @given(seeds)
 def test_noise_distributions_other_than_the_gaussian_are_noise_too(seed):

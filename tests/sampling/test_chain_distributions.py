@@ -57,6 +57,7 @@ class TestSphere:
         gap = (torch.arange(n) + 0.5) / n - (z + 1) / 2
         assert float(gap.abs().max()) * math.sqrt(n) < 1.95  # 0.1 % critical value
 
+    @pytest.mark.slow
     def test_von_mises_fisher_by_hamiltonian_chains(self) -> None:
         result = constrained_hmc(
             tg.Sphere(), vmf, 12, steps=10, seed=0, plan=Plan(step=0.1, chains=600, warmup=20)
@@ -150,6 +151,7 @@ class TestTorus:
         assert 0.01 < result.reverse_failures < 0.04
         close(result, self.cos_phi, 0.25, 0.0065)
 
+    @pytest.mark.slow
     def test_without_the_reverse_check_it_is_not(self, known) -> None:
         result = self.walk(known, check=False)
         value, error = result.mean(self.cos_phi)

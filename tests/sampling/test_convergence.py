@@ -33,6 +33,7 @@ TRAP = {"steps": 5, "seed": 0}
 class TestTrap:
     """Von Mises-Fisher(5) on the sphere, uniform starts: good acceptance, wrong distribution."""
 
+    @pytest.mark.slow
     def test_it_raises_an_alarm(self) -> None:
         start = tg.Sphere().sample_uniform(500, seeded(1))
         result = constrained_hmc(
@@ -54,6 +55,7 @@ class TestTrap:
                 plan=Plan(step=0.3, chains=500, warmup=0, start=start),
             )
 
+    @pytest.mark.slow
     def test_annealed_starts_avoid_it_at_the_same_step(self) -> None:
         result = constrained_hmc(
             tg.Sphere(), vmf, 12, **TRAP, plan=Plan(step=0.3, chains=500, warmup=24)
@@ -61,6 +63,7 @@ class TestTrap:
         value, error = result.mean(height)
         assert abs(float(value) - MEAN_Z) < 4 * float(error) < 0.05
 
+    @pytest.mark.slow
     def test_failures_in_a_rare_region_are_seen(self) -> None:
         """A tight neck that few chains visit: the mean failure rate alone is harmless."""
         start = torch.tensor([[0.0, 0.0, 1.0]]).repeat(300, 1)
@@ -78,6 +81,7 @@ class TestTrap:
         )
 
 
+@pytest.mark.slow
 def test_a_right_distribution_raises_none() -> None:
     for seed in (0, 1):
         result = random_walk(tg.Sphere(), vmf, 40, seed=seed, plan=Plan(chains=60, warmup=40))

@@ -17,6 +17,7 @@ from topogen.sampling.quadrature import atlas_volume, undecoded
 from topogen.sampling.volume_estimate import VolumeEstimate
 
 
+@pytest.mark.slow
 def test_methods_that_apply_agree_on_the_torus(known) -> None:
     M = tg.Torus(1.0, 0.5)
     result = compare_volumes(M, draws=4000, generator=known.seeded())
@@ -47,6 +48,7 @@ def test_every_method_draws_the_uniform_distribution_of_the_torus(known, method:
     assert known.tube_angle_statistic(x) < 2.5
 
 
+@pytest.mark.slow
 def test_auto_takes_what_applies(known) -> None:
     assert volume(tg.Sphere()).method == "own"
     assert volume(tg.Sphere().atlas(), "atlas").method == "atlas"
@@ -66,6 +68,7 @@ def test_zero_points_and_bad_counts(known) -> None:
         uniform(tg.Sphere(), -1, "rays")
 
 
+@pytest.mark.slow
 def test_uniform_distribution_of_an_atlas(known) -> None:
     M = tg.Torus(1.0, 0.5)
     distribution = tg.Uniform(M.atlas())

@@ -78,6 +78,7 @@ def test_flat_torus_has_its_two_angles(cloud, seed):
     np.testing.assert_allclose(c.gram, np.eye(2), atol=0.15)
 
 
+@pytest.mark.slow
 def test_torus_in_space(cloud):
     x = cloud("torus", 2500, 0)  # R = 1, r = 0.4
     c = circular_coordinates(x)

@@ -102,6 +102,7 @@ def test_data_of_scikit_learn():
     assert all(b in (None, k) for b, k in zip(numbers, (1, 0, 0), strict=True))
 
 
+@pytest.mark.slow
 def test_the_input_is_never_changed(points):
     for x in (points.copy(), np.pad(points, ((0, 0), (0, 30))), points.copy(order="F")):
         before = x.copy()
@@ -124,6 +125,7 @@ def test_nothing_global_changes(points):
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
 
 
+@pytest.mark.slow
 def test_threads_say_what_one_says_alone(points):
     clouds = [points, points[:700] * 2, points, points[::-1].copy()]
     alone = [data(check_topology(x, seed=3)) for x in clouds]
@@ -201,6 +203,7 @@ def test_a_time_limit_is_kept_and_said(cloud):
     assert check_topology(x, max_seconds=1e-6).betti[2] == (None, None, None)
 
 
+@pytest.mark.slow
 def test_a_memory_limit_is_kept_and_said(cloud):
     x = cloud("torus", 10_000)
     check_topology(x[:1000])  # what is imported lazily is not counted below
@@ -230,6 +233,7 @@ def test_more_memory_gives_more_landmarks_until_nothing_is_cut(cloud):
 distribution = settings(max_examples=8, deadline=None, derandomize=True)
 
 
+@pytest.mark.slow
 @distribution
 @given(st.integers(0, 2**20), st.sampled_from([1e-30, 1e-3, 1.0, 1e4, 1e30]))
 def test_similarities_keep_the_numbers(seed, factor):
@@ -247,6 +251,7 @@ def test_similarities_keep_the_numbers(seed, factor):
             assert a is None or a == pytest.approx(b, abs=0.05)
 
 
+@pytest.mark.slow
 @distribution
 @given(st.integers(0, 2**20))
 def test_the_order_of_rows_turns_no_right_number_into_a_wrong_one(seed):

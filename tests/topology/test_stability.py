@@ -87,6 +87,7 @@ def test_a_resample_follows_its_rule():
     assert len(resample(np.repeat(x[:50], 4, axis=0), seed=0, size=50)) == 50  # distinct rows
 
 
+@pytest.mark.slow
 def test_the_circle_is_stable(circle, serial):
     assert serial.share[2] == serial.share[3]
     assert serial.share[2][0] == 1.0
@@ -116,6 +117,7 @@ def test_the_band_is_a_quantile_of_the_distances(serial):
     )
 
 
+@pytest.mark.slow
 def test_units_do_not_matter(circle, serial):
     scaled = bootstrap(1000.0 * circle, repeats=8, seed=5)
     assert scaled.counts == serial.counts
@@ -130,6 +132,7 @@ def test_subsamples_of_equal_size_and_other_seeds(circle, serial):
     assert not set(b.seeds) & set(serial.seeds)
 
 
+@pytest.mark.slow
 def test_every_executor_gives_the_same(circle, few):
     with ThreadPoolExecutor(2) as threads, multiprocessing.pool.ThreadPool(2) as pool:
         for executor in (None, threads, pool, Futures()):

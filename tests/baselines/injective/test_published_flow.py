@@ -70,6 +70,7 @@ def test_conformance(flow):
     assert measured["support"] == 0
 
 
+@pytest.mark.slow
 def test_saved_and_loaded(flow, tmp_path):
     model, _ = flow
     serialization.write(tmp_path / "m.safetensors", model)
@@ -111,6 +112,7 @@ def test_sampling_a_distribution_that_is_not_normalised_ends(monkeypatch):
         distribution.sample((50,), generator=seeded())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dim", "base", "network"),
     [
@@ -184,6 +186,7 @@ def linear(objective, weight, *, tilt, rate, steps):
 ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [free_form, rectangular])
 def test_linear_case_finds_the_principal_axis_above_the_bound(objective):
     weight = 4 * least_weight(0.3**2)

@@ -78,6 +78,7 @@ def fit(flow, x):
     return result.status, " ".join(str(w.message) for w in said)
 
 
+@pytest.mark.slow
 def test_lost_loops_start_it_again_once(monkeypatch):
     says = iter(["loops are lost over Z/3", ""])
     monkeypatch.setattr(Start, "lost", lambda self, decoder: next(says))
@@ -89,6 +90,7 @@ def test_lost_loops_start_it_again_once(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_loops_lost_twice_are_no_convergence(monkeypatch):
     monkeypatch.setattr(Start, "lost", lambda self, decoder: "loops are lost over Z/3")
     flow = published(1, 2, "circle", steps=200, width=32)

@@ -86,6 +86,7 @@ def test_one_tangent_point_on_a_curve_is_found() -> None:
     assert M.transversality > 0.1
 
 
+@pytest.mark.slow
 def test_a_torus_and_planes(make: Any) -> None:
     M = Intersection(Torus(1.0, 0.4), make.implicit_plane([0.0, 0.0, 1.0], 0.0))
     assert M.closed  # a plane is not, the cut is

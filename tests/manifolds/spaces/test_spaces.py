@@ -80,6 +80,7 @@ def cloud(M: Manifold, n: int, noise: float = 0.0) -> torch.Tensor:
     return x + noise * M.scale * torch.randn(x.shape, generator=generator, dtype=x.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_facts(name: str) -> None:
     M = SPACES[name]
@@ -93,6 +94,7 @@ def test_facts(name: str) -> None:
     assert repr(M)
 
 
+@pytest.mark.slow
 @ALL
 def test_volume_error_is_small(name: str) -> None:
     M = SPACES[name]

@@ -31,6 +31,7 @@ def draws(n, seed):
     return KAPPA * u[:, 2], KAPPA * x[:, 2]
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth():
     """60 repetitions: the standardised errors have the spread of a standard normal.
 

@@ -114,6 +114,7 @@ def test_noise_does_not_open_a_torus():
     assert not bool(M.contains(core).any())
 
 
+@pytest.mark.slow
 def test_data_that_are_missed_are_a_problem():
     x = tg.HopfLink().sample_uniform(24, generator=generator())
     with warnings.catch_warnings():

@@ -116,6 +116,7 @@ def test_saved_and_loaded(torus, tmp_path):
     assert (L.form, L.checks, L.tolerance) == (N.form, N.checks, N.tolerance)
 
 
+@pytest.mark.slow
 def test_one_seed_one_set():
     x = uniform(tg.Circle(), 300, 0)
     a, b = (NeuralImplicit(1, 2, features=50, width=32) for _ in range(2))
@@ -135,6 +136,7 @@ def test_two_circles_see_the_same_sign_between_them():
     assert N.checks.far < 1e-3
 
 
+@pytest.mark.slow
 def test_a_klein_bottle_is_no_regular_zero_set():
     x = uniform(tg.KleinBottle(), 2000, 0)
     with pytest.raises(UnsupportedError, match="expected orientable data"):

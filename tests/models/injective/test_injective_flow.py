@@ -107,6 +107,7 @@ def test_the_same_seed_gives_the_same_result(circle_flow, ellipse):
     torch.testing.assert_close(again().log_prob(x), flow().log_prob(x), atol=1e-11, rtol=0)
 
 
+@pytest.mark.slow
 def test_auto_finds_a_circle(ellipse):
     flow, result = fitted(ellipse(600), 1, "auto")
     assert result.status == "converged"
@@ -147,6 +148,7 @@ def test_duplicates_and_far_away_units_are_fine(circle_flow, ellipse):
     assert float((found - circle_flow[0]().log_prob(y)).abs().max()) < 0.3
 
 
+@pytest.mark.slow
 def test_a_reference_space_may_be_the_base(ellipse):
     flow, _ = fitted(ellipse(500), 1, tg.Circle())
     assert flow.image.base.name == "S^1"

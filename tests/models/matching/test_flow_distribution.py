@@ -89,6 +89,7 @@ def test_a_rotation_keeps_the_uniform_distribution():
     torch.testing.assert_close(back, x @ torch.linalg.matrix_exp(-A).mT, atol=1e-6, rtol=0.0)
 
 
+@pytest.mark.slow
 def test_the_flow_of_a_linear_function_on_the_sphere():
     """Heights follow z' = c (1 - z^2): p = (1 - z_0^2) / (1 - z^2) / 4 pi, artanh z_0 = .. - c."""
     c = 1.3
@@ -162,6 +163,7 @@ def test_another_base_distribution():
     torch.testing.assert_close(distribution.log_prob(x), moved.log_prob(x), atol=1e-6, rtol=0.0)
 
 
+@pytest.mark.slow
 def test_failures_have_a_status_and_are_never_a_number():
     def broken(x, t):
         """Infinite on the upper half of the sphere."""

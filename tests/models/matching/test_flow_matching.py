@@ -34,6 +34,7 @@ def learned():
     return model, tg.fit(model, x, seed=0), x
 
 
+@pytest.mark.slow
 def test_close_to_the_truth_and_normalised(learned):
     model, result, _ = learned
     distribution = model()
@@ -66,6 +67,7 @@ def test_save_and_load(learned, tmp_path):
     assert (again.score, again.integration_error) == (model.score, model.integration_error)
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_the_fit_and_short_fits_say_so():
     x = vmf().sample((300,), seeded())
     small = {**NETWORK, "options": tg.MatchingOptions(steps=12, batch=256, held_out=0.0)}

@@ -59,6 +59,7 @@ def test_geodesics_at_their_limits():
         tg.Torus().geodesic(e, e, half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tg.Torus, tg.KleinBottle])
 def test_routes_are_continuous_paths_on_m(make):
     """Also where the chord crosses the hole: there it goes round."""

@@ -48,6 +48,7 @@ def test_few_points_may_be_undetermined_but_are_never_wrong(cloud, space, name, 
     assert check_topology(cloud(name, n, 3), space(name), seed=3).verdict != "disagrees"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampled", "expected"), [("torus", "klein"), ("klein", "torus")])
 def test_torus_and_klein_bottle_are_distinguished(cloud, space, sampled, expected):
     x = cloud(sampled, 2500)
@@ -66,6 +67,7 @@ def test_thin_handles_below_the_scale_never_read_as_a_torus(cloud, n):
         assert report.betti[2][1] in (None, 4), str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "truth"), [("disc", (1, 0, 0)), ("ball", (1, 0, 0, 0)), ("gauss", (1, 0, 0))]
 )
@@ -77,6 +79,7 @@ def test_noise_gives_no_class(cloud, name, truth):
             assert all(b in (None, t) for b, t in zip(numbers, truth, strict=False)), str(report)
 
 
+@pytest.mark.slow
 def test_a_disc_is_determined_and_a_hole_in_it_disagrees(cloud):
     x = cloud("disc", 3000)
     assert check_topology(x, Homology((1,))).verdict == "agrees"
@@ -101,6 +104,7 @@ def test_a_missing_class_is_no_failure_where_the_claim_itself_does_not_resolve(s
     assert check_topology(x, thin).verdict == "undetermined"
 
 
+@pytest.mark.slow
 def test_noise_and_high_dimension(cloud):
     rng = np.random.default_rng(0)
     noisy = cloud("torus", 4000) + 0.02 * rng.standard_normal((4000, 3))
@@ -155,6 +159,7 @@ def test_outliers_are_left_out_where_the_data_show_them(cloud, share):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["circle", "torus", "so3", "disc", "klein"])
 def test_clean_clouds_lose_no_point(cloud, name):
     for seed in range(3):
@@ -321,6 +326,7 @@ def test_a_sphere_beside_a_small_dense_circle(cloud):
     assert report.dim == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [60, 700])
 def test_a_loop_below_the_scale_makes_no_claim_disagree(small):
     # a circle that touches a large one: it leads off the tangents of the large one

@@ -90,6 +90,7 @@ def test_a_dense_part_within_the_links_of_a_sparse_one_is_left_open():
         assert check_topology(x, claim).verdict == "undetermined"
 
 
+@pytest.mark.slow
 def test_many_clusters_may_be_places():
     rng = np.random.default_rng(0)
     t = 2 * np.pi * np.arange(40) / 40

@@ -15,6 +15,7 @@ def seen(x, dim):
     return visible_boundary(prepare(x), dim, 0)
 
 
+@pytest.mark.slow
 def test_ends_of_an_arc_and_rim_of_a_disc_are_sharp(cloud):
     t = np.random.default_rng(0).random(1500) * 4
     assert seen(np.c_[np.cos(t), np.sin(t)], 1).sharp

@@ -120,6 +120,7 @@ def test_budgets_are_monotone_and_bounded():
     assert Budget(1e-9, None, begin - 1).run(1.0).simplices == 0.0
 
 
+@pytest.mark.slow
 def test_a_run_with_fewer_simplices_has_shorter_edges_then_fewer_degrees(cloud):
     x = cloud("fat torus", 2500) / 6
     free = run_of(x, 0.035, max_dim=2)
