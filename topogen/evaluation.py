@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,8 +31,9 @@ def measure(
         "data to M, median, % of diameter": 100 * float(moved.median()) / size,
         "data to M, 99 %, % of diameter": 100 * float(moved.quantile(0.99)) / size,
     }
-    if isinstance(M, LocalPolynomials):
-        numbers["held-out points off M, %"] = 100 * M.lost
+    for part in model.modules():
+        if isinstance(part, LocalPolynomials) and not math.isnan(part.lost):
+            numbers["held-out points off M, %"] = 100 * part.lost
     atlas = distribution.own_atlas()
     if atlas is not None:
         numbers["charts"] = float(len(atlas))

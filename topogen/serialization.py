@@ -27,7 +27,7 @@ from .point_cloud.files import user_path
 from .results import LearnResult
 from .storable import Options, Storable
 
-FORMAT = 4  # raised by one whenever files of the old format can no longer be read
+FORMAT = 5  # raised by one whenever files of the old format can no longer be read
 _KEY = "topogen"
 
 

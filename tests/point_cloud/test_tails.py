@@ -41,3 +41,12 @@ def test_a_normal_tail_lies_above():
 
 def test_few_points_do():
     assert tail_index(np.zeros((2, 1)), np.arange(20.0)[:, None], 1).shape == (2,)
+
+
+def test_places_that_coincide_have_a_finite_index():
+    x = np.random.default_rng(0).random((500, 1))
+    x[:20] = 0.01
+    found = tail_index(np.array([[0.0], [1.0]]), x, 1)
+    assert np.isfinite(found).all()
+    alone = tail_index(np.array([[1.0]]), x, 1)
+    assert found[1] == pytest.approx(alone[0], rel=1e-12)

@@ -131,10 +131,9 @@ class ManifoldDistribution(Distribution, ABC):
 
         The gradient at points of M is tangent to M.
 
-        Where the projection fails, moves the point by more than ``support.atol`` and the rounding
-        of the point, or ends outside the domain of validity of M, the value is -inf (ValueError
-        when validating). NaN in gives
-        NaN out: it never becomes -inf.
+        Where the projection fails, moves the point by more than ``support.tolerance`` there and
+        the rounding of the point, or ends outside the domain of validity of M, the value is -inf
+        (ValueError when validating). NaN in gives NaN out: it never becomes -inf.
 
         Raises:
             InvalidPoints: no tensor, or not of floating point and of shape (..., D).
@@ -150,7 +149,7 @@ class ManifoldDistribution(Distribution, ABC):
         if self._validate_args and not bool(on.all()):
             name = type(self.manifold).__name__
             raise ValueError(
-                f"expected points within {self._support.atol:.2g} of {name}, "
+                f"expected points within {float(torch.as_tensor(allowed).min()):.2g} of {name}, "
                 f"got {int((~on).sum())} of {on.numel()} farther away, NaN, or not projected; "
                 "project them first, or pass validate_args=False"
             )

@@ -71,7 +71,7 @@ class Levels:
             AtlasError: no node of the atlas decodes.
             UnsupportedError: the dimension is above 3.
         """
-        manifold_of(atlas)  # refuses an atlas without one
+        manifold_of(atlas)  # refuses what is no atlas
         atlas.verify()
         if atlas.dim > 3:
             raise UnsupportedError(

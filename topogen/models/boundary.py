@@ -31,7 +31,7 @@ class Boundary(Fittable):
     the last of them: M goes on there to the end of its domain.
 
     Attributes:
-        at: points of M where it leaves its domain, shape (e, m).
+        at: points of M where it leaves its domain, or went on since data thin out, shape (e, m).
         T: tangent bases there, shape (e, m, d).
         radius: how far from them points are tested, shape (e,).
         data: the data near them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,8 +62,8 @@ class LocalPolynomials(LearnedManifold):
         tolerance: after fitting, four times the 99.9 % quantile of the distance from data to M, at
             least one thousandth of their rms radius.
         noise: root mean square distance of the data to M, after fitting.
-        lost: where M ends, the share of a tenth of the points that M does not contain when it is
-            learned from the others; else 0.
+        lost: the share of a tenth of the points that M does not contain when it is learned from
+            the others; NaN where that was not measured, M being closed or the points few.
         closed: whether M ends nowhere: no boundary of the data was found.
         boundary: the places where it ends.
 
@@ -86,7 +87,7 @@ class LocalPolynomials(LearnedManifold):
 
     def __init__(self, dim: int, ambient_dim: int) -> None:
         super().__init__(dim, ambient_dim)
-        self.degree, self.lost = 3, 0.0
+        self.degree, self.lost = 3, math.nan
         self.reserve("c", "T", "r", "b", "error", "Tc")
         self.register_buffer("near", torch.empty(0, dtype=torch.int64))
 
@@ -109,7 +110,10 @@ class LocalPolynomials(LearnedManifold):
     # -- learning ---------------------------------------------------------------------------------
 
     def stages(self, points: Tensor) -> Iterator[Stage]:
-        """One closed-form stage: landmarks, local fits at several sizes, choice by error."""
+        """One closed-form stage: landmarks, local fits at several sizes, choice by error.
+
+        Where M ends it is learned once more, without a tenth of the points, to measure `lost`.
+        """
         if not self.fitted:
             yield Stage("local graphs", lambda generator: self._fit(points, generator))
 
@@ -120,7 +124,8 @@ class LocalPolynomials(LearnedManifold):
             order = torch.randperm(len(cloud), generator=generator)
             held_out, rest = cloud[order].tensor_split([len(cloud) // 10])
             other = LocalPolynomials(self.dim, self.ambient_dim)
-            yield from other._learn(rest, generator)
+            for record in other._learn(rest, generator):
+                yield {f"without a tenth: {name}": value for name, value in record.items()}
             self.lost = 1 - float(other.contains(held_out).double().mean())
             yield {"lost": self.lost}
         return converged

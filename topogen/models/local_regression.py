@@ -230,14 +230,8 @@ def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGra
     fitted = _fit_polynomials(X - at.unsqueeze(1), T, r, inside, min(2, graphs.degree))[0]
     b = graphs.b.new_zeros(len(k), *graphs.b.shape[1:])
     b[:, : fitted.shape[1]] = fitted
-    more = (
-        at,
-        T,
-        r,
-        b,
-        r / 320,
-    )  # fresh points were up to r / 30 off, 16 times as far are allowed
-    both = (torch.cat(pair) for pair in zip(graphs[:-1], more, strict=True))
+    error = r / 320  # 16 times as much is allowed, r / 20: fresh points were up to r / 30 off
+    both = (torch.cat(pair) for pair in zip(graphs[:-1], (at, T, r, b, error), strict=True))
     return LocalGraphs._make([*both, graphs.degree])
 
 

@@ -95,12 +95,18 @@ def merges(
 
 
 def long_links(tree: tuple[np.ndarray, np.ndarray, np.ndarray], merge: Merge) -> int:
-    """The number of links longer than half the longest, of the cluster that has more of them."""
+    """How many links are longer than half the longest, in the cluster that has more of them.
+
+    Longer edges between clusters that stay apart are no links.
+    """
     a, b, lengths = (part[: merge.edge] for part in tree)
     label = component_labels(len(tree[0]) + 1, a, b)
     ends = label[[tree[0][merge.edge], tree[1][merge.edge]]]
-    inside = (lengths[label[a] == end] for end in ends)
-    return max(int((own > own.max() / 2).sum()) for own in inside)
+    counts = []
+    for own in (lengths[label[a] == end] for end in ends):
+        longest = next(h for h in merge.links if h in own)
+        counts.append(int(((own > longest / 2) & (own <= longest)).sum()))
+    return max(counts)
 
 
 def _tree(n: int, a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> tuple[Any, Any, Any]:

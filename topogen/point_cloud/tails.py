@@ -26,11 +26,16 @@ def tail_index(
         dim: their dimension d.
 
     Returns:
-        the slope a of the logarithms for k = 6, ..., 100, each with weight 1 / k.
+        the slope a of the logarithms for k = 6, ..., 100, each with weight 1 / k; 0 for fewer than
+        20 points.
     """
+    if len(x) < 20:
+        return np.zeros(len(at))
     index = nearest(x, at, min(100, len(x) // 2))[1][:, 5:]
     rows, place = np.unique(index, return_inverse=True)
     spacing = nearest(x, x[rows], min(7, len(x)))[0][:, -1]
+    # seven points in one place say nothing of the density: as far apart as the nearest others
+    spacing = np.maximum(spacing, spacing[spacing > 0].min(initial=np.inf))
     log_density = -dim * np.log(spacing)[place.reshape(index.shape)]
     k = np.arange(6, 6 + index.shape[1])
     u = np.log(k) - np.average(np.log(k), weights=1 / k)

@@ -66,7 +66,7 @@ def atlas_volume(
 
 def undecoded(atlas: BaseAtlas, x: Float[Tensor, "n D"]) -> float:
     """The share of the partition of unity at x that belongs to charts that do not give x back."""
-    scale = 1.0 if atlas.manifold is None else atlas.manifold.scale
+    scale = atlas.manifold.scale
     weights = atlas.weights(x).nan_to_num(0.0)
     lost = 0.0
     with torch.no_grad():

@@ -42,7 +42,7 @@ def check_atlas(
         True
     """
     laws, generator = Laws(atlas), seeded(generator)
-    if points is None and atlas.manifold is not None:
+    if points is None:
         points = uniform_points(atlas.manifold, 256, generator)
     if points is None:
         points = uniform_points(atlas, 256, generator)
@@ -55,8 +55,7 @@ def check_atlas(
     y = uniform_points(atlas, 64, generator)
     if y is not None:
         laws.holds("sampler", atlas.multiplicity(y) >= 1, "charts cover the sample of the atlas")
-        if atlas.manifold is not None:
-            laws.holds("sampler", atlas.manifold.contains(y), "M contains the atlas's sample")
+        laws.holds("sampler", atlas.manifold.contains(y), "M contains the atlas's sample")
     return laws.measured
 
 

@@ -96,7 +96,7 @@ def test_what_is_refused():
         tg.MatchingOptions(held_out=1.0)
     with pytest.raises(ValueError, match="base distribution on this manifold"):
         tg.FlowMatching(tg.Sphere(), base=tg.Uniform(tg.Sphere()))
-    with pytest.raises(ValueError, match="atlas with a manifold"):
+    with pytest.raises(ValueError, match="atlas of this manifold"):
         tg.FlowMatching(tg.Sphere(), tg.Atlas(list(tg.Sphere().atlas().charts)))
     with pytest.raises(TypeError, match="a fitted distribution, got InjectiveFlow; fit it first"):
         tg.FlowMatching(tg.InjectiveFlow(1, 2, "circle"))

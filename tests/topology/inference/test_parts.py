@@ -155,3 +155,12 @@ def test_a_thin_place_of_a_density_is_no_gap(concentration):
         assert found.count == 1
         doubts += bool(found.reason)
     assert doubts < 5
+
+
+@pytest.mark.parametrize("gap", [0.6, 1.5])
+def test_gaps_between_groups_of_parts_are_gaps(gap):
+    step = 2 + gap
+    corners = [(0, 0), (step, 0), (0, 2 * step), (step, 2 * step)]
+    circles = [circle(300, seed=i) + np.array(c) for i, c in enumerate(corners)]
+    found = parts_of(np.concatenate(circles))
+    assert (found.count, found.reason) == (4, "")

@@ -136,3 +136,12 @@ def test_a_class_that_could_live_below_the_scale_is_not_missing():
     )
     # one class too many is enough
     assert judge(evidence_of((1, 3, 0)), HYPOTHESIS, 2, lambda: None, SHARP, str)[0] == "disagrees"
+
+
+def test_what_is_unknown_of_another_cloud_decides_nothing():
+    other = Hypothesis("the other cloud", found={2: (1, 0, None), 3: (1, 0, None)})
+    # no closed surface has (1, 1, 0), which a thin edge leaves open: also against less
+    for known in (HYPOTHESIS, other):
+        assert judge(evidence_of((1, 3, 0)), known, 2, never, THIN)[0] == "undetermined"
+    assert judge(evidence_of((1, 1, 0)), other, 2, never, SHARP)[0] == "disagrees"
+    assert judge(evidence_of((1, 0, 1)), other, 2, never, SHARP)[0] == "undetermined"

@@ -30,8 +30,12 @@ class Composite(Manifold):
         """The projection of x, to `tol`, from those onto the parts."""
 
     @abstractmethod
-    def _length(self, lengths: list[float]) -> float:
+    def _length(self, lengths: Float[Tensor, "*batch parts"]) -> Float[Tensor, "*batch"]:
         """A length of M from the same length of every part."""
+
+    def _at(self, x: Float[Tensor, "*batch D"]) -> list[tuple[Manifold, Tensor]]:
+        """The parts, and x in their spaces."""
+        return [(M, x) for M in self.listed()]
 
     def project(
         self,
@@ -72,14 +76,25 @@ class Composite(Manifold):
     @property
     def scale(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         """From those of the parts."""
-        return self._length([M.scale for M in self.listed()])
+        return self._whole([M.scale for M in self.listed()])
 
     @property
     def tolerance(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """From those of the parts; None where all are known exactly."""
         if all(M.tolerance is None for M in self.listed()):
             return None
-        return self._length([M.atol(torch.float64) for M in self.listed()])
+        return self._whole([M.atol(torch.float64) for M in self.listed()])
+
+    def tolerance_at(self, x: Float[Tensor, "*batch D"]) -> float | Tensor:
+        """From those of the parts there."""
+        if self.tolerance is None:
+            return self.atol(x.dtype)
+        there = (torch.as_tensor(M.tolerance_at(y)).to(x) for M, y in self._at(x))
+        lengths = torch.stack([t.expand(x.shape[:-1]) for t in there], -1)
+        return self._length(lengths).clamp_min(self.atol(x.dtype))
+
+    def _whole(self, lengths: list[float]) -> float:
+        return float(self._length(torch.tensor(lengths, dtype=torch.float64)))
 
 
 def reasons(*parts: Manifold) -> str | None:

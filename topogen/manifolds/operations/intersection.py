@@ -272,6 +272,14 @@ class Intersection(Manifold):
             return None
         return math.hypot(*(M.atol(torch.float64) for M in self.listed())) / self.transversality
 
+    def tolerance_at(self, x: Float[Tensor, "*batch D"]) -> float | Tensor:
+        """As `tolerance`, from those of the parts there."""
+        if self.tolerance is None:
+            return self.atol(x.dtype)
+        there = (torch.as_tensor(M.tolerance_at(x)).to(x) for M in self.listed())
+        lengths = torch.stack([t.expand(x.shape[:-1]) for t in there], -1)
+        return (lengths.norm(dim=-1) / self.transversality).clamp_min(self.atol(x.dtype))
+
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None
     ) -> Bool[Tensor, "*batch"]:

@@ -183,8 +183,11 @@ class Product(Composite):
         """The factors."""
         return [self.first, self.second]
 
-    def _length(self, lengths: list[float]) -> float:
-        return math.hypot(*lengths)
+    def _length(self, lengths: Tensor) -> Tensor:
+        return lengths.norm(dim=-1)
+
+    def _at(self, x: Float[Tensor, "*batch D"]) -> list[tuple[Manifold, Tensor]]:
+        return list(self._halves(x))
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
         """Side by side, each to half the square of `tol`; NaN in one half is NaN in both."""

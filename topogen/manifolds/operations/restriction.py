@@ -104,8 +104,8 @@ class Restriction(Composite):
         """M alone."""
         return [self.manifold]
 
-    def _length(self, lengths: list[float]) -> float:
-        return lengths[0]
+    def _length(self, lengths: Tensor) -> Tensor:
+        return lengths[..., 0]
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
         """The projection onto M, converged only where the inequalities hold at the value."""

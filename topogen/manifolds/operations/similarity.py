@@ -105,8 +105,11 @@ class Similarity(Composite):
         """M alone."""
         return [self.manifold]
 
-    def _length(self, lengths: list[float]) -> float:
-        return self.factor * lengths[0]
+    def _length(self, lengths: Tensor) -> Tensor:
+        return self.factor * lengths[..., 0]
+
+    def _at(self, x: Float[Tensor, "*batch D"]) -> list[tuple[Manifold, Tensor]]:
+        return [(self.manifold, self.back(x))]
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
         p = onto(self.manifold, self._inside(x), None if tol is None else tol / self.factor)
@@ -116,10 +119,6 @@ class Similarity(Composite):
     def residual(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         """That of M, times c."""
         return self._with_beside(self.manifold.residual(self._inside(x)), x).to(x.dtype)
-
-    def tolerance_at(self, x: Float[Tensor, "*batch D"]) -> float | Tensor:
-        """That of M, times c."""
-        return self.factor * self.manifold.tolerance_at(self.back(x))
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None

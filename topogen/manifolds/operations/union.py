@@ -139,8 +139,8 @@ class Union(Composite):
 
     # -- the manifold -----------------------------------------------------------------------------
 
-    def _length(self, lengths: list[float]) -> float:
-        return max(lengths)
+    def _length(self, lengths: Tensor) -> Tensor:
+        return lengths.amax(-1)
 
     def _combined(self, x: Tensor, onto: Onto, tol: float | None) -> Projection:
         """Onto every part; the nearest of the points reached, else the one of least residual."""

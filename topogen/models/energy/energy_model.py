@@ -132,7 +132,7 @@ class EnergyModel(LearnedDistribution):
                 f"{networks}, {noise_ratio}"
             )
         if atlas is not None and not atlas.describes(manifold):
-            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+            raise ValueError("expected an atlas of this manifold; pass Atlas(charts, manifold=M)")
         if atlas is None and not manifold.has_atlas and manifold.dim <= _MAX_QUADRATURE_DIM:
             atlas = ProjectedAtlas(manifold)
         self.atlas = atlas
@@ -252,7 +252,7 @@ class EnergyModel(LearnedDistribution):
         M = self.manifold
         found = projections(M, points, _LEAST)
         x, before, self.lost, self.atol = found.on, found.points, found.lost, found.atol
-        self.off = float(((x - before).norm(dim=-1) > M.atol(x.dtype)).sum()) / len(points)
+        self.off = float(((x - before).norm(dim=-1) > M.tolerance_at(x)).sum()) / len(points)
         self.starts = x[torch.randperm(x.shape[0], generator=generator)[:500]]
         charts = self._charts()
         self._levels = None if charts is None else Levels.of(charts)

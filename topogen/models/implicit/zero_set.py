@@ -111,14 +111,13 @@ class ZeroSet:
         """
         region, data = self.region, geometry.p[: geometry.data]
         at, T, j = self._ends(generator)
-        for i in range(closings):
-            more = in_holes(at, T, data)
-            if i == 0:
-                more |= thinning(at, 2 * region.rho[j], data, T.shape[-1])
+        more = in_holes(at, T, data) | thinning(at, 2 * region.rho[j], data, T.shape[-1])
+        for _ in range(closings):
             if not bool(more.any()):
                 break
             region.extend(at[more], T[more], j[more])
             at, T, j = self._ends(generator)
+            more = in_holes(at, T, data)
         self.boundary.place(at, T, region.rho[j], data)
 
     def _ends(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Int[Tensor, " e"]]:

@@ -279,7 +279,7 @@ def _set_of(manifold: object, atlas: BaseAtlas | None) -> tuple[Manifold, BaseAt
     M = manifold if isinstance(manifold, Manifold) else None
     for charts in (manifold, atlas):
         if isinstance(charts, BaseAtlas) and not charts.describes(M):
-            raise ValueError("expected an atlas with a manifold; pass Atlas(charts, manifold=M)")
+            raise ValueError("expected an atlas of this manifold; pass Atlas(charts, manifold=M)")
     if isinstance(manifold, Manifold):
         return manifold, atlas
     if isinstance(manifold, BaseAtlas):

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...point_cloud.cloud import Cloud
 from ...point_cloud.knn import nearest, neighbour_distance
-from ...point_cloud.tails import tail_index
 from ..local.manifold_test import manifold_test
 
 # on the boundary of uniform clouds the spacing is 1.0 to 1.2 times the median and 1.0 to 1.3 times
@@ -50,10 +49,9 @@ def visible_boundary(cloud: Cloud, dim: int, seed: int, *, k: int = 10) -> Visib
     overall = float(np.median(spacing[rows]) / np.median(spacing))
     nearby = float(np.median(spacing[rows] / np.median(spacing[near], axis=1)))
     unclear = float((test.labels == "undecided").mean())
-    # where points are sparse, edges of surfaces are .12 to .5 of the links, with tail index -.1 to
-    # .3; holes of uneven closed ones up to .05, tails have .5 to .7
-    long = len(rows) >= 0.1 * len(test.tested)
-    dense = overall < SHARP or (long and tail_index(x[rows], x, dim).mean() <= 0.25)
+    # edges of surfaces among sparse points are .12 to .5 of the links, spaced as nearby up to 1.3
+    # times; holes of uneven closed ones are up to .05, tails spaced 1.8 to 2.5 times as far
+    dense = overall < SHARP or len(rows) >= 0.1 * len(test.tested)
     # links that are unclear, as few as in manifold_test
     sharp = dense and nearby < THIN and unclear <= 0.05
     return VisibleBoundary(sharp, not sharp and overall > SHARP and nearby > THIN)
