@@ -207,8 +207,9 @@ def graph_points(graphs: LocalGraphs, s: Tensor, k: Tensor) -> Tensor:
 def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGraphs:
     """The graphs, and others beyond the ends of graphs k, about places there with tangents T.
 
-    They are the polynomials, quadratic at most, that fit graph k best around the place, and have
-    its radius. Of places within half a radius of each other one is taken.
+    They are the polynomials, quadratic at most, that fit graph k best around the place. Their radii
+    are those of the graphs, or less where they turn by more than .2 over them: beyond that they
+    would leave M, and each other. Of places within half a radius of each other one is taken.
     """
 
     def ball(i: int) -> list[int]:
@@ -227,7 +228,11 @@ def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGra
     inside = (s.norm(dim=-1) < 1).to(at.dtype)
     each = k.repeat_interleave(len(u))
     X = graph_points(graphs, s.flatten(0, 1), each).unflatten(0, inside.shape)
-    fitted = _fit_polynomials(X - at.unsqueeze(1), T, r, inside, min(2, graphs.degree))[0]
+    degree = min(2, graphs.degree)
+    first = _fit_polynomials(X - at.unsqueeze(1), T, r, inside, degree)[0]
+    turn = 2 * first[:, 1 + d :].flatten(1).norm(dim=-1) / r
+    r = r * (0.2 / turn.clamp_min(0.2))
+    fitted = _fit_polynomials(X - at.unsqueeze(1), T, r, inside, degree)[0]
     b = graphs.b.new_zeros(len(k), *graphs.b.shape[1:])
     b[:, : fitted.shape[1]] = fitted
     error = r / 320  # 16 times as much is allowed, r / 20: fresh points were up to r / 30 off
