@@ -207,9 +207,9 @@ def graph_points(graphs: LocalGraphs, s: Tensor, k: Tensor) -> Tensor:
 def continued(graphs: LocalGraphs, at: Tensor, T: Tensor, k: Tensor) -> LocalGraphs:
     """The graphs, and others beyond the ends of graphs k, about places there with tangents T.
 
-    They are the polynomials, quadratic at most, that fit graph k best around the place. Their radii
-    are those of the graphs, or less where they turn by more than .2 over them: beyond that they
-    would leave M, and each other. Of places within half a radius of each other one is taken.
+    They are the polynomials, quadratic at most, that fit graph k best around the place. Their
+    radii are those of the graphs, or less where they turn by more than .2 over them: beyond that
+    they would leave M, and each other. Of places within half a radius of each other one is taken.
     """
 
     def ball(i: int) -> list[int]:
