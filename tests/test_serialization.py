@@ -217,11 +217,11 @@ def test_bad_files(tmp_path):
     for change, message in [
         (
             lambda h: h.update(format=99, version="9.0"),
-            "expected model format 4, got 99.*topogen 9.0; update topogen",
+            "expected model format 5, got 99.*topogen 9.0; update topogen",
         ),
         (
             lambda h: h.update(format=2, version="0.1.0"),
-            "expected model format 4, got 2 written by topogen 0.1.0; fit the model again",
+            "expected model format 5, got 2 written by topogen 0.1.0; fit the model again",
         ),
         (lambda h: h["module"].update({"class": "Popen"}), "expected a class of topogen"),
         (lambda h: h["module"]["arguments"].update(extra=1), "does not fit"),
