@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -89,12 +89,16 @@ class Composite(Manifold):
         """From those of the parts there."""
         if self.tolerance is None:
             return self.atol(x.dtype)
-        there = (torch.as_tensor(M.tolerance_at(y)).to(x) for M, y in self._at(x))
-        lengths = torch.stack([t.expand(x.shape[:-1]) for t in there], -1)
-        return self._length(lengths).clamp_min(self.atol(x.dtype))
+        return self._length(tolerances(self._at(x))).clamp_min(self.atol(x.dtype))
 
     def _whole(self, lengths: list[float]) -> float:
         return float(self._length(torch.tensor(lengths, dtype=torch.float64)))
+
+
+def tolerances(parts: Sequence[tuple[Manifold, Tensor]]) -> Float[Tensor, "*batch parts"]:
+    """`tolerance_at` of every part, at the points of its space."""
+    found = [torch.as_tensor(M.tolerance_at(y)).to(y).expand(y.shape[:-1]) for M, y in parts]
+    return torch.stack(found, -1)
 
 
 def reasons(*parts: Manifold) -> str | None:

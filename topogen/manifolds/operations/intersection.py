@@ -17,6 +17,7 @@ from ...errors import TopogenError
 from ...homology import Homology
 from ..base import Manifold, Projection, iterate, projection_tolerance
 from ..locate import arrived, distinct, gap, one_space, some_points
+from .composite import tolerances
 from .curves import Curves, trace
 
 # sine of the least angle at which normals count as independent
@@ -276,9 +277,8 @@ class Intersection(Manifold):
         """As `tolerance`, from those of the parts there."""
         if self.tolerance is None:
             return self.atol(x.dtype)
-        there = (torch.as_tensor(M.tolerance_at(x)).to(x) for M in self.listed())
-        lengths = torch.stack([t.expand(x.shape[:-1]) for t in there], -1)
-        return (lengths.norm(dim=-1) / self.transversality).clamp_min(self.atol(x.dtype))
+        there = tolerances([(M, x) for M in self.listed()]).norm(dim=-1)
+        return (there / self.transversality).clamp_min(self.atol(x.dtype))
 
     def contains(
         self, x: Float[Tensor, "*batch D"], atol: float | Tensor | None = None

@@ -145,7 +145,7 @@ def check_topology(
             known = homology_of(theirs.betti)
             verdict, reason = judge(
                 evidence,
-                Hypothesis(space.name, known, found=theirs.betti),
+                Hypothesis(space.name, found=theirs.betti),
                 sample.dim,
                 lambda: study.evidence_of_some(other.cloud, n, top) or theirs,
                 boundary,

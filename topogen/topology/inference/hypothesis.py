@@ -41,7 +41,7 @@ class Hypothesis:
 
     Attributes:
         name: what it is called in sentences.
-        homology: the Betti numbers; None for a cloud, where they are not all found.
+        homology: the Betti numbers; None for a cloud.
         found: the Betti numbers of a cloud, None where they are undetermined.
         dim: dimension of the manifold, where one is expected.
         manifold: the object with `sample_uniform`, where there is one.
@@ -67,7 +67,7 @@ class Hypothesis:
 
     def number(self, degree: int, p: int) -> int | None:
         """The Betti number expected over Z/p; None where that of a cloud is undetermined."""
-        if self.homology is None and self.found is not None:
+        if self.found is not None:
             return self.found[p][degree]
         if self.homology is None:
             raise UnsupportedError(f"expected the homology of {self.name} to be known; it is not")
